@@ -1,0 +1,1 @@
+"""The catalogue: a folder for each kernel task."""

@@ -1,0 +1,1 @@
+"""Inclusive prefix sum along the rows of a matrix."""

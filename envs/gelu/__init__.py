@@ -1,0 +1,1 @@
+"""The exact (erf) Gaussian error linear unit, elementwise."""

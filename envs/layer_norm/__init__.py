@@ -1,0 +1,1 @@
+"""Layer normalisation of the rows of a matrix, with weight and bias."""

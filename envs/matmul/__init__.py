@@ -1,0 +1,1 @@
+"""Matrix product of two row-major matrices in half precision."""

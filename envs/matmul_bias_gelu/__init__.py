@@ -1,0 +1,1 @@
+"""Matrix product with a bias and an exact GELU fused into its epilogue."""

@@ -1,0 +1,1 @@
+"""Sum of every row of a matrix."""

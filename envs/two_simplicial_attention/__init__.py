@@ -1,0 +1,1 @@
+"""Attention over pairs of keys in two sliding windows."""

@@ -1,0 +1,87 @@
+"""triton-gym: the Gymnasium for GPU kernels.
+
+Importing this package registers the environments with Gymnasium and loads neither torch nor
+Triton; both come with the first environment that is made.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from triton_gym import registration as _registration
+
+if TYPE_CHECKING:
+    from triton_gym.device import Gpu
+    from triton_gym.errors import (
+        DeviceError,
+        EvaluatorError,
+        InvalidOptionError,
+        InvalidTaskError,
+        RunError,
+        TritonGymError,
+    )
+    from triton_gym.evaluation.sandbox import Limits
+    from triton_gym.evaluation.service import Evaluator
+    from triton_gym.outcome import Outcome, Status
+    from triton_gym.registration import load, register, tasks
+    from triton_gym.task import Case, Entry, Span, Task, Unit
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Case": "task",
+    "DeviceError": "errors",
+    "Entry": "task",
+    "Evaluator": "evaluation.service",
+    "EvaluatorError": "errors",
+    "Gpu": "device",
+    "InvalidOptionError": "errors",
+    "InvalidTaskError": "errors",
+    "Limits": "evaluation.sandbox",
+    "Outcome": "outcome",
+    "RunError": "errors",
+    "Span": "task",
+    "Status": "outcome",
+    "Task": "task",
+    "TritonGymError": "errors",
+    "Unit": "task",
+    "load": "registration",
+    "register": "registration",
+    "tasks": "registration",
+}
+
+__all__ = [
+    "Case",
+    "DeviceError",
+    "Entry",
+    "Evaluator",
+    "EvaluatorError",
+    "Gpu",
+    "InvalidOptionError",
+    "InvalidTaskError",
+    "Limits",
+    "Outcome",
+    "RunError",
+    "Span",
+    "Status",
+    "Task",
+    "TritonGymError",
+    "Unit",
+    "load",
+    "register",
+    "tasks",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
+_registration.register_catalogue()

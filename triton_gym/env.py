@@ -1,0 +1,175 @@
+"""`TritonKernel-<task>-v0`: write a kernel, see it compiled, tested and profiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+
+from triton_gym.action import LIMIT, MODES, InvalidAction, edited, kernel_from
+from triton_gym.errors import InvalidOptionError, unknown
+from triton_gym.evaluation.pool import evaluator_for
+from triton_gym.evaluation.sandbox import Limits
+from triton_gym.evaluation.service import BASELINES, Evaluator
+from triton_gym.observation import kernel_observation_space, observe
+from triton_gym.outcome import Outcome, Status
+from triton_gym.reward import Reward, reward_named
+from triton_gym.spaces import CodeText
+from triton_gym.task import Task
+
+
+class KernelEnv(gym.Env[dict[str, Any], str]):
+    """Write a Triton kernel for one task.
+
+    ## Description
+    The agent is shown a task and a correct, plain kernel, and submits better ones. Every step
+    screens, compiles, tests and profiles what was submitted, in processes of its own, on the GPU
+    or on its simulation.
+
+    ## Action Space
+    `Text`. Under `action_mode="kernel"` a full Python module, or a reply with one fenced block;
+    under `"edit"` SEARCH/REPLACE blocks or a unified diff against the current kernel.
+
+    ## Observation Space
+    `Dict` of `task`, `kernel`, `feedback` (`Text`) and `metrics` (`Box`, float32; see
+    `triton_gym.observation.metrics`). `kernel` is the last submitted source, or the one before
+    if no source could be read from the action.
+
+    ## Rewards
+    `reward=` names one of `triton_gym.reward.REWARDS` or is a callable over an `Outcome`.
+
+    ## Starting State
+    The task's starter, or `options={"kernel": source}` at `reset`.
+
+    ## Episode End
+    Truncates after `max_turns` steps; never terminates.
+
+    ## Arguments
+    `device`, `action_mode`, `reward`, `max_turns`, `baseline`, `limits`, `render_mode`.
+
+    ## Version History
+    v0: first version.
+    """
+
+    metadata = {"render_modes": ["ansi"], "render_fps": 1}
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        device: str = "auto",
+        action_mode: str = "kernel",
+        reward: str | Reward = "kevin",
+        max_turns: int = 8,
+        baseline: str = "eager",
+        limits: Limits | None = None,
+        render_mode: str | None = None,
+        evaluator: Evaluator | None = None,
+    ) -> None:
+        if action_mode not in MODES:
+            raise unknown("action_mode", action_mode, MODES)
+        if baseline not in BASELINES:
+            raise unknown("baseline", baseline, BASELINES)
+        if max_turns < 1:
+            raise InvalidOptionError(f"max_turns must be 1 or more; got {max_turns}.")
+        self.task = task
+        self.render_mode = render_mode
+        self.evaluator = evaluator or evaluator_for(device)
+        self.action_space = CodeText(LIMIT)
+        self.observation_space = kernel_observation_space()
+        self._action_mode = action_mode
+        self._reward = reward_named(reward)
+        self._max_turns = max_turns
+        self._baseline = baseline
+        self._limits = limits or Limits()
+        self._kernel = task.starter
+        self._feedback = ""
+        self._turn = 0
+        self._outcome: Outcome | None = None
+
+    @property
+    def kernel(self) -> str:
+        """The current kernel, whole."""
+        return self._kernel
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """The outcome of the last step."""
+        return self._outcome
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Start an episode.
+
+        Args:
+            seed: decides the inputs of all later evaluations on the simulated device.
+            options: `kernel`, a source to start from instead of the task's starter.
+        """
+        super().reset(seed=seed)
+        chosen = options or {}
+        if set(chosen) - {"kernel"}:
+            raise unknown("reset option", sorted(set(chosen) - {"kernel"})[0], ["kernel"])
+        self._kernel = str(chosen.get("kernel", self.task.starter))
+        self._feedback = "This is the starting kernel. Submit a faster one."
+        self._turn = 0
+        self._outcome = None
+        return self._observation(), {"task": self.task.name, "device": self.evaluator.describe()}
+
+    def step(
+        self, action: str
+    ) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """Evaluate a kernel or an edit; `info` holds the outcome."""
+        seed = self.draw_seed()
+        try:
+            source = self.read(action)
+        except InvalidAction as invalid:
+            return self.settle(None, Outcome(status=Status.INVALID_ACTION, message=str(invalid)))
+        outcome = self.evaluator.evaluate(self.task, source, **self.evaluation(seed))
+        return self.settle(source, outcome)
+
+    # The parts of a step, for vector environments that evaluate many at once.
+
+    def draw_seed(self) -> int:
+        """The seed of the next evaluation, drawn from the environment's generator."""
+        return int(self.np_random.integers(1 << 62))
+
+    def read(self, action: str) -> str:
+        """The source that an action stands for.
+
+        Raises:
+            InvalidAction: there is none.
+        """
+        if self._action_mode == "kernel":
+            return kernel_from(action)
+        return edited(self._kernel, action)
+
+    def evaluation(self, seed: int) -> dict[str, Any]:
+        """Options of the evaluator for the next evaluation.
+
+        On a GPU the seed is drawn by the judge, where nothing can predict it.
+        """
+        secret = None if not self.evaluator.device.simulated else seed
+        return {"seed": secret, "baseline": self._baseline, "limits": self._limits}
+
+    def settle(
+        self, source: str | None, outcome: Outcome
+    ) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """What `step` returns for an outcome."""
+        self._turn += 1
+        if source is not None:
+            self._kernel = source
+        self._outcome = outcome
+        self._feedback = f"{outcome.status}: {outcome.message}"
+        reward = float(self._reward(outcome))
+        info = {**outcome.info(), "turn": self._turn}
+        return self._observation(), reward, False, self._turn >= self._max_turns, info
+
+    def _observation(self) -> dict[str, Any]:
+        return observe(self.task, self._kernel, self._feedback, self._outcome, self._action_mode)
+
+    def render(self) -> str | None:  # type: ignore[override]
+        """The current kernel and its feedback, under `render_mode="ansi"`."""
+        if self.render_mode != "ansi":
+            return None
+        return f"{self.task.title}, turn {self._turn}\n{self._feedback}\n\n{self._kernel}"

@@ -1,0 +1,49 @@
+"""What a caller can do wrong.
+
+A bad kernel is never an exception: it is an `Outcome`. These are raised for mistakes of the
+program that uses the library, or when the machine cannot do what was asked::
+
+    TritonGymError
+    ├── InvalidTaskError    a Task or Case that contradicts itself
+    ├── InvalidOptionError  an argument outside what is allowed
+    ├── DeviceError         the device asked for is not there
+    ├── EvaluatorError      the evaluation service itself failed (never the kernel)
+    └── RunError            a run folder that cannot be read, resumed or written
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TritonGymError(Exception):
+    """Base of every error that the library raises on purpose."""
+
+
+class InvalidTaskError(TritonGymError, ValueError):
+    """A task or a case contradicts itself."""
+
+
+class InvalidOptionError(TritonGymError, ValueError):
+    """An argument is outside what is allowed; the message lists what is."""
+
+
+class DeviceError(TritonGymError, RuntimeError):
+    """The device asked for is not there or cannot be used."""
+
+
+class EvaluatorError(TritonGymError, RuntimeError):
+    """The evaluation service itself failed: a fault of the library or the machine."""
+
+
+class RunError(TritonGymError, RuntimeError):
+    """A run folder cannot be read, resumed or written."""
+
+
+def unknown(what: str, given: object, allowed: Iterable[str]) -> InvalidOptionError:
+    """The error for a name that is not one of `allowed`, with the nearest one suggested."""
+    names = sorted(allowed)
+    near = difflib.get_close_matches(str(given), names, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return InvalidOptionError(f"Unknown {what} {given!r}.{hint} Allowed: {', '.join(names)}.")

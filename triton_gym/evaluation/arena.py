@@ -1,0 +1,176 @@
+"""Memory that the judge and a worker share: the arguments and the results of an answer.
+
+The judge lays tensors out in one block and sends the block's handle once; afterwards only
+offsets travel. Nothing else of the judge's memory lies in the block, so a worker that reads
+beyond its tensors finds only other arguments and results of the same evaluation.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import mmap
+import os
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+ALIGN = 512
+"""Alignment of every tensor, in bytes; torch's CUDA allocator gives the same."""
+_PAGE = 2 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where one contiguous tensor lies in the block."""
+
+    offset: int
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def bytes(self) -> int:
+        """Size of the tensor."""
+        return math.prod(self.shape) * getattr(torch, self.dtype).itemsize
+
+    def message(self) -> list[Any]:
+        """The slot as JSON."""
+        return [self.offset, list(self.shape), self.dtype]
+
+    @classmethod
+    def read(cls, message: list[Any]) -> Slot:
+        """The slot that `message` describes."""
+        return cls(int(message[0]), tuple(int(n) for n in message[1]), str(message[2]))
+
+
+class Layout:
+    """Places tensors one after another."""
+
+    def __init__(self) -> None:
+        self.end = 0
+
+    def place(self, shape: tuple[int, ...], dtype: str) -> Slot:
+        """The slot of a new tensor."""
+        slot = Slot(self.end, tuple(shape), dtype)
+        self.end += -(-slot.bytes // ALIGN) * ALIGN
+        return slot
+
+    def like(self, tensor: torch.Tensor) -> Slot:
+        """The slot of a tensor with the shape and dtype of `tensor`."""
+        return self.place(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+
+
+class Arena(Protocol):
+    """A block of shared memory."""
+
+    def view(self, slot: Slot) -> torch.Tensor:
+        """The tensor at a slot; it shares the block's memory."""
+        ...
+
+    def close(self) -> None:
+        """Give the block back."""
+        ...
+
+
+def _view(block: torch.Tensor, slot: Slot) -> torch.Tensor:
+    piece = block[slot.offset : slot.offset + slot.bytes]
+    return piece.view(getattr(torch, slot.dtype)).view(slot.shape)
+
+
+class HostArena:
+    """A block in host memory, shared through an anonymous file."""
+
+    def __init__(self, size: int, fd: int | None = None) -> None:
+        self.size = max(size, 1)
+        if fd is None:
+            fd = os.memfd_create("triton-gym", os.MFD_CLOEXEC)
+            os.ftruncate(fd, self.size)
+        self.fd = fd
+        self._map = mmap.mmap(fd, self.size)
+        self._block = torch.frombuffer(self._map, dtype=torch.uint8)
+
+    def view(self, slot: Slot) -> torch.Tensor:
+        """The tensor at a slot; it shares the block's memory."""
+        return _view(self._block, slot)
+
+    def close(self) -> None:
+        """Give the block back; its memory goes once no tensor views it."""
+        os.close(self.fd)
+        del self._block
+
+
+class _Memory:
+    """Device memory by address, in the form that `torch.as_tensor` takes without a copy."""
+
+    def __init__(self, address: int, size: int) -> None:
+        self.__cuda_array_interface__ = {
+            "shape": (size,), "typestr": "|u1", "data": (address, False), "version": 3,
+        }  # fmt: skip
+
+
+class _IpcHandle(ctypes.Structure):
+    _fields_ = (("reserved", ctypes.c_byte * 64),)
+
+
+def _driver(name: str, *arguments: Any) -> None:
+    """Call a function of the CUDA driver; torch's own sharing counts references in files that a
+    killed worker never gives back, so the memory would leak."""
+    code = getattr(ctypes.CDLL("libcuda.so.1"), name)(*arguments)
+    if code:
+        raise RuntimeError(f"{name} failed with CUDA driver error {code}")
+
+
+class CudaArena:
+    """A block on a GPU, shared through CUDA's inter-process handles."""
+
+    def __init__(self, size: int, device: torch.device) -> None:
+        # Whole pages of its own: a handle opens the allocation that it lies in.
+        self.size = -(-max(size, 1) // _PAGE) * _PAGE
+        self._device = device
+        address = ctypes.c_uint64()
+        with torch.cuda.device(device):
+            torch.cuda.current_stream().synchronize()
+            _driver("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(self.size))
+        self._address = int(address.value)
+        self._block = torch.as_tensor(_Memory(self._address, self.size), device=device)
+
+    def handle(self) -> str:
+        """What a worker opens the block with."""
+        handle = _IpcHandle()
+        _driver("cuIpcGetMemHandle", ctypes.byref(handle), ctypes.c_uint64(self._address))
+        return bytes(handle).hex()
+
+    @staticmethod
+    def open(handle: str, size: int, device: torch.device) -> OpenedArena:
+        """The block of another process. A CUDA context must be current."""
+        return OpenedArena(handle, size, device)
+
+    def view(self, slot: Slot) -> torch.Tensor:
+        """The tensor at a slot; it shares the block's memory."""
+        return _view(self._block, slot)
+
+    def close(self) -> None:
+        """Give the block back."""
+        del self._block
+        torch.cuda.synchronize(self._device)
+        with torch.cuda.device(self._device):
+            _driver("cuMemFree_v2", ctypes.c_uint64(self._address))
+
+
+class OpenedArena:
+    """A worker's view of the judge's block on a GPU."""
+
+    def __init__(self, handle: str, size: int, device: torch.device) -> None:
+        address = ctypes.c_uint64()
+        raw = _IpcHandle.from_buffer_copy(bytes.fromhex(handle))
+        lazy_peer_access = ctypes.c_uint(1)
+        _driver("cuIpcOpenMemHandle_v2", ctypes.byref(address), raw, lazy_peer_access)
+        self._block = torch.as_tensor(_Memory(int(address.value), size), device=device)
+
+    def view(self, slot: Slot) -> torch.Tensor:
+        """The tensor at a slot; it shares the block's memory."""
+        return _view(self._block, slot)
+
+    def close(self) -> None:
+        """Nothing to do: the mapping ends with the worker."""

@@ -1,0 +1,194 @@
+"""Whether a result is right: oracle, derived tolerance, comparison.
+
+The error of a value is taken relative to its own size plus the size of its row:
+`|x - o| / (|o| + scale)`, where `o` is the float64 oracle and `scale` the root mean square of the
+oracle along the last axis. So every row must be right in its own units, and cancellation near
+zero is not held against an honest kernel.
+
+The tolerance of an output is `max(FACTOR · error of the PyTorch reference in the task's dtype,
+2 ε(dtype) + 8 ε(float32) √n)` with n the longest sum. The second term is the rounding of the
+result plus the statistical growth of rounding errors in a float32 sum of n terms in any order
+(Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., §2.8 and §4.2).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from triton_gym.errors import InvalidTaskError
+from triton_gym.task import Case, Task
+
+FACTOR = 4.0
+"""How many times the reference's own error an answer may make."""
+_CHUNK = 1 << 26
+"""Elements compared at once, which bounds the memory of a comparison."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a call must return: the oracle's outputs and the tolerance of each."""
+
+    outputs: tuple[torch.Tensor, ...]
+    tolerances: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The comparison of one call."""
+
+    ok: bool
+    max_error: float
+    tolerance: float
+    message: str = ""
+
+
+def draw_inputs(task: Task, case: Case, seed: int, device: torch.device) -> tuple[Any, ...]:
+    """The arguments of a case from a seed: tensors on `device`, and plain numbers.
+
+    Raises:
+        InvalidTaskError: the task's generator returned something else.
+    """
+    generator = torch.Generator(device=device)
+    generator.manual_seed(seed)
+    arguments = tuple(task.inputs(case, generator))
+    if len(arguments) != len(task.entry.parameters):
+        raise InvalidTaskError(
+            f"inputs() of task {task.name!r} gave {len(arguments)} arguments for "
+            f"{len(task.entry.parameters)} parameters ({', '.join(task.entry.parameters)})."
+        )
+    for name, value in zip(task.entry.parameters, arguments, strict=True):
+        if isinstance(value, torch.Tensor):
+            if value.device.type != device.type or not value.is_contiguous():
+                raise InvalidTaskError(
+                    f"Argument {name!r} of task {task.name!r} must be a contiguous tensor on the "
+                    f"generator's device {device}; it is on {value.device}, "
+                    f"contiguous: {value.is_contiguous()}."
+                )
+        elif not isinstance(value, (int, float, bool)):
+            raise InvalidTaskError(
+                f"Argument {name!r} of task {task.name!r} must be a tensor or a number; "
+                f"got {type(value).__name__}."
+            )
+    return arguments
+
+
+def reference(task: Task, arguments: Sequence[Any]) -> tuple[torch.Tensor, ...]:
+    """The reference's outputs as a tuple, in the arguments' own dtype."""
+    with torch.no_grad():
+        result = task.reference(*arguments)
+    outputs = tuple(result) if isinstance(result, (tuple, list)) else (result,)
+    if not all(isinstance(output, torch.Tensor) for output in outputs):
+        raise InvalidTaskError(f"The reference of task {task.name!r} must return tensors.")
+    return outputs
+
+
+def oracle(task: Task, arguments: Sequence[Any]) -> tuple[torch.Tensor, ...]:
+    """The reference's outputs computed in float64."""
+    return reference(task, [_upcast(value) for value in arguments])
+
+
+def _upcast(value: Any) -> Any:
+    if isinstance(value, torch.Tensor) and value.is_floating_point():
+        return value.to(torch.float64)
+    return value
+
+
+def expect(task: Task, case: Case, arguments: Sequence[Any]) -> Expected:
+    """Oracle and tolerances for the arguments of a case."""
+    plain = reference(task, arguments)
+    exact = oracle(task, arguments)
+    return Expected(exact, tolerances(task, case, plain, exact))
+
+
+def tolerances(
+    task: Task, case: Case, plain: Iterable[torch.Tensor], exact: Iterable[torch.Tensor]
+) -> tuple[float, ...]:
+    """Tolerance of each output, from the reference's own error against the oracle."""
+    return tuple(
+        max(FACTOR * _largest(p, o)[0], floor(p.dtype, task.reduction(case)))
+        if p.is_floating_point()
+        else 0.0
+        for p, o in zip(plain, exact, strict=True)
+    )
+
+
+def floor(dtype: torch.dtype, reduction: int) -> float:
+    """The smallest tolerance of an output, see the head of this module."""
+    return 2 * torch.finfo(dtype).eps + 8 * torch.finfo(torch.float32).eps * math.sqrt(reduction)
+
+
+def compare(results: Sequence[torch.Tensor], expected: Expected, where: str) -> Verdict:
+    """Compare the results of one call; shapes and dtypes agree already.
+
+    Args:
+        results: what the answer returned, on the device of the expected outputs.
+        expected: the oracle's outputs, or a reference's with doubled tolerances.
+        where: name of the case, for the message.
+    """
+    worst = Verdict(True, 0.0, expected.tolerances[0])
+    for index, (result, exact) in enumerate(zip(results, expected.outputs, strict=True)):
+        tolerance = expected.tolerances[index]
+        error, place = _largest(result, exact)
+        if error <= tolerance:
+            if error > worst.max_error or worst.max_error == 0.0:
+                worst = Verdict(True, error, tolerance)
+            continue
+        position = tuple(int(i) for i in torch.unravel_index(torch.tensor(place), exact.shape))
+        which = f" of output {index}" if len(results) > 1 else ""
+        got, want = result.flatten()[place].item(), exact.flatten()[place].item()
+        message = (
+            f"Wrong result on {where}: at index {position}{which} of shape {tuple(exact.shape)} "
+            f"the value is {got:.6g}, expected {want:.6g}; the relative error {error:.3g} is above "
+            f"the tolerance {tolerance:.3g}."
+        )
+        return Verdict(False, error, tolerance, message + _wrong_share(result, exact, tolerance))
+    return worst
+
+
+def _wrong_share(result: torch.Tensor, exact: torch.Tensor, tolerance: float) -> str:
+    """How much of a small result is wrong, a hint at masks and boundaries."""
+    if exact.numel() > _CHUNK:
+        return ""
+    wrong = ~(_errors(*_rows(result, exact)) <= tolerance)
+    return f" {int(wrong.sum())} of {exact.numel()} values are wrong."
+
+
+def _rows(result: torch.Tensor, exact: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    width = exact.shape[-1] if exact.dim() else 1
+    return result.reshape(-1, width), exact.reshape(-1, width)
+
+
+def _largest(result: torch.Tensor, exact: torch.Tensor) -> tuple[float, int]:
+    """Largest error and its flat index; NaN where none is expected counts as infinite."""
+    if exact.numel() == 0:
+        return 0.0, 0
+    rows, exact_rows = _rows(result, exact)
+    width = exact_rows.shape[1]
+    step = max(1, _CHUNK // width)
+    found: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for start in range(0, len(exact_rows), step):
+        errors = _errors(rows[start : start + step], exact_rows[start : start + step]).flatten()
+        place = errors.argmax()
+        found.append((errors[place], place + start * width))
+    values = torch.stack([value for value, _ in found])
+    best = int(values.argmax())
+    return float(values[best]), int(found[best][1])
+
+
+def _errors(rows: torch.Tensor, exact: torch.Tensor) -> torch.Tensor:
+    """Error of every value; both are (rows, width)."""
+    if not exact.is_floating_point():
+        return torch.where(rows != exact, math.inf, 0.0)
+    work = torch.promote_types(exact.dtype, torch.float32)
+    exact = exact.to(work)
+    scale = exact.square().mean(dim=1, keepdim=True).sqrt_()
+    # A row of zeros has no size of its own.
+    scale = scale.clamp_min_(float(scale.mean()) * 1e-3 + torch.finfo(torch.float32).tiny)
+    errors = (rows.to(work) - exact).abs_().div_(exact.abs() + scale)
+    same = rows.to(work) == exact  # equal infinities
+    return errors.masked_fill_(same, 0.0).nan_to_num_(nan=math.inf, posinf=math.inf)

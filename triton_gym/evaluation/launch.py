@@ -1,0 +1,66 @@
+"""Launching on a GPU inside a worker: timing with a cold cache, and what was launched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+
+class Gpu:
+    """The worker's hold on its GPU."""
+
+    def __init__(self, device: torch.device, share: float, flush_bytes: int) -> None:
+        import triton
+
+        torch.cuda.set_device(device)
+        torch.cuda.init()
+        if share < 1.0:
+            torch.cuda.set_per_process_memory_fraction(share, device)
+        self._flush = torch.empty(flush_bytes, dtype=torch.uint8, device=device)
+        self._kernels: dict[str, Any] = {}
+        self.launches = 0
+        triton.knobs.runtime.launch_enter_hook.add(self._launched)
+
+    def _launched(self, metadata: Any) -> None:
+        self.launches += 1
+
+    def time(self, functions: list[Callable[[], None]]) -> list[float]:
+        """Device time of each call in microseconds, the L2 cache flushed before every one.
+
+        The flush also gives the host time to queue the next call, so that launches do not
+        show in the times of kernels that are longer than it.
+        """
+        stream = torch.cuda.current_stream()
+        events = [
+            (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
+            for _ in functions
+        ]
+        torch.cuda.synchronize()
+        for function, (start, end) in zip(functions, events, strict=True):
+            self._flush.zero_()
+            start.record(stream)
+            function()
+            end.record(stream)
+        torch.cuda.synchronize()
+        return [start.elapsed_time(end) * 1000 for start, end in events]
+
+    def resources(self) -> dict[str, Any]:
+        """Registers a thread, spilled bytes a thread and shared bytes a program.
+
+        Of the kernels compiled in this process, the largest of each; -1 where unknown.
+        """
+        import gc
+
+        from triton.compiler import CompiledKernel
+
+        found = {"registers": -1, "spills": -1, "shared_bytes": -1, "kernels": 0}
+        for kernel in gc.get_objects():
+            if type(kernel) is not CompiledKernel or getattr(kernel, "n_regs", None) is None:
+                continue
+            found["kernels"] += 1
+            found["registers"] = max(found["registers"], int(kernel.n_regs))
+            found["spills"] = max(found["spills"], int(kernel.n_spills) * 4)
+            found["shared_bytes"] = max(found["shared_bytes"], int(kernel.metadata.shared))
+        return {**found, "launches": self.launches}

@@ -1,0 +1,443 @@
+"""The judge of a real GPU: tests on hidden shapes, then timed rounds on fresh inputs.
+
+A round draws new inputs for every launch, times the PyTorch reference on them (which also gives
+the results to hold the answer against), and has the worker time the answer on them. The judge's
+own clock spans the whole round, so a worker that claims less than its round took is found out.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from triton_gym.device import Device, Gpu, gpu_matching, gpu_named
+from triton_gym.errors import DeviceError
+from triton_gym.evaluation import check
+from triton_gym.evaluation.arena import CudaArena, Layout, Slot
+from triton_gym.evaluation.judge import (
+    Judge,
+    Phases,
+    Request,
+    call_message,
+    lay_out,
+    run_tests,
+    test_cases,
+)
+from triton_gym.evaluation.profile import Light, speed_of_light
+from triton_gym.evaluation.session import Ended, Session, Workshop
+from triton_gym.evaluation.timing import Budget, Timing, summarise
+from triton_gym.outcome import NAN, Outcome, Source, Status
+from triton_gym.task import Case, Task
+
+ROUND_BYTES = 12 << 30
+"""Most device memory that the arguments and results of one round take."""
+ROUND_LAUNCHES = 48
+"""Most launches in one round."""
+ROUND_US = 15_000.0
+"""Device time that a round aims at: long against the jitter of the judge's clock."""
+CLOCK_SLACK_US = 1500.0
+"""By how much a round may outlast its claim: two messages and a synchronisation; 0.6 to 0.7 ms
+were measured on an H100."""
+CLOCK_SHARE = 0.15
+"""The same as a share of the round."""
+SPENT_ON_BASELINE_US = 60_000.0
+"""A reference slower than this is not timed again on every launch of later evaluations."""
+
+
+@dataclass(slots=True)
+class Round:
+    """What one round found."""
+
+    times_us: list[float]
+    baseline_us: list[float]
+    hidden_us: float
+    """Time of the round by the judge's clock that the claim does not explain."""
+
+
+@dataclass(slots=True)
+class Known:
+    """What the judge keeps of a task between evaluations."""
+
+    baseline: list[float] = field(default_factory=list)
+    reference_us: float = NAN
+    tolerances: tuple[float, ...] = ()
+    compiled: Callable[..., Any] | None = None
+
+
+class CudaJudge(Judge):
+    """Owns one GPU."""
+
+    def __init__(self, device: Device) -> None:
+        self._workshop = Workshop(interpret=False)
+        self._device = torch.device("cuda", device.index)
+        torch.cuda.set_device(self._device)
+        properties = torch.cuda.get_device_properties(self._device)
+        self._gpu = gpu_matching(properties.name) or _unknown_gpu(properties)
+        self._flush = torch.empty(
+            2 * int(properties.L2_cache_size), dtype=torch.uint8, device=self._device
+        )
+        self._lock = Path(tempfile.gettempdir(), f"triton-gym-{os.getuid()}-{properties.uuid}.lock")
+        self.copy_gbps = self._copy_bandwidth()
+        self._known: dict[tuple[str, int, str], Known] = {}
+
+    def close(self) -> None:
+        """End the nursery."""
+        self._workshop.close()
+
+    @property
+    def gpu(self) -> Gpu:
+        """The published limits of the device."""
+        return self._gpu
+
+    def _finish(self, outcome: Outcome, seconds: float, phases: Phases) -> Outcome:
+        return outcome.replace(
+            source=Source.MEASURED,
+            evaluation_s=seconds,
+            phases=tuple(phases.seconds.items()),
+        )
+
+    # -- one evaluation -----------------------------------------------------------------------
+
+    def _judge(self, request: Request, phases: Phases) -> Outcome:
+        seed = secrets.randbits(62) if request.seed is None else request.seed
+        with phases("start"):
+            session = Session(self._workshop, request.limits, request.source)
+        with session as worker:
+            with phases("start"):
+                worker.ask("load", path=worker.path, entry=request.task.entry.name)
+                worker.send(
+                    "cuda",
+                    index=self._device.index,
+                    share=self._share(request),
+                    flush_bytes=self._flush.numel(),
+                )
+                known = self._knowledge(request)
+            with phases("test"):
+                verdict = self._test(request, worker, seed, phases)
+            with phases("profile"), self._locked(fcntl.LOCK_EX):
+                timing, baseline = self._profile(request, worker, known, seed)
+                resources = worker.ask("resources")
+        return self._outcome(request, verdict, timing, baseline, resources)
+
+    def _share(self, request: Request) -> float:
+        total = torch.cuda.get_device_properties(self._device).total_memory
+        return min(1.0, (request.limits.device_bytes or total) / total)
+
+    def _test(
+        self, request: Request, worker: Session, seed: int, phases: Phases
+    ) -> check.Verdict:
+        """Correctness on hidden shapes; kernels are compiled on the way."""
+        layout = Layout()
+        prepared = [
+            lay_out(request.task, case, seed + index, self._device, layout)
+            for index, case in enumerate(test_cases(request.task, seed, tiny=False))
+        ]
+        with phases("start"):
+            worker.wait()  # for CUDA
+        arena = CudaArena(layout.end, self._device)
+        try:
+            worker.ask("open", size=arena.size, handle=arena.handle())
+            return run_tests(worker, prepared, arena)
+        finally:
+            del prepared
+            arena.close()
+
+    def _profile(
+        self, request: Request, worker: Session, known: Known, seed: int
+    ) -> tuple[Timing, Timing]:
+        """Rounds until the interval is narrow; the answer's and the reference's time."""
+        budget = Budget()
+        spent_from = time.monotonic()
+        times: list[float] = []
+        baseline: list[float] = []
+        hidden: list[float] = []
+        stage = Stage(request.task, self._device, known, worker)
+        try:
+            first = stage.round(1, seed + 1000, self._flush, warm=True)
+            estimate = max(first.times_us[0], 1.0)
+            while True:
+                count = stage.fitting(estimate)
+                seed += 1 + count
+                one = stage.round(count, seed + 2000, self._flush)
+                times += one.times_us
+                baseline += one.baseline_us
+                hidden.append(one.hidden_us / len(one.times_us))
+                estimate = max(summarise(times).median_us, 1.0)
+                if len(hidden) >= 2 and budget.done(times, time.monotonic() - spent_from):
+                    break
+        finally:
+            stage.close()
+        if baseline:
+            known.baseline = baseline[-ROUND_LAUNCHES:]
+        timing = summarise(times)
+        claimed = timing.median_us
+        excess = min(hidden)
+        slack = CLOCK_SLACK_US / len(one.times_us) + CLOCK_SHARE * claimed
+        if excess > slack:
+            raise Ended(
+                Status.CHEATING,
+                f"The answer claims {claimed:.1f} µs a call, but by the judge's clock every call "
+                f"took {excess:.1f} µs more. Work on other streams or threads, or a changed clock, "
+                "does not shorten a time.",
+            )
+        return timing, summarise(known.baseline)
+
+    def _outcome(
+        self, request: Request, verdict: check.Verdict, timing: Timing, baseline: Timing,
+        resources: dict[str, Any],
+    ) -> Outcome:  # fmt: skip
+        case = request.task.bench[0]
+        light = speed_of_light(request.task, case, self._gpu, self.copy_gbps)
+        roofline = light.roofline(timing.median_us)
+        status, message = Status.CORRECT, _message(timing, baseline, light, resources)
+        if roofline > 1.0 + timing.spread:
+            status = Status.CHEATING
+            message = (
+                f"The time of {timing.median_us:.2f} µs is below the speed of light of "
+                f"{light.floor_us:.2f} µs for {case}: the work was not done, or the task's FLOPs "
+                "or bytes are wrong."
+            )
+        elif not resources.get("launches"):
+            status = Status.CHEATING
+            message = "No Triton kernel was launched: the answer's own kernels must do the work."
+        number = {k: float(v) if v >= 0 else NAN for k, v in resources.items()}
+        return Outcome(
+            status=status,
+            message=message,
+            compiled=True,
+            runtime_us=timing.median_us,
+            runtime_low_us=timing.low_us,
+            runtime_high_us=timing.high_us,
+            baseline_us=baseline.median_us,
+            speedup=baseline.median_us / timing.median_us,
+            roofline=roofline,
+            gbps=light.gbps(timing.median_us),
+            tflops=light.tflops(timing.median_us),
+            bound=light.bound(timing.median_us),
+            max_error=verdict.max_error,
+            tolerance=verdict.tolerance,
+            coverage=1.0 if resources.get("launches") else 0.0,
+            registers=number["registers"],
+            spills=number["spills"],
+            shared_bytes=number["shared_bytes"],
+        )
+
+    # -- what is kept -------------------------------------------------------------------------
+
+    def _knowledge(self, request: Request) -> Known:
+        key = (request.task.name, request.task.version, request.baseline)
+        if key not in self._known:
+            known = Known()
+            if request.baseline == "compile":
+                known.compiled = torch.compile(request.task.reference)
+            known.tolerances = self._bench_tolerances(request.task, request.task.bench[0])
+            self._known[key] = known
+        return self._known[key]
+
+    def _bench_tolerances(self, task: Task, case: Case) -> tuple[float, ...]:
+        """Tolerances at full size, against the reference in the case's own dtype.
+
+        Both it and the answer may be off the oracle, each by its own tolerance.
+        """
+        inputs = check.draw_inputs(task, case, secrets.randbits(62), self._device)
+        plain = check.reference(task, inputs)
+        try:
+            exact = check.oracle(task, inputs)
+            found = check.tolerances(task, case, plain, exact)
+        except torch.cuda.OutOfMemoryError:
+            found = tuple(check.floor(p.dtype, task.reduction(case)) for p in plain)
+        finally:
+            torch.cuda.empty_cache()
+        return tuple(2 * t for t in found)
+
+    def _copy_bandwidth(self) -> float:
+        """Bytes read and written a second by a large copy on the device, in GB/s."""
+        source = torch.empty(1 << 28, dtype=torch.float32, device=self._device).normal_()
+        target = torch.empty_like(source)
+        times = [_event_us(lambda: target.copy_(source)) for _ in range(8)]
+        moved = 2 * source.numel() * source.element_size()
+        del source, target
+        torch.cuda.empty_cache()
+        return moved / summarise(times[2:]).median_us / 1e3
+
+    @contextmanager
+    def _locked(self, kind: int) -> Iterator[None]:
+        """Hold the GPU against other judges on this machine while something is timed."""
+        with open(self._lock, "a") as file:
+            fcntl.flock(file, kind)
+            try:
+                yield
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)
+
+
+class Stage:
+    """Shared memory for the rounds of one evaluation, grown as they need it."""
+
+    def __init__(self, task: Task, device: torch.device, known: Known, worker: Session) -> None:
+        self._task = task
+        self._case = task.bench[0]
+        self._device = device
+        self._known = known
+        self._worker = worker
+        self._arena: CudaArena | None = None
+        self._slots: list[tuple[tuple[Slot | None, ...], tuple[Slot, ...]]] = []
+        self._set_bytes = 0
+        self._copy_us = 0.0
+
+    def close(self) -> None:
+        """Give the memory back."""
+        if self._arena:
+            self._arena.close()
+            self._arena = None
+
+    def fitting(self, runtime_us: float) -> int:
+        """Launches of a round: enough for the clock, no more than memory allows."""
+        free, _ = torch.cuda.mem_get_info(self._device)
+        # Results live three times: the reference's, the worker's own, and the shared copy.
+        room = int(min(ROUND_BYTES, free // 4) // max(self._set_bytes, 1))
+        wanted = int(ROUND_US / runtime_us) + 1
+        return max(2, min(room, wanted, ROUND_LAUNCHES))
+
+    def round(self, count: int, seed: int, flush: torch.Tensor, *, warm: bool = False) -> Round:
+        """Time reference and answer on `count` fresh sets of inputs, and verify every result.
+
+        Raises:
+            Ended: a result is wrong, or the worker failed.
+        """
+        sets = []
+        baseline: list[float] = []
+        expected: list[check.Expected] = []
+        for index in range(count):
+            inputs = check.draw_inputs(self._task, self._case, seed + index, self._device)
+            outputs, spent = self._reference(inputs, flush)
+            baseline += spent
+            expected.append(check.Expected(outputs, self._known.tolerances))
+            self._reserve(count, inputs, outputs)
+            arena = self._arena
+            if arena is None:
+                raise DeviceError("no shared memory on the device")
+            input_slots, output_slots = self._slots[index]
+            for slot, value in zip(input_slots, inputs, strict=True):
+                if slot:
+                    arena.view(slot).copy_(value)
+            for slot in output_slots:
+                arena.view(slot).view(torch.uint8).fill_(0xFF)
+            sets.append(call_message(self._case, inputs, input_slots, output_slots))
+        if warm and not self._copy_us:
+            self._copy_us = _event_us(lambda: [t.clone() for t in expected[0].outputs])
+        times, wall_us = self._timed(sets)
+        if warm:
+            times, wall_us = self._timed(sets)  # the first call compiled
+        flush_us = _event_us(lambda: flush.zero_()) if count > 1 else 0.0
+        self._verify(expected)
+        claimed = sum(times) + count * (flush_us + self._copy_us)
+        return Round(times, baseline, wall_us - claimed)
+
+    def _timed(self, sets: list[dict[str, Any]]) -> tuple[list[float], float]:
+        torch.cuda.synchronize(self._device)
+        start = time.perf_counter()
+        reply = self._worker.ask("time", calls=sets)
+        wall_us = (time.perf_counter() - start) * 1e6
+        times = reply.get("times_us")
+        if (
+            not isinstance(times, list)
+            or len(times) != len(sets)
+            or not all(isinstance(t, float) and t > 0 for t in times)
+        ):
+            raise Ended(Status.CHEATING, "The worker sent times that no clock can have measured.")
+        return times, wall_us
+
+    def _verify(self, expected: list[check.Expected]) -> None:
+        arena = self._arena
+        if arena is None:
+            raise DeviceError("no shared memory on the device")
+        for want, (_, slots) in zip(expected, self._slots, strict=False):
+            results = [arena.view(slot) for slot in slots]
+            verdict = check.compare(results, want, f"{self._case} (timed)")
+            if not verdict.ok:
+                raise Ended(
+                    Status.INCORRECT, verdict.message,
+                    max_error=verdict.max_error, tolerance=verdict.tolerance,
+                )  # fmt: skip
+
+    def _reference(
+        self, inputs: tuple[Any, ...], flush: torch.Tensor
+    ) -> tuple[tuple[torch.Tensor, ...], list[float]]:
+        known = self._known
+        if known.compiled is None and known.reference_us > SPENT_ON_BASELINE_US and known.baseline:
+            return check.reference(self._task, inputs), []
+        function = known.compiled or self._task.reference
+        if known.reference_us != known.reference_us:  # first call: warm up, then time
+            with torch.no_grad():
+                function(*inputs)
+        results: list[Any] = []
+        flush.zero_()
+        with torch.no_grad():
+            spent = _event_us(lambda: results.append(function(*inputs)))
+        known.reference_us = spent
+        if known.compiled is not None:
+            return check.reference(self._task, inputs), [spent]
+        result = results[0]
+        return (tuple(result) if isinstance(result, (tuple, list)) else (result,)), [spent]
+
+    def _reserve(
+        self, count: int, inputs: tuple[Any, ...], outputs: tuple[torch.Tensor, ...]
+    ) -> None:
+        if len(self._slots) >= count and self._arena:
+            return
+        layout = Layout()
+        self._slots = []
+        for _ in range(count):
+            input_slots = tuple(
+                layout.like(x) if isinstance(x, torch.Tensor) else None for x in inputs
+            )
+            self._slots.append((input_slots, tuple(layout.like(x) for x in outputs)))
+        self._set_bytes = layout.end // count
+        self.close()
+        self._arena = CudaArena(layout.end, self._device)
+        self._worker.ask("open", size=self._arena.size, handle=self._arena.handle())
+
+
+def _event_us(function: Callable[[], object]) -> float:
+    """Device time of a call in microseconds, on the judge's own clock."""
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    start.record()
+    function()
+    end.record()
+    end.synchronize()
+    return float(start.elapsed_time(end)) * 1000
+
+
+def _unknown_gpu(properties: Any) -> Gpu:
+    """Limits of a GPU that is not in the table: its own memory clock, an H100's peaks."""
+    like = gpu_named("h100")
+    share = properties.multi_processor_count / like.multiprocessors
+    return Gpu(
+        properties.name, "", properties.major * 10 + properties.minor,
+        properties.multi_processor_count, like.clock_ghz, like.memory_gbps,
+        int(properties.L2_cache_size), like.shared_bytes, like.vector_tflops * max(share, 1.0),
+        like.matrix_tflops,
+    )  # fmt: skip
+
+
+def _message(timing: Timing, baseline: Timing, light: Light, resources: dict[str, Any]) -> str:
+    us = timing.median_us
+    return (
+        f"Correct. {us:.1f} µs [{timing.low_us:.1f}, {timing.high_us:.1f}], PyTorch "
+        f"{baseline.median_us:.1f} µs: speedup {baseline.median_us / us:.2f}. "
+        f"{light.roofline(us):.0%} of the speed of light, {light.gbps(us):.0f} GB/s, "
+        f"{light.tflops(us):.1f} TFLOP/s, {light.bound(us)}-bound. "
+        f"{resources.get('registers', -1)} registers, {resources.get('spills', -1)} bytes spilled, "
+        f"{resources.get('shared_bytes', -1)} bytes of shared memory."
+    )

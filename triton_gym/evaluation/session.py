@@ -1,0 +1,168 @@
+"""One worker from the judge's side: ask, wait, and whatever happens, end it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from triton_gym.evaluation.channel import ChannelClosed, ChannelTimeout
+from triton_gym.evaluation.nursery import Nursery
+from triton_gym.evaluation.sandbox import Limits
+from triton_gym.outcome import Status
+
+
+class Ended(Exception):
+    """The evaluation is over before its end: the status and the message of its outcome."""
+
+    def __init__(self, status: Status, message: str, **numbers: float) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.numbers = numbers
+
+
+class Workshop:
+    """A nursery that is restarted when it dies, usable from several threads."""
+
+    def __init__(self, *, interpret: bool) -> None:
+        self._interpret = interpret
+        self._lock = threading.Lock()
+        self._nursery = Nursery(interpret=interpret)
+
+    def fork(self) -> tuple[Nursery, int, Any]:
+        """A new worker and the nursery that it came from."""
+        with self._lock:
+            if not self._nursery.alive:
+                self._nursery.close()
+                self._nursery = Nursery(interpret=self._interpret)
+            return (self._nursery, *self._nursery.fork())
+
+    def reap(self, nursery: Nursery, pid: int) -> int:
+        """End a worker; with its nursery gone it is already dead."""
+        with self._lock:
+            return nursery.reap(pid) if nursery.alive else 0
+
+    def wait_ready(self) -> None:
+        """Wait until workers can be had."""
+        with self._lock:
+            self._nursery.wait_ready()
+
+    def close(self) -> None:
+        """End the nursery with all of its workers."""
+        with self._lock:
+            self._nursery.close()
+
+
+class Session:
+    """A single-use worker with a folder of its own. Use as a context manager."""
+
+    def __init__(self, workshop: Workshop, limits: Limits, source: str) -> None:
+        self._workshop = workshop
+        self._limits = limits
+        self._deadline = time.monotonic() + limits.seconds
+        self._folder = tempfile.mkdtemp(prefix="triton-gym-")
+        self.path = str(Path(self._folder, "answer.py"))
+        Path(self.path).write_text(source, encoding="utf-8")
+        self._nursery, self._pid, self._channel = workshop.fork()
+        self._reaped = False
+
+    def __enter__(self) -> Session:
+        limits = dataclasses.asdict(self._limits)
+        self.ask("enter", folder=self._folder, limits=limits)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._channel.close()
+        self._reap()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def ask(self, operation: str, fds: tuple[int, ...] = (), **fields: Any) -> dict[str, Any]:
+        """Send a request and wait for its reply.
+
+        Raises:
+            Ended: the worker reports a failure, crashed, or ran out of time.
+        """
+        self.send(operation, fds, **fields)
+        return self.wait()
+
+    def send(self, operation: str, fds: tuple[int, ...] = (), **fields: Any) -> None:
+        """Send a request without waiting."""
+        try:
+            self._channel.send({"op": operation, **fields}, fds)
+        except ChannelClosed:
+            raise self._crashed() from None
+
+    def wait(self) -> dict[str, Any]:
+        """The reply to the oldest request that has none yet."""
+        try:
+            reply: dict[str, Any] = self._channel.receive(self._deadline - time.monotonic())
+        except ChannelTimeout:
+            raise Ended(
+                Status.TIMEOUT,
+                f"The answer did not finish within {self._limits.seconds:g} s. "
+                "Look for a loop that never ends, or for too much work per program.",
+            ) from None
+        except ChannelClosed as closed:
+            if "announced" in str(closed) or "not a message" in str(closed):
+                raise Ended(Status.CHEATING, "The worker sent a forged reply.") from None
+            raise self._crashed() from None
+        if "status" in reply:
+            status = str(reply["status"])
+            if status not in _FAILURES:
+                raise Ended(Status.CHEATING, "The worker sent a forged reply.")
+            raise Ended(Status(status), str(reply.get("message", "")))
+        return reply
+
+    def _reap(self) -> int:
+        if self._reaped:
+            return 0
+        self._reaped = True
+        return self._workshop.reap(self._nursery, self._pid)
+
+    def _crashed(self) -> Ended:
+        # The socket closes a moment before the process is a zombie: without a pause the
+        # nursery's own kill would be taken for the cause of death.
+        time.sleep(0.05)
+        status = self._reap()
+        if os.WIFSIGNALED(status):
+            number = os.WTERMSIG(status)
+            name = signal.Signals(number).name
+            hint = _HINTS.get(name, "")
+            return Ended(
+                Status.RUNTIME_ERROR, f"The process that ran the answer died of {name}. {hint}"
+            )
+        code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1
+        return Ended(
+            Status.RUNTIME_ERROR,
+            f"The process that ran the answer ended early with exit code {code}.",
+        )
+
+
+_FAILURES = frozenset(
+    map(
+        str,
+        (Status.COMPILE_ERROR, Status.RUNTIME_ERROR, Status.INCORRECT, Status.CHEATING,
+         Status.REJECTED),
+    )
+)  # fmt: skip
+_HINTS = {
+    "SIGSEGV": "Look for a load or a store outside a tensor, or for a missing mask.",
+    "SIGBUS": "Look for a load or a store outside a tensor, or for a missing mask.",
+    "SIGABRT": "A library gave up; the usual reason is memory that could not be had.",
+    "SIGKILL": "The usual reason is that it used too much memory.",
+    "SIGXCPU": "It used up its processor time.",
+    "SIGXFSZ": "It wrote too large a file.",
+}

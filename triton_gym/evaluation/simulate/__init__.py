@@ -1,0 +1,5 @@
+"""The simulated device."""
+
+
+def prepare(*, interpret: bool) -> None:
+    """Placeholder until the interpreter's patches land."""

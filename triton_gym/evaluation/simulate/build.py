@@ -1,0 +1,172 @@
+"""Builds what a call launches with Triton's real compiler, for a GPU that is not here.
+
+Triton itself specialises, compiles and launches; only its driver is replaced, by one that
+notes the launches instead of making them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from triton_gym.device import Gpu
+from triton_gym.evaluation.simulate import sass
+from triton_gym.evaluation.simulate.host import Recorder, pretend
+
+SECONDS_PER_KERNEL = 20.0
+"""How long ptxas may take for one kernel."""
+MAX_CONFIGS = 24
+"""How many configurations of an autotuned kernel are looked at, in the order of its list."""
+
+
+class BuildError(RuntimeError):
+    """A kernel does not compile for the GPU, or needs more than it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """One launch of a compiled kernel, or one alternative of an autotuned one."""
+
+    index: int
+    """Which launch of the call this is. Alternatives of one launch share it."""
+    kernel: str
+    config: str
+    """The autotuner's configuration; empty if the kernel is not autotuned."""
+    grid: tuple[int, int, int]
+    num_warps: int
+    num_stages: int
+    num_ctas: int
+    registers: int
+    """Registers a thread."""
+    spill_bytes: int
+    """Bytes of local memory a thread; what Triton reports, four times `n_spills`."""
+    shared_bytes: int
+    """Shared memory of a program, static and dynamic."""
+    code: sass.Code
+    """What the machine code consists of."""
+
+    @property
+    def programs(self) -> int:
+        """Programs of the grid."""
+        return self.grid[0] * self.grid[1] * self.grid[2]
+
+    def record(self) -> dict[str, Any]:
+        """The build as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, record: dict[str, Any]) -> Build:
+        """The build that `record` describes."""
+        values = dict(record)
+        values["grid"] = tuple(values["grid"])
+        values["code"] = sass.Code.read(values["code"])
+        return cls(**values)
+
+
+class _Builder(Recorder):
+    """Stands in for the GPU: takes binaries apart and notes launches."""
+
+    def __init__(self) -> None:
+        self.builds: list[Build] = []
+        self._codes: dict[bytes, tuple[sass.Resources, sass.Code]] = {}
+        self._index = 0
+        self._config = ""
+
+    def choose(self, kernel: str, configs: Sequence[str]) -> Iterator[int]:
+        alternatives = len(configs) > 1
+        for number, config in enumerate(configs[:MAX_CONFIGS]):
+            self._config = config if alternatives else ""
+            yield number
+            if alternatives and self.builds and self.builds[-1].config == config:
+                self._index = self.builds[-1].index  # the next alternative is the same launch
+        self._config = ""
+        self._index = max((b.index + 1 for b in self.builds), default=0)
+
+    def load(self, name: str, binary: bytes, shared: int, device: int) -> tuple[Any, ...]:
+        if binary not in self._codes:
+            self._codes[binary] = sass.read_binary(binary)
+        resources, code = self._codes[binary]
+        return None, (resources, code), resources.registers, resources.stack_bytes // 4, 1024
+
+    def launcher(self, source: Any, metadata: Any) -> Callable[..., None]:
+        def launch(x: int, y: int, z: int, stream: int, function: Any, *_: Any) -> None:
+            resources, code = function
+            self.builds.append(
+                Build(
+                    index=self._index,
+                    kernel=metadata.name,
+                    config=self._config,
+                    grid=(int(x), int(y), int(z)),
+                    num_warps=metadata.num_warps,
+                    num_stages=metadata.num_stages,
+                    num_ctas=metadata.num_ctas,
+                    registers=resources.registers,
+                    spill_bytes=resources.stack_bytes,
+                    shared_bytes=max(metadata.shared, resources.shared_bytes),
+                    code=code,
+                )
+            )
+            if not self._config:
+                self._index += 1
+
+        return launch
+
+
+def build(
+    call: Callable[[], Any], gpu: Gpu, *, seconds_per_kernel: float = SECONDS_PER_KERNEL
+) -> tuple[Build, ...]:
+    """Run the host code of an answer and build every kernel that it launches.
+
+    Args:
+        call: calls the answer with CPU tensors of the real shapes; no kernel runs.
+        gpu: the device to build for.
+        seconds_per_kernel: limit of ptxas for one kernel.
+
+    Raises:
+        BuildError: a kernel does not compile, or does not fit on the device.
+    """
+    from triton.errors import TritonError
+    from triton.runtime.errors import OutOfResources
+
+    builder = _Builder()
+    try:
+        with pretend(gpu, builder), _limited(seconds_per_kernel):
+            call()
+    except OutOfResources as error:
+        raise BuildError(
+            f"out of resources on {gpu.name}: {error.name} required {error.required}, limit "
+            f"{error.limit}. Reduce the block sizes or num_stages."
+        ) from error
+    except TritonError as error:
+        raise BuildError(_shortened(str(error))) from error
+    return tuple(builder.builds)
+
+
+@contextlib.contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """Give ptxas a time limit, which Triton does not."""
+    from triton.backends.nvidia import compiler
+    from triton.runtime.errors import PTXASError
+
+    def run(command: Any, **options: Any) -> Any:
+        try:
+            return subprocess.run(command, timeout=seconds, **options)
+        except subprocess.TimeoutExpired:
+            raise PTXASError(
+                f"ptxas took more than {seconds:g} s, as it does when a tile is far too large "
+                "for the registers. Reduce the block sizes or raise num_warps."
+            ) from None
+
+    shim = SimpleNamespace(**{**vars(subprocess), "run": run})
+    with mock.patch.object(compiler, "subprocess", shim):
+        yield
+
+
+def _shortened(text: str, limit: int = 1800) -> str:
+    """The end of a long message: a compile error quotes the kernel and ends with the cause."""
+    return text if len(text) <= limit else "… " + text[-limit:]

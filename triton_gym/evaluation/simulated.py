@@ -1,0 +1,143 @@
+"""The judge of a GPU that is not here: interpret, compile offline, and model the time."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+
+from triton_gym.device import Device, gpu_named
+from triton_gym.evaluation import check, simulate
+from triton_gym.evaluation.arena import HostArena, Layout
+from triton_gym.evaluation.judge import (
+    Judge,
+    Phases,
+    Prepared,
+    Request,
+    lay_out,
+    run_tests,
+    test_cases,
+)
+from triton_gym.evaluation.profile import speed_of_light
+from triton_gym.evaluation.session import Ended, Session, Workshop
+from triton_gym.evaluation.simulate.eager import baseline_us, fake_arguments
+from triton_gym.outcome import Outcome, Source, Status
+from triton_gym.task import Task
+
+_CPU = torch.device("cpu")
+
+
+class SimulatedJudge(Judge):
+    """Deterministic: the same request has the same outcome."""
+
+    def __init__(self, device: Device) -> None:
+        self._gpu = gpu_named(device.gpu)
+        self._compilers = Workshop(interpret=False)
+        self._interpreters = Workshop(interpret=True)
+        self._baselines: dict[tuple[str, str], float] = {}
+        torch.set_num_threads(1)
+
+    def close(self) -> None:
+        """End the nurseries."""
+        self._compilers.close()
+        self._interpreters.close()
+
+    def _finish(self, outcome: Outcome, seconds: float, phases: Phases) -> Outcome:
+        # A wall time would differ between equal runs.
+        return outcome.replace(
+            source=Source.SIMULATED, phases=tuple(sorted(phases.seconds.items()))
+        )
+
+    def _judge(self, request: Request, phases: Phases) -> Outcome:
+        arguments = self._bench_arguments(request.task)
+        with ThreadPoolExecutor(1) as pool:
+            built = pool.submit(self._build, request, arguments)
+            tested: tuple[check.Verdict, dict[str, Any]] | Ended
+            with phases("test"):
+                try:
+                    tested = self._interpret(request, arguments)
+                except Ended as end:
+                    tested = end
+            with phases("compile"):
+                builds = built.result()  # a kernel that does not compile is not worth testing
+        if isinstance(tested, Ended):
+            raise tested
+        verdict, traces = tested
+        with phases("profile"):
+            return self._estimate(request, verdict, builds, traces)
+
+    def _bench_arguments(self, task: Task) -> list[Any]:
+        """Shapes and dtypes of the timed case's arguments; no values are drawn."""
+        _, inputs = fake_arguments(task, task.bench[0])
+        return [
+            [list(x.shape), str(x.dtype).removeprefix("torch.")]
+            if isinstance(x, torch.Tensor)
+            else x
+            for x in inputs
+        ]
+
+    def _build(self, request: Request, arguments: list[Any]) -> dict[str, Any]:
+        with Session(self._compilers, request.limits, request.source) as worker:
+            worker.ask("load", path=worker.path, entry=request.task.entry.name)
+            return worker.ask("build", arguments=arguments, gpu=self._gpu.name)
+
+    def _interpret(
+        self, request: Request, arguments: list[Any]
+    ) -> tuple[check.Verdict, dict[str, Any]]:
+        with Session(self._interpreters, request.limits, request.source) as worker:
+            worker.send("load", path=worker.path, entry=request.task.entry.name)
+            layout = Layout()
+            prepared = _prepare(request, layout)
+            worker.wait()
+            arena = HostArena(layout.end)
+            try:
+                worker.ask("open", (arena.fd,), size=arena.size)
+                verdict = run_tests(worker, prepared, arena)
+            finally:
+                arena.close()
+            return verdict, worker.ask("trace", arguments=arguments)
+
+    def _estimate(
+        self, request: Request, verdict: check.Verdict, builds: dict[str, Any],
+        traces: dict[str, Any],
+    ) -> Outcome:  # fmt: skip
+        task, case = request.task, request.task.bench[0]
+        estimate = simulate.estimate(builds, traces, self._gpu)
+        light = speed_of_light(task, case, self._gpu)
+        # The model's error must not read as a kernel beyond the speed of light.
+        runtime_us = max(estimate.us, light.floor_us)
+        key = (f"{task.name}-v{task.version}", request.baseline)
+        if key not in self._baselines:
+            self._baselines[key] = baseline_us(task, case, self._gpu, request.baseline, light)
+        baseline = self._baselines[key]
+        return Outcome(
+            status=Status.CORRECT,
+            message=f"Correct. {estimate.describe()}",
+            compiled=True,
+            runtime_us=runtime_us,
+            runtime_low_us=runtime_us,
+            runtime_high_us=runtime_us,
+            baseline_us=baseline,
+            speedup=baseline / runtime_us,
+            roofline=light.roofline(runtime_us),
+            gbps=light.gbps(runtime_us),
+            tflops=light.tflops(runtime_us),
+            bound=estimate.bound,
+            max_error=verdict.max_error,
+            tolerance=verdict.tolerance,
+            coverage=1.0,
+            registers=estimate.registers,
+            spills=estimate.spills,
+            shared_bytes=estimate.shared_bytes,
+        )
+
+
+def _prepare(request: Request, layout: Layout) -> list[Prepared]:
+    """The task's tiny cases and some hidden ones, with what they must return."""
+    seed = request.seed or 0
+    cases = list(dict.fromkeys([*request.task.tiny, *test_cases(request.task, seed, tiny=True)]))
+    return [
+        lay_out(request.task, case, seed + index, _CPU, layout)
+        for index, case in enumerate(cases)
+    ]

@@ -1,0 +1,273 @@
+"""The process that runs one answer. Everything in it, from the moment it loads, is hostile ground.
+
+A worker obeys the judge's requests, one reply each, until it is killed. What it reports is never
+believed where it would gain from lying: results are compared by the judge in the judge's own
+memory, and times are held against the judge's clock. A failure that it reports is believed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import linecache
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from triton_gym.evaluation.arena import Arena, CudaArena, HostArena, Slot
+from triton_gym.evaluation.channel import Channel
+from triton_gym.evaluation.sandbox import Limits, detach, restrict
+from triton_gym.outcome import Status
+
+MESSAGE_LIMIT = 3000
+"""Longest feedback in characters."""
+
+
+class Failure(Exception):
+    """The answer failed; becomes the reply."""
+
+    def __init__(self, status: Status, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def prepare(*, interpret: bool) -> None:
+    """What a nursery imports before it forks, so that workers start at once."""
+    torch.set_num_threads(1)
+    import triton
+    import triton.compiler
+    import triton.language  # noqa: F401
+
+    from triton_gym.evaluation import simulate
+
+    simulate.prepare(interpret=interpret)
+
+
+def main(channel: Channel, *, interpret: bool) -> None:
+    """Serve the judge until it hangs up. Never returns to the nursery's code."""
+    detach(channel.fileno())
+    worker = Worker(channel, interpret=interpret)
+    while True:
+        request = channel.receive()
+        try:
+            reply = worker.obey(request)
+        except Failure as failure:
+            reply = {"status": str(failure.status), "message": str(failure)[:MESSAGE_LIMIT]}
+        channel.send(reply)
+
+
+class Worker:
+    """The state of one evaluation on the worker's side."""
+
+    def __init__(self, channel: Channel, *, interpret: bool) -> None:
+        self._channel = channel
+        self._interpret = interpret
+        self._path = ""
+        self._entry = ""
+        self._call: Callable[..., Any] = lambda: None
+        self._arena: Arena | None = None
+        self._device = torch.device("cpu")
+
+    def obey(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Carry out one request."""
+        operation: Callable[..., dict[str, Any]] = getattr(self, "do_" + request.pop("op"))
+        return operation(**request)
+
+    # -- requests -------------------------------------------------------------------------
+
+    def do_enter(self, folder: str, limits: dict[str, Any]) -> dict[str, Any]:
+        """Take on the limits, before anything of the answer is read."""
+        restrict(folder, Limits(**limits))
+        return {}
+
+    def do_cuda(self, index: int, share: float, flush_bytes: int) -> dict[str, Any]:
+        """Start CUDA."""
+        from triton_gym.evaluation.launch import Gpu
+
+        self._device = torch.device("cuda", index)
+        self._gpu = Gpu(self._device, share, flush_bytes)
+        return {}
+
+    def do_load(self, path: str, entry: str) -> dict[str, Any]:
+        """Import the answer and find its entry point."""
+        self._path, self._entry = path, entry
+        module = self._guard(Status.COMPILE_ERROR, _import, path)
+        call = getattr(module, entry, None)
+        if not callable(call):
+            defined = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+            raise Failure(
+                Status.COMPILE_ERROR,
+                f"The module must define a function named {entry!r}; "
+                f"it defines {', '.join(defined) or 'none'}.",
+            )
+        self._call = call
+        return {}
+
+    def do_open(
+        self, size: int, handle: str = "", fds: list[int] | None = None
+    ) -> dict[str, Any]:
+        """Map the memory that is shared with the judge."""
+        if fds:
+            self._arena = HostArena(size, fds[0])
+        else:
+            self._arena = CudaArena.open(handle, size, self._device)
+        return {}
+
+    def do_call(self, calls: list[dict[str, Any]]) -> dict[str, Any]:
+        """Run the answer on each set of arguments and put its results where the judge looks."""
+        for call in calls:
+            results = self._run(call["arguments"], call["outputs"], call["case"])
+            for result, slot in zip(results, self._slots(call["outputs"]), strict=True):
+                slot.copy_(result)
+        if self._device.type == "cuda":
+            self._guard(Status.RUNTIME_ERROR, torch.cuda.synchronize)
+        return {}
+
+    def do_time(self, calls: list[dict[str, Any]]) -> dict[str, Any]:
+        """Time the answer once on each set of arguments, with a cold cache."""
+        pending = []
+
+        def once(call: dict[str, Any]) -> Callable[[], None]:
+            arguments = [self._argument(value) for value in call["arguments"]]
+            return lambda: pending.append(self._call(*arguments))
+
+        functions = [once(call) for call in calls]
+        times_us = self._guard(Status.RUNTIME_ERROR, self._gpu.time, functions)
+        for result, call in zip(pending, calls, strict=True):
+            results = _checked(result, call["outputs"], call["case"], self._entry, self._device)
+            for tensor, slot in zip(results, self._slots(call["outputs"]), strict=True):
+                slot.copy_(tensor)
+        self._guard(Status.RUNTIME_ERROR, torch.cuda.synchronize)
+        return {"times_us": times_us}
+
+    def do_resources(self) -> dict[str, Any]:
+        """Registers, spills and shared memory of the kernels that were launched."""
+        return self._gpu.resources()
+
+    def do_build(self, arguments: list[Any], gpu: str) -> dict[str, Any]:
+        """Compile the answer's launches for a GPU that is not here."""
+        from triton_gym.evaluation import simulate
+
+        call = self._bench_call(arguments)
+        return self._guard(Status.COMPILE_ERROR, simulate.build_reply, call, gpu)
+
+    def do_trace(self, arguments: list[Any]) -> dict[str, Any]:
+        """Follow a few program instances of the answer's launches."""
+        from triton_gym.evaluation import simulate
+
+        call = self._bench_call(arguments)
+        return self._guard(Status.RUNTIME_ERROR, simulate.trace_reply, call)
+
+    # -- parts ----------------------------------------------------------------------------
+
+    def _bench_call(self, arguments: list[Any]) -> Callable[[], Any]:
+        """The answer on arguments of full size. Their pages are zero and take no memory."""
+        made = [
+            torch.zeros(value[0], dtype=getattr(torch, value[1]))
+            if isinstance(value, list)
+            else value
+            for value in arguments
+        ]
+        return lambda: self._call(*made)
+
+    def _argument(self, value: Any) -> Any:
+        return self._view(Slot.read(value)) if isinstance(value, list) else value
+
+    def _slots(self, outputs: list[Any]) -> list[torch.Tensor]:
+        return [self._view(Slot.read(value)) for value in outputs]
+
+    def _view(self, slot: Slot) -> torch.Tensor:
+        if self._arena is None:
+            raise RuntimeError("a request needs shared memory before it was opened")
+        return self._arena.view(slot)
+
+    def _run(self, arguments: list[Any], outputs: list[Any], case: str) -> list[torch.Tensor]:
+        made = [self._argument(value) for value in arguments]
+        result = self._guard(Status.RUNTIME_ERROR, self._call, *made, case=case)
+        return _checked(result, outputs, case, self._entry, self._device)
+
+    def _guard(
+        self, status: Status, function: Callable[..., Any], *arguments: Any, case: str = ""
+    ) -> Any:
+        """Call something that runs the answer; whatever it raises becomes a `Failure`."""
+        try:
+            return function(*arguments)
+        except Failure:
+            raise
+        except BaseException as error:  # an answer may raise anything, SystemExit included
+            raise self._failure(status, error, case) from None
+
+    def _failure(self, status: Status, error: BaseException, case: str) -> Failure:
+        kind = type(error).__name__
+        module = type(error).__module__
+        if module.startswith("triton") or kind == "BuildError":
+            status = Status.RUNTIME_ERROR if kind == "InterpreterError" else Status.COMPILE_ERROR
+        if kind == "InterpreterError" and error.__cause__ is not None:
+            error = error.__cause__
+            kind = type(error).__name__
+        text = str(error).strip() or "no message"
+        line = _line_in(error, self._path)
+        where = f" on {case}" if case else ""
+        return Failure(status, f"{kind}{where}{line}: {text}")
+
+
+def _import(path: str) -> ModuleType:
+    """The answer as a module. Triton reads a kernel's source from its file."""
+    spec = importlib.util.spec_from_file_location("answer", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"cannot load {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["answer"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _line_in(error: BaseException, path: str) -> str:
+    """The line of the answer that an exception came from, with its text."""
+    if isinstance(error, SyntaxError) and error.lineno:
+        return f" at line {error.lineno}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
+    if not frames or frames[-1].lineno is None:
+        return ""
+    number = frames[-1].lineno
+    return f" at line {number} (`{linecache.getline(path, number).strip()}`)"
+
+
+def _checked(
+    result: Any, outputs: list[Any], case: str, entry: str, device: torch.device
+) -> list[torch.Tensor]:
+    """The result as a list of plain tensors of the right shape and dtype.
+
+    Subclasses are refused: their methods could compute later than the clock runs.
+    """
+    results = list(result) if isinstance(result, (tuple, list)) else [result]
+    if len(results) != len(outputs):
+        raise Failure(
+            Status.INCORRECT, f"{entry} returned {len(results)} values on {case}; "
+            f"expected {len(outputs)}."
+        )  # fmt: skip
+    for value, message in zip(results, outputs, strict=True):
+        slot = Slot.read(message)
+        if type(value) is not torch.Tensor:
+            raise Failure(
+                Status.INCORRECT,
+                f"{entry} must return a torch.Tensor; on {case} it returned "
+                f"{type(value).__name__}.",
+            )
+        dtype = str(value.dtype).removeprefix("torch.")
+        if tuple(value.shape) != slot.shape or dtype != slot.dtype or value.device != device:
+            raise Failure(
+                Status.INCORRECT,
+                f"{entry} returned shape {tuple(value.shape)}, dtype {dtype} on {value.device} "
+                f"for {case}; expected shape {slot.shape}, dtype {slot.dtype} on {device}.",
+            )
+    return results
+
+
+def exit_worker() -> None:
+    """End the process without running anything that the answer registered."""
+    os._exit(0)

@@ -1,0 +1,150 @@
+"""What became of one answer: the frozen record that every evaluation ends in."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+NAN = math.nan
+
+
+class Number(np.float64):
+    """A float64 of `info`, for which a number that does not exist equals itself.
+
+    Gymnasium's `check_env` compares the infos of equal seeds with `==`, which an ordinary NaN
+    never passes. `math.isnan`, `numpy.isnan`, `!=` and arithmetic are those of float64.
+    """
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        if math.isnan(self) and isinstance(other, float):
+            return math.isnan(other)
+        return bool(np.float64.__eq__(self, other))
+
+    __hash__ = np.float64.__hash__
+
+    def __repr__(self) -> str:
+        return float.__repr__(float(self))
+
+
+class Status(enum.StrEnum):
+    """How an evaluation ended. Exactly one of these, always."""
+
+    INVALID_ACTION = "invalid_action"
+    """No answer could be read from the action: empty, not Python, an edit that does not apply."""
+    REJECTED = "rejected"
+    """The screen refused the source before anything ran."""
+    COMPILE_ERROR = "compile_error"
+    """The module does not import, lacks its entry point, or Triton or ptxas refused a kernel."""
+    RUNTIME_ERROR = "runtime_error"
+    """The answer raised, crashed, left its memory limits or returned the wrong kind of thing."""
+    TIMEOUT = "timeout"
+    """The answer did not finish within the time limit."""
+    INCORRECT = "incorrect"
+    """The answer ran and its result is wrong."""
+    CHEATING = "cheating"
+    """The result was not honestly obtained: its time, its work or its data are not its own."""
+    CORRECT = "correct"
+    """Every output of every launch was verified."""
+
+
+class Source(enum.StrEnum):
+    """Where the times of an outcome come from."""
+
+    MEASURED = "measured"
+    SIMULATED = "simulated"
+    RECORDED = "recorded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The result of one evaluation. Numbers that do not exist are NaN."""
+
+    status: Status
+    message: str = ""
+    """Feedback that a person or a model can act on."""
+    runtime_us: float = NAN
+    """Median time of one call at the bench case, in microseconds."""
+    runtime_low_us: float = NAN
+    """Lower end of the 95% interval of that median."""
+    runtime_high_us: float = NAN
+    """Upper end of the 95% interval of that median."""
+    baseline_us: float = NAN
+    """Median time of the PyTorch reference at the same case, beside it."""
+    speedup: float = NAN
+    """`baseline_us / runtime_us`."""
+    roofline: float = NAN
+    """Speed of light over `runtime_us`: 1 is the device's limit for the case's work."""
+    gbps: float = NAN
+    """The case's minimal bytes over `runtime_us`, in 10⁹ bytes a second."""
+    tflops: float = NAN
+    """The case's FLOPs over `runtime_us`, in 10¹² a second."""
+    bound: str = ""
+    """What limits the kernel: `memory`, `compute`, `launch`, or empty."""
+    max_error: float = NAN
+    """Largest error seen, as a share of what is allowed times `tolerance`."""
+    tolerance: float = NAN
+    """Relative tolerance that applied where `max_error` was seen."""
+    coverage: float = NAN
+    """Share of the device's busy time spent in the answer's own Triton kernels, 0 to 1."""
+    registers: float = NAN
+    """Registers a thread of the heaviest kernel."""
+    spills: float = NAN
+    """Spilled bytes a thread of the heaviest kernel."""
+    shared_bytes: float = NAN
+    """Shared memory a program of the heaviest kernel, in bytes."""
+    compiled: bool = False
+    """Whether the answer got as far as running its kernels."""
+    evaluation_s: float = NAN
+    """Wall time of the evaluation, in seconds; NaN where outcomes must be reproducible."""
+    phases: tuple[tuple[str, float], ...] = ()
+    """Seconds of each phase (`start`, `compile`, `test`, `profile`)."""
+    source: Source = Source.MEASURED
+    """Whether the times were measured, simulated, or read from a recording."""
+
+    @property
+    def correct(self) -> bool:
+        """Whether the answer is right in every respect."""
+        return self.status is Status.CORRECT
+
+    def replace(self, **changes: Any) -> Outcome:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def info(self) -> dict[str, Any]:
+        """The outcome as the flat `info` of a step: same keys always, plain types."""
+        return {
+            "status": str(self.status),
+            "message": self.message,
+            "compiled": self.compiled,
+            "correct": self.correct,
+            **{name: Number(getattr(self, name)) for name in NUMBERS},
+            "bound": self.bound,
+            "source": str(self.source),
+        }
+
+
+NUMBERS: tuple[str, ...] = (
+    "runtime_us",
+    "runtime_low_us",
+    "runtime_high_us",
+    "baseline_us",
+    "speedup",
+    "roofline",
+    "gbps",
+    "tflops",
+    "max_error",
+    "tolerance",
+    "coverage",
+    "registers",
+    "spills",
+    "shared_bytes",
+    "evaluation_s",
+)
+"""The numeric fields of an outcome, in the order of the `metrics` observation."""

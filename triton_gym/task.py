@@ -1,0 +1,176 @@
+"""The contract of a kernel task: what is asked, on what, and how an answer is called."""
+
+from __future__ import annotations
+
+import enum
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from triton_gym.errors import InvalidTaskError
+
+if TYPE_CHECKING:
+    import torch
+
+    Tensors = tuple[torch.Tensor, ...]
+
+
+class Unit(enum.StrEnum):
+    """Which arithmetic units bound a task's FLOPs."""
+
+    VECTOR = "vector"
+    MATRIX = "matrix"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One shape and dtype of a task: named sizes, e.g. `Case("float32", {"rows": 4096})`."""
+
+    dtype: str
+    """Name of a torch dtype: `float32`, `float16`, `bfloat16`, …"""
+    sizes: Mapping[str, int]
+    """The named sizes, in the task's own words."""
+
+    def __post_init__(self) -> None:
+        bad = {k: v for k, v in self.sizes.items() if not isinstance(v, int) or v < 1}
+        if bad:
+            raise InvalidTaskError(f"Sizes of a case must be integers of 1 or more; got {bad}.")
+        object.__setattr__(self, "sizes", MappingProxyType(dict(self.sizes)))
+
+    def __getitem__(self, name: str) -> int:
+        return self.sizes[name]
+
+    def __hash__(self) -> int:
+        return hash((self.dtype, tuple(self.sizes.items())))
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a mapping proxy does not pickle
+        return (Case, (self.dtype, dict(self.sizes)))
+
+    def __str__(self) -> str:
+        return " ".join(f"{k}={v}" for k, v in self.sizes.items()) + f" {self.dtype}"
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The torch dtype that `dtype` names."""
+        import torch
+
+        found = getattr(torch, self.dtype, None)
+        if not isinstance(found, torch.dtype):
+            raise InvalidTaskError(f"{self.dtype!r} is not the name of a torch dtype.")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The range from which hidden test sizes are drawn, both ends included."""
+
+    low: int
+    high: int
+    """Largest size on a real device."""
+    tiny: int
+    """Largest size under the interpreter."""
+    multiple: int = 1
+    """Drawn sizes are multiples of this."""
+
+    def __post_init__(self) -> None:
+        if not (0 < self.low <= self.tiny <= self.high) or self.multiple < 1:
+            raise InvalidTaskError(f"A span needs 0 < low ≤ tiny ≤ high, multiple ≥ 1; got {self}.")
+        if self.tiny // self.multiple < -(-self.low // self.multiple):
+            raise InvalidTaskError(f"No multiple of {self.multiple} lies in {self}.")
+
+    def draw(self, rng: random.Random, *, tiny: bool) -> int:
+        """A size from the range, uniform over its multiples."""
+        low = -(-self.low // self.multiple)
+        return rng.randint(low, (self.tiny if tiny else self.high) // self.multiple) * self.multiple
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """How an answer is called: a host function, or a module class of a foreign suite."""
+
+    name: str
+    """Name of the function or class that the answer must define."""
+    parameters: tuple[str, ...]
+    """Names of the positional parameters that are passed."""
+    kind: str = "function"
+    """`function`, or `module` for a `torch.nn.Module` that is built once and then called."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A kernel task. See `envs/softmax/task.py` for one to copy.
+
+    `reference` is plain PyTorch and must accept float64 inputs (the oracle) as well as the
+    case's own dtype (the baseline). `inputs(case, generator)` draws the arguments on the
+    generator's device; its values must make trivial answers fail.
+    """
+
+    name: str
+    """Short name: the environment is `TritonKernel-<name>-v<version>`."""
+    title: str
+    """A few words for tables."""
+    statement: str
+    """One paragraph that says what to compute, with the layout of every argument."""
+    entry: Entry
+    """What an answer must define."""
+    reference: Callable[..., Any]
+    """PyTorch reference: the arguments to the result (a tensor or a tuple of tensors)."""
+    inputs: Callable[[Case, torch.Generator], Tensors]
+    """Draws the arguments of a case."""
+    tiny: tuple[Case, ...]
+    """Cases small enough for the interpreter (well under 0.3 s each)."""
+    bench: tuple[Case, ...]
+    """Cases at full size; the first is the one that is timed."""
+    spans: Mapping[str, Span]
+    """For each size, the range of hidden test shapes."""
+    flops: Callable[[Case], float]
+    """Floating point operations of a case."""
+    min_bytes: Callable[[Case], float]
+    """Bytes of a case when each input is read once and each output written once."""
+    reduction: Callable[[Case], int]
+    """Length of the longest sum, for the floor of the tolerance."""
+    starter: str
+    """Source of a correct, plain answer."""
+    expert: str
+    """Source of the best answer known here, with its knobs as module constants."""
+    knobs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Module-level integer constants of `expert` and the values each may take."""
+    unit: Unit = Unit.VECTOR
+    """Whether `flops` run on the vector or on the matrix units."""
+    tags: tuple[str, ...] = ("core",)
+    """Suite and category, for selecting tasks."""
+    version: int = 0
+    """Bumped by every change that alters a reward."""
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise InvalidTaskError(f"A task's name must be a Python identifier; got {self.name!r}.")
+        if not self.tiny or not self.bench:
+            raise InvalidTaskError(f"Task {self.name!r} needs at least one tiny and one bench case.")
+        names = set(self.spans)
+        for case in (*self.tiny, *self.bench):
+            if set(case.sizes) != names:
+                raise InvalidTaskError(
+                    f"Case {case} of task {self.name!r} has sizes {sorted(case.sizes)}, but its "
+                    f"spans name {sorted(names)}."
+                )
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """The dtypes that the task's cases use, in order of appearance."""
+        return tuple(dict.fromkeys(case.dtype for case in (*self.bench, *self.tiny)))
+
+    @property
+    def signature(self) -> str:
+        """The host function as an answer defines it."""
+        return f"def {self.entry.name}({', '.join(self.entry.parameters)}):"
+
+    def draw(self, rng: random.Random, *, tiny: bool) -> Case:
+        """A hidden test case: every size from its span, the dtype from the task's."""
+        sizes = {name: span.draw(rng, tiny=tiny) for name, span in self.spans.items()}
+        return Case(rng.choice(self.dtypes), sizes)
+
+    def __iter__(self) -> Iterator[Case]:
+        return iter((*self.tiny, *self.bench))

@@ -1,0 +1,164 @@
+"""`TritonTune-<task>-v0`: choose the knobs of a task's expert kernel.
+
+A small numeric environment for ordinary reinforcement learning algorithms.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from triton_gym import knobs
+from triton_gym.errors import InvalidOptionError, InvalidTaskError
+from triton_gym.evaluation.pool import evaluator_for
+from triton_gym.evaluation.sandbox import Limits
+from triton_gym.evaluation.service import Evaluator
+from triton_gym.observation import METRICS_SIZE, metrics
+from triton_gym.outcome import Outcome
+from triton_gym.reward import Reward, reward_named
+from triton_gym.task import Task
+
+Values = npt.NDArray[np.float32]
+
+
+class TuneEnv(gym.Env[Values, npt.NDArray[np.int64]]):
+    """Choose the knobs of a kernel that is already right.
+
+    ## Description
+    Every task has an expert kernel whose block sizes, warps and stages are module constants. An
+    action sets all of them; the step evaluates the kernel that results.
+
+    ## Action Space
+    `MultiDiscrete`: for each of the task's knobs the index of its value, in the order of
+    `env.unwrapped.knobs`.
+
+    ## Observation Space
+    `Box`, float32, shape `(number of knobs + METRICS_SIZE + 1,)`: the current indices scaled to
+    [0, 1], the numbers of the last outcome, and the share of the episode that is over.
+
+    ## Rewards
+    As in `TritonKernel`.
+
+    ## Starting State
+    A random choice of knobs, not evaluated; `options={"knobs": {...}}` sets some.
+
+    ## Episode End
+    Truncates after `max_turns` steps; never terminates.
+
+    ## Arguments
+    `device`, `reward`, `max_turns`, `baseline`, `limits`, `render_mode`.
+
+    ## Version History
+    v0: first version.
+    """
+
+    metadata = {"render_modes": ["ansi"], "render_fps": 1}
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        device: str = "auto",
+        reward: str | Reward = "kevin",
+        max_turns: int = 8,
+        baseline: str = "eager",
+        limits: Limits | None = None,
+        render_mode: str | None = None,
+        evaluator: Evaluator | None = None,
+    ) -> None:
+        if not task.knobs:
+            raise InvalidTaskError(f"Task {task.name!r} declares no knobs, so it cannot be tuned.")
+        if max_turns < 1:
+            raise InvalidOptionError(f"max_turns must be 1 or more; got {max_turns}.")
+        self.task = task
+        self.knobs = {name: tuple(values) for name, values in task.knobs.items()}
+        self.render_mode = render_mode
+        self.evaluator = evaluator or evaluator_for(device)
+        self._sizes = [len(values) for values in self.knobs.values()]
+        self.action_space = gym.spaces.MultiDiscrete(self._sizes)
+        size = len(self._sizes) + METRICS_SIZE + 1
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+        self._reward = reward_named(reward)
+        self._max_turns = max_turns
+        self._baseline = baseline
+        self._limits = limits or Limits()
+        self._choice = np.zeros(len(self._sizes), np.int64)
+        self._turn = 0
+        self._outcome: Outcome | None = None
+
+    @property
+    def values(self) -> dict[str, int]:
+        """The current value of each knob."""
+        chosen = zip(self.knobs.items(), self._choice, strict=True)
+        return {name: values[int(index)] for (name, values), index in chosen}
+
+    @property
+    def kernel(self) -> str:
+        """The expert's source with the current knobs."""
+        return knobs.render(self.task.expert, self.values)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """The outcome of the last step."""
+        return self._outcome
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Values, dict[str, Any]]:
+        """Start an episode.
+
+        Args:
+            seed: decides the starting knobs, and inputs on the simulated device.
+            options: `knobs`, a mapping from knob to value.
+        """
+        super().reset(seed=seed)
+        self._choice = np.array([self.np_random.integers(n) for n in self._sizes], np.int64)
+        for name, value in dict((options or {}).get("knobs", {})).items():
+            if value not in self.knobs.get(name, ()):
+                raise InvalidOptionError(
+                    f"{name}={value!r} is not a knob setting of {self.task.name}; "
+                    f"allowed: {self.knobs}."
+                )
+            self._choice[list(self.knobs).index(name)] = self.knobs[name].index(value)
+        self._turn = 0
+        self._outcome = None
+        return self._observation(), {"task": self.task.name, "device": self.evaluator.describe()}
+
+    def step(
+        self, action: npt.NDArray[np.int64]
+    ) -> tuple[Values, float, bool, bool, dict[str, Any]]:
+        """Evaluate a choice of knobs; `info` holds the outcome and the choice."""
+        seed = int(self.np_random.integers(1 << 62))
+        choice = np.asarray(action, np.int64)
+        if not self.action_space.contains(choice):
+            raise InvalidOptionError(
+                f"action {action!r} is not in {self.action_space}: one index for each of "
+                f"{list(self.knobs)}."
+            )
+        self._choice = choice.copy()
+        secret = seed if self.evaluator.device.simulated else None
+        self._outcome = self.evaluator.evaluate(
+            self.task, self.kernel, seed=secret, baseline=self._baseline, limits=self._limits
+        )
+        self._turn += 1
+        reward = float(self._reward(self._outcome))
+        if not math.isfinite(reward):
+            raise InvalidOptionError(f"The reward function returned {reward} for {self._outcome}.")
+        info = {**self._outcome.info(), "turn": self._turn, **self.values}
+        return self._observation(), reward, False, self._turn >= self._max_turns, info
+
+    def _observation(self) -> Values:
+        scaled = self._choice / np.maximum(np.array(self._sizes) - 1, 1)
+        over = self._turn / self._max_turns
+        return np.concatenate([scaled, metrics(self._outcome), [over]]).astype(np.float32)
+
+    def render(self) -> str | None:  # type: ignore[override]
+        """The current knobs and what became of them, under `render_mode="ansi"`."""
+        if self.render_mode != "ansi":
+            return None
+        told = self._outcome.message if self._outcome else "not evaluated yet"
+        return f"{self.task.title}, turn {self._turn}: {self.values}\n{told}"

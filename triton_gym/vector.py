@@ -1,0 +1,135 @@
+"""Many `TritonKernel` environments whose steps are evaluated in parallel."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Future
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space, concatenate, create_empty_array
+
+from triton_gym.action import InvalidAction
+from triton_gym.env import KernelEnv
+from triton_gym.errors import InvalidOptionError
+from triton_gym.evaluation.service import Evaluator
+from triton_gym.outcome import Outcome, Status
+from triton_gym.task import Task
+
+
+class KernelVectorEnv(gym.vector.VectorEnv[Any, Any, npt.NDArray[Any]]):
+    """`num_envs` kernel environments that share one evaluator.
+
+    Args:
+        num_envs: how many.
+        task: what all of them work on.
+        device: see `triton_gym.device.resolve`.
+        workers: evaluations at the same time; the number of processors, at most 8, unless given.
+        options: of `KernelEnv`.
+
+    An environment whose episode is over is reset by the next step, which ignores its action
+    (Gymnasium's `AutoresetMode.NEXT_STEP`).
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        task: Task,
+        *,
+        device: str = "auto",
+        workers: int | None = None,
+        **options: Any,
+    ) -> None:
+        if num_envs < 1:
+            raise InvalidOptionError(f"num_envs must be 1 or more; got {num_envs}.")
+        self._evaluator = Evaluator(device, workers=workers or min(os.cpu_count() or 1, 8))
+        self.envs = [KernelEnv(task, evaluator=self._evaluator, **options) for _ in range(num_envs)]
+        self.num_envs = num_envs
+        first = self.envs[0]
+        self.metadata = {**first.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
+        self.render_mode = first.render_mode
+        self.single_observation_space = first.observation_space
+        self.single_action_space = first.action_space
+        self.observation_space = batch_space(first.observation_space, num_envs)
+        self.action_space = batch_space(first.action_space, num_envs)
+        self._over = np.zeros(num_envs, np.bool_)
+
+    def reset(
+        self,
+        *,
+        seed: int | list[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Reset all environments; an integer seed gives environment i the seed `seed + i`."""
+        seeds: list[int | None]
+        if seed is None:
+            seeds = [None] * self.num_envs
+        elif isinstance(seed, int):
+            seeds = [seed + index for index in range(self.num_envs)]
+        else:
+            seeds = list(seed)
+        if len(seeds) != self.num_envs:
+            raise InvalidOptionError(f"{len(seeds)} seeds were given for {self.num_envs} envs.")
+        observations, infos = [], {}
+        for index, (env, one) in enumerate(zip(self.envs, seeds, strict=True)):
+            observation, info = env.reset(seed=one, options=options)
+            observations.append(observation)
+            infos = self._add_info(infos, info, index)
+        self._over[:] = False
+        return self._batch(observations), infos
+
+    def step(
+        self, actions: Any
+    ) -> tuple[Any, npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], dict[str, Any]]:
+        """Evaluate one action for each environment, in parallel."""
+        actions = list(actions)
+        if len(actions) != self.num_envs:
+            raise InvalidOptionError(
+                f"{len(actions)} actions were given for {self.num_envs} environments."
+            )
+        started = [
+            None if self._over[index] else self._start(env, action)
+            for index, (env, action) in enumerate(zip(self.envs, actions, strict=True))
+        ]
+        rewards = np.zeros(self.num_envs, np.float64)
+        terminated = np.zeros(self.num_envs, np.bool_)
+        truncated = np.zeros(self.num_envs, np.bool_)
+        observations, infos = [], {}
+        for index, (env, begun) in enumerate(zip(self.envs, started, strict=True)):
+            if begun is None:
+                observation, info = env.reset()
+            else:
+                source, result = begun
+                outcome = result.result() if isinstance(result, Future) else result
+                observation, rewards[index], terminated[index], truncated[index], info = (
+                    env.settle(source, outcome)
+                )
+            observations.append(observation)
+            infos = self._add_info(infos, info, index)
+        self._over = terminated | truncated
+        return self._batch(observations), rewards, terminated, truncated, infos
+
+    def _start(
+        self, env: KernelEnv, action: str
+    ) -> tuple[str | None, Outcome | Future[Outcome]]:
+        seed = env.draw_seed()
+        try:
+            source = env.read(action)
+        except InvalidAction as invalid:
+            return None, Outcome(status=Status.INVALID_ACTION, message=str(invalid))
+        return source, self._evaluator.submit(env.task, source, **env.evaluation(seed))
+
+    def _batch(self, observations: list[Any]) -> Any:
+        empty = create_empty_array(self.single_observation_space, self.num_envs)
+        return concatenate(self.single_observation_space, observations, empty)
+
+    def render(self) -> tuple[Any, ...] | None:
+        """What each environment renders."""
+        return tuple(env.render() for env in self.envs)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """End the evaluator's processes."""
+        self._evaluator.close()

@@ -90,7 +90,9 @@ class _Edit:
         lines, old = kernel.splitlines(), self.search.splitlines()
         for strip in (str, str.rstrip):  # white space at line ends is not worth a failure
             have, want = [strip(x) for x in lines], [strip(x) for x in old]
-            places = [i for i in range(len(have) - len(want) + 1) if have[i : i + len(want)] == want]
+            places = [
+                i for i in range(len(have) - len(want) + 1) if have[i : i + len(want)] == want
+            ]
             if places:
                 break
         if not places:
@@ -117,7 +119,9 @@ def _plain(action: str) -> str:
     if not action.strip():
         raise InvalidAction("The action is empty.")
     if len(action) > LIMIT:
-        raise InvalidAction(f"The action has {len(action)} characters; at most {LIMIT} are allowed.")
+        raise InvalidAction(
+            f"The action has {len(action)} characters; at most {LIMIT} are allowed."
+        )
     if "\0" in action:
         raise InvalidAction("The action contains null bytes.")
     return action.replace("\r\n", "\n")
@@ -153,5 +157,7 @@ def _hunks(text: str) -> list[_Edit]:
         while old and new and not old[-1] and not new[-1]:  # blank lines after the diff
             old.pop()
             new.pop()
-        edits.append(_Edit("\n".join(old), "\n".join(new), f"Hunk {number + 1} of the diff", int(head[1])))
+        edits.append(
+            _Edit("\n".join(old), "\n".join(new), f"Hunk {number + 1} of the diff", int(head[1]))
+        )
     return edits

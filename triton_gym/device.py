@@ -73,7 +73,7 @@ GPUS: Mapping[str, Gpu] = MappingProxyType(
             # NVIDIA A100 Tensor Core GPU datasheet, SXM 80 GB; white paper "A100 Architecture".
             Gpu(
                 "a100", r"A100", 80, 108, 1.41, 2039, 40 << 20, 163 << 10, 19.5,
-                MappingProxyType({"tf32": 156.0, "float16": 312.0, "bfloat16": 312.0, "int8": 624.0}),
+                MappingProxyType({"tf32": 156, "float16": 312, "bfloat16": 312, "int8": 624}),
             ),
         )
     }
@@ -152,6 +152,6 @@ def resolve(device: str) -> Device:
     if index >= count:
         raise DeviceError(
             f"device={device!r} was asked for, but PyTorch sees {count} CUDA device(s) here. "
-            "Use device='simulated' to work without a GPU; `triton-gym doctor` says what is missing."
+            "Use device='simulated' to work without one; `triton-gym doctor` says what is missing."
         )
     return Device("cuda", index)

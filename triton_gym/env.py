@@ -51,7 +51,7 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
     v0: first version.
     """
 
-    metadata = {"render_modes": ["ansi"], "render_fps": 1}
+    metadata = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012
 
     def __init__(
         self,
@@ -116,9 +116,7 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
         self._outcome = None
         return self._observation(), {"task": self.task.name, "device": self.evaluator.describe()}
 
-    def step(
-        self, action: str
-    ) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+    def step(self, action: str) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Evaluate a kernel or an edit; `info` holds the outcome."""
         seed = self.draw_seed()
         try:
@@ -168,7 +166,7 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
     def _observation(self) -> dict[str, Any]:
         return observe(self.task, self._kernel, self._feedback, self._outcome, self._action_mode)
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """The current kernel and its feedback, under `render_mode="ansi"`."""
         if self.render_mode != "ansi":
             return None

@@ -146,9 +146,11 @@ class Task:
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
-            raise InvalidTaskError(f"A task's name must be a Python identifier; got {self.name!r}.")
+            raise InvalidTaskError(f"A task's name must be an identifier; got {self.name!r}.")
         if not self.tiny or not self.bench:
-            raise InvalidTaskError(f"Task {self.name!r} needs at least one tiny and one bench case.")
+            raise InvalidTaskError(
+                f"Task {self.name!r} needs at least one tiny and one bench case."
+            )
         names = set(self.spans)
         for case in (*self.tiny, *self.bench):
             if set(case.sizes) != names:

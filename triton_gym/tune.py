@@ -56,7 +56,7 @@ class TuneEnv(gym.Env[Values, npt.NDArray[np.int64]]):
     v0: first version.
     """
 
-    metadata = {"render_modes": ["ansi"], "render_fps": 1}
+    metadata = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class TuneEnv(gym.Env[Values, npt.NDArray[np.int64]]):
         over = self._turn / self._max_turns
         return np.concatenate([scaled, metrics(self._outcome), [over]]).astype(np.float32)
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """The current knobs and what became of them, under `render_mode="ansi"`."""
         if self.render_mode != "ansi":
             return None

@@ -73,7 +73,8 @@ class KernelVectorEnv(gym.vector.VectorEnv[Any, Any, npt.NDArray[Any]]):
             seeds = list(seed)
         if len(seeds) != self.num_envs:
             raise InvalidOptionError(f"{len(seeds)} seeds were given for {self.num_envs} envs.")
-        observations, infos = [], {}
+        observations: list[Any] = []
+        infos: dict[str, Any] = {}
         for index, (env, one) in enumerate(zip(self.envs, seeds, strict=True)):
             observation, info = env.reset(seed=one, options=options)
             observations.append(observation)
@@ -97,24 +98,23 @@ class KernelVectorEnv(gym.vector.VectorEnv[Any, Any, npt.NDArray[Any]]):
         rewards = np.zeros(self.num_envs, np.float64)
         terminated = np.zeros(self.num_envs, np.bool_)
         truncated = np.zeros(self.num_envs, np.bool_)
-        observations, infos = [], {}
+        observations: list[Any] = []
+        infos: dict[str, Any] = {}
         for index, (env, begun) in enumerate(zip(self.envs, started, strict=True)):
             if begun is None:
                 observation, info = env.reset()
             else:
                 source, result = begun
                 outcome = result.result() if isinstance(result, Future) else result
-                observation, rewards[index], terminated[index], truncated[index], info = (
-                    env.settle(source, outcome)
+                observation, rewards[index], terminated[index], truncated[index], info = env.settle(
+                    source, outcome
                 )
             observations.append(observation)
             infos = self._add_info(infos, info, index)
         self._over = terminated | truncated
         return self._batch(observations), rewards, terminated, truncated, infos
 
-    def _start(
-        self, env: KernelEnv, action: str
-    ) -> tuple[str | None, Outcome | Future[Outcome]]:
+    def _start(self, env: KernelEnv, action: str) -> tuple[str | None, Outcome | Future[Outcome]]:
         seed = env.draw_seed()
         try:
             source = env.read(action)
@@ -123,7 +123,7 @@ class KernelVectorEnv(gym.vector.VectorEnv[Any, Any, npt.NDArray[Any]]):
         return source, self._evaluator.submit(env.task, source, **env.evaluation(seed))
 
     def _batch(self, observations: list[Any]) -> Any:
-        empty = create_empty_array(self.single_observation_space, self.num_envs)
+        empty: Any = create_empty_array(self.single_observation_space, self.num_envs)
         return concatenate(self.single_observation_space, observations, empty)
 
     def render(self) -> tuple[Any, ...] | None:

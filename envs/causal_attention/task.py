@@ -91,7 +91,7 @@ TASK = Task(
     spans={
         "batch": Span(low=1, high=4, tiny=2),
         "heads": Span(low=1, high=16, tiny=2),
-        "seq": Span(low=1, high=2100, tiny=48),
+        "seq": Span(low=2, high=2100, tiny=48),
         "head_dim": Span(low=64, high=128, tiny=64, multiple=64),
     },
     flops=flops,

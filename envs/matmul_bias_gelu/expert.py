@@ -16,7 +16,7 @@ BLOCK_K = 64
 GROUP_M = 8
 NUM_WARPS = 8
 NUM_STAGES = 3
-PROGRAMS = 132  # the multiprocessors of an H100 or H200: one resident program on each
+PROGRAMS = 132  # resident at a time: one on each multiprocessor of an H100 or H200
 
 
 @triton.jit

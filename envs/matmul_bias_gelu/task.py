@@ -71,8 +71,8 @@ TASK = Task(
         Case("bfloat16", {"m": 4096, "n": 4096, "k": 4096}),
     ),
     spans={
-        "m": Span(low=1, high=1100, tiny=48),
-        "n": Span(low=1, high=1100, tiny=48),
+        "m": Span(low=2, high=1100, tiny=48),
+        "n": Span(low=2, high=1100, tiny=48),
         "k": Span(low=1, high=1100, tiny=48),
     },
     flops=flops,
@@ -87,6 +87,7 @@ TASK = Task(
         "GROUP_M": (1, 4, 8, 16),
         "NUM_WARPS": (4, 8),
         "NUM_STAGES": (2, 3, 4, 5),
+        "PROGRAMS": (132, 264),
     },
     unit=Unit.MATRIX,
     tags=("core", "matrix", "fused"),

@@ -142,7 +142,7 @@ TASK = Task(
     ),
     spans={
         "batch": Span(low=1, high=2, tiny=1),
-        "seq": Span(low=1, high=700, tiny=13),
+        "seq": Span(low=2, high=700, tiny=13),
         "heads": Span(low=1, high=64, tiny=3),
         "head_dim": Span(low=64, high=128, tiny=64, multiple=64),
         "w1": Span(low=1, high=200, tiny=12),

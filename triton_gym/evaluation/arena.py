@@ -32,7 +32,7 @@ class Slot:
     @property
     def bytes(self) -> int:
         """Size of the tensor."""
-        return math.prod(self.shape) * getattr(torch, self.dtype).itemsize
+        return math.prod(self.shape) * int(getattr(torch, self.dtype).itemsize)
 
     def message(self) -> list[Any]:
         """The slot as JSON."""

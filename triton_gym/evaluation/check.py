@@ -55,7 +55,7 @@ def draw_inputs(task: Task, case: Case, seed: int, device: torch.device) -> tupl
     """
     generator = torch.Generator(device=device)
     generator.manual_seed(seed)
-    arguments = tuple(task.inputs(case, generator))
+    arguments: tuple[Any, ...] = tuple(task.inputs(case, generator))
     if len(arguments) != len(task.entry.parameters):
         raise InvalidTaskError(
             f"inputs() of task {task.name!r} gave {len(arguments)} arguments for "

@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -128,9 +128,7 @@ def test_cases(task: Task, seed: int, *, tiny: bool) -> list[Case]:
     return cases
 
 
-def lay_out(
-    task: Task, case: Case, seed: int, device: torch.device, layout: Layout
-) -> Prepared:
+def lay_out(task: Task, case: Case, seed: int, device: torch.device, layout: Layout) -> Prepared:
     """Draw a test case, compute what it must return, and place it in shared memory."""
     inputs = check.draw_inputs(task, case, seed, device)
     plain = check.reference(task, inputs)
@@ -144,6 +142,14 @@ def lay_out(
         case, call_message(case, inputs, input_slots, output_slots), expected, inputs,
         input_slots, output_slots,
     )  # fmt: skip
+
+
+def shapes(arguments: Iterable[Any]) -> list[Any]:
+    """Arguments without their values, as a worker that only compiles needs them."""
+    return [
+        [list(x.shape), str(x.dtype).removeprefix("torch.")] if isinstance(x, torch.Tensor) else x
+        for x in arguments
+    ]
 
 
 def call_message(

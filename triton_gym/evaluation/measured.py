@@ -13,6 +13,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,14 +28,17 @@ from triton_gym.evaluation.arena import CudaArena, Layout, Slot
 from triton_gym.evaluation.judge import (
     Judge,
     Phases,
+    Prepared,
     Request,
     call_message,
     lay_out,
     run_tests,
+    shapes,
     test_cases,
 )
 from triton_gym.evaluation.profile import Light, speed_of_light
-from triton_gym.evaluation.session import Ended, Session, Workshop
+from triton_gym.evaluation.session import Ended, Scratch, Session, Workshop
+from triton_gym.evaluation.simulate.eager import fake_arguments
 from triton_gym.evaluation.timing import Budget, Timing, summarise
 from triton_gym.outcome import NAN, Outcome, Source, Status
 from triton_gym.task import Case, Task
@@ -50,6 +54,8 @@ CLOCK_SLACK_US = 1500.0
 were measured on an H100."""
 CLOCK_SHARE = 0.15
 """The same as a share of the round."""
+COMPILERS = 4
+"""Processes that compile one answer for its different shapes."""
 SPENT_ON_BASELINE_US = 60_000.0
 """A reference slower than this is not timed again on every launch of later evaluations."""
 
@@ -110,9 +116,17 @@ class CudaJudge(Judge):
 
     def _judge(self, request: Request, phases: Phases) -> Outcome:
         seed = secrets.randbits(62) if request.seed is None else request.seed
-        with phases("start"):
-            session = Session(self._workshop, request.limits, request.source)
-        with session as worker:
+        cases = test_cases(request.task, seed, tiny=False)
+        with (
+            Scratch(request.source) as scratch,
+            ThreadPoolExecutor(COMPILERS) as pool,
+            Session(self._workshop, request.limits, scratch) as worker,
+        ):
+            # Compiling takes no GPU: every shape in a process of its own, beside CUDA's start.
+            compiling = [
+                pool.submit(self._compile, request, scratch, case)
+                for case in (request.task.bench[0], *cases)
+            ]
             with phases("start"):
                 worker.ask("load", path=worker.path, entry=request.task.entry.name)
                 worker.send(
@@ -122,8 +136,13 @@ class CudaJudge(Judge):
                     flush_bytes=self._flush.numel(),
                 )
                 known = self._knowledge(request)
+                prepared, size = self._prepare(request, cases, seed)
+                worker.wait()
+            with phases("compile"):
+                for compiled in compiling:
+                    compiled.result()
             with phases("test"):
-                verdict = self._test(request, worker, seed, phases)
+                verdict = self._test(worker, prepared, size)
             with phases("profile"), self._locked(fcntl.LOCK_EX):
                 timing, baseline = self._profile(request, worker, known, seed)
                 resources = worker.ask("resources")
@@ -133,23 +152,35 @@ class CudaJudge(Judge):
         total = torch.cuda.get_device_properties(self._device).total_memory
         return min(1.0, (request.limits.device_bytes or total) / total)
 
-    def _test(
-        self, request: Request, worker: Session, seed: int, phases: Phases
-    ) -> check.Verdict:
-        """Correctness on hidden shapes; kernels are compiled on the way."""
+    def _compile(self, request: Request, scratch: Scratch, case: Case) -> None:
+        """Compile a case's kernels into the answer's cache. Other failures show when it runs."""
+        arguments = shapes(fake_arguments(request.task, case)[1])
+        with Session(self._workshop, request.limits, scratch) as worker:
+            try:
+                worker.ask("load", path=worker.path, entry=request.task.entry.name)
+                worker.ask("compile", arguments=arguments, gpu=self._gpu.name)
+            except Ended as end:
+                if end.status in (Status.COMPILE_ERROR, Status.TIMEOUT):
+                    raise
+
+    def _prepare(
+        self, request: Request, cases: list[Case], seed: int
+    ) -> tuple[list[Prepared], int]:
+        """Hidden shapes with their arguments, oracle and place in shared memory."""
         layout = Layout()
         prepared = [
             lay_out(request.task, case, seed + index, self._device, layout)
-            for index, case in enumerate(test_cases(request.task, seed, tiny=False))
+            for index, case in enumerate(cases)
         ]
-        with phases("start"):
-            worker.wait()  # for CUDA
-        arena = CudaArena(layout.end, self._device)
+        return prepared, layout.end
+
+    def _test(self, worker: Session, prepared: list[Prepared], size: int) -> check.Verdict:
+        """Correctness on hidden shapes."""
+        arena = CudaArena(size, self._device)
         try:
             worker.ask("open", size=arena.size, handle=arena.handle())
             return run_tests(worker, prepared, arena)
         finally:
-            del prepared
             arena.close()
 
     def _profile(
@@ -266,7 +297,6 @@ class CudaJudge(Judge):
         target = torch.empty_like(source)
         times = [_event_us(lambda: target.copy_(source)) for _ in range(8)]
         moved = 2 * source.numel() * source.element_size()
-        del source, target
         torch.cuda.empty_cache()
         return moved / summarise(times[2:]).median_us / 1e3
 

@@ -103,9 +103,9 @@ class Nursery:
 
 def _kill(pid: int) -> int:
     """Kill a worker's session and wait for it; returns the wait status."""
-    for target in (lambda: os.killpg(pid, signal.SIGKILL), lambda: os.kill(pid, signal.SIGKILL)):
+    for end in (os.killpg, os.kill):  # before its setsid a worker has no group of its own
         try:
-            target()
+            end(pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             continue
     _, status = os.waitpid(pid, 0)

@@ -178,9 +178,8 @@ class _Screen(ast.NodeVisitor):
         """Whether the attribute hangs on a member of an open module, as in `tl.math.exp`."""
         while isinstance(node, ast.Attribute):
             node = node.value
-        return (
-            isinstance(node, ast.Name)
-            and self._modules.get(node.id, "").startswith("triton.language")
+        return isinstance(node, ast.Name) and self._modules.get(node.id, "").startswith(
+            "triton.language"
         )
 
     def visit_Name(self, node: ast.Name) -> None:

@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import Any
 
-import cloudpickle  # type: ignore[import-untyped]
+import cloudpickle
 
 from triton_gym.device import Device, resolve
 from triton_gym.errors import EvaluatorError, InvalidOptionError, TritonGymError, unknown

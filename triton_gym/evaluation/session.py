@@ -61,22 +61,42 @@ class Workshop:
             self._nursery.close()
 
 
-class Session:
-    """A single-use worker with a folder of its own. Use as a context manager."""
+class Scratch:
+    """A folder for one answer: its source, Triton's cache, nothing else. Gone afterwards."""
 
-    def __init__(self, workshop: Workshop, limits: Limits, source: str) -> None:
+    def __init__(self, source: str) -> None:
+        self.folder = tempfile.mkdtemp(prefix="triton-gym-")
+        self.path = str(Path(self.folder, "answer.py"))
+        Path(self.path).write_text(source, encoding="utf-8")
+
+    def __enter__(self) -> Scratch:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Session:
+    """A single-use worker. Use as a context manager.
+
+    Args:
+        workshop: where workers come from.
+        limits: what the worker may use; the time runs from here.
+        scratch: the answer's folder, which several workers of one evaluation may share.
+    """
+
+    def __init__(self, workshop: Workshop, limits: Limits, scratch: Scratch) -> None:
         self._workshop = workshop
         self._limits = limits
         self._deadline = time.monotonic() + limits.seconds
-        self._folder = tempfile.mkdtemp(prefix="triton-gym-")
-        self.path = str(Path(self._folder, "answer.py"))
-        Path(self.path).write_text(source, encoding="utf-8")
+        self._scratch = scratch
+        self.path = scratch.path
         self._nursery, self._pid, self._channel = workshop.fork()
         self._reaped = False
 
     def __enter__(self) -> Session:
         limits = dataclasses.asdict(self._limits)
-        self.ask("enter", folder=self._folder, limits=limits)
+        self.ask("enter", folder=self._scratch.folder, limits=limits)
         return self
 
     def __exit__(
@@ -87,7 +107,6 @@ class Session:
     ) -> None:
         self._channel.close()
         self._reap()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def ask(self, operation: str, fds: tuple[int, ...] = (), **fields: Any) -> dict[str, Any]:
         """Send a request and wait for its reply.

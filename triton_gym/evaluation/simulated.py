@@ -17,10 +17,11 @@ from triton_gym.evaluation.judge import (
     Request,
     lay_out,
     run_tests,
+    shapes,
     test_cases,
 )
 from triton_gym.evaluation.profile import speed_of_light
-from triton_gym.evaluation.session import Ended, Session, Workshop
+from triton_gym.evaluation.session import Ended, Scratch, Session, Workshop
 from triton_gym.evaluation.simulate.eager import baseline_us, fake_arguments
 from triton_gym.outcome import Outcome, Source, Status
 from triton_gym.task import Task
@@ -51,12 +52,12 @@ class SimulatedJudge(Judge):
 
     def _judge(self, request: Request, phases: Phases) -> Outcome:
         arguments = self._bench_arguments(request.task)
-        with ThreadPoolExecutor(1) as pool:
-            built = pool.submit(self._build, request, arguments)
+        with Scratch(request.source) as scratch, ThreadPoolExecutor(1) as pool:
+            built = pool.submit(self._build, request, scratch, arguments)
             tested: tuple[check.Verdict, dict[str, Any]] | Ended
             with phases("test"):
                 try:
-                    tested = self._interpret(request, arguments)
+                    tested = self._interpret(request, scratch, arguments)
                 except Ended as end:
                     tested = end
             with phases("compile"):
@@ -69,23 +70,17 @@ class SimulatedJudge(Judge):
 
     def _bench_arguments(self, task: Task) -> list[Any]:
         """Shapes and dtypes of the timed case's arguments; no values are drawn."""
-        _, inputs = fake_arguments(task, task.bench[0])
-        return [
-            [list(x.shape), str(x.dtype).removeprefix("torch.")]
-            if isinstance(x, torch.Tensor)
-            else x
-            for x in inputs
-        ]
+        return shapes(fake_arguments(task, task.bench[0])[1])
 
-    def _build(self, request: Request, arguments: list[Any]) -> dict[str, Any]:
-        with Session(self._compilers, request.limits, request.source) as worker:
+    def _build(self, request: Request, scratch: Scratch, arguments: list[Any]) -> dict[str, Any]:
+        with Session(self._compilers, request.limits, scratch) as worker:
             worker.ask("load", path=worker.path, entry=request.task.entry.name)
             return worker.ask("build", arguments=arguments, gpu=self._gpu.name)
 
     def _interpret(
-        self, request: Request, arguments: list[Any]
+        self, request: Request, scratch: Scratch, arguments: list[Any]
     ) -> tuple[check.Verdict, dict[str, Any]]:
-        with Session(self._interpreters, request.limits, request.source) as worker:
+        with Session(self._interpreters, request.limits, scratch) as worker:
             worker.send("load", path=worker.path, entry=request.task.entry.name)
             layout = Layout()
             prepared = _prepare(request, layout)
@@ -138,6 +133,5 @@ def _prepare(request: Request, layout: Layout) -> list[Prepared]:
     seed = request.seed or 0
     cases = list(dict.fromkeys([*request.task.tiny, *test_cases(request.task, seed, tiny=True)]))
     return [
-        lay_out(request.task, case, seed + index, _CPU, layout)
-        for index, case in enumerate(cases)
+        lay_out(request.task, case, seed + index, _CPU, layout) for index, case in enumerate(cases)
     ]

@@ -107,9 +107,7 @@ class Worker:
         self._call = call
         return {}
 
-    def do_open(
-        self, size: int, handle: str = "", fds: list[int] | None = None
-    ) -> dict[str, Any]:
+    def do_open(self, size: int, handle: str = "", fds: list[int] | None = None) -> dict[str, Any]:
         """Map the memory that is shared with the judge."""
         if fds:
             self._arena = HostArena(size, fds[0])
@@ -154,6 +152,13 @@ class Worker:
 
         call = self._bench_call(arguments)
         return self._guard(Status.COMPILE_ERROR, simulate.build_reply, call, gpu)
+
+    def do_compile(self, arguments: list[Any], gpu: str) -> dict[str, Any]:
+        """Fill Triton's cache for a call, without the GPU."""
+        from triton_gym.evaluation.precompile import precompile
+
+        self._guard(Status.COMPILE_ERROR, precompile, self._bench_call(arguments), gpu)
+        return {}
 
     def do_trace(self, arguments: list[Any]) -> dict[str, Any]:
         """Follow a few program instances of the answer's launches."""

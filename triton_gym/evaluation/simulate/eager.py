@@ -62,7 +62,7 @@ class _Clock(TorchDispatchMode):
     """Adds up the cost of every operator that runs under it."""
 
     def __init__(self, gpu: Gpu) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._gpu = gpu
         self.us = 0.0
 
@@ -83,17 +83,15 @@ class _Clock(TorchDispatchMode):
         self.us += LAUNCH_US + max(memory, self._compute(func, args, kwargs, outputs))
         return result
 
-    def _compute(
-        self, func: Any, args: Any, kwargs: Any, outputs: list[torch.Tensor]
-    ) -> float:
+    def _compute(self, func: Any, args: Any, kwargs: Any, outputs: list[torch.Tensor]) -> float:
         """Microseconds on the arithmetic units."""
         dtype = str(outputs[0].dtype).removeprefix("torch.")
         attention = "attention" in str(func)
         if attention:
             query, key = args[0], args[1]
-            flops = 4.0 * query.numel() * key.shape[-2]
+            flops = 4.0 * float(query.numel()) * int(key.shape[-2])
             causal = (kwargs or {}).get("is_causal", args[4] if len(args) > 4 else False)
-            flops *= 0.5 if causal is True else 1.0
+            flops = flops / 2 if causal is True else flops
         elif func._overloadpacket in flop_registry:
             count = flop_registry[func._overloadpacket]
             flops = float(count(*args, **(kwargs or {}), out_val=outputs[0]))

@@ -109,7 +109,7 @@ class _Driver:
                 "sm_clock_rate": int(gpu.clock_ghz * 1e6),
                 "mem_clock_rate": int(gpu.memory_gbps * 1e6 / 1280),
                 "mem_bus_width": 5120,
-            }
+            },
         )
 
     def get_current_target(self) -> Any:

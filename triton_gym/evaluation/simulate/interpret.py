@@ -272,9 +272,7 @@ def _combine(op: Any, kinds: list[Any], left: list[Array], right: list[Array]) -
 def _make_interpretable(it: Any, function: Any) -> None:
     """Patch the language modules that a function sees, once for the life of the process."""
     scope = function.__globals__
-    modules = {
-        id(value) for value in scope.values() if value is it.tl or value is it.tl.core
-    }
+    modules = {id(value) for value in scope.values() if value is it.tl or value is it.tl.core}
     if not modules <= State.patched:
         it._patch_lang(function)
         # Triton 3.6 hands NumPy a vector of one where it wants a scalar.
@@ -297,7 +295,9 @@ def _elementwise(it: Any, function: Callable[..., Any]) -> Callable[..., Any]:
             kind = tl.int64 if result.dtype == np.int64 else tl.int32
         result = result.astype(it._get_np_dtype(kind))
         shape = [] if all(not t.shape for t in tensors) else list(result.shape)
-        return tl.tensor(it.TensorHandle(result, kind), tl.block_type(kind, shape) if shape else kind)
+        return tl.tensor(
+            it.TensorHandle(result, kind), tl.block_type(kind, shape) if shape else kind
+        )
 
     apply.stands_in = True  # type: ignore[attr-defined]
     return apply

@@ -1,0 +1,32 @@
+"""Compiles what a call launches into Triton's cache, so that the GPU does not wait for ptxas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from triton_gym.device import gpu_named
+from triton_gym.evaluation.simulate.host import Recorder, pretend
+
+
+class _CompileOnly(Recorder):
+    """Compiles every configuration, loads and launches none."""
+
+    def choose(self, kernel: str, configs: Sequence[str]) -> Iterator[int]:
+        yield from range(len(configs))
+
+    def load(self, name: str, binary: bytes, shared: int, device: int) -> tuple[Any, ...]:
+        return None, None, 0, 0, 1024
+
+    def launcher(self, source: Any, metadata: Any) -> Callable[..., None]:
+        return lambda *_: None
+
+
+def precompile(call: Callable[[], Any], gpu: str) -> None:
+    """Run the host code of a call on CPU tensors while Triton compiles for `gpu`.
+
+    Raises:
+        Exception: whatever the answer or the compiler raises.
+    """
+    with pretend(gpu_named(gpu), _CompileOnly()):
+        call()

@@ -1,0 +1,84 @@
+"""What a set of addresses costs the memory system: sectors of a request, and lines shared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from triton_gym.evaluation.simulate.formats import Array
+
+SECTOR = 32
+"""Bytes that travel together between L1, L2 and memory.
+Source: Nsight Compute documentation, "Memory Tables"."""
+LINE = 128
+"""Bytes of a cache line."""
+
+
+def contiguity(pointers: Array, itemsize: int) -> int:
+    """Length of the runs of neighbouring elements along the axis that has the longest."""
+    best = 1
+    for axis in range(pointers.ndim):
+        if pointers.shape[axis] < 2:
+            continue
+        first = np.moveaxis(pointers, axis, -1).reshape(-1, pointers.shape[axis])[0]
+        breaks = np.flatnonzero(np.diff(first) != itemsize)
+        run = int(breaks[0]) + 1 if breaks.size else first.size
+        best = max(best, run)
+    return best
+
+
+def sectors(pointers: Array, active: Array, itemsize: int) -> int:
+    """Sectors that the warps' requests of one access touch, summed over requests.
+
+    The compiler lays threads along the axis in which addresses are contiguous, and gives each
+    up to 16 bytes; a warp's request is then 32 threads of neighbouring elements. Where no axis
+    is contiguous every lane has a sector of its own, unless lanes happen to share one.
+
+    Args:
+        pointers: addresses of the access in the kernel's shape.
+        active: the addresses that are not masked off, flat.
+        itemsize: bytes of an element.
+    """
+    if not active.size:
+        return 0
+    run = contiguity(pointers, itemsize)
+    lanes = 32 * max(1, min(16 // itemsize, run))
+    ordered = np.sort(active, axis=None) if run > 1 else np.ravel(active)
+    index = (ordered // np.uint64(SECTOR)).astype(np.int64)
+    count = -(-index.size // lanes)
+    padded = np.full(count * lanes, index[-1], dtype=np.int64)
+    padded[: index.size] = index
+    rows = padded.reshape(count, lanes)
+    if run == 1:
+        rows = np.sort(rows, axis=1)
+    return int(count + np.count_nonzero(np.diff(rows, axis=1)))
+
+
+def lines(active: Array) -> Array:
+    """The distinct cache lines of some addresses, sorted."""
+    index = np.ravel(active) // np.uint64(LINE)
+    if index.size > 1 and not (index[1:] < index[:-1]).any():
+        return index[np.concatenate([[True], index[1:] != index[:-1]])]
+    return np.unique(index)
+
+
+def sharing(footprints: Sequence[Array]) -> tuple[tuple[int, float], ...]:
+    """How much of what neighbouring programs read they have in common.
+
+    Args:
+        footprints: the lines of each of some consecutive programs.
+
+    Returns:
+        Pairs of a number of consecutive programs, doubling, and the distinct lines of that many
+        divided by the sum of theirs: 1 if nothing is shared.
+    """
+    curve = []
+    size = 1
+    while footprints and size <= len(footprints):
+        part = footprints[:size]
+        total = sum(f.size for f in part)
+        if total:
+            curve.append((size, np.unique(np.concatenate(part)).size / total))
+        size = size * 2 if size * 2 <= len(footprints) or size == len(footprints) else len(footprints)
+    return tuple(curve)

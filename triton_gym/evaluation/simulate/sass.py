@@ -1,0 +1,248 @@
+"""Reads machine code: resources, and the instruction mix of every loop of a kernel."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+_LINE = re.compile(r"^\s*/\*([0-9a-f]{4,})\*/\s+(@!?U?P\w+\s+)?([A-Z][\w.]*)([^;]*);")
+_TARGET = re.compile(r"0x([0-9a-f]+)\s*$")
+_RESOURCES = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:(\d+)")
+_HGMMA = re.compile(r"HGMMA\.(\d+)x(\d+)x(\d+)|[IQ]GMMA\.(\d+)x(\d+)x(\d+)")
+_MMA = re.compile(r"[HID]MMA\.(16)(8)(\d+)")
+
+_CLASSES: tuple[tuple[str, str], ...] = (
+    ("wgmma", r"[HIQ]GMMA"),
+    ("mma", r"[HIDQ]MMA"),
+    ("tma_load", r"UTMALDG|UBLKCP"),
+    ("tma_store", r"UTMASTG|UTMAREDG"),
+    ("copy", r"LDGSTS"),
+    ("load", r"LDG|LD\.|LD$"),
+    ("store", r"STG|ST\.E|ST$"),
+    ("atomic", r"ATOMG?|RED"),
+    ("spill_load", r"LDL"),
+    ("spill_store", r"STL"),
+    ("matrix_shared", r"LDSM|STSM"),
+    ("load_shared", r"LDS"),
+    ("store_shared", r"STS"),
+    ("barrier", r"BAR|SYNCS|DEPBAR|LDGDEPBAR|WARPGROUP|WARPSYNC|MEMBAR|FENCE"),
+    ("shuffle", r"SHFL|REDUX|VOTE|MATCH"),
+    ("special", r"MUFU"),
+    ("convert", r"F2F(?!P)|F2I|I2F|FRND|I2I|F2IP|I2IP"),
+    ("double", r"D(?:ADD|MUL|FMA|SETP)"),
+    ("float", r"F(?:ADD|MUL|FMA|MNMX|SEL|SETP|SET|CHK|SWZADD)|H(?:ADD|MUL|FMA|MNMX|SET)"),
+    ("branch", r"BRA|EXIT|CALL|RET|BSSY|BSYNC|BREAK|NOP|JMP|BRX"),
+    ("uniform", r"U[A-Z]|R2UR|S2UR"),
+)
+"""Instruction classes, the first match counts; everything else is `integer`.
+
+Source: CUDA Binary Utilities, "Instruction Set Reference", Hopper.
+"""
+_COMPILED = tuple((name, re.compile(pattern)) for name, pattern in _CLASSES)
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What one thread and one program of a kernel take."""
+
+    registers: int
+    stack_bytes: int
+    """Local memory a thread, which holds spilled registers."""
+    shared_bytes: int
+    """Static shared memory of a program."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A loop, a part of a loop that some iterations skip, or the code outside all loops."""
+
+    kind: str
+    """`body`, `loop` or `branch`."""
+    parent: int
+    """Index of the region around it; -1 for the body."""
+    start: int
+    """Address of its first instruction."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Instructions by class, without those of regions inside it."""
+    load_bytes: int = 0
+    """Bytes that one warp's global loads move in one pass."""
+    store_bytes: int = 0
+    """Bytes that one warp's global stores move in one pass."""
+    spill_bytes: int = 0
+    """Bytes that one warp's local loads and stores move in one pass."""
+    shared_bytes: int = 0
+    """Bytes that one warp's shared loads and stores move in one pass."""
+    mma_flops: int = 0
+    """FLOPs that one warp's matrix instructions do in one pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """The machine code of a kernel."""
+
+    regions: tuple[Region, ...]
+    """The body first; every region after the one that holds it."""
+    mma: str = ""
+    """The widest matrix instruction, as `HGMMA.64x256x16` or `HMMA.16816`."""
+    load_width: int = 0
+    """Bytes a thread of the widest global load."""
+    store_width: int = 0
+    """Bytes a thread of the widest global store."""
+
+    def static(self, name: str) -> int:
+        """Instructions of a class anywhere in the code."""
+        return sum(region.counts.get(name, 0) for region in self.regions)
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any]) -> Code:
+        """The code that a JSON record describes."""
+        regions = tuple(Region(**region) for region in record["regions"])
+        return cls(**{**record, "regions": regions})
+
+
+@dataclass(slots=True)
+class _Instruction:
+    address: int
+    guarded: bool
+    name: str
+    operands: str
+
+
+def classify(name: str) -> str:
+    """The class of an instruction by its full name, e.g. `LDG.E.128` → `load`."""
+    for group, pattern in _COMPILED:
+        if pattern.match(name):
+            return group
+    return "integer"
+
+
+def width(name: str) -> int:
+    """Bytes that a memory instruction moves for one thread."""
+    for part in name.split(".")[1:]:
+        if part in ("64", "128"):
+            return int(part) // 8
+        if part in ("U8", "S8"):
+            return 1
+        if part in ("U16", "S16"):
+            return 2
+    return 4
+
+
+def mma_flops(name: str) -> int:
+    """FLOPs of a matrix instruction, as the share of one warp."""
+    found = _HGMMA.match(name)
+    if found:
+        m, n, k = (int(x) for x in found.groups() if x)
+        return 2 * m * n * k // 4  # four warps do it together
+    found = _MMA.match(name)
+    if found:
+        return 2 * 16 * 8 * int(found[3])  # 1688, 16816, 16832: m 16, n 8 and k
+    return 0
+
+
+def parse(text: str) -> Code:
+    """The code in a listing by `cuobjdump --dump-sass`."""
+    instructions = []
+    for line in text.splitlines():
+        found = _LINE.match(line)
+        if found:
+            instructions.append(
+                _Instruction(int(found[1], 16), bool(found[2]), found[3], found[4])
+            )
+    while instructions and instructions[-1].name in ("NOP", "BRA"):
+        instructions.pop()  # padding after the last EXIT
+    spans = _spans(instructions)
+    collected: list[dict[str, Any]] = [
+        {"counts": Counter(), "load_bytes": 0, "store_bytes": 0, "spill_bytes": 0,
+         "shared_bytes": 0, "mma_flops": 0}
+        for _ in spans
+    ]  # fmt: skip
+    widest: dict[str, int] = {"load": 0, "store": 0}
+    best_mma, best_flops = "", 0
+    for each in instructions:
+        home = max(
+            (i for i, (start, end, _) in enumerate(spans) if start <= each.address <= end),
+            key=lambda i: (spans[i][0], -spans[i][1]),
+        )
+        group = classify(each.name)
+        region = collected[home]
+        region["counts"][group] += 1
+        moved = 32 * width(each.name)
+        if group in ("load", "copy", "store"):
+            key = "store" if group == "store" else "load"
+            region[key + "_bytes"] += moved
+            widest[key] = max(widest[key], moved // 32)
+        elif group in ("spill_load", "spill_store"):
+            region["spill_bytes"] += moved
+        elif group in ("load_shared", "store_shared", "matrix_shared"):
+            matrices = 4 if ".4" in each.name or "M88.4" in each.name else 1
+            region["shared_bytes"] += 128 * matrices if group == "matrix_shared" else moved
+        elif group in ("mma", "wgmma"):
+            flops = mma_flops(each.name)
+            region["mma_flops"] += flops
+            if flops > best_flops:
+                best_mma, best_flops = ".".join(each.name.split(".")[:2]), flops
+    regions = []
+    for i, (start, end, kind) in enumerate(spans):
+        around = [
+            j for j, (s, e, _) in enumerate(spans) if j != i and s <= start and e >= end and j < i
+        ]
+        parent = max(around, key=lambda j: (spans[j][0], -spans[j][1]), default=-1)
+        collected[i]["counts"] = dict(collected[i]["counts"])
+        regions.append(Region(kind=kind, parent=parent, start=start, **collected[i]))
+    return Code(tuple(regions), best_mma, widest["load"], widest["store"])
+
+
+def _spans(instructions: list[_Instruction]) -> list[tuple[int, int, str]]:
+    """Address ranges of the body, the loops, and the parts of loops that may be skipped."""
+    last = instructions[-1].address if instructions else 0
+    loops: dict[int, int] = {}
+    forward = []
+    for each in instructions:
+        target = _TARGET.search(each.operands) if each.name.startswith("BRA") else None
+        if not target:
+            continue
+        goal = int(target[1], 16)
+        if goal <= each.address:
+            loops[goal] = max(loops.get(goal, 0), each.address)
+        elif each.guarded:
+            forward.append((each.address + 16, goal - 16))
+    # A loop of a few instructions polls a barrier.
+    kept = {s: e for s, e in loops.items() if e - s >= 5 * 16}
+    spans = [(0, last, "body"), *((s, e, "loop") for s, e in kept.items())]
+    for start, end in forward:
+        inside = any(s <= start and end <= e for s, e in kept.items())
+        crossing = any(s < start <= e < end or start < s <= end < e for s, e, _ in spans)
+        if inside and not crossing and end - start >= 12 * 16:
+            spans.append((start, end, "branch"))
+    return sorted(set(spans), key=lambda span: (span[0], -span[1]))
+
+
+@cache
+def _tool() -> str:
+    import triton
+
+    return str(Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump")
+
+
+def read_binary(binary: bytes) -> tuple[Resources, Code]:
+    """Resources and code of a cubin."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(binary)
+        file.flush()
+        text = subprocess.run(
+            [_tool(), "--dump-resource-usage", "--dump-sass", file.name],
+            capture_output=True, text=True, check=True, timeout=60,
+        ).stdout  # fmt: skip
+    found = _RESOURCES.search(text)
+    if found is None:
+        raise RuntimeError(f"cuobjdump printed no resource usage: {text[:200]!r}")
+    # CUDA keeps 1 KiB of a program's shared memory on Hopper; it is listed as static there.
+    return Resources(int(found[1]), int(found[2]), int(found[3])), parse(text)

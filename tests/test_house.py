@@ -1,0 +1,99 @@
+"""The rules that keep the house easy to see."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import triton_gym
+
+ROOT = Path(__file__).parent.parent
+FLOORS = [
+    {"errors", "outcome", "spaces"},
+    {"task", "action", "device", "knobs"},
+    {"evaluation"},
+    {"observation", "reward"},
+    {"env", "tune", "vector", "wrappers", "runs"},
+    {"registration", "suites"},
+    {"cli"},
+]
+LAZY = {("env", "registration")}
+
+
+def floor_of(module: str) -> int:
+    for number, names in enumerate(FLOORS):
+        if module in names:
+            return number
+    raise AssertionError(f"triton_gym/{module} is on no floor of the house")
+
+
+def imports(path: Path) -> set[str]:
+    """Modules that a file imports at its top level, absolutely named."""
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert (
+                not node.level
+                or path.is_relative_to(ROOT / "envs")
+                or path.is_relative_to(ROOT / "agents")
+            ), f"{path} imports relatively"
+            if not node.level:
+                found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.startswith("triton_gym.")}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "triton_gym").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_imports_point_down(path):
+    home = path.relative_to(ROOT / "triton_gym").parts[0].removesuffix(".py")
+    if home == "__init__":
+        return
+    for name in imports(path):
+        other = name.split(".")[1]
+        assert other not in {"envs", "agents"}, f"{path} imports {name}"
+        assert floor_of(other) <= floor_of(home), f"{path} imports {name} from a floor above"
+
+
+@pytest.mark.parametrize("folder", ["envs", "agents"])
+def test_envs_and_agents_never_import_each_other(folder):
+    other = {"envs": "agents", "agents": "envs"}[folder]
+    for path in (ROOT / folder).rglob("*.py"):
+        assert f"triton_gym.{other}" not in path.read_text(), path
+
+
+def test_the_package_list_is_the_folders():
+    listed = set(
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    )
+    found = {"triton_gym"}
+    for top, name in (("triton_gym", "triton_gym"), ("envs", "triton_gym.envs"),
+                      ("agents", "triton_gym.agents")):  # fmt: skip
+        for init in (ROOT / top).rglob("__init__.py"):
+            inner = init.parent.relative_to(ROOT / top).parts
+            found.add(".".join([name, *inner]))
+    assert listed == found
+
+
+def test_public_names_are_few_and_there():
+    assert len(triton_gym.__all__) <= 20
+    assert triton_gym.__all__ == sorted(triton_gym.__all__)
+    for name in triton_gym.__all__:
+        assert getattr(triton_gym, name) is not None
+
+
+def test_importing_loads_neither_torch_nor_triton():
+    code = "import sys, triton_gym; sys.exit(bool({'torch', 'triton'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_no_grab_bags():
+    for path in ROOT.glob("[tea]*/**/*.py"):
+        assert path.stem not in {"utils", "common", "helpers", "misc"}, path

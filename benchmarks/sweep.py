@@ -185,6 +185,9 @@ class Compiler(threading.Thread):
                     self._replace(worker, f"compiling took more than {self._limit_s:.0f} s")
         for worker in self._workers:
             worker.process.kill()
+        for job in self._jobs:  # left over where no process came up: compiled at their launch
+            if job.state not in ("ready", "failed"):
+                job.state = "ready"
 
     def _start(self) -> Worker:
         context = multiprocessing.get_context("spawn")
@@ -416,15 +419,16 @@ class Bench:
             torch.cuda.synchronize()
             if kind in ("knobs", "starter", "expert"):
                 row |= resources(kernels)
-            row["relative_error"] = relative_error(result, self._expected)
-            row["correct"] = row["relative_error"] <= self.limit
+            error = relative_error(result, self._expected)
+            row["relative_error"] = error if math.isfinite(error) else None  # JSON has no inf
+            row["correct"] = error <= self.limit
             del result
             if row["correct"]:
                 row |= self._clock(lambda: call(*self.arguments))
             else:
-                row["error"] = f"relative error {row['relative_error']:.2e} > {self.limit:.2e}"
-        except Exception as error:
-            row["error"] = short(error)
+                row["error"] = f"relative error {error:.2e} > {self.limit:.2e}"
+        except Exception as failure:
+            row["error"] = short(failure)
             if "illegal" in row["error"] or "misaligned" in row["error"]:
                 raise  # the CUDA context is lost: nothing measured from here on would be true
         return row
@@ -525,6 +529,7 @@ def measure(args: argparse.Namespace, report: dict[str, Any], folder: str, end: 
     try:
         for bench in benches:
             sweep(bench, [job for job in jobs if job.task == bench.task.name], report, end)
+            save(args, report)
         # After the sweeps, when no compiling process is left to disturb them.
         while not compiler.done and compiler.is_alive() and time.monotonic() < end:
             time.sleep(0.2)
@@ -537,6 +542,11 @@ def measure(args: argparse.Namespace, report: dict[str, Any], folder: str, end: 
             for row in baselines(bench, compiled=args.compile):
                 report["rows"].append(row)
                 say(line(row))
+                save(args, report)
+                if time.monotonic() > end:
+                    left = f"baselines after {row['kind']}"
+                    report["skipped"].append({"task": bench.task.name, "kind": left})
+                    break
             bench.close()
     finally:
         compiler.stopping = True
@@ -587,6 +597,11 @@ def line(row: dict[str, Any]) -> str:
     )
 
 
+def save(args: argparse.Namespace, report: dict[str, Any]) -> None:
+    """Write what there is; again and again, since a machine may be taken away."""
+    args.out.write_text(json.dumps(report, indent=1) + "\n")
+
+
 def say(text: str) -> None:
     """Progress, at once."""
     print(text, flush=True)
@@ -594,7 +609,8 @@ def say(text: str) -> None:
 
 def summary(report: dict[str, Any]) -> None:
     """One line a task: the best times and the share of the roofline that they reach."""
-    say("\ntask                 floor_us  best_us expert_us starter_us eager_us compile_us  roofline")
+    titles = ("floor_us", "best_us", "expert", "starter", "eager", "compile", "roofline")
+    say(f"\n{'task':<24}" + "".join(f"{title:>10}" for title in titles))
     for name, about in report["tasks"].items():
         best = {}
         for row in report["rows"]:
@@ -604,7 +620,7 @@ def summary(report: dict[str, Any]) -> None:
         if about["unit"] == "matrix":
             floor = max(floor, about["flops"] / report["matmul_bf16_tflops"] / 1e6)
         times = [best.get(k, math.nan) for k in ("knobs", "expert", "starter", "eager", "compile")]
-        say(f"{name:<20}" + "".join(f"{t:10.1f}" for t in (floor, *times))
+        say(f"{name:<24}" + "".join(f"{t:10.1f}" for t in (floor, *times))
             + f"{floor / times[0]:10.3f}")  # fmt: skip
 
 
@@ -617,7 +633,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=240.0, help="time for everything")
     parser.add_argument("--compile", action="store_true", help="also torch.compile the references")
     parser.add_argument("--budget-ms", type=float, default=15.0, help="timed work per row")
-    parser.add_argument("--flush", choices=("read", "write"), default="read", help="how L2 is filled")
+    parser.add_argument("--flush", choices=("read", "write"), default="read", help="of L2")
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2))
     parser.add_argument("--compile-limit", type=float, default=30.0, help="seconds a configuration")
     parser.add_argument("--seed", type=int, default=0)
@@ -640,7 +656,7 @@ def main() -> None:
             report["failure"] = short(error)
             say(report["failure"])
         finally:
-            args.out.write_text(json.dumps(report, indent=1, allow_nan=True) + "\n")
+            save(args, report)
     if "copy_gbps" in report:
         summary(report)
     say(f"{len(report['rows'])} rows, {len(report['skipped'])} skipped -> {args.out}")

@@ -36,6 +36,7 @@ from triton_gym.evaluation.judge import (
     shapes,
     test_cases,
 )
+from triton_gym.evaluation.launch import Flush
 from triton_gym.evaluation.profile import Light, speed_of_light
 from triton_gym.evaluation.session import Ended, Scratch, Session, Workshop
 from triton_gym.evaluation.simulate.eager import fake_arguments
@@ -89,9 +90,8 @@ class CudaJudge(Judge):
         torch.cuda.set_device(self._device)
         properties = torch.cuda.get_device_properties(self._device)
         self._gpu = gpu_matching(properties.name) or _unknown_gpu(properties)
-        self._flush = torch.empty(
-            2 * int(properties.L2_cache_size), dtype=torch.uint8, device=self._device
-        )
+        self._flush_bytes = 2 * int(properties.L2_cache_size)
+        self._flush = Flush(self._flush_bytes, self._device)
         self._lock = Path(tempfile.gettempdir(), f"triton-gym-{os.getuid()}-{properties.uuid}.lock")
         self.copy_gbps = self._copy_bandwidth()
         self._known: dict[tuple[str, int, str], Known] = {}
@@ -133,7 +133,7 @@ class CudaJudge(Judge):
                     "cuda",
                     index=self._device.index,
                     share=self._share(request),
-                    flush_bytes=self._flush.numel(),
+                    flush_bytes=self._flush_bytes,
                 )
                 known = self._knowledge(request)
                 prepared, size = self._prepare(request, cases, seed)
@@ -339,7 +339,7 @@ class Stage:
         wanted = int(ROUND_US / runtime_us) + 1
         return max(2, min(room, wanted, ROUND_LAUNCHES))
 
-    def round(self, count: int, seed: int, flush: torch.Tensor, *, warm: bool = False) -> Round:
+    def round(self, count: int, seed: int, flush: Flush, *, warm: bool = False) -> Round:
         """Time reference and answer on `count` fresh sets of inputs, and verify every result.
 
         Raises:
@@ -369,7 +369,7 @@ class Stage:
         times, wall_us = self._timed(sets)
         if warm:
             times, wall_us = self._timed(sets)  # the first call compiled
-        flush_us = _event_us(lambda: flush.zero_()) if count > 1 else 0.0
+        flush_us = _event_us(lambda: flush()) if count > 1 else 0.0
         self._verify(expected)
         claimed = sum(times) + count * (flush_us + self._copy_us)
         return Round(times, baseline, wall_us - claimed)
@@ -402,7 +402,7 @@ class Stage:
                 )  # fmt: skip
 
     def _reference(
-        self, inputs: tuple[Any, ...], flush: torch.Tensor
+        self, inputs: tuple[Any, ...], flush: Flush
     ) -> tuple[tuple[torch.Tensor, ...], list[float]]:
         known = self._known
         if known.compiled is None and known.reference_us > SPENT_ON_BASELINE_US and known.baseline:
@@ -412,7 +412,7 @@ class Stage:
             with torch.no_grad():
                 function(*inputs)
         results: list[Any] = []
-        flush.zero_()
+        flush()
         with torch.no_grad():
             spent = _event_us(lambda: results.append(function(*inputs)))
         known.reference_us = spent

@@ -54,14 +54,14 @@ class _Host(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func is torch.Tensor.device.__get__:  # type: ignore[attr-defined]
+        if func == torch.Tensor.device.__get__:  # type: ignore[attr-defined]
             found = func(*args)
             return _CUDA if found.type == "cpu" else found
-        if func is torch.Tensor.is_cuda.__get__:  # type: ignore[attr-defined]
+        if func == torch.Tensor.is_cuda.__get__:  # type: ignore[attr-defined]
             return True
-        if func is torch.Tensor.cuda:
+        if func == torch.Tensor.cuda:
             return args[0]
-        if func is torch.Tensor.get_device:
+        if func == torch.Tensor.get_device:
             return 0
         kwargs = dict(kwargs or {})
         kwargs.pop("pin_memory", None)

@@ -14,8 +14,8 @@ imported. What it changes in Triton 3.6 to 3.9:
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -25,29 +25,47 @@ from triton_gym.evaluation.simulate.bounds import Bounds
 from triton_gym.evaluation.simulate.formats import BFLOAT16, Array
 
 Program = tuple[int, int, int]
-Schedule = Callable[[str, Program], Iterator[Program]]
-"""Which programs of a kernel's grid are run, given its name and its grid."""
+Executor = Callable[[str, Program, Callable[[Program], None]], None]
+"""Runs programs of a launch, given the kernel's name, its grid, and what runs one program."""
 
 
-def _whole_grid(kernel: str, grid: Program) -> Iterator[Program]:
+def run_whole_grid(kernel: str, grid: Program, run: Callable[[Program], None]) -> None:
+    """Run every program, axis 0 fastest, as a GPU starts them."""
     for z in range(grid[2]):
         for y in range(grid[1]):
             for x in range(grid[0]):
-                yield (x, y, z)
+                run((x, y, z))
+
+
+class Observer(Protocol):
+    """Sees what a program does, and decides how far its loops run."""
+
+    def access(self, kind: str, pointers: Array, active: Array, itemsize: int) -> None:
+        """A `load`, `store` or `atomic`; `active` holds the addresses not masked off."""
+
+    def dot(self, a: Any, b: Any, c: Any, precision: str) -> None:
+        """A matrix product. It is not computed: the accumulator comes back as it is."""
+
+    def reduction(self, inputs: tuple[Any, ...], scan: bool) -> None:
+        """A reduction or a scan."""
+
+    def operation(self, name: str, size: int) -> None:
+        """An elementwise operation by the builder's name, on `size` elements."""
+
+    def loop(self, steps: range) -> Iterable[int]:
+        """The iterations of a loop that are run."""
 
 
 class State:
     """What the patched interpreter is doing at present."""
 
     bounds: Bounds = Bounds(())
-    schedule: Schedule = staticmethod(_whole_grid)
+    execute: Executor = staticmethod(run_whole_grid)
+    observer: Observer | None = None
+    bulk: bool = False
+    """Whether the present access goes through a tensor descriptor."""
     patched: set[int] = set()
     """Modules whose language functions were made interpretable, by id."""
-
-
-def whole_grid() -> Schedule:
-    """The schedule that runs every program, axis 0 fastest, as a GPU starts them."""
-    return _whole_grid
 
 
 def install() -> None:
@@ -104,6 +122,13 @@ def _repair_types(it: Any) -> None:
     )
 
 
+def _check(kind: str, pointers: Any, mask: Any, itemsize: int) -> None:
+    """Hold an access against the launch's tensors, and show it to the observer."""
+    active = State.bounds.check(kind, pointers.data, mask.data, itemsize)
+    if State.observer is not None:
+        State.observer.access(kind, pointers.data, active, itemsize)
+
+
 def _raw(data: Array) -> Array:
     """The array as types that the interpreter's C++ part knows."""
     return data.view(np.uint16) if data.dtype == BFLOAT16 else data
@@ -117,37 +142,52 @@ def _repair_memory(it: Any) -> None:
         kind = pointers.get_element_ty()
         dtype = it._get_np_dtype(kind)
         raw = np.dtype(np.uint16) if dtype == BFLOAT16 else dtype
-        State.bounds.check("load", pointers.data, mask.data, dtype.itemsize)
+        _check("load", pointers, mask, dtype.itemsize)
         fill = np.zeros(pointers.data.shape, dtype) if other is None else other.data
         data = cpp.load(pointers.data, mask.data, _raw(fill), raw)
         return it.TensorHandle(data.view(dtype), kind)
 
     def store(self: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> None:
-        State.bounds.check("store", pointers.data, mask.data, value.data.dtype.itemsize)
+        _check("store", pointers, mask, value.data.dtype.itemsize)
         cpp.store(pointers.data, _raw(value.data), mask.data)
 
     exchange, swap = builder.create_atomic_rmw, builder.create_atomic_cas
 
     def atomic(self: Any, op: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
-        State.bounds.check("atomic", pointers.data, mask.data, value.data.dtype.itemsize)
+        _check("atomic", pointers, mask, value.data.dtype.itemsize)
         if value.data.dtype != BFLOAT16:
             return exchange(self, op, pointers, value, mask, *rest)
         return _atomic_bf16(it, op, pointers, value, mask)
 
     def compare_and_swap(self: Any, pointers: Any, expected: Any, value: Any, *rest: Any) -> Any:
-        everywhere = np.ones(pointers.data.shape, dtype=bool)
-        State.bounds.check("atomic", pointers.data, everywhere, value.data.dtype.itemsize)
+        everywhere = it.TensorHandle(np.ones(pointers.data.shape, dtype=bool), it.tl.int1)
+        _check("atomic", pointers, everywhere, value.data.dtype.itemsize)
         return swap(self, pointers, expected, value, *rest)
 
     def to_pointer(self: Any, value: Any, kind: Any) -> Any:
         State.bounds.forged = True
         return it.TensorHandle(value.data.astype(np.uint64), kind.scalar)
 
+    for name in ("create_descriptor_load", "create_descriptor_store"):
+        setattr(builder, name, _in_bulk(getattr(builder, name)))
     builder.create_masked_load = load
     builder.create_masked_store = store
     builder.create_atomic_rmw = atomic
     builder.create_atomic_cas = compare_and_swap
     builder.create_int_to_ptr = to_pointer
+
+
+def _in_bulk(method: Callable[..., Any]) -> Callable[..., Any]:
+    """An access whose observer is told that it goes through a tensor descriptor."""
+
+    def access(*arguments: Any) -> Any:
+        State.bulk = True
+        try:
+            return method(*arguments)
+        finally:
+            State.bulk = False
+
+    return access
 
 
 def _atomic_bf16(it: Any, op: Any, pointers: Any, value: Any, mask: Any) -> Any:
@@ -169,11 +209,35 @@ def _atomic_bf16(it: Any, op: Any, pointers: Any, value: Any, mask: Any) -> Any:
     return it.TensorHandle(old, value.dtype.scalar)
 
 
+OPERATIONS: dict[str, str] = {
+    **dict.fromkeys(
+        ("fadd", "fsub", "fmul", "fma", "fneg", "fabs", "minimumf", "maximumf", "minnumf",
+         "maxnumf", "clampf", "select", "fcmpOLT", "fcmpOGT", "fcmpOLE", "fcmpOGE", "fcmpOEQ",
+         "fcmpONE", "fcmpUNE"),
+        "float",
+    ),
+    **dict.fromkeys(
+        ("exp", "exp2", "log", "log2", "sin", "cos", "sqrt", "precise_sqrt", "rsqrt", "erf",
+         "fdiv", "precise_divf"),
+        "special",
+    ),
+    **dict.fromkeys(
+        ("add", "sub", "mul", "and", "or", "xor", "shl", "lshr", "ashr", "sdiv", "udiv", "srem",
+         "urem", "addptr"),
+        "integer",
+    ),
+}  # fmt: skip
+"""Elementwise operations of the builder, by the class under which a trace counts them."""
+
+
 def _repair_arithmetic(it: Any) -> None:
     """Dots on the BLAS with the GPU's precision, and a vectorised erf."""
     builder = it.InterpreterBuilder
 
     def dot(self: Any, a: Any, b: Any, c: Any, input_precision: Any, *rest: Any) -> Any:
+        if State.observer is not None:
+            State.observer.dot(a, b, c, input_precision.name)
+            return c
         left, right = (formats.values(x.data, x.dtype.scalar.name) for x in (a, b))
         if left.dtype.kind in "iub":  # exact: integer sums stay far below 2⁵³
             wide: Any = np.float64
@@ -186,10 +250,22 @@ def _repair_arithmetic(it: Any) -> None:
         product = np.matmul(left.astype(wide), right.astype(wide))
         return it.TensorHandle(product.astype(c.data.dtype) + c.data, c.dtype.scalar)
 
+    def observed(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def operate(*arguments: Any, **options: Any) -> Any:
+            result = method(*arguments, **options)
+            if State.observer is not None and result.data.size > 1:
+                State.observer.operation(name, result.data.size)
+            return result
+
+        return operate
+
     builder.create_dot = dot
     builder.create_erf = lambda self, x: it.TensorHandle(
         libdevice.erf(np.ascontiguousarray(x.data)), x.dtype.scalar
     )
+    for name in OPERATIONS:
+        if hasattr(builder, "create_" + name):
+            setattr(builder, "create_" + name, observed(name, getattr(builder, "create_" + name)))
 
 
 def _repair_reductions(it: Any) -> None:
@@ -250,6 +326,14 @@ def _repair_reductions(it: Any) -> None:
         (result,) = formats.tree_scan([data], self.axis, lambda a, b: [a[0] + b[0]])
         return [self.to_tensor(result, value.dtype)]
 
+    apply = it.ReduceScanOpInterface.apply
+
+    def observed(self: Any, inputs: Any) -> Any:
+        if State.observer is not None and isinstance(inputs, tuple):
+            State.observer.reduction(inputs, isinstance(self, it.ScanOps))
+        return apply(self, inputs)
+
+    it.ReduceScanOpInterface.apply = observed
     it.ReduceOps.sum = total
     it.ReduceOps.min_max = extremes
     it.ReduceOps.generic_reduce = reduce
@@ -278,9 +362,21 @@ def _make_interpretable(it: Any, function: Any) -> None:
         # Triton 3.6 hands NumPy a vector of one where it wants a scalar.
         it.tl.tensor.__index__ = lambda self: int(self.handle.data.reshape(-1)[0])
         State.patched |= modules
+        for module in (it.tl, it.tl.core):
+            module.range = _steps
     if id(scope) not in State.patched:
         State.patched.add(id(scope))
+        scope.setdefault("range", _steps)
         libdevice.install(scope, lambda function: _elementwise(it, function))
+
+
+def _steps(*bounds: Any, **options: Any) -> Iterable[int]:
+    """`range` and `tl.range` of a kernel: under observation, loops may be cut short."""
+    numbers = [int(b) for b in (*bounds, *(options[k] for k in ("step",) if k in options))]
+    if len(numbers) == 2 and options.get("step") is not None and len(bounds) == 1:
+        numbers = [0, *numbers]
+    steps = range(*numbers)
+    return steps if State.observer is None else State.observer.loop(steps)
 
 
 def _elementwise(it: Any, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -322,10 +418,13 @@ def _repair_calls(it: Any) -> None:
         grid = self.grid(bound) if callable(self.grid) else self.grid
         full = tuple(int(n) for n in (tuple(grid) + (1, 1, 1))[:3])
         it.interpreter_builder.set_grid_dim(*full)
+
+        def run(program: Program) -> None:
+            it.interpreter_builder.set_grid_idx(*program)
+            self.fn(**values)
+
         with np.errstate(all="ignore"):
-            for program in State.schedule(self.fn.__name__, full):  # type: ignore[arg-type]
-                it.interpreter_builder.set_grid_idx(*program)
-                self.fn(**values)
+            State.execute(self.fn.__name__, full, run)
         self._restore_args_dev(arguments, args, options, kwargs)
 
     def call(self: Any, *arguments: Any, **options: Any) -> Any:

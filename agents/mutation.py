@@ -1,0 +1,205 @@
+"""Small changes to a kernel's source: block sizes, warps, stages, software pipelining.
+
+The source is read with `ast` and changed as text, so that everything else, comments included,
+stays as its author wrote it.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Patch = tuple[int, int, str]
+"""Byte offsets of what is replaced (start, end), and the text that replaces it."""
+
+WARPS = (1, 2, 4, 8, 16)
+STAGES = (1, 2, 3, 4, 5)
+PROGRAMS = (0, 132, 264, 528, 1056, 2112)
+"""Whole multiples of an H100's multiprocessors, and 0, which means "as many as there is work"."""
+_BLOCKS = (8, 16384)
+"""Smallest and largest power of two that is taken for a block size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A place of a source where something can be changed, and the ways to change it."""
+
+    label: str
+    options: tuple[tuple[Patch, ...], ...]
+
+
+def mutate(source: str, rng: np.random.Generator, *, tries: int = 20) -> str:
+    """The source with one random change at one random site; the same source if there is none."""
+    try:
+        found = sites(source)
+    except SyntaxError:
+        return source
+    for _ in range(tries if found else 0):
+        options = found[rng.integers(len(found))].options
+        changed = _apply(source, options[rng.integers(len(options))])
+        if changed != source and _parses(changed):
+            return changed
+    return source
+
+
+def sites(source: str) -> list[Site]:
+    """All places of a source that `mutate` knows how to change.
+
+    Raises:
+        SyntaxError: the source is not Python.
+    """
+    tree = ast.parse(source)
+    text = _Text(source)
+    found = list(_constants(tree, text))
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            calls = [n for n in ast.walk(node) if isinstance(n, ast.Call)]
+            found.extend(_launches(calls, text))
+            found.extend(_loops(calls, text))
+            found.extend(_literals(node, calls, text))
+    return [site for site in found if site.options]
+
+
+class _Text:
+    """Turns the tree's line and column into offsets; both count bytes, not characters."""
+
+    def __init__(self, source: str) -> None:
+        self._starts = [0]
+        for line in source.encode().splitlines(keepends=True):
+            self._starts.append(self._starts[-1] + len(line))
+
+    def span(self, node: ast.expr | ast.keyword) -> tuple[int, int]:
+        if node.end_lineno is None or node.end_col_offset is None:
+            raise ValueError("the tree does not come from a source")
+        start = self._starts[node.lineno - 1] + node.col_offset
+        return start, self._starts[node.end_lineno - 1] + node.end_col_offset
+
+    def set(self, node: ast.expr, value: int) -> Patch:
+        return (*self.span(node), str(value))
+
+
+def _apply(source: str, patches: Sequence[Patch]) -> str:
+    raw = source.encode()
+    for start, end, new in sorted(patches, reverse=True):
+        raw = raw[:start] + new.encode() + raw[end:]
+    return raw.decode()
+
+
+def _parses(source: str) -> bool:
+    try:
+        ast.parse(source)
+    except SyntaxError:
+        return False
+    return True
+
+
+def _integer(node: ast.AST | None) -> int | None:
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        return node.value
+    return None
+
+
+def _choices(name: str, value: int) -> list[int]:
+    """Other values that a number of this name and value may sensibly take."""
+    upper = name.upper()
+    if "WARP" in upper:
+        near: Sequence[int] = WARPS
+    elif "STAGE" in upper:
+        near = STAGES
+    elif "PROGRAM" in upper:
+        near = PROGRAMS
+    elif value > 0 and value & (value - 1) == 0:
+        near = [n for n in (value // 4, value // 2, value * 2, value * 4) if 1 <= n <= _BLOCKS[1]]
+    else:
+        near = [n for n in (value - 1, value + 1, value // 2, value * 2) if n > 0]
+    return [n for n in near if n != value]
+
+
+def _constants(tree: ast.Module, text: _Text) -> Iterator[Site]:
+    """Module-level `NAME = <integer>`."""
+    for node in tree.body:
+        target = None
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            target = node.targets[0]
+        elif isinstance(node, ast.AnnAssign):
+            target = node.target
+        value = _integer(getattr(node, "value", None))
+        if isinstance(target, ast.Name) and value is not None:
+            number: ast.expr = node.value  # type: ignore[union-attr, attr-defined]
+            options = [(text.set(number, n),) for n in _choices(target.id, value)]
+            yield Site(target.id, tuple(options))
+
+
+def _launches(calls: list[ast.Call], text: _Text) -> Iterator[Site]:
+    """`num_warps` and `num_stages` of `kernel[grid](...)`, added where they are not given."""
+    for call in calls:
+        if not isinstance(call.func, ast.Subscript):
+            continue
+        given = {keyword.arg: keyword.value for keyword in call.keywords}
+        last = max((text.span(n)[1] for n in (*call.args, *call.keywords)), default=None)
+        for name, values in (("num_warps", WARPS), ("num_stages", STAGES)):
+            value = _integer(given.get(name))
+            if value is not None:
+                options = [(text.set(given[name], n),) for n in values if n != value]
+            elif name not in given and last is not None and None not in given:
+                options = [((last, last, f", {name}={n}"),) for n in values]
+            else:
+                continue
+            yield Site(name, tuple(options))
+
+
+def _loops(calls: list[ast.Call], text: _Text) -> Iterator[Site]:
+    """Loops of a kernel over `range`, which `tl.range` can pipeline; and its `num_stages`."""
+    for call in calls:
+        name = ast.unparse(call.func)
+        if name == "tl.range":
+            for keyword in call.keywords:
+                value = _integer(keyword.value)
+                if keyword.arg == "num_stages" and value is not None:
+                    options = [(text.set(keyword.value, n),) for n in STAGES if n != value]
+                    yield Site("tl.range", tuple(options))
+        elif name == "range" and call.args and not call.keywords:
+            start, end = text.span(call.func)
+            last = text.span(call.args[-1])[1]
+            yield Site(
+                "range",
+                tuple(
+                    ((start, end, "tl.range"), (last, last, f", num_stages={n}"))
+                    for n in STAGES[1:4]
+                ),
+            )
+
+
+def _literals(node: ast.FunctionDef, calls: list[ast.Call], text: _Text) -> Iterator[Site]:
+    """Power-of-two literals of a function, those that belong together changed together.
+
+    `BLOCK_M=64` of a launch and the 64 of its grid's `cdiv(m, 64)` must agree. So equal literals
+    change all at once, or those that the same dimension names (`BLOCK_M` and `cdiv(m, …)`).
+    """
+    axes: dict[ast.expr, str] = {}
+    tuned: set[ast.expr] = set()
+    for call in calls:
+        for keyword in call.keywords:
+            axes[keyword.value] = (keyword.arg or "").rpartition("_")[2].lower()
+            if keyword.arg in ("num_warps", "num_stages"):
+                tuned.add(keyword.value)
+        if len(call.args) == 2 and isinstance(call.args[0], ast.Name):
+            axes[call.args[1]] = call.args[0].id.lower()
+    groups: dict[tuple[int, str], list[ast.expr]] = {}
+    for literal in ast.walk(node):
+        value = _integer(literal)
+        if not isinstance(literal, ast.Constant) or value is None or literal in tuned:
+            continue
+        if _BLOCKS[0] <= value <= _BLOCKS[1] and value & (value - 1) == 0:
+            groups.setdefault((value, ""), []).append(literal)
+            if axes.get(literal):
+                groups.setdefault((value, axes[literal]), []).append(literal)
+    for (value, axis), members in groups.items():
+        if axis and (len(members) < 2 or len(members) == len(groups[value, ""])):
+            continue
+        nodes = [n for n in _choices("", value) if n >= _BLOCKS[0]]
+        options = [tuple(text.set(member, n) for member in members) for n in nodes]
+        yield Site(f"{node.name}: {value} {axis}".rstrip(), tuple(options))

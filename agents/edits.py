@@ -15,7 +15,9 @@ def edit_between(current: str, wanted: str) -> str:
     """
     old, new = current.splitlines(), wanted.splitlines()
     blocks = []
-    for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+    for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(
+        None, old, new, autojunk=False
+    ).get_opcodes():
         if tag != "equal":
             before, after = _context(old, i1, i2)
             search = old[i1 - before : i2 + after]

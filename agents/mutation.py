@@ -128,7 +128,7 @@ def _constants(tree: ast.Module, text: _Text) -> Iterator[Site]:
             target = node.target
         value = _integer(getattr(node, "value", None))
         if isinstance(target, ast.Name) and value is not None:
-            number: ast.expr = node.value  # type: ignore[union-attr, attr-defined]
+            number: ast.expr = node.value  # type: ignore[attr-defined]
             options = [(text.set(number, n),) for n in _choices(target.id, value)]
             yield Site(target.id, tuple(options))
 
@@ -139,7 +139,8 @@ def _launches(calls: list[ast.Call], text: _Text) -> Iterator[Site]:
         if not isinstance(call.func, ast.Subscript):
             continue
         given = {keyword.arg: keyword.value for keyword in call.keywords}
-        last = max((text.span(n)[1] for n in (*call.args, *call.keywords)), default=None)
+        given_last: list[ast.expr | ast.keyword] = [*call.args, *call.keywords]
+        last = max((text.span(n)[1] for n in given_last), default=None)
         for name, values in (("num_warps", WARPS), ("num_stages", STAGES)):
             value = _integer(given.get(name))
             if value is not None:

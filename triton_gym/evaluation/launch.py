@@ -8,6 +8,18 @@ from typing import Any
 import torch
 
 
+def prepare() -> None:
+    """Build and load Triton's driver module, once for all workers to come.
+
+    It would be built by every worker otherwise, since their caches are their own. Making the
+    driver does not start CUDA, so that the process can still be forked.
+    """
+    from triton.backends.nvidia.driver import CudaDriver
+    from triton.runtime import driver
+
+    driver.set_active(CudaDriver())
+
+
 class Flush:
     """Evicts the L2 cache by reading more than it holds.
 
@@ -41,11 +53,11 @@ class Gpu:
     def _launched(self, metadata: Any) -> None:
         self.launches += 1
 
-    def time(self, functions: list[Callable[[], None]]) -> list[float]:
+    def time(self, functions: list[Callable[[], None]], sleep_cycles: int) -> list[float]:
         """Device time of each call in microseconds, the L2 cache flushed before every one.
 
-        The flush also gives the host time to queue the next call, so that launches do not
-        show in the times of kernels that are longer than it.
+        The device sleeps first, while the host queues all calls: so neither the times nor the
+        judge's clock depend on how fast the host launches.
         """
         stream = torch.cuda.current_stream()
         events = [
@@ -53,6 +65,7 @@ class Gpu:
             for _ in functions
         ]
         torch.cuda.synchronize()
+        torch.cuda._sleep(sleep_cycles)
         for function, (start, end) in zip(functions, events, strict=True):
             self._flush()
             start.record(stream)

@@ -4,7 +4,7 @@ It never touches CUDA, because a process that has cannot be forked. It runs no a
 forks, hands the child its socket, and reaps. Two of them serve a simulated device, since
 Triton's interpreter must be chosen before Triton is imported.
 
-Run as `python -m triton_gym.evaluation.nursery <fd> <interpret 0|1>`.
+Run as `python -m triton_gym.evaluation.nursery <fd> <mode>`.
 """
 
 from __future__ import annotations
@@ -25,20 +25,23 @@ FORK_LIMIT_S = 20.0
 
 
 class Nursery:
-    """The judge's handle on a nursery process."""
+    """The judge's handle on a nursery process.
 
-    def __init__(self, *, interpret: bool) -> None:
-        self.interpret = interpret
+    Args:
+        mode: what its workers do: `cuda`, `compile` without a GPU, or `interpret`.
+    """
+
+    def __init__(self, mode: str) -> None:
         self._channel, theirs = pair()
         environment = {
             **os.environ,
-            "TRITON_INTERPRET": "1" if interpret else "0",
+            "TRITON_INTERPRET": "1" if mode == "interpret" else "0",
             # The default changes with Triton 3.10; results must not.
             "TRITON_DEFAULT_FP_FUSION": "1",
             "OMP_NUM_THREADS": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        command = [sys.executable, "-m", __spec__.name, str(theirs.fileno()), str(int(interpret))]
+        command = [sys.executable, "-m", __spec__.name, str(theirs.fileno()), mode]
         self._process = subprocess.Popen(
             command,
             pass_fds=(theirs.fileno(),),
@@ -112,10 +115,10 @@ def _kill(pid: int) -> int:
     return status
 
 
-def _serve(channel: Channel, interpret: bool) -> None:
+def _serve(channel: Channel, mode: str) -> None:
     from triton_gym.evaluation import worker
 
-    worker.prepare(interpret=interpret)
+    worker.prepare(mode)
     channel.send({"ready": True})
     workers: set[int] = set()
     while True:
@@ -133,7 +136,7 @@ def _serve(channel: Channel, interpret: bool) -> None:
         pid = os.fork()
         if pid == 0:
             channel.close()
-            worker.main(Channel(socket.socket(fileno=fd)), interpret=interpret)
+            worker.main(Channel(socket.socket(fileno=fd)))
             os._exit(0)
         os.close(fd)
         workers.add(pid)
@@ -143,4 +146,4 @@ def _serve(channel: Channel, interpret: bool) -> None:
 
 
 if __name__ == "__main__":
-    _serve(Channel(socket.socket(fileno=int(sys.argv[1]))), interpret=sys.argv[2] == "1")
+    _serve(Channel(socket.socket(fileno=int(sys.argv[1]))), sys.argv[2])

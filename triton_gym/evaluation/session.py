@@ -32,17 +32,17 @@ class Ended(Exception):
 class Workshop:
     """A nursery that is restarted when it dies, usable from several threads."""
 
-    def __init__(self, *, interpret: bool) -> None:
-        self._interpret = interpret
+    def __init__(self, mode: str) -> None:
+        self._mode = mode
         self._lock = threading.Lock()
-        self._nursery = Nursery(interpret=interpret)
+        self._nursery = Nursery(mode)
 
     def fork(self) -> tuple[Nursery, int, Any]:
         """A new worker and the nursery that it came from."""
         with self._lock:
             if not self._nursery.alive:
                 self._nursery.close()
-                self._nursery = Nursery(interpret=self._interpret)
+                self._nursery = Nursery(self._mode)
             return (self._nursery, *self._nursery.fork())
 
     def reap(self, nursery: Nursery, pid: int) -> int:

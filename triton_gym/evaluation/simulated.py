@@ -34,8 +34,8 @@ class SimulatedJudge(Judge):
 
     def __init__(self, device: Device) -> None:
         self._gpu = gpu_named(device.gpu)
-        self._compilers = Workshop(interpret=False)
-        self._interpreters = Workshop(interpret=True)
+        self._compilers = Workshop("compile")
+        self._interpreters = Workshop("interpret")
         self._baselines: dict[tuple[str, str], float] = {}
         torch.set_num_threads(1)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from triton_gym.evaluation import launch
 from triton_gym.evaluation.arena import Arena, CudaArena, HostArena, Slot
 from triton_gym.evaluation.channel import Channel
 from triton_gym.evaluation.sandbox import Limits, detach, restrict
@@ -35,7 +36,7 @@ class Failure(Exception):
         self.status = status
 
 
-def prepare(*, interpret: bool) -> None:
+def prepare(mode: str) -> None:
     """What a nursery imports before it forks, so that workers start at once."""
     torch.set_num_threads(1)
     import triton
@@ -44,13 +45,15 @@ def prepare(*, interpret: bool) -> None:
 
     from triton_gym.evaluation import simulate
 
-    simulate.prepare(interpret=interpret)
+    if mode == "cuda":
+        launch.prepare()
+    simulate.prepare(interpret=mode == "interpret")
 
 
-def main(channel: Channel, *, interpret: bool) -> None:
+def main(channel: Channel) -> None:
     """Serve the judge until it hangs up. Never returns to the nursery's code."""
     detach(channel.fileno())
-    worker = Worker(channel, interpret=interpret)
+    worker = Worker(channel)
     while True:
         request = channel.receive()
         try:
@@ -63,14 +66,14 @@ def main(channel: Channel, *, interpret: bool) -> None:
 class Worker:
     """The state of one evaluation on the worker's side."""
 
-    def __init__(self, channel: Channel, *, interpret: bool) -> None:
+    def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._interpret = interpret
         self._path = ""
         self._entry = ""
         self._call: Callable[..., Any] = lambda: None
         self._arena: Arena | None = None
         self._device = torch.device("cpu")
+        self._staged: list[tuple[list[Any], list[torch.Tensor], dict[str, Any]]] = []
 
     def obey(self, request: dict[str, Any]) -> dict[str, Any]:
         """Carry out one request."""
@@ -86,10 +89,8 @@ class Worker:
 
     def do_cuda(self, index: int, share: float, flush_bytes: int) -> dict[str, Any]:
         """Start CUDA."""
-        from triton_gym.evaluation.launch import Gpu
-
         self._device = torch.device("cuda", index)
-        self._gpu = Gpu(self._device, share, flush_bytes)
+        self._gpu = launch.Gpu(self._device, share, flush_bytes)
         return {}
 
     def do_load(self, path: str, entry: str) -> dict[str, Any]:
@@ -125,20 +126,33 @@ class Worker:
             self._guard(Status.RUNTIME_ERROR, torch.cuda.synchronize)
         return {}
 
-    def do_time(self, calls: list[dict[str, Any]]) -> dict[str, Any]:
-        """Time the answer once on each set of arguments, with a cold cache."""
-        pending = []
+    def do_stage(self, calls: list[dict[str, Any]]) -> dict[str, Any]:
+        """Find the tensors of the calls that are timed next, outside the judge's clock."""
+        self._staged = [
+            (
+                [self._argument(value) for value in call["arguments"]],
+                self._slots(call["outputs"]),
+                call,
+            )
+            for call in calls
+        ]
+        return {}
 
-        def once(call: dict[str, Any]) -> Callable[[], None]:
-            arguments = [self._argument(value) for value in call["arguments"]]
+    def do_time(self, sleep_cycles: int) -> dict[str, Any]:
+        """Time the answer once on each staged set of arguments, with a cold cache."""
+        pending: list[Any] = []
+
+        def once(arguments: list[Any]) -> Callable[[], None]:
             return lambda: pending.append(self._call(*arguments))
 
-        functions = [once(call) for call in calls]
-        times_us = self._guard(Status.RUNTIME_ERROR, self._gpu.time, functions)
-        for result, call in zip(pending, calls, strict=True):
-            results = _checked(result, call["outputs"], call["case"], self._entry, self._device)
-            for tensor, slot in zip(results, self._slots(call["outputs"]), strict=True):
-                slot.copy_(tensor)
+        functions = [once(arguments) for arguments, _, _ in self._staged]
+        times_us = self._guard(Status.RUNTIME_ERROR, self._gpu.time, functions, sleep_cycles)
+        found: list[torch.Tensor] = []
+        slots: list[torch.Tensor] = []
+        for result, (_, targets, call) in zip(pending, self._staged, strict=True):
+            found += _checked(result, call["outputs"], call["case"], self._entry, self._device)
+            slots += targets
+        torch._foreach_copy_(slots, found)
         self._guard(Status.RUNTIME_ERROR, torch.cuda.synchronize)
         return {"times_us": times_us}
 

@@ -1,5 +1,65 @@
-"""The simulated device."""
+"""The simulated device: correctness by the interpreter, resources by the compiler, time by a model.
+
+Nothing here is measured. `build_reply` runs in a process with plain Triton, `trace_reply` in one
+where Triton interprets; both return plain JSON values, which `estimate_replies` turns into a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from triton_gym.evaluation.simulate.shapes import MetaGenerator
+
+if TYPE_CHECKING:
+    from triton_gym.device import Gpu
+    from triton_gym.evaluation.simulate.model import Estimate
+
+__all__ = ["MetaGenerator", "build_reply", "estimate", "prepare", "pretend", "trace_reply"]
 
 
 def prepare(*, interpret: bool) -> None:
-    """Placeholder until the interpreter's patches land."""
+    """Import, before a process forks, what its children need."""
+    from triton_gym.evaluation.simulate import build, host  # noqa: F401
+
+    if interpret:
+        from triton_gym.evaluation.simulate import interpret as interpreter
+        from triton_gym.evaluation.simulate import trace  # noqa: F401
+
+        interpreter.install()
+
+
+def pretend(gpu: str = "h100") -> Any:
+    """A context in which host code finds a GPU of that name; see `host.pretend`."""
+    from triton_gym.device import gpu_named
+    from triton_gym.evaluation.simulate import host
+
+    return host.pretend(gpu_named(gpu))
+
+
+def build_reply(call: Callable[[], Any], gpu: str) -> dict[str, Any]:
+    """Compile what a call launches; raises `BuildError` where that fails."""
+    from triton_gym.device import gpu_named
+    from triton_gym.evaluation.simulate.build import build
+
+    return {"builds": [b.record() for b in build(call, gpu_named(gpu))]}
+
+
+def trace_reply(call: Callable[[], Any]) -> dict[str, Any]:
+    """Follow some programs of what a call launches."""
+    from triton_gym.evaluation.simulate.trace import trace
+
+    return {"traces": [t.record() for t in trace(call)]}
+
+
+def estimate(builds: dict[str, Any], traces: dict[str, Any], gpu: Gpu) -> Estimate:
+    """The modelled time of a call, from the replies of its two processes."""
+    from triton_gym.evaluation.simulate.build import Build
+    from triton_gym.evaluation.simulate.model import estimate as model
+    from triton_gym.evaluation.simulate.trace import LaunchTrace
+
+    return model(
+        [Build.read(b) for b in builds["builds"]],
+        [LaunchTrace.read(t) for t in traces["traces"]],
+        gpu,
+    )

@@ -21,7 +21,7 @@ class Bounds:
 
     def __init__(self, arguments: Iterable[Any]) -> None:
         self.ranges: list[tuple[int, int, str]] = []
-        """Start, end, and what lies there."""
+        """Start, end, and what lies there, in the order of the arguments."""
         self.forged = False
         """Whether the kernel turned integers into pointers, as tables of pointers need."""
         for argument in arguments:
@@ -45,14 +45,14 @@ class Bounds:
                 self.ranges.append((start, start + storage.nbytes(), what))
 
     def _sort(self) -> None:
-        self.ranges.sort()
-        self._starts = np.array([r[0] for r in self.ranges], dtype=np.uint64)
-        self._ends = np.array([r[1] for r in self.ranges], dtype=np.uint64)
+        self._order = sorted(range(len(self.ranges)), key=lambda i: self.ranges[i][0])
+        self._starts = np.array([self.ranges[i][0] for i in self._order], dtype=np.uint64)
+        self._ends = np.array([self.ranges[i][1] for i in self._order], dtype=np.uint64)
 
     def owner(self, address: int) -> int:
-        """Index of the range that holds an address; -1 if none does."""
-        index = int(np.searchsorted(self._starts, np.uint64(address), side="right")) - 1
-        return index if index >= 0 and address < int(self._ends[index]) else -1
+        """Which of `ranges` holds an address; -1 if none does."""
+        place = int(np.searchsorted(self._starts, np.uint64(address), side="right")) - 1
+        return self._order[place] if place >= 0 and address < int(self._ends[place]) else -1
 
     def check(self, kind: str, pointers: Array, mask: Array, itemsize: int) -> Array:
         """Raise unless every lane that is not masked off lies inside a range.
@@ -73,7 +73,7 @@ class Bounds:
             return active
         low, high = int(active.min()), int(active.max())
         index = self.owner(low)
-        if index >= 0 and high + itemsize <= int(self._ends[index]):
+        if index >= 0 and high + itemsize <= self.ranges[index][1]:
             return active
         outside = self._outside(active, itemsize)
         if self.forged and outside.any():

@@ -124,7 +124,8 @@ def _repair_types(it: Any) -> None:
 
 def _check(kind: str, pointers: Any, mask: Any, itemsize: int) -> None:
     """Hold an access against the launch's tensors, and show it to the observer."""
-    active = State.bounds.check(kind, pointers.data, mask.data, itemsize)
+    on = np.asarray(mask.data)  # Triton 3.6 may pass an array where it means a handle
+    active = State.bounds.check(kind, pointers.data, on, itemsize)
     if State.observer is not None:
         State.observer.access(kind, pointers.data, active, itemsize)
 
@@ -138,7 +139,7 @@ def _repair_memory(it: Any) -> None:
     """Loads, stores and atomics that check their addresses and know bf16."""
     builder, cpp = it.InterpreterBuilder, it._interpreter
 
-    def load(self: Any, pointers: Any, mask: Any, other: Any, *rest: Any) -> Any:
+    def load(self: Any, pointers: Any, mask: Any, other: Any, *_: Any, **__: Any) -> Any:
         kind = pointers.get_element_ty()
         dtype = it._get_np_dtype(kind)
         raw = np.dtype(np.uint16) if dtype == BFLOAT16 else dtype
@@ -147,7 +148,7 @@ def _repair_memory(it: Any) -> None:
         data = cpp.load(pointers.data, mask.data, _raw(fill), raw)
         return it.TensorHandle(data.view(dtype), kind)
 
-    def store(self: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> None:
+    def store(self: Any, pointers: Any, value: Any, mask: Any, *_: Any, **__: Any) -> None:
         _check("store", pointers, mask, value.data.dtype.itemsize)
         cpp.store(pointers.data, _raw(value.data), mask.data)
 

@@ -19,7 +19,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from random import Random
 from time import monotonic
 from typing import Any
 
@@ -38,7 +37,7 @@ WAVE = 132
 """Consecutive programs whose reads are compared: one for each multiprocessor of a Hopper GPU."""
 ITERATIONS = 12
 """Iterations of a loop that are run before the rest is taken to be like them."""
-WORK = 3000.0
+WORK = 300.0
 """Accesses and dots that one program may make before its loops are cut as soon as possible."""
 SECONDS = 20.0
 """How long the trace of a whole call may take."""
@@ -60,6 +59,8 @@ class Site:
     """Bytes of an element."""
     count: float
     """How often a program executes it."""
+    lanes: int
+    """Elements of one execution, masked ones too."""
     bytes: float
     """Bytes of the active lanes."""
     sectors: float
@@ -159,6 +160,7 @@ class _Counts:
 
     totals: Counter[Any] = field(default_factory=Counter)
     lines: dict[_Key, list[Array]] = field(default_factory=dict)
+    lanes: dict[_Key, int] = field(default_factory=dict)
 
     def scale(self, before: Counter[Any], factor: float) -> None:
         """Multiply everything added since `before`."""
@@ -198,6 +200,11 @@ class _Follower:
             self._waiting = True
         line, instruction = _where()
         owner = State.bounds.owner(int(active[0])) if active.size else -1
+        if owner >= 0:
+            # As if every tensor began at a multiple of the line, as a GPU's allocator has it;
+            # where the CPU's put them must not matter.
+            shift = np.uint64(State.bounds.ranges[owner][0] - ((owner + 1) << 44) & (1 << 64) - 1)
+            pointers, active = pointers - shift, active - shift
         key = (line, instruction, kind, owner, State.bulk, itemsize)
         distinct = footprint.lines(active)
         self.counts.lines.setdefault(key, []).append(distinct)
@@ -211,6 +218,7 @@ class _Follower:
         totals[key, "bytes"] += active.size * itemsize
         totals[key, "sectors"] += footprint.sectors(pointers, active, itemsize)
         totals[key, "lines"] += distinct.size
+        self.counts.lanes[key] = pointers.size
         self._worked(pointers.size)
 
     def dot(self, a: Any, b: Any, c: Any, precision: str) -> None:
@@ -309,11 +317,16 @@ def _place(number: int, grid: Program) -> Program:
 
 
 def _sample(total: int, count: int) -> list[int]:
-    """Programs to follow: the first, the last, then some at random places (always the same)."""
-    chosen = dict.fromkeys([0, total - 1])
-    rng = Random(0)
+    """Programs to follow, spread over the grid without a period: multiples of the golden ratio.
+
+    A grid's programs often repeat with a period (causal tiles of one head after the other), so
+    equal steps would mislead.
+    """
+    chosen = dict.fromkeys([0])
+    step = 0
     while len(chosen) < min(count, total):
-        chosen[rng.randrange(total)] = None
+        step += 1
+        chosen[int(step * 0.6180339887498949 % 1 * total)] = None
     return list(chosen)
 
 
@@ -388,7 +401,8 @@ def _summary(
         sites.append(
             Site(
                 line=line, kind=kind, owner=owner, bulk=bulk, itemsize=itemsize,
-                count=mean[key, "count"], bytes=mean[key, "bytes"],
+                count=mean[key, "count"], lanes=max(c.lanes.get(key, 0) for c in sample),
+                bytes=mean[key, "bytes"],
                 sectors=mean[key, "sectors"], lines=mean[key, "lines"],
                 repeat=distinct / seen if seen else 1.0,
                 sharing=footprint.sharing(footprints.get(key, [])),

@@ -1,0 +1,35 @@
+# `make demo` and `make test` set themselves up; each needs only python3 (3.11 or later) and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGE := pyproject.toml constraints.txt
+
+.PHONY: demo test check clean
+
+# An agent improves the softmax kernel, on the GPU if there is one, else on the simulated device.
+demo: $(VENV)/.demo
+	$(BIN)/triton-gym run evolution TritonKernel-softmax-v0 --steps 40 --seed 0 --out runs/demo
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy -p agents
+
+$(VENV)/.python:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.python $(PACKAGE)
+	$(BIN)/python -m pip install --quiet -e '.[report]' -c constraints.txt
+	touch $@
+
+$(VENV)/.test: $(VENV)/.python $(PACKAGE)
+	$(BIN)/python -m pip install --quiet -e '.[dev,sb3,report]' -c constraints.txt
+	touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,369 @@
+"""Hold the simulated device's times against measured ones, and fit its constants.
+
+    python benchmarks/simulator.py benchmarks/results/sweep-h200.json --gpu h200
+    python benchmarks/simulator.py benchmarks/results/sweep-h200.json --gpu h200 --fit
+
+Every configuration of a sweep is built and traced by worker processes, whose records are kept in
+a folder so that a second run takes seconds. The configurations are split in two by a hash of their
+names: constants are fitted on one half only (`--fit` prints them, for `model.py`), and rank
+correlation and regret are reported on the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = {
+    "build": ("build.py", "sass.py"),
+    "trace": ("trace.py", "footprint.py", "interpret.py", "bounds.py"),
+}
+"""Files of the simulator whose change makes cached records useless."""
+
+
+def open_checkout() -> None:
+    """Make `triton_gym` and `triton_gym.envs` importable from this checkout as bare packages."""
+    for name, path in (("triton_gym", ROOT / "triton_gym"), ("triton_gym.envs", ROOT / "envs")):
+        package = types.ModuleType(name)
+        package.__path__ = [str(path)]
+        sys.modules[name] = package
+
+
+# ---- building and tracing --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One configuration of one task."""
+
+    task: str
+    config: dict[str, int]
+    measured_us: float
+    source: str
+
+    @property
+    def name(self) -> str:
+        """Stable name of the configuration."""
+        return self.task + " " + " ".join(f"{k}={v}" for k, v in sorted(self.config.items()))
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the configuration belongs to the half that constants are fitted on."""
+        return hashlib.sha256(self.name.encode()).digest()[0] % 2 == 0
+
+    def file(self, folder: Path, part: str, gpu: str) -> Path:
+        """Where the record is kept."""
+        import triton
+
+        files = [ROOT / "triton_gym" / "evaluation" / "simulate" / f for f in PARTS[part]]
+        text = self.source + self.task + gpu + triton.__version__ + part
+        digest = hashlib.sha256(text.encode() + b"".join(f.read_bytes() for f in files))
+        return folder / f"{part}-{digest.hexdigest()[:24]}.json"
+
+
+def read_jobs(report: dict[str, Any], experts: Path) -> list[Job]:
+    """The measured configurations of a sweep, with their sources."""
+    from triton_gym import knobs
+
+    jobs = []
+    for row in report["rows"]:
+        if row["kind"] == "knobs" and row["median_us"] and row["correct"]:
+            source = (experts / row["task"] / "expert.py").read_text()
+            jobs.append(
+                Job(row["task"], row["config"], row["median_us"],
+                    knobs.render(source, row["config"]))
+            )  # fmt: skip
+    return jobs
+
+
+def work(part: str, gpu: str, folder: Path) -> None:
+    """A worker process: jobs come as lines of JSON, records go to the folder."""
+    import torch
+
+    from triton_gym.evaluation import simulate
+
+    torch.set_num_threads(1)
+    simulate.prepare(interpret=part == "trace")
+    for line in sys.stdin:
+        told = json.loads(line)
+        task = importlib.import_module(f"triton_gym.envs.{told['task']}.task").TASK
+        with torch.device("meta"):
+            shapes = task.inputs(task.bench[0], simulate.MetaGenerator())
+        arguments = [torch.zeros(x.shape, dtype=x.dtype) if hasattr(x, "shape") else x
+                     for x in shapes]  # fmt: skip
+        record: dict[str, Any]
+        try:
+            answer = load_answer(told["source"], task.entry.name, folder)
+            if part == "build":
+                record = simulate.build_reply(lambda f=answer, a=arguments: f(*a), gpu)
+            else:
+                record = simulate.trace_reply(lambda f=answer, a=arguments: f(*a))
+        except Exception as error:
+            record = {"error": f"{type(error).__name__}: {error}"}
+        Path(told["file"]).write_text(json.dumps(record))
+        print(told["file"], flush=True)
+
+
+def load_answer(source: str, entry: str, folder: Path) -> Any:
+    """The host function of an answer."""
+    path = folder / f"answer_{hashlib.sha256(source.encode()).hexdigest()[:16]}.py"
+    path.write_text(source)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"No loader for {path}.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, entry)
+
+
+def collect(jobs: Sequence[Job], gpu: str, folder: Path, workers: int) -> None:
+    """Build and trace what the folder does not hold yet."""
+    for part in ("trace", "build"):
+        missing = [j for j in jobs if not j.file(folder, part, gpu).exists()]
+        if not missing:
+            continue
+        print(f"{part}: {len(missing)} of {len(jobs)} configurations", flush=True)
+        environment = {
+            **os.environ, "TRITON_INTERPRET": str(int(part == "trace")), "OMP_NUM_THREADS": "1",
+            "TRITON_CACHE_DIR": os.environ.get("TRITON_CACHE_DIR", str(folder / "triton")),
+        }  # fmt: skip
+        command = [sys.executable, __file__, "--worker", part, "--gpu", gpu, "--cache", str(folder)]
+        processes = []
+        for number in range(workers):
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                                       env=environment, text=True)  # fmt: skip
+            for job in missing[number::workers]:
+                told = {"task": job.task, "source": job.source,
+                        "file": str(job.file(folder, part, gpu))}  # fmt: skip
+                process.stdin.write(json.dumps(told) + "\n")  # type: ignore[union-attr]
+            process.stdin.close()  # type: ignore[union-attr]
+            processes.append(process)
+        for process in processes:
+            process.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A configuration with its records."""
+
+    job: Job
+    builds: list[Any]
+    traces: list[Any]
+
+
+def load_rows(jobs: Sequence[Job], gpu: str, folder: Path) -> tuple[list[Row], list[str]]:
+    """The records of all configurations, and what failed."""
+    from triton_gym.evaluation.simulate.build import Build
+    from triton_gym.evaluation.simulate.trace import LaunchTrace
+
+    rows, failures = [], []
+    for job in jobs:
+        files = {part: job.file(folder, part, gpu) for part in PARTS}
+        if not all(f.exists() for f in files.values()):
+            failures.append(f"{job.name}: no record")
+            continue
+        records = {part: json.loads(file.read_text()) for part, file in files.items()}
+        wrong = [r["error"] for r in records.values() if "error" in r]
+        if wrong:
+            failures.append(f"{job.name}: {wrong[0][:200]}")
+            continue
+        rows.append(
+            Row(job, [Build.read(b) for b in records["build"]["builds"]],
+                [LaunchTrace.read(t) for t in records["trace"]["traces"]])
+        )  # fmt: skip
+    return rows, failures
+
+
+# ---- figures ---------------------------------------------------------------------------------
+
+
+def spearman(a: Sequence[float], b: Sequence[float]) -> float:
+    """Spearman's rank correlation, ties sharing their mean rank."""
+
+    def ranks(values: Sequence[float]) -> list[float]:
+        order = sorted(range(len(values)), key=lambda i: values[i])
+        result = [0.0] * len(values)
+        at = 0
+        while at < len(order):
+            end = at
+            while end + 1 < len(order) and values[order[end + 1]] == values[order[at]]:
+                end += 1
+            for i in order[at : end + 1]:
+                result[i] = (at + end) / 2
+            at = end + 1
+        return result
+
+    x, y = ranks(a), ranks(b)
+    mx, my = sum(x) / len(x), sum(y) / len(y)
+    top = sum((p - mx) * (q - my) for p, q in zip(x, y, strict=True))
+    bottom = math.sqrt(sum((p - mx) ** 2 for p in x) * sum((q - my) ** 2 for q in y))
+    return top / bottom if bottom else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How well the model orders some configurations of a task."""
+
+    task: str
+    configurations: int
+    spearman: float
+    regret: float
+    """Measured time of the configuration ranked first over the best measured."""
+    error: float
+    """Median of |log(model / measured)|, as a share."""
+
+
+def score(rows: Sequence[Row], times: Sequence[float]) -> Score:
+    """The figures of one task."""
+    measured = [row.job.measured_us for row in rows]
+    chosen = min(range(len(rows)), key=lambda i: times[i])
+    errors = sorted(abs(math.log(t / m)) for t, m in zip(times, measured, strict=True))
+    return Score(
+        rows[0].job.task, len(rows), spearman(times, measured), measured[chosen] / min(measured),
+        math.exp(errors[len(errors) // 2]) - 1,
+    )  # fmt: skip
+
+
+def evaluate(rows: Sequence[Row], gpu: Any, constants: Any) -> list[float]:
+    """Modelled times."""
+    from triton_gym.evaluation.simulate.model import estimate
+
+    return [estimate(row.builds, row.traces, gpu, constants).us for row in rows]
+
+
+def loss(rows: Sequence[Row], gpu: Any, constants: Any) -> float:
+    """What the fit minimises: log errors of all tasks, and ranks that are wrong."""
+    times = evaluate(rows, gpu, constants)
+    total = 0.0
+    for task in sorted({row.job.task for row in rows}):
+        picked = [i for i, row in enumerate(rows) if row.job.task == task]
+        mine = [rows[i] for i in picked]
+        got = score(mine, [times[i] for i in picked])
+        logs = [math.log(times[i] / rows[i].job.measured_us) for i in picked]
+        spread = sum(min(abs(x), 0.7) for x in logs) / len(logs)
+        total += 2 * (1 - got.spearman) + spread + 0.5 * min(got.regret - 1, 0.5)
+    return total
+
+
+def fit(rows: Sequence[Row], gpu: Any, constants: Any, steps: int) -> Any:
+    """Random steps in the logarithms of the constants, kept if they help. Always the same."""
+    rng = random.Random(0)
+    names = [f.name for f in dataclasses.fields(constants)]
+    best, lowest = constants, loss(rows, gpu, constants)
+    width = 0.4
+    for step in range(steps):
+        changed = rng.sample(names, rng.choice((1, 1, 2, 3)))
+        values = {n: getattr(best, n) * math.exp(rng.gauss(0, width)) for n in changed}
+        for name, (low, high) in BOUNDS.items():
+            if name in values:
+                values[name] = min(max(values[name], low), high)
+        candidate = dataclasses.replace(best, **values)
+        found = loss(rows, gpu, candidate)
+        if found < lowest:
+            best, lowest = candidate, found
+        if step % 50 == 49:
+            width = max(width * 0.85, 0.03)
+            print(f"step {step + 1}: loss {lowest:.4f}", flush=True)
+    return best
+
+
+BOUNDS = {
+    "launch_us": (1.0, 5.0), "next_launch_us": (0.5, 3.0), "dram_share": (0.8, 0.97),
+    "matrix_clock": (0.6, 1.0), "tail": (0.0, 1.0), "sharpness": (1.5, 12.0),
+    "l2_bytes_per_cycle": (20.0, 64.0), "dram_latency": (500.0, 2000.0),
+    "l2_latency": (200.0, 600.0), "chain": (1.0, 8.0),
+}  # fmt: skip
+"""What is physically possible."""
+
+
+def main() -> None:
+    """Build, trace, fit if asked, and report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("sweep", type=Path, nargs="?", help="JSON of benchmarks/sweep.py")
+    parser.add_argument("--gpu", default="h200", help="key of the GPU that was measured")
+    parser.add_argument("--experts", type=Path, default=ROOT / "envs", help="their sources")
+    parser.add_argument("--cache", type=Path,
+                        default=Path(tempfile.gettempdir()) / "triton-gym-simulator")  # fmt: skip
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--fit", action="store_true", help="fit constants on the first half")
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--show", action="store_true", help="print every configuration")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--worker", choices=tuple(PARTS), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    open_checkout()
+    args.cache.mkdir(parents=True, exist_ok=True)
+    if args.worker:
+        work(args.worker, args.gpu, args.cache)
+        return
+    from triton_gym.device import gpu_named
+    from triton_gym.evaluation.simulate.model import CONSTANTS
+
+    report = json.loads(args.sweep.read_text())
+    jobs = read_jobs(report, args.experts)
+    collect(jobs, args.gpu, args.cache, args.workers)
+    rows, failures = load_rows(jobs, args.gpu, args.cache)
+    for failure in failures:
+        print("failed:", failure)
+    gpu, constants = gpu_named(args.gpu), CONSTANTS
+    if args.fit:
+        constants = fit([r for r in rows if r.job.fitted], gpu, constants, args.steps)
+        for field in dataclasses.fields(constants):
+            print(f"    {field.name}: float = {getattr(constants, field.name):.4g}")
+    times = dict(zip((r.job.name for r in rows), evaluate(rows, gpu, constants), strict=True))
+    scores: dict[str, list[Score]] = {"fitted": [], "held out": []}
+    for task in dict.fromkeys(row.job.task for row in rows):
+        for half, wanted in (("fitted", True), ("held out", False)):
+            mine = [r for r in rows if r.job.task == task and r.job.fitted is wanted]
+            if mine:
+                scores[half].append(score(mine, [times[r.job.name] for r in mine]))
+    for half, listed in scores.items():
+        for s in listed:
+            print(f"{half:<9} {s.task:<18} {s.configurations:4d} configurations  "
+                  f"Spearman {s.spearman:.3f}  regret {s.regret:.3f}  error {s.error:.0%}")  # fmt: skip
+    if args.show:
+        for row in sorted(rows, key=lambda r: (r.job.task, r.job.measured_us)):
+            print(f"{times[row.job.name]:9.1f} {row.job.measured_us:9.1f} {row.job.name}")
+    if args.out:
+        args.out.write_text(json.dumps(summary(report, args, constants, scores, rows, times)) + "\n")
+
+
+def summary(
+    report: dict[str, Any], args: argparse.Namespace, constants: Any,
+    scores: dict[str, list[Score]], rows: list[Row], times: dict[str, float],
+) -> dict[str, Any]:  # fmt: skip
+    """What is written to a file."""
+    import triton
+
+    return {
+        "sweep": args.sweep.name, "gpu": report["gpu"], "measured_with_triton": report["triton"],
+        "built_with_triton": triton.__version__, "constants": dataclasses.asdict(constants),
+        "scores": {half: [dataclasses.asdict(s) for s in listed] for half, listed in scores.items()},
+        "rows": [
+            {"task": r.job.task, "config": r.job.config, "half": "fitted" if r.job.fitted else
+             "held out", "measured_us": r.job.measured_us, "simulated_us": times[r.job.name]}
+            for r in rows
+        ],
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

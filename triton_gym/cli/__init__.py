@@ -1,0 +1,47 @@
+"""The command line: `triton-gym envs | show | eval | bench | run | doctor`.
+
+Importing this loads no torch; each command loads what it needs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from triton_gym.errors import TritonGymError
+
+app = typer.Typer(
+    name="triton-gym",
+    help="The Gymnasium for GPU kernels: every Triton kernel task is an environment.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """The console command. A mistake of the caller is one line and exit code 2."""
+    here = os.getcwd()
+    if here not in sys.path:  # for `my_module:MyAgent`; a console command has no such entry
+        sys.path.insert(0, here)
+    try:
+        app()
+    except TritonGymError as error:
+        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
+        sys.exit(2)
+
+
+from triton_gym.cli import catalogue, doctor, evaluate, run  # noqa: E402
+
+app.command("envs")(catalogue.envs)
+app.command("show")(catalogue.show)
+app.command("eval")(evaluate.evaluate)
+app.command("bench")(evaluate.bench)
+app.command("run")(run.run)
+app.command("doctor")(doctor.doctor)
+
+__all__ = ["app", "main"]

@@ -1,0 +1,77 @@
+"""`triton-gym envs` and `triton-gym show`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.panel import Panel
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from triton_gym import registration
+from triton_gym.cli.names import ids_of, task_of
+from triton_gym.task import Task
+
+_JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def envs(
+    tag: Annotated[str, typer.Option(help="Only tasks with this tag, e.g. matrix.")] = "",
+    as_json: _JSON = False,
+) -> None:
+    """List the environments."""
+    found: list[tuple[str, Task]] = []
+    for name in registration.tasks():
+        task = registration.load(name)
+        if not tag or tag in task.tags:
+            found.extend((env_id, task) for env_id in ids_of(name, task))
+    if as_json:
+        rows = [
+            {"id": env_id, "title": task.title, "tags": task.tags, "knobs": len(task.knobs)}
+            for env_id, task in found
+        ]
+        print(json.dumps(rows, indent=2))
+        return
+    table = Table(box=SIMPLE_HEAD)
+    for column in ("id", "title", "tags", "knobs"):
+        # Ids are for copying: they must not be cut.
+        table.add_column(column, no_wrap=column == "id", overflow="fold")
+    for env_id, task in found:
+        table.add_row(env_id, task.title, " ".join(task.tags), str(len(task.knobs)))
+    Console().print(table)
+
+
+def show(
+    task_name: Annotated[str, typer.Argument(metavar="TASK", help="A task's name or an id.")],
+    starter: Annotated[bool, typer.Option("--starter", help="Print only the starter.")] = False,
+    expert: Annotated[bool, typer.Option("--expert", help="Print only the expert.")] = False,
+) -> None:
+    """Show what a task asks for."""
+    task = task_of(task_name)
+    console = Console()
+    if starter or expert:
+        for source in [task.starter] * starter + [task.expert] * expert:
+            # On a pipe the source must come out as it is, to be saved and edited.
+            if console.is_terminal:
+                console.print(Syntax(source, "python"))
+            else:
+                print(source, end="")
+        return
+    console.print(Panel(Text(task.statement), title=task.title, title_align="left"))
+    table = Table(show_header=False, box=None)
+    table.add_row("environments", ", ".join(ids_of(task.name, task)))
+    table.add_row("signature", task.signature)
+    table.add_row("tags", " ".join(task.tags))
+    table.add_row("timed on", str(task.bench[0]))
+    table.add_row("further sizes", "\n".join(map(str, task.bench[1:])) or "–")
+    table.add_row("tiny cases", "\n".join(map(str, task.tiny)))
+    spans = [f"{name}: {span.low} to {span.high}" for name, span in task.spans.items()]
+    table.add_row("hidden sizes", "\n".join(spans) or "–")
+    knobs = [f"{name}: {', '.join(map(str, values))}" for name, values in task.knobs.items()]
+    table.add_row("knobs", "\n".join(knobs) or "–")
+    console.print(table)

@@ -1,0 +1,65 @@
+"""What a user types on the command line, read."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from typing import Any
+
+from triton_gym import registration
+from triton_gym.errors import InvalidOptionError, unknown
+from triton_gym.task import Task
+
+_ID = re.compile(r"(?:(?P<module>[\w.]+):)?Triton(?:Kernel|Tune)-(?P<task>\w+)-v\d+")
+
+
+def task_of(name: str) -> Task:
+    """The task that a name or an id, e.g. `softmax` or `TritonTune-softmax-v0`, stands for.
+
+    An id may be preceded by the module that registers it, as with `gym.make`.
+
+    Raises:
+        InvalidOptionError: there is no such task.
+    """
+    found = _ID.fullmatch(name)
+    if found and found["module"]:
+        try:
+            importlib.import_module(found["module"])
+        except ModuleNotFoundError as error:
+            raise InvalidOptionError(f"{name!r}: {error}.") from None
+    return registration.load(found["task"] if found else name)
+
+
+def ids_of(name: str, task: Task) -> list[str]:
+    """The environments of a task."""
+    kinds = ["TritonKernel", "TritonTune"] if task.knobs else ["TritonKernel"]
+    return [f"{kind}-{name}-v{task.version}" for kind in kinds]
+
+
+def environment_id(name: str) -> str:
+    """The id as given, or the kernel environment of a bare task name."""
+    if name in registration.tasks():
+        return ids_of(name, registration.load(name))[0]
+    if not _ID.fullmatch(name):
+        known = [i for n in registration.tasks() for i in ids_of(n, registration.load(n))]
+        raise unknown("environment", name, known)
+    return name
+
+
+def options_from(pairs: list[str]) -> dict[str, Any]:
+    """`key=value` pairs as arguments; a value that is a Python literal is read as one.
+
+    Raises:
+        InvalidOptionError: there is no `=` in one.
+    """
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key.isidentifier():
+            raise InvalidOptionError(f"--env-arg takes key=value; got {pair!r}.")
+        try:
+            options[key] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            options[key] = text
+    return options

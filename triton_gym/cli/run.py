@@ -1,0 +1,181 @@
+"""`triton-gym run`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.syntax import Syntax
+
+from triton_gym.cli.names import environment_id, options_from
+from triton_gym.cli.tables import microseconds, outcomes_table
+from triton_gym.errors import InvalidOptionError
+
+if TYPE_CHECKING:
+    from triton_gym.runs import RunFolder, Step
+
+STEPS = 40
+"""Steps of a run that does not say how many."""
+
+
+def run(
+    agent: Annotated[
+        str | None, typer.Argument(help="random, evolution, ppo, a2c, dqn, or my_module:MyAgent.")
+    ] = None,
+    env: Annotated[
+        str | None, typer.Argument(metavar="ENV", help="E.g. TritonKernel-softmax-v0.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help=f"How many; {STEPS} unless given.", min=1)
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of agent and environment.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cuda, cuda:1, simulated or simulated:<gpu>.")
+    ] = None,
+    reward: Annotated[str | None, typer.Option(help="kevin unless given.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to make the run folder.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the run of this folder.", metavar="FOLDER")
+    ] = None,
+    env_arg: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Further arguments of the id.")
+    ] = None,
+) -> None:
+    """Let an agent work on an environment, into a run folder that can be resumed."""
+    from triton_gym.recording import execute
+
+    options = options_from(env_arg or [])
+    options.update({k: v for k, v in (("device", device), ("reward", reward)) if v is not None})
+    env = environment_id(env) if env is not None else None
+    if resume is not None:
+        if out is not None:
+            raise InvalidOptionError("--resume goes on in its folder; leave --out away.")
+        folder = _reopened(resume, agent, env, seed, options)
+    else:
+        if agent is None or env is None:
+            raise InvalidOptionError("Give an agent and an environment, or --resume FOLDER.")
+        folder = _created(agent, env, steps or STEPS, seed or 0, options, out)
+    total = steps or folder.config.steps
+    console = Console()
+    with folder:
+        try:
+            with _Display(console, folder, total) as display:
+                execute(folder, steps=total, watch=display.show)
+        except KeyboardInterrupt:
+            console.print(f"\nInterrupted. Go on with: triton-gym run --resume {folder.path}")
+            raise typer.Exit(130) from None
+        _report(console, folder, display.best)
+
+
+def _created(
+    agent: str, env: str, steps: int, seed: int, options: dict[str, Any], out: Path | None
+) -> RunFolder:
+    import importlib
+
+    from triton_gym.device import resolve
+    from triton_gym.recording import machine
+    from triton_gym.runs import Config, RunFolder
+
+    importlib.import_module("triton_gym.agents").load(agent)  # before there is a folder
+    # What `auto` means must not change when the run is resumed on another machine.
+    device = str(resolve(str(options.get("device", "auto"))))
+    options = {"reward": "kevin", **options, "device": device}
+    config = Config(agent, env, steps, seed, options)
+    name = f"{agent}-{env}-seed{seed}".replace(":", ".").replace("/", "_")
+    return RunFolder.create(out or Path("runs", name), config, machine(device))
+
+
+def _reopened(
+    path: Path, agent: str | None, env: str | None, seed: int | None, options: dict[str, Any]
+) -> RunFolder:
+    from triton_gym.device import resolve
+    from triton_gym.recording import same
+    from triton_gym.runs import RunFolder, read_config
+
+    if "device" in options:
+        options = {**options, "device": str(resolve(str(options["device"])))}
+    wanted = {"agent": agent, "env": env, "seed": seed}
+    asked = {name: value for name, value in wanted.items() if value is not None}
+    same(read_config(path), {**asked, "options": options})
+    return RunFolder.open(path)
+
+
+class _Display:
+    """A progress bar with the current best, and a line for every improvement."""
+
+    def __init__(self, console: Console, folder: RunFolder, total: int) -> None:
+        self.best: Step | None = None
+        self._console = console
+        self._recorded = len(folder.steps)
+        config = folder.config
+        console.print(
+            f"[bold]{config.agent}[/bold] on [bold]{config.env}[/bold], {total} steps, seed "
+            f"{config.seed}, device {config.options.get('device')}\nrun folder: {folder.path}",
+            highlight=False,
+        )
+        if self._recorded > 1:
+            console.print(f"going on after step {self._recorded - 1}", highlight=False)
+        self._progress = Progress(
+            SpinnerColumn(), TextColumn("step"), MofNCompleteColumn(), BarColumn(),
+            TimeElapsedColumn(), TextColumn("{task.description}"), console=console,
+        )  # fmt: skip
+        self._task = self._progress.add_task("compiling and timing the first kernel", total=total)
+
+    def __enter__(self) -> _Display:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._progress.stop()
+
+    def show(self, step: Step, best: Step) -> None:
+        """Take a step in."""
+        if best is not self.best and step.step >= self._recorded:
+            outcome = step.outcome
+            self._progress.console.print(
+                f"step {step.step:>3}: {outcome.status}, {microseconds(outcome.runtime_us)}, "
+                f"{outcome.speedup:.2f}× PyTorch, roofline {100 * outcome.roofline:.1f} %",
+                highlight=False,
+            )
+        self.best = best
+        self._progress.update(
+            self._task,
+            completed=step.step,
+            description=f"last {step.outcome.status}, best "
+            f"{microseconds(best.outcome.runtime_us)} ({best.outcome.speedup:.2f}×)",
+        )
+
+
+def _report(console: Console, folder: RunFolder, best: Step | None) -> None:
+    """Start → best, the best kernel, the curve, and where everything lies."""
+    from triton_gym.report import learning_curve
+
+    if best is None:
+        return
+    config, start = folder.config, folder.steps[0]
+    columns = {"start": start.outcome, f"best (step {best.step})": best.outcome}
+    kernel = folder.path / "best.py"
+    console.print(Syntax(kernel.read_text(), "python", background_color="default"))
+    console.print(outcomes_table(f"{config.agent} on {config.env}", columns))
+    curve = learning_curve(folder)
+    note = "not drawn: matplotlib is missing (pip install 'triton-gym[report]')"
+    summary = json.loads((folder.path / "summary.json").read_text())
+    counts = ", ".join(f"{count} {status}" for status, count in summary["statuses"].items())
+    for label, text in (
+        ("steps", f"{summary['steps']} in {summary['seconds']:.0f} s: {counts}"),
+        ("best kernel", str(kernel)),
+        ("learning curve", str(curve) if curve else note),
+        ("run folder", str(folder.path)),
+    ):
+        console.print(f"{label + ':':<16}{text}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,99 @@
+"""Bytes that a launch moves between L1, L2 and device memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from triton_gym.device import Gpu
+from triton_gym.evaluation.simulate.footprint import LINE, SECTOR
+from triton_gym.evaluation.simulate.trace import LaunchTrace, Site
+
+_L1_BYTES = 256 << 10
+"""L1 and shared memory of one multiprocessor together. Source: "H100 Architecture"."""
+_L2_SHARE = 0.6
+"""Share of L2 that data survives in until it is read again: its two halves each keep a copy of
+what is read through the other. Source: "H100 Architecture"; the value is an estimate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Bytes of a whole launch."""
+
+    l2_bytes: float
+    """Between the multiprocessors and L2."""
+    dram_bytes: float
+    """Between L2 and device memory."""
+    load_bytes: float
+    """Loads of one program that miss L1."""
+    miss: float
+    """Share of loaded bytes that come from device memory."""
+    atomics: float
+    """Atomic operations of the launch."""
+
+
+def _shared_among(site: Site, programs: float) -> float:
+    """Distinct lines of so many neighbouring programs over the sum of theirs."""
+    if not site.sharing or programs <= 1:
+        return 1.0
+    below = site.sharing[0]
+    for point in site.sharing:
+        if point[0] >= programs:
+            span = point[0] - below[0]
+            share = (programs - below[0]) / span if span else 1.0
+            # Distinct lines grow linearly between two known numbers of programs.
+            low, high = below[0] * below[1], point[0] * point[1]
+            return (low + (high - low) * share) / programs
+        below = point
+    first, last = site.sharing[max(len(site.sharing) - 3, 0)], site.sharing[-1]
+    # Beyond what was traced the distinct lines keep growing as they last did.
+    slope = (last[0] * last[1] - first[0] * first[1]) / max(last[0] - first[0], 1)
+    return (last[0] * last[1] + slope * (programs - last[0])) / programs
+
+
+def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -> Traffic:
+    """What a launch moves.
+
+    Args:
+        trace: the launch.
+        gpu: the device.
+        resident: programs on one multiprocessor at a time.
+        shared_bytes: shared memory of a program, which L1 goes without.
+    """
+    programs = trace.programs
+    wave = min(programs, gpu.multiprocessors * resident)
+    l1 = max(_L1_BYTES - resident * (shared_bytes + 1024), 16 << 10)
+    per_program = sum(s.lines * s.repeat * LINE for s in trace.sites if s.kind == "load")
+    kept_in_l1 = resident * per_program <= l1
+    l2 = loaded = 0.0
+    wanted: dict[int, float] = {}
+    once: dict[int, float] = {}
+    for site in trace.sites:
+        moved = site.sectors * SECTOR
+        if site.kind != "load":
+            l2 += moved * programs
+            once[~site.owner] = once.get(~site.owner, 0.0) + moved * programs
+            continue
+        if kept_in_l1 and not site.bulk:
+            moved *= site.repeat
+        l2 += moved * programs
+        loaded += moved
+        # A line that was fetched for one sector serves the others while it stays in L2.
+        lines = min(site.lines * site.repeat * LINE, max(moved, site.lines * SECTOR))
+        misses = lines * programs * _shared_among(site, wave)
+        wanted[site.owner] = wanted.get(site.owner, 0.0) + misses
+    for owner, misses in wanted.items():
+        size = trace.tensors[owner] if 0 <= owner < len(trace.tensors) else misses
+        once[owner] = min(size, misses)
+    working = sum(once.values())
+    hit = min(1.0, _L2_SHARE * gpu.l2_bytes / working) if working else 1.0
+    read = sum(once[o] + (wanted[o] - once[o]) * (1 - hit) for o in wanted)
+    written = sum(value for owner, value in once.items() if owner < 0)
+    return Traffic(
+        l2_bytes=l2,
+        dram_bytes=read + written,
+        load_bytes=loaded,
+        miss=min(1.0, read / (loaded * programs)) if loaded else 0.0,
+        atomics=sum(
+            s.bytes / s.itemsize * programs for s in trace.sites if s.kind == "atomic"
+        ),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import string
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -19,7 +20,7 @@ class CodeText(gym.spaces.Text):
     """Printable text of any length up to `max_length`.
 
     Differs from `Text` in how it crosses to the process of an asynchronous vector environment:
-    the text itself and its length lie in shared memory, so that it comes back as it was.
+    the text and its length lie in shared memory and are read when they are wanted.
     """
 
     def __init__(self, max_length: int) -> None:
@@ -33,25 +34,51 @@ class CodeText(gym.spaces.Text):
         return f"CodeText({self.max_length})"
 
 
+class SharedTexts(Sequence[str]):
+    """The texts of all environments in shared memory, as they are when they are read.
+
+    An asynchronous vector environment reads its memory once, when it is made, and copies what it
+    got at every step. For arrays that works since they share the memory; so does this. A copy is
+    a plain tuple.
+    """
+
+    def __init__(self, shared_memory: Any, count: int, max_length: int) -> None:
+        memory = np.frombuffer(shared_memory.get_obj(), np.uint8)
+        self._rows = memory.reshape(count, _HEAD + max_length)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        row = self._rows[index]
+        length = int(row[:_HEAD].copy().view(np.uint32)[0])
+        return bytes(row[_HEAD : _HEAD + length]).decode("ascii")
+
+    def write(self, index: int, text: str) -> None:
+        """Put a text in its place."""
+        data = np.frombuffer(text.encode("ascii"), np.uint8)
+        self._rows[index, :_HEAD] = np.array([len(data)], np.uint32).view(np.uint8)
+        self._rows[index, _HEAD : _HEAD + len(data)] = data
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> tuple[str, ...]:
+        return tuple(self[index] for index in range(len(self)))
+
+
+_HEAD = 4
+"""Bytes of a text's length, before the text."""
+
+
 @create_shared_memory.register(CodeText)
 def _create(space: CodeText, n: int = 1, ctx: Any = multiprocessing) -> Any:
-    return ctx.Array("B", n * (space.max_length + 4))
+    return ctx.Array("B", n * (_HEAD + space.max_length))
 
 
 @read_from_shared_memory.register(CodeText)
-def _read(space: CodeText, shared_memory: Any, n: int = 1) -> tuple[str, ...]:
-    rows = np.frombuffer(shared_memory.get_obj(), np.uint8).reshape(n, space.max_length + 4)
-    lengths = rows[:, :4].copy().view(np.uint32)[:, 0]
-    return tuple(
-        bytes(row[4 : 4 + length]).decode("ascii")
-        for row, length in zip(rows, lengths, strict=True)
-    )
+def _read(space: CodeText, shared_memory: Any, n: int = 1) -> SharedTexts:
+    return SharedTexts(shared_memory, n, space.max_length)
 
 
 @write_to_shared_memory.register(CodeText)
 def _write(space: CodeText, index: int, value: str, shared_memory: Any) -> None:
-    row = np.frombuffer(shared_memory.get_obj(), np.uint8)
-    row = row.reshape(-1, space.max_length + 4)[index]
-    text = value.encode("ascii")
-    row[:4] = np.array([len(text)], np.uint32).view(np.uint8)
-    row[4 : 4 + len(text)] = np.frombuffer(text, np.uint8)
+    count = len(shared_memory) // (_HEAD + space.max_length)
+    SharedTexts(shared_memory, count, space.max_length).write(index, value)

@@ -16,7 +16,7 @@ BLOCK_M = 128
 BLOCK_N = 128
 GROUP_HEADS = 8
 NUM_WARPS = 8
-NUM_STAGES = 2
+NUM_STAGES = 3
 
 
 @triton.jit

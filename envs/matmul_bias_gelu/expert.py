@@ -11,12 +11,12 @@ import triton.language as tl
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 BLOCK_M = 128
-BLOCK_N = 256
+BLOCK_N = 128
 BLOCK_K = 64
 GROUP_M = 8
 NUM_WARPS = 8
 NUM_STAGES = 3
-PROGRAMS = 132  # resident at a time: one on each multiprocessor of an H100 or H200
+PROGRAMS = 264  # resident at a time: two on each multiprocessor of an H100 or H200
 
 
 @triton.jit

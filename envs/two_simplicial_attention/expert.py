@@ -36,9 +36,15 @@ def attend(
         MASKED: whether some of the pairs lie outside the windows of some of the rows.
     """
     dims = tl.arange(0, HEAD_DIM)
+    k2_next = tl.load(k2_ptr + first * HEAD_DIM + dims)
+    v2_next = tl.load(v2_ptr + first * HEAD_DIM + dims)
     for second in tl.range(first, last):
-        k2 = tl.load(k2_ptr + second * HEAD_DIM + dims)
-        v2 = tl.load(v2_ptr + second * HEAD_DIM + dims).to(tl.float32)
+        k2 = k2_next
+        v2 = v2_next.to(tl.float32)
+        # Asked for one round ahead, so that nothing waits for memory.
+        ahead = min(second + 1, last - 1) * HEAD_DIM + dims
+        k2_next = tl.load(k2_ptr + ahead)
+        v2_next = tl.load(v2_ptr + ahead)
         scores = tl.dot(q * k2[None, :], k_t)
         if MASKED:
             age = queries[:, None] - positions[None, :]

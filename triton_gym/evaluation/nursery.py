@@ -119,7 +119,10 @@ def _serve(channel: Channel, mode: str) -> None:
     from triton_gym.evaluation import worker
 
     worker.prepare(mode)
-    channel.send({"ready": True})
+    try:
+        channel.send({"ready": True})
+    except ChannelClosed:
+        return  # the judge went away while this process was starting
     workers: set[int] = set()
     while True:
         try:
@@ -135,9 +138,11 @@ def _serve(channel: Channel, mode: str) -> None:
         (fd,) = request["fds"]
         pid = os.fork()
         if pid == 0:
-            channel.close()
-            worker.main(Channel(socket.socket(fileno=fd)))
-            os._exit(0)
+            try:
+                channel.close()
+                worker.main(Channel(socket.socket(fileno=fd)))
+            finally:
+                os._exit(0)  # nothing that the answer left behind may run on
         os.close(fd)
         workers.add(pid)
         channel.send({"pid": pid})

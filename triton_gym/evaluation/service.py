@@ -112,6 +112,12 @@ class Evaluator:
         for _, future, _ in pending.values():
             future.set_exception(EvaluatorError("The evaluator was closed."))
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Evaluator:
+        return self  # Gymnasium copies the arguments of an environment
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_again, (str(self.device), self.workers))
+
     def __enter__(self) -> Evaluator:
         return self
 
@@ -156,6 +162,11 @@ class Evaluator:
                     self._send(number, request)
         for future in failed:
             future.set_exception(EvaluatorError(f"The judge died {TRIES} times: {reason}"))
+
+
+def _again(device: str, workers: int) -> Evaluator:
+    """An evaluator like one that was pickled, with processes of its own."""
+    return Evaluator(device, workers=workers)
 
 
 class _Link:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import linecache
-import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -20,7 +19,7 @@ import torch
 
 from triton_gym.evaluation import launch
 from triton_gym.evaluation.arena import Arena, CudaArena, HostArena, Slot
-from triton_gym.evaluation.channel import Channel
+from triton_gym.evaluation.channel import Channel, ChannelClosed
 from triton_gym.evaluation.sandbox import Limits, detach, restrict
 from triton_gym.outcome import Status
 
@@ -55,7 +54,10 @@ def main(channel: Channel) -> None:
     detach(channel.fileno())
     worker = Worker(channel)
     while True:
-        request = channel.receive()
+        try:
+            request = channel.receive()
+        except ChannelClosed:
+            return
         try:
             reply = worker.obey(request)
         except Failure as failure:
@@ -285,8 +287,3 @@ def _checked(
                 f"for {case}; expected shape {slot.shape}, dtype {slot.dtype} on {device}.",
             )
     return results
-
-
-def exit_worker() -> None:
-    """End the process without running anything that the answer registered."""
-    os._exit(0)

@@ -79,7 +79,8 @@ class Bounds:
         if self.forged and outside.any():
             # Pointers that came out of a table: any live tensor may be meant.
             for thing in gc.get_objects():
-                if isinstance(thing, torch.Tensor) and thing.device.type == "cpu":
+                # Not isinstance(): it reads __class__, which some lazy modules react to.
+                if issubclass(type(thing), torch.Tensor) and thing.device.type == "cpu":
                     self._add(thing)
             self._sort()
             outside = self._outside(active, itemsize)

@@ -19,6 +19,8 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -260,13 +262,19 @@ class _Follower:
             raise _Cut
 
 
+@cache
+def _foreign(file: str) -> bool:
+    """Whether a source file belongs to Triton or to this package."""
+    import triton
+
+    places = (Path(triton.__file__).parent, Path(__file__).parent)
+    return any(Path(file).is_relative_to(place) for place in places)
+
+
 def _where() -> tuple[int, int]:
     """Line and instruction of the innermost frame that runs the answer's code."""
     frame = sys._getframe(2)
-    while frame.f_back is not None:
-        name = frame.f_code.co_filename
-        if "/triton/" not in name and "/simulate/" not in name:
-            break
+    while frame.f_back is not None and _foreign(frame.f_code.co_filename):
         frame = frame.f_back
     return frame.f_lineno, frame.f_lasti
 

@@ -1,0 +1,131 @@
+"""Building for a GPU that is not here, with Triton's own compiler."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from triton_gym.device import gpu_named
+from triton_gym.evaluation.simulate import sass
+from triton_gym.evaluation.simulate.build import Build, BuildError, build
+
+H100 = gpu_named("h100")
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory):
+    """The module of answers, with a compile cache of its own."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("TRITON_CACHE_DIR", str(tmp_path_factory.mktemp("triton")))
+    patch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
+    path = Path(__file__).with_name("kernels.py")
+    spec = importlib.util.spec_from_file_location("simulate_test_kernels", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    yield module
+    patch.undo()
+
+
+def test_launches_grids_and_resources(kernels):
+    first, second = build(lambda: kernels.copy(torch.zeros(10_000)), H100)
+    assert (first.kernel, first.index, first.grid, first.num_warps) == ("copy_kernel", 0, (10, 1, 1), 4)
+    assert (second.index, second.grid, second.num_warps) == (1, (40, 1, 1), 2)
+    assert 8 <= first.registers <= 64
+    assert first.spill_bytes == 0
+    assert first.code.static("load") and first.code.static("store")
+
+
+def test_records_survive_json(kernels):
+    builds = build(lambda: kernels.copy(torch.zeros(10_000)), H100)
+    assert tuple(Build.read(json.loads(json.dumps(b.record()))) for b in builds) == builds
+
+
+def test_alignment_decides_the_width_of_accesses(kernels):
+    aligned = build(lambda: kernels.copy(torch.zeros(4096)), H100)[0]
+    shifted = build(lambda: kernels.copy(torch.zeros(4097)[1:]), H100)[0]
+    assert aligned.code.load_width == 16
+    assert shifted.code.load_width == 4
+
+
+def test_autotuned_alternatives_share_a_launch(kernels):
+    builds = build(lambda: kernels.tuned(torch.zeros(4096)), H100)
+    assert [b.index for b in builds] == [0, 0, 1]
+    assert [b.grid[0] for b in builds] == [16, 8, 1]  # the third configuration does not compile
+    assert "BLOCK: 256" in builds[0].config and builds[2].config == ""
+
+
+def test_warmup_tells_resources(kernels):
+    (only,) = build(lambda: kernels.persistent(torch.zeros(1 << 20)), H100)
+    assert only.grid == (132 * 8, 1, 1)
+    assert only.num_warps == 8
+
+
+def test_matrix_products_use_wgmma_and_tma(kernels):
+    (only,) = build(lambda: kernels.matmul(torch.zeros(512, 512, dtype=torch.bfloat16)), H100)
+    assert only.code.mma == "HGMMA.64x128x16"
+    assert only.code.static("tma_load") and only.code.static("tma_store")
+    assert only.shared_bytes > 64 << 10
+    loops = [r for r in only.code.regions if r.kind == "loop" and r.mma_flops]
+    assert sum(r.mma_flops for r in loops) * only.num_warps == 2 * 128 * 128 * 64
+
+
+def test_too_much_shared_memory(kernels):
+    with pytest.raises(BuildError, match=r"shared memory required \d+, limit 232448. Reduce"):
+        build(
+            lambda: kernels.matmul(torch.zeros(512, 512, dtype=torch.bfloat16), 128, 128, 5), H100
+        )
+
+
+def test_compile_errors_show_the_kernel(kernels):
+    with pytest.raises(BuildError, match="undefined_name"):
+        build(lambda: kernels.broken(torch.zeros(64)), H100)
+
+
+def test_ptxas_is_limited_in_time(kernels, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    with pytest.raises(BuildError, match="ptxas took more than"):
+        build(lambda: kernels.tuned(torch.zeros(5000)), H100, seconds_per_kernel=1e-4)
+
+
+def test_the_host_is_itself_again_afterwards(kernels):
+    build(lambda: kernels.copy(torch.zeros(64)), H100)
+    assert torch.zeros(1).device.type == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [
+        ("LDG.E.128", "load"), ("LDGSTS.E.BYPASS.128", "copy"), ("LDGDEPBAR", "barrier"),
+        ("STG.E", "store"), ("LDS.128", "load_shared"), ("LDSM.16.M88.4", "matrix_shared"),
+        ("HGMMA.64x128x16.F32.BF16", "wgmma"), ("HMMA.16816.F32.BF16", "mma"),
+        ("MUFU.EX2", "special"), ("FFMA", "float"), ("IMAD.WIDE", "integer"),
+        ("UTMALDG.2D", "tma_load"), ("BAR.SYNC.DEFER_BLOCKING", "barrier"), ("LDL.64", "spill_load"),
+        ("F2FP.BF16.F32.PACK_AB", "integer"), ("F2F.F64.F32", "convert"), ("RED.E.ADD", "atomic"),
+    ],
+)  # fmt: skip
+def test_instruction_classes(name, group):
+    assert sass.classify(name) == group
+
+
+def test_flops_of_matrix_instructions():
+    assert sass.mma_flops("HGMMA.64x256x16.F32.BF16") * 4 == 2 * 64 * 256 * 16
+    assert sass.mma_flops("HMMA.16816.F32.BF16") == 2 * 16 * 8 * 16
+
+
+def test_loops_are_found():
+    listing = "\n".join(
+        f"        /*{16 * i:04x}*/                   {text} ;"
+        for i, text in enumerate(
+            ["S2R R0, SR_TID.X", *["FADD R1, R1, R2"] * 3, "LDG.E.128 R4, [R2.64]",
+             *["FFMA R1, R1, R2, R3"] * 4, "@P0 BRA 0x20", "STG.E [R2.64], R1", "EXIT"]
+        )
+    )  # fmt: skip
+    body, loop = sass.parse(listing).regions
+    assert (body.kind, loop.kind, loop.parent) == ("body", "loop", 0)
+    assert loop.counts == {"float": 6, "load": 1, "branch": 1}
+    assert loop.load_bytes == 32 * 16 and body.store_bytes == 32 * 4

@@ -1,0 +1,164 @@
+"""The time model: each mechanism moves the time in the right direction."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from triton_gym.device import gpu_named
+from triton_gym.evaluation.simulate.build import Build
+from triton_gym.evaluation.simulate.model import estimate
+from triton_gym.evaluation.simulate.occupancy import occupancy
+from triton_gym.evaluation.simulate.sass import Code, Region
+from triton_gym.evaluation.simulate.trace import Dot, LaunchTrace, Site
+
+H100 = gpu_named("h100")
+
+
+def code(**counts: int) -> Code:
+    body = {"integer": 40, "float": 60, "load": 4, "store": 4, "special": 8, **counts}
+    return Code((Region("body", -1, 0, body, load_bytes=2048, store_bytes=2048),), "", 16, 16)
+
+
+BUILD = Build(
+    index=0, kernel="k", config="", grid=(4096, 1, 1), num_warps=8, num_stages=3, num_ctas=1,
+    registers=32, spill_bytes=0, shared_bytes=1024, code=code(),
+)  # fmt: skip
+LOAD = Site(
+    line=1, kind="load", owner=0, bulk=False, itemsize=4, count=1, lanes=4096, bytes=16384,
+    sectors=512, lines=128, repeat=1.0, sharing=((1, 1.0), (132, 1.0)),
+)  # fmt: skip
+STORE = dataclasses.replace(LOAD, kind="store", owner=1, sharing=())
+TRACE = LaunchTrace(
+    index=0, kernel="k", config="", grid=(4096, 1, 1), sampled=4, note="",
+    tensors=(64 << 20, 64 << 20), sites=(LOAD, STORE), dots=(), operations={}, reductions=2,
+    reduced=8192, rounds=1, iterations=0, imbalance=1.0,
+)  # fmt: skip
+
+
+def matmul(block: int, *, warps: int = 4, registers: int = 168, stages: int = 3):
+    """Build and trace of a 4096³ product in square tiles."""
+    n, step = 4096, 64
+    tiles, steps = (n // block) ** 2, n // step
+    loop = Region(
+        "loop", 0, 512, {"wgmma": block * block * step * 2 // warps // (64 * block * 8),
+                         "tma_load": 2, "barrier": 6, "integer": 40},
+        mma_flops=2 * block * block * step // warps,
+    )  # fmt: skip
+    body = Region("body", -1, 0, {"integer": 300, "tma_load": 2 * (stages - 1), "store": 16})
+    build = dataclasses.replace(
+        BUILD, grid=(tiles, 1, 1), num_warps=warps, registers=registers,
+        shared_bytes=stages * 4 * block * step, code=Code((body, loop), f"HGMMA.64x{block}x16"),
+    )  # fmt: skip
+    load = dataclasses.replace(
+        LOAD, bulk=True, itemsize=2, count=steps, lanes=block * step, bytes=2 * block * n,
+        sectors=2 * block * n / 32, lines=2 * block * n / 128, sharing=((1, 1.0), (132, 0.15)),
+    )  # fmt: skip
+    store = dataclasses.replace(STORE, itemsize=2, lanes=block * block, bytes=2 * block * block,
+                                sectors=block * block / 16, lines=block * block / 64)  # fmt: skip
+    trace = dataclasses.replace(
+        TRACE, grid=(tiles, 1, 1), tensors=(32 << 20,) * 3, rounds=steps, iterations=steps,
+        sites=(load, dataclasses.replace(load, owner=1), dataclasses.replace(store, owner=2)),
+        dots=(Dot(block, block, step, "bf16", "TF32", steps),),
+    )  # fmt: skip
+    return build, trace
+
+
+def us(build: Build = BUILD, trace: LaunchTrace = TRACE) -> float:
+    return estimate([build], [trace], H100).us
+
+
+@pytest.mark.parametrize(
+    ("registers", "shared", "warps", "programs", "limit"),
+    [
+        (24, 0, 4, 16, "threads"),          # 2048 / 128
+        (128, 0, 4, 4, "registers"),        # 65536 / (128 · 128)
+        (130, 0, 4, 3, "registers"),        # 136 · 32 registers a warp: 3 a partition
+        (32, 100 << 10, 4, 2, "shared memory"),
+        (16, 0, 1, 32, "programs"),
+        (255, 0, 8, 1, "registers"),
+    ],
+)  # fmt: skip
+def test_occupancy_by_hand(registers, shared, warps, programs, limit):
+    found = occupancy(H100, registers=registers, shared_bytes=shared, num_warps=warps)
+    assert (found.programs, found.limit) == (programs, limit)
+
+
+def test_a_streaming_kernel_nears_the_bandwidth():
+    gbps = 2 * (64 << 20) / us() / 1e3
+    assert 0.6 * H100.memory_gbps < gbps < H100.memory_gbps
+    assert estimate([BUILD], [TRACE], H100).bound == "memory"
+
+
+def test_more_bytes_take_longer():
+    wide = [dataclasses.replace(s, bytes=2 * s.bytes, sectors=2 * s.sectors, lines=2 * s.lines)
+            for s in (LOAD, STORE)]  # fmt: skip
+    more = dataclasses.replace(TRACE, sites=tuple(wide), tensors=(128 << 20, 128 << 20))
+    assert us(trace=more) > 1.6 * us()
+
+
+def test_uncoalesced_accesses_take_longer():
+    scattered = dataclasses.replace(STORE, sectors=4096, lines=4096)
+    assert us(trace=dataclasses.replace(TRACE, sites=(LOAD, scattered))) > 2 * us()
+
+
+def test_reads_shared_between_programs_cost_less():
+    shared = dataclasses.replace(LOAD, sharing=((1, 1.0), (2, 0.5), (132, 1 / 132)))
+    assert us(trace=dataclasses.replace(TRACE, sites=(shared, STORE))) < 0.8 * us()
+
+
+def test_spills_cost():
+    region = dataclasses.replace(
+        BUILD.code.regions[0], spill_bytes=400 * 128,
+        counts={**BUILD.code.regions[0].counts, "spill_load": 200, "spill_store": 200},
+    )  # fmt: skip
+    spilling = dataclasses.replace(BUILD, spill_bytes=800, registers=255, code=Code((region,)))
+    assert us(spilling) > 1.5 * us()
+
+
+def test_few_resident_programs_cannot_hide_latency():
+    crowded = dataclasses.replace(BUILD, shared_bytes=200 << 10)
+    assert us(crowded) > 1.3 * us()
+
+
+def test_a_nearly_empty_last_wave_costs():
+    def tile_us(programs: int) -> float:
+        build, trace = matmul(128)
+        alone = dataclasses.replace(build, shared_bytes=150 << 10, grid=(programs, 1, 1))
+        return us(alone, dataclasses.replace(trace, grid=(programs, 1, 1)))
+
+    full, spilled_over = tile_us(132 * 3), tile_us(132 * 3 + 1)
+    assert spilled_over > 1.1 * full
+
+
+def test_small_tiles_of_a_product_are_slow():
+    assert us(*matmul(128)) < us(*matmul(64))
+    assert estimate(*([x] for x in matmul(128)), H100).bound == "compute"
+
+
+def test_products_do_not_exceed_the_peak():
+    tflops = 2 * 4096**3 / us(*matmul(128)) / 1e6
+    assert 0.3 * H100.matrix_tflops["bfloat16"] < tflops < H100.matrix_tflops["bfloat16"]
+
+
+def test_a_small_launch_is_bound_by_launching():
+    tiny = dataclasses.replace(BUILD, grid=(1, 1, 1))
+    one = estimate([tiny], [dataclasses.replace(TRACE, grid=(1, 1, 1))], H100)
+    assert one.bound == "launch"
+    assert 1 < one.us < 10
+
+
+def test_the_fastest_alternative_counts_and_launches_add_up():
+    slow = dataclasses.replace(BUILD, config="slow", shared_bytes=200 << 10)
+    fast = dataclasses.replace(BUILD, config="fast")
+    traces = [dataclasses.replace(TRACE, config=c) for c in ("slow", "fast")]
+    tuned = estimate([slow, fast], traces, H100).us
+    assert tuned == us()
+    second = dataclasses.replace(BUILD, index=1)
+    both = estimate([BUILD, second], [TRACE, dataclasses.replace(TRACE, index=1)], H100).us
+    assert us() < both < 2 * us()
+
+
+def test_what_was_not_traced_is_said():
+    found = estimate([BUILD], [], H100)
+    assert "not traced" in found.describe()

@@ -1,0 +1,194 @@
+"""Conformance of every registered id, on the simulated device."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import triton_gym
+from triton_gym import InvalidOptionError, knobs
+from triton_gym.outcome import NUMBERS
+
+IDS = sorted(i for i in gym.registry if i.startswith(("TritonKernel-", "TritonTune-")))
+INFO = {
+    "status", "message", "compiled", "correct", "runtime_us", "baseline_us", "speedup", "roofline",
+    "max_error", "tolerance", "coverage", "registers", "spills", "shared_bytes", "evaluation_s",
+    "source",
+}  # fmt: skip
+
+
+def make(name, evaluator, **options):
+    return gym.make(name, evaluator=evaluator, **options)
+
+
+def test_every_task_has_both_ids():
+    assert len(IDS) == 2 * len(triton_gym.tasks())
+    assert len(triton_gym.tasks()) >= 9
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_gymnasium_check(name, evaluator):
+    env = make(name, evaluator)
+    with warnings.catch_warnings():
+        # Observations have no bounds, and check_env says so.
+        warnings.filterwarnings("ignore", message=".*(infinity|Box observation).*")
+        check_env(env.unwrapped, skip_render_check=False)
+
+
+@pytest.mark.parametrize("name", [i for i in IDS if i.startswith("TritonTune")])
+def test_stable_baselines_check(name, evaluator):
+    checker = pytest.importorskip("stable_baselines3.common.env_checker")
+    # The check steps more than twenty times; what it looks at are spaces and types, so all but
+    # one task repeat the outcome of their first step.
+    shared = evaluator if "sum_rows" in name else Repeated(evaluator)
+    checker.check_env(make(name, shared).unwrapped)
+
+
+class Repeated:
+    """Answers every evaluation with the outcome of the first."""
+
+    def __init__(self, evaluator):
+        self.device = evaluator.device
+        self.describe = evaluator.describe
+        self._evaluate = evaluator.evaluate
+        self._outcome = None
+
+    def evaluate(self, *args, **options):
+        self._outcome = self._outcome or self._evaluate(*args, **options)
+        return self._outcome
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+def test_a_step_tells_what_became_of_a_kernel(evaluator):
+    env = make("TritonKernel-softmax-v0", evaluator)
+    observation, _ = env.reset(seed=0)
+    assert "softmax" in observation["task"]
+    task = triton_gym.load("softmax")
+    assert observation["kernel"] == task.starter
+    observation, reward, terminated, truncated, info = env.step(task.expert)
+    assert set(info) >= INFO
+    assert info["status"] == "correct"
+    assert info["source"] == "simulated"
+    assert reward == pytest.approx(0.3 + info["speedup"])
+    assert not terminated
+    assert not truncated
+    assert 0 < info["roofline"] <= 1
+    assert info["registers"] > 0
+    assert observation["kernel"] == task.expert
+    assert "correct" in observation["feedback"]
+    assert observation in env.observation_space
+
+
+def test_info_has_the_same_keys_and_types_always(evaluator):
+    env = make("TritonKernel-gelu-v0", evaluator)
+    env.reset(seed=0)
+    task = triton_gym.load("gelu")
+    infos = [env.step(action)[4] for action in ("", "import os", "x = 1", task.starter)]
+    shapes = [{key: type(value) for key, value in info.items()} for info in infos]
+    assert all(shape == shapes[0] for shape in shapes)
+    assert all(math.isnan(infos[0][name]) for name in NUMBERS)
+
+
+def test_the_same_seed_and_actions_give_the_same_everything(evaluator):
+    def episode():
+        env = make("TritonKernel-layer_norm-v0", evaluator, max_turns=2)
+        task = triton_gym.load("layer_norm")
+        found = [env.reset(seed=3)]
+        found += [env.step(task.starter), env.step(task.expert.replace("1e-5", "1e-2"))]
+        return repr(found)
+
+    assert episode() == episode()
+
+
+def test_an_episode_is_truncated_after_its_turns(evaluator):
+    env = make("TritonKernel-softmax-v0", evaluator, max_turns=2)
+    env.reset(seed=0)
+    assert [env.step("")[3] for _ in range(2)] == [False, True]
+
+
+def test_edits_change_the_current_kernel(evaluator):
+    env = make("TritonKernel-softmax-v0", evaluator, action_mode="edit")
+    task = triton_gym.load("softmax")
+    env.reset(seed=0, options={"kernel": task.expert})
+    name, value = next(iter(knobs.read(task.expert).items()))
+    line = next(x for x in task.expert.splitlines() if x.startswith(f"{name} ="))
+    edit = f"<<<<<<< SEARCH\n{line}\n=======\n{name} = {task.knobs[name][0]}\n>>>>>>> REPLACE"
+    info = env.step(edit)[4]
+    assert info["status"] == "correct"
+    assert knobs.read(env.unwrapped.kernel)[name] == task.knobs[name][0]
+    before = env.unwrapped.kernel
+    assert env.step("<<<<<<< SEARCH\nnot there\n=======\n\n>>>>>>> REPLACE")[4]["status"] == (
+        "invalid_action"
+    )
+    assert env.unwrapped.kernel == before
+    assert value in task.knobs[name]
+
+
+def test_tuning_runs_the_chosen_knobs(evaluator):
+    env = make("TritonTune-softmax-v0", evaluator)
+    env.reset(seed=0)
+    choice = np.array([0] * len(env.unwrapped.knobs))
+    observation, reward, _, _, info = env.step(choice)
+    chosen = {name: values[0] for name, values in env.unwrapped.knobs.items()}
+    assert {name: info[name] for name in chosen} == chosen
+    assert knobs.read(env.unwrapped.kernel).items() >= chosen.items()
+    assert reward > 0
+    assert observation.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"action_mode": "diff"}, "edit, kernel"),
+        ({"reward": "kevn"}, "Did you mean 'kevin'"),
+        ({"baseline": "jit"}, "compile, eager"),
+        ({"max_turns": 0}, "1 or more"),
+        ({"device": "gpu"}, "Allowed: 'auto'"),
+    ],
+)
+def test_a_wrong_option_says_what_is_allowed(options, told):
+    with pytest.raises(InvalidOptionError, match=told):
+        gym.make("TritonKernel-softmax-v0", **options)
+
+
+def vector_observations(envs):
+    starter = triton_gym.load("softmax").starter
+    observations, _ = envs.reset(seed=5)
+    assert list(observations["kernel"]) == [starter] * 2
+    observations, rewards, _, _, infos = envs.step((starter, "nonsense("))
+    assert list(observations["kernel"]) == [starter, "nonsense("]
+    assert [str(s) for s in infos["status"]] == ["correct", "invalid_action"]
+    assert rewards[0] > 0 == rewards[1]
+    return [str(f) for f in observations["feedback"]], infos["runtime_us"][0]
+
+
+def test_vector_modes_agree():
+    found = []
+    for mode in ("sync", "async", "vector_entry_point"):
+        envs = gym.make_vec(
+            "TritonKernel-softmax-v0", num_envs=2, vectorization_mode=mode, device="simulated"
+        )
+        try:
+            found.append(vector_observations(envs))
+        finally:
+            envs.close()
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_vector_env_resets_what_is_over():
+    envs = gym.make_vec("TritonKernel-softmax-v0", num_envs=2, device="simulated", max_turns=1)
+    try:
+        envs.reset(seed=0)
+        assert envs.step(("", ""))[3].all()
+        observations, _, _, truncated, _ = envs.step(("ignored", "ignored"))
+        assert not truncated.any()
+        assert all("starting kernel" in text for text in observations["feedback"])
+    finally:
+        envs.close()

@@ -39,7 +39,7 @@ def parse(source: str) -> ast.Module | str:
         tree = ast.parse(source)
         compile(tree, "answer.py", "exec", dont_inherit=True)
     except SyntaxError as error:
-        text = f": `{error.text.strip()}`" if error.text else ""
+        text = f": `{error.text.strip()[:200]}`" if error.text else ""
         return f"SyntaxError at line {error.lineno}: {error.msg}{text}"
     except (ValueError, RecursionError, MemoryError, UnicodeError) as error:
         return f"The source cannot be parsed: {type(error).__name__}: {error}"

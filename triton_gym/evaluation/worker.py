@@ -167,13 +167,13 @@ class Worker:
         from triton_gym.evaluation import simulate
 
         call = self._bench_call(arguments)
-        return self._guard(Status.COMPILE_ERROR, simulate.build_reply, call, gpu)
+        return self._guard(Status.RUNTIME_ERROR, simulate.build_reply, call, gpu)
 
     def do_compile(self, arguments: list[Any], gpu: str) -> dict[str, Any]:
         """Fill Triton's cache for a call, without the GPU."""
         from triton_gym.evaluation.precompile import precompile
 
-        self._guard(Status.COMPILE_ERROR, precompile, self._bench_call(arguments), gpu)
+        self._guard(Status.RUNTIME_ERROR, precompile, self._bench_call(arguments), gpu)
         return {}
 
     def do_trace(self, arguments: list[Any]) -> dict[str, Any]:
@@ -224,9 +224,9 @@ class Worker:
 
     def _failure(self, status: Status, error: BaseException, case: str) -> Failure:
         kind = type(error).__name__
-        module = type(error).__module__
-        if module.startswith("triton") or kind == "BuildError":
-            status = Status.RUNTIME_ERROR if kind == "InterpreterError" else Status.COMPILE_ERROR
+        library = type(error).__module__.partition(".")[0]
+        if (library == "triton" and kind != "InterpreterError") or kind == "BuildError":
+            status = Status.COMPILE_ERROR
         if kind == "InterpreterError" and error.__cause__ is not None:
             error = error.__cause__
             kind = type(error).__name__

@@ -27,9 +27,7 @@ def copy(x: torch.Tensor) -> torch.Tensor:
     return y
 
 
-@triton.autotune(
-    [triton.Config({"BLOCK": b}, num_warps=4) for b in (256, 512, 1 << 21)], key=["n"]
-)
+@triton.autotune([triton.Config({"BLOCK": b}, num_warps=4) for b in (256, 512, 1 << 21)], key=["n"])
 @triton.heuristics({"EVEN": lambda args: args["n"] % args["BLOCK"] == 0})
 @triton.jit
 def tuned_kernel(x_ptr, y_ptr, n, BLOCK: tl.constexpr, EVEN: tl.constexpr):

@@ -33,7 +33,12 @@ def kernels(tmp_path_factory):
 
 def test_launches_grids_and_resources(kernels):
     first, second = build(lambda: kernels.copy(torch.zeros(10_000)), H100)
-    assert (first.kernel, first.index, first.grid, first.num_warps) == ("copy_kernel", 0, (10, 1, 1), 4)
+    assert (first.kernel, first.index, first.grid, first.num_warps) == (
+        "copy_kernel",
+        0,
+        (10, 1, 1),
+        4,
+    )
     assert (second.index, second.grid, second.num_warps) == (1, (40, 1, 1), 2)
     assert 8 <= first.registers <= 64
     assert first.spill_bytes == 0

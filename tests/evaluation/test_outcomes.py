@@ -1,0 +1,150 @@
+"""Whatever an answer does ends in the right status, in time, and the next evaluation works."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+import triton_gym
+from triton_gym import Limits, Status
+
+HEAD = "import torch\nimport triton\nimport triton.language as tl\n\n"
+KERNEL = """
+@triton.jit
+def kernel(x_ptr, y_ptr, cols, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    lane = tl.arange(0, BLOCK)
+    mask = lane < cols
+    x = tl.load(x_ptr + row * cols + lane, mask=mask, other=-float("inf")).to(tl.float32)
+    p = tl.exp(x - tl.max(x, axis=0))
+    tl.store(y_ptr + row * cols + lane, p / tl.sum(p, axis=0), mask=mask)
+"""
+HOST = """
+
+def softmax(x):
+    y = torch.empty_like(x)
+    rows, cols = x.shape
+    kernel[(rows,)](x, y, cols, BLOCK=triton.next_power_of_2(cols), num_warps=8)
+    return y
+"""
+GOOD = HEAD + KERNEL + HOST
+SPIN = KERNEL.replace(
+    "    tl.store", "    while tl.load(x_ptr) < 1e30:\n        p += 1\n    tl.store"
+)  # fmt: skip
+
+ANSWERS = {
+    "good": (GOOD, Status.CORRECT, "Correct"),
+    "wrong result": (GOOD.replace("p / tl.sum", "p * tl.sum"), Status.INCORRECT, "at index"),
+    "syntax error": (GOOD.replace("def softmax(x):", "def softmax(x:"), Status.INVALID_ACTION, "line"),
+    "empty": ("", Status.INVALID_ACTION, "empty"),
+    "white space": (" \n\n\t", Status.INVALID_ACTION, "empty"),
+    "null bytes": (GOOD + "\0", Status.INVALID_ACTION, "null"),
+    "5 MB of source": (GOOD + "# x\n" * 1_250_000, Status.INVALID_ACTION, "characters"),
+    "deep nesting": (GOOD + "y = " + "(" * 3000 + "1" + ")" * 3000, Status.INVALID_ACTION, ""),
+    "no kernel": (HEAD + "def softmax(x):\n    return torch.empty_like(x)\n", Status.REJECTED, "jit"),
+    "torch computes": (GOOD.replace("return y", "return torch.softmax(x, -1)"), Status.REJECTED, "softmax"),
+    "wrong function name": (GOOD.replace("softmax(", "softmin("), Status.COMPILE_ERROR, "'softmax'"),
+    "wrong signature": (GOOD.replace("softmax(x)", "softmax(x, axis)"), Status.RUNTIME_ERROR, "axis"),
+    "wrong shape": (GOOD.replace("return y", "return y.view(-1)"), Status.INCORRECT, "shape"),
+    "wrong dtype": (
+        GOOD.replace("torch.empty_like(x)", "torch.empty_like(x, dtype=torch.float64)"),
+        Status.INCORRECT,
+        "float64",
+    ),
+    "no tensor": (GOOD.replace("return y", "return None"), Status.INCORRECT, "NoneType"),
+    "two results": (GOOD.replace("return y", "return y, y"), Status.INCORRECT, "2 values"),
+    "an exception": (GOOD.replace("return y", "raise ValueError('no')"), Status.RUNTIME_ERROR, "no"),
+    "exception at import": (GOOD + "\nraise ValueError('no')\n", Status.COMPILE_ERROR, "no"),
+    "kernel does not compile": (
+        GOOD.replace("tl.exp(x", "tl.exp2(x, x"), Status.COMPILE_ERROR, ""),
+    "undefined in kernel": (GOOD.replace("p / tl.sum", "q / tl.sum"), Status.COMPILE_ERROR, "q"),
+    "out of shared memory or registers": (
+        GOOD.replace("BLOCK=triton.next_power_of_2(cols)", "BLOCK=1 << 22"), Status.COMPILE_ERROR, ""),
+    "endless loop on the CPU": (
+        GOOD.replace("    return y", "    while True:\n        rows += 1\n    return y"),
+        Status.TIMEOUT,
+        "did not finish",
+    ),
+    "endless loop at import": (GOOD + "\nwhile True:\n    GOOD = 1\n", Status.TIMEOUT, "did not finish"),
+    "endless loop in the kernel": (HEAD + SPIN + HOST, Status.TIMEOUT, "did not finish"),
+    "sys.exit": (GOOD.replace("return y", "raise SystemExit(0)"), Status.REJECTED, "SystemExit"),
+    "memory on the host": (
+        GOOD.replace("    rows,", "    z = [[0] * (1 << 28) for i in range(100)]\n    rows,"),
+        Status.RUNTIME_ERROR,
+        "emory",
+    ),
+    "a changed argument": (GOOD.replace("y = torch.empty_like(x)", "y = x"), Status.INCORRECT, "changed"),
+    "prose around": ("Here you are:\n" + GOOD, Status.INVALID_ACTION, "SyntaxError"),
+    "nothing stored": (GOOD.replace("    tl.store", "    if row < 0:\n        tl.store"), Status.INCORRECT, "wrong"),
+}  # fmt: skip
+LIMIT_S = 20.0
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_every_answer_ends_in_its_status(name, any_evaluator):
+    source, status, told = ANSWERS[name]
+    task = triton_gym.load("softmax")
+    started = time.monotonic()
+    seconds = 6.0 if status is Status.TIMEOUT else LIMIT_S
+    outcome = any_evaluator.evaluate(task, source, seed=1, limits=Limits(seconds=seconds))
+    assert time.monotonic() - started < seconds + 10
+    assert (outcome.status, told) == (status, told if told in outcome.message else outcome.message)
+    assert outcome.message
+    assert len(outcome.message) <= 4000
+
+
+def test_out_of_bounds(any_evaluator):
+    task = triton_gym.load("softmax")
+    far = GOOD.replace(
+        "x_ptr + row * cols + lane, mask=mask, other",
+        "x_ptr + (row + 1).to(tl.int64) * 4000000007 * 16 + lane, mask=mask, other",
+    )
+    outcome = any_evaluator.evaluate(task, far, seed=1, limits=Limits(seconds=LIMIT_S))
+    assert outcome.status is Status.RUNTIME_ERROR
+    assert "bounds" in outcome.message or "illegal" in outcome.message
+    assert any_evaluator.evaluate(task, GOOD, seed=2).correct
+
+
+def test_ten_megabytes_of_output_do_no_harm(any_evaluator):
+    flood = GOOD.replace(
+        "    rows,", "    for i in range(100):\n        print('x' * 100000)\n    rows,"
+    )
+    outcome = any_evaluator.evaluate(triton_gym.load("softmax"), flood, seed=1)
+    assert outcome.correct, outcome.message
+
+
+@pytest.mark.gpu
+def test_memory_on_the_device(gpu_evaluator):
+    task = triton_gym.load("softmax")
+    hog = GOOD.replace(
+        "    rows,", "    z = [torch.empty(1 << 33, device=x.device) for i in range(64)]\n    rows,"
+    )
+    outcome = gpu_evaluator.evaluate(task, hog, limits=Limits(seconds=LIMIT_S))
+    assert outcome.status is Status.RUNTIME_ERROR
+    assert "memory" in outcome.message
+    assert gpu_evaluator.evaluate(task, GOOD).correct
+
+
+def test_a_crash_is_an_outcome(evaluator):
+    # The screen keeps ctypes out, so the crash is made where an answer's code runs.
+    from triton_gym.evaluation.sandbox import Limits as SandboxLimits
+    from triton_gym.evaluation.session import Ended, Scratch, Session, Workshop
+
+    workshop = Workshop("compile")
+    try:
+        for code, told in [
+            ("import ctypes\nctypes.string_at(0)\n", "SIGSEGV"),
+            ("import os\nos.abort()\n", "SIGABRT"),
+            ("import os\nos._exit(3)\n", "exit code 3"),
+            ("import os\nos.kill(os.getpid(), 9)\n", "SIGKILL"),
+        ]:
+            with (
+                Scratch(code) as scratch,
+                Session(workshop, SandboxLimits(seconds=20), scratch) as worker,
+                pytest.raises(Ended, match=told) as caught,
+            ):
+                worker.ask("load", path=worker.path, entry="f")
+            assert caught.value.status is Status.RUNTIME_ERROR
+    finally:
+        workshop.close()

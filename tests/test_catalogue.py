@@ -1,0 +1,124 @@
+"""Every task of the catalogue: what must pass passes, what is trivial fails."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+
+import triton_gym
+from triton_gym import knobs
+from triton_gym.evaluation import check
+
+TASKS = triton_gym.tasks()
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("answer", ["starter", "expert"])
+def test_starter_and_expert_are_correct(name, answer, any_evaluator):
+    task = triton_gym.load(name)
+    for seed in (3, None) if not any_evaluator.device.simulated else (3,):
+        outcome = any_evaluator.evaluate(task, getattr(task, answer), seed=seed)
+        assert outcome.correct, outcome.message
+        assert 0 < outcome.roofline <= 1.05
+        assert outcome.registers > 0
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("answer", ["starter", "expert"])
+def test_every_case_and_dtype_on_the_gpu(name, answer, gpu_evaluator):
+    import dataclasses
+
+    task = triton_gym.load(name)
+    for case in task.bench[1:]:
+        other = dataclasses.replace(task, bench=(case, task.bench[0]))
+        outcome = gpu_evaluator.evaluate(other, getattr(task, answer))
+        assert outcome.correct, f"{case}: {outcome.message}"
+
+
+def trivial(plain, inputs, other):
+    """Answers that need no work, by name."""
+    flat = torch.cat([x.flatten().double() for x in inputs if isinstance(x, torch.Tensor)])
+    found = {
+        "zeros": torch.zeros_like(plain),
+        "ones": torch.ones_like(plain),
+        "constant": torch.full_like(plain, 0.37),
+        "mean": torch.full_like(plain, float(plain.double().mean())),
+        "row means": plain.double().mean(-1, keepdim=True).expand_as(plain).to(plain.dtype),
+        "NaN": torch.full_like(plain, float("nan")),
+        "infinity": torch.full_like(plain, float("inf")),
+        "other inputs": other,
+        "double": plain * 2,
+        "negated": -plain,
+        "shifted": plain.flatten().roll(1).view_as(plain),
+    }
+    for index, x in enumerate(inputs):
+        if isinstance(x, torch.Tensor):
+            copy = x.flatten().to(plain.dtype)
+            repeats = -(-plain.numel() // copy.numel())
+            found[f"input {index}"] = copy.repeat(repeats)[: plain.numel()].view_as(plain)
+    assert flat.isfinite().all()
+    return found
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", TASKS)
+def test_trivial_answers_fail(name, device):
+    task = triton_gym.load(name)
+    rng = random.Random(7)
+    where = torch.device(device)
+    hidden = [task.draw(rng, tiny=device == "cpu") for _ in range(3)]
+    caught: dict[str, bool] = {}
+    for index, case in enumerate([*task.tiny, *hidden]):
+        inputs = check.draw_inputs(task, case, 100 + index, where)
+        expected = check.expect(task, case, inputs)
+        (plain,) = check.reference(task, inputs)
+        assert check.compare([plain], expected, "").ok, f"the reference fails on {case}"
+        (other,) = check.reference(task, check.draw_inputs(task, case, 900 + index, where))
+        for kind, result in trivial(plain, inputs, other).items():
+            if result.equal(plain):
+                continue  # on one column, say, a shifted softmax is a softmax
+            verdict = check.compare([result], expected, str(case))
+            caught[kind] = caught.get(kind, False) or not verdict.ok
+    assert all(caught.values()), [kind for kind, found in caught.items() if not found]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_lower_precision_fails(name):
+    """A float32 task computed in half precision is out of tolerance."""
+    task = triton_gym.load(name)
+    cases = [case for case in task if case.dtype == "float32"]
+    for case in cases[:1]:
+        inputs = check.draw_inputs(task, case, 5, torch.device("cpu"))
+        expected = check.expect(task, case, inputs)
+        halved = [x.bfloat16() if isinstance(x, torch.Tensor) else x for x in inputs]
+        (low,) = check.reference(task, halved)
+        assert not check.compare([low.float()], expected, str(case)).ok
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_is_whole(name):
+    task = triton_gym.load(name)
+    assert task.name == name
+    assert set(task.knobs) <= set(knobs.read(task.expert))
+    assert len(task.dtypes) >= 2
+    for case in task:
+        assert task.flops(case) > 0
+        assert task.min_bytes(case) > 0
+        assert task.reduction(case) >= 1
+    for knob, value in knobs.read(task.expert).items():
+        if knob in task.knobs:
+            assert value in task.knobs[knob]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_inputs_follow_their_seed(name):
+    task = triton_gym.load(name)
+    case, where = task.tiny[0], torch.device("cpu")
+    first, again, other = (check.draw_inputs(task, case, seed, where) for seed in (1, 1, 2))
+    tensors = [i for i, x in enumerate(first) if isinstance(x, torch.Tensor)]
+    assert all(first[i].equal(again[i]) for i in tensors)
+    assert not any(first[i].equal(other[i]) for i in tensors)

@@ -11,10 +11,10 @@ import triton
 import triton.language as tl
 
 BLOCK = 4096  # columns handled at once
-ROWS = 2  # rows handled at once
-NUM_WARPS = 4
-PROGRAMS = 0  # each takes every PROGRAMS-th group of rows; 0: one program a group
-STAGES = 2  # blocks on their way through shared memory, in whichever loop has several
+ROWS = 1  # rows handled at once
+NUM_WARPS = 8
+PROGRAMS = 528  # each takes every PROGRAMS-th group of rows; 0: one program a group
+STAGES = 1  # blocks on their way through shared memory, in whichever loop has several
 
 
 @triton.jit

@@ -148,3 +148,37 @@ def test_a_crash_is_an_outcome(evaluator):
             assert caught.value.status is Status.RUNTIME_ERROR
     finally:
         workshop.close()
+
+
+FOREIGN = {
+    "arithmetic on tensors": "y = y + 0 * x",
+    "in place": "y *= 2",
+    "indexing computes": "y = y[[0] * rows] if rows < 0 else -y",
+    "comparison": "y = y if (x > 0) is None else y",
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_other_compute_is_cheating(name, any_evaluator):
+    source = GOOD.replace("    return y", f"    {FOREIGN[name]}\n    return y")
+    outcome = any_evaluator.evaluate(triton_gym.load("softmax"), source, seed=1)
+    assert outcome.status is Status.CHEATING
+    assert "PyTorch computed" in outcome.message
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "x = x.contiguous()",
+        "x = x.view(rows, 1, cols).squeeze(1)",
+        "z = torch.zeros(rows, device=x.device)",
+        "y = x.new_empty((rows, cols))",
+        "y = torch.empty((rows, cols), dtype=x.dtype, device=x.device)",
+        "x = x.t().t()",
+        "assert x.is_contiguous() and x.dim() == 2",
+    ],
+)
+def test_ordinary_host_code_is_not(extra, any_evaluator):
+    source = GOOD.replace("    kernel[", f"    {extra}\n    kernel[")
+    outcome = any_evaluator.evaluate(triton_gym.load("softmax"), source, seed=1)
+    assert outcome.correct, outcome.message

@@ -34,6 +34,11 @@ class Flush:
         """Queue the flush on the current stream."""
         torch.sum(self._buffer, dim=0, out=self._sink)
 
+    def repeat(self, times: int) -> None:
+        """Queue several flushes, to time them."""
+        for _ in range(times):
+            self()
+
 
 class Gpu:
     """The worker's hold on its GPU."""

@@ -152,9 +152,9 @@ class CudaJudge(Judge):
             with phases("test"):
                 verdict = self._test(worker, prepared, size)
             with phases("profile"), self._locked(fcntl.LOCK_EX):
-                timing, baseline = self._profile(request, worker, known, seed)
+                timing, baseline, coverage = self._profile(request, worker, known, seed)
                 resources = worker.ask("resources")
-        return self._outcome(request, verdict, timing, baseline, resources)
+        return self._outcome(request, verdict, timing, baseline, coverage, resources)
 
     def _share(self, request: Request) -> float:
         total = torch.cuda.get_device_properties(self._device).total_memory
@@ -193,8 +193,11 @@ class CudaJudge(Judge):
 
     def _profile(
         self, request: Request, worker: Session, known: Known, seed: int
-    ) -> tuple[Timing, Timing]:
-        """Rounds until the interval is narrow; the answer's and the reference's time."""
+    ) -> tuple[Timing, Timing, float]:
+        """Rounds until the interval is narrow; the answer's and the reference's time.
+
+        The third value is the coverage: what copies on the host's behalf leave of the time.
+        """
         budget = Budget()
         spent_from = time.monotonic()
         times: list[float] = []
@@ -231,11 +234,12 @@ class CudaJudge(Judge):
                 f"took {excess:.1f} µs more. Work on other streams or threads, or a changed clock, "
                 "does not shorten a time.",
             )
-        return timing, summarise(known.baseline)
+        copies_us = stage.copied_bytes / self.copy_gbps / 1e3
+        return timing, summarise(known.baseline), max(0.0, 1.0 - copies_us / claimed)
 
     def _outcome(
         self, request: Request, verdict: check.Verdict, timing: Timing, baseline: Timing,
-        resources: dict[str, Any],
+        coverage: float, resources: dict[str, Any],
     ) -> Outcome:  # fmt: skip
         case = request.task.bench[0]
         light = speed_of_light(request.task, case, self._gpu, self.copy_gbps)
@@ -267,7 +271,7 @@ class CudaJudge(Judge):
             bound=light.bound(timing.median_us),
             max_error=verdict.max_error,
             tolerance=verdict.tolerance,
-            coverage=1.0 if resources.get("launches") else 0.0,
+            coverage=coverage if resources.get("launches") else 0.0,
             registers=number["registers"],
             spills=number["spills"],
             shared_bytes=number["shared_bytes"],
@@ -335,6 +339,7 @@ class Stage:
         self._set_bytes = 0
         self._copy_us = 0.0
         self.sleep_us = SLEEP_US
+        self.copied_bytes = 0.0
 
     def close(self) -> None:
         """Give the memory back."""
@@ -377,11 +382,11 @@ class Stage:
             sets.append(call_message(self._case, inputs, input_slots, output_slots))
         if warm and not self._copy_us:
             self._copy_us = _event_us(lambda: [t.clone() for t in expected[0].outputs])
+        if warm:  # loads the kernels, and sees what else is computed at full size
+            self.copied_bytes = float(self._worker.ask("call", calls=sets)["copied_bytes"])
         self._worker.ask("stage", calls=sets)
         times, wall_us = self._timed(count)
-        if warm:
-            times, wall_us = self._timed(count)  # the first call loaded the kernel
-        flush_us = _event_us(lambda: [flush() for _ in range(8)]) / 8
+        flush_us = _event_us(lambda: flush.repeat(8)) / 8
         self._verify(expected)
         claimed = sum(times) + count * (flush_us + self._copy_us)
         return Round(times, baseline, wall_us - claimed)

@@ -21,6 +21,7 @@ from triton_gym.evaluation import launch
 from triton_gym.evaluation.arena import Arena, CudaArena, HostArena, Slot
 from triton_gym.evaluation.channel import Channel, ChannelClosed
 from triton_gym.evaluation.sandbox import Limits, detach, restrict
+from triton_gym.evaluation.watch import Watch, exempt_kernels
 from triton_gym.outcome import Status
 
 MESSAGE_LIMIT = 3000
@@ -47,6 +48,7 @@ def prepare(mode: str) -> None:
     if mode == "cuda":
         launch.prepare()
     simulate.prepare(interpret=mode == "interpret")
+    exempt_kernels()
 
 
 def main(channel: Channel) -> None:
@@ -120,13 +122,24 @@ class Worker:
 
     def do_call(self, calls: list[dict[str, Any]]) -> dict[str, Any]:
         """Run the answer on each set of arguments and put its results where the judge looks."""
+        copied = 0
         for call in calls:
-            results = self._run(call["arguments"], call["outputs"], call["case"])
+            watch = Watch()
+            with watch:
+                results = self._run(call["arguments"], call["outputs"], call["case"])
+            if watch.foreign:
+                names = ", ".join(sorted(watch.foreign)[:5])
+                raise Failure(
+                    Status.CHEATING,
+                    f"PyTorch computed ({names}) on {call['case']}: the answer's own Triton "
+                    "kernels must do all of the work.",
+                )
+            copied = max(copied, watch.copied_bytes)
             for result, slot in zip(results, self._slots(call["outputs"]), strict=True):
                 slot.copy_(result)
         if self._device.type == "cuda":
             self._guard(Status.RUNTIME_ERROR, torch.cuda.synchronize)
-        return {}
+        return {"copied_bytes": copied}
 
     def do_stage(self, calls: list[dict[str, Any]]) -> dict[str, Any]:
         """Find the tensors of the calls that are timed next, outside the judge's clock."""
@@ -167,7 +180,10 @@ class Worker:
         from triton_gym.evaluation import simulate
 
         call = self._bench_call(arguments)
-        return self._guard(Status.RUNTIME_ERROR, simulate.build_reply, call, gpu)
+        reply: dict[str, Any] = self._guard(
+            Status.RUNTIME_ERROR, simulate.build_reply, call, gpu
+        )
+        return reply
 
     def do_compile(self, arguments: list[Any], gpu: str) -> dict[str, Any]:
         """Fill Triton's cache for a call, without the GPU."""
@@ -181,7 +197,8 @@ class Worker:
         from triton_gym.evaluation import simulate
 
         call = self._bench_call(arguments)
-        return self._guard(Status.RUNTIME_ERROR, simulate.trace_reply, call)
+        reply: dict[str, Any] = self._guard(Status.RUNTIME_ERROR, simulate.trace_reply, call)
+        return reply
 
     # -- parts ----------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """The simulated device: correctness by the interpreter, resources by the compiler, time by a model.
 
 Nothing here is measured. `build_reply` runs in a process with plain Triton, `trace_reply` in one
-where Triton interprets; both return plain JSON values, which `estimate_replies` turns into a time.
+where Triton interprets; both return plain JSON values, which `estimate` turns into a time.
 """
 
 from __future__ import annotations
@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from triton_gym.evaluation.simulate.shapes import MetaGenerator
-
 if TYPE_CHECKING:
     from triton_gym.device import Gpu
     from triton_gym.evaluation.simulate.model import Estimate
 
-__all__ = ["MetaGenerator", "build_reply", "estimate", "prepare", "pretend", "trace_reply"]
+__all__ = ["build_reply", "estimate", "prepare", "pretend", "trace_reply"]
 
 
 def prepare(*, interpret: bool) -> None:

@@ -80,5 +80,7 @@ def sharing(footprints: Sequence[Array]) -> tuple[tuple[int, float], ...]:
         total = sum(f.size for f in part)
         if total:
             curve.append((size, np.unique(np.concatenate(part)).size / total))
-        size = size * 2 if size * 2 <= len(footprints) or size == len(footprints) else len(footprints)
+        size = (
+            size * 2 if size * 2 <= len(footprints) or size == len(footprints) else len(footprints)
+        )
     return tuple(curve)

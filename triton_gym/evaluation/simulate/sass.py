@@ -153,9 +153,7 @@ def parse(text: str) -> Code:
     for line in text.splitlines():
         found = _LINE.match(line)
         if found:
-            instructions.append(
-                _Instruction(int(found[1], 16), bool(found[2]), found[3], found[4])
-            )
+            instructions.append(_Instruction(int(found[1], 16), bool(found[2]), found[3], found[4]))
     while instructions and instructions[-1].name in ("NOP", "BRA"):
         instructions.pop()  # padding after the last EXIT
     spans = _spans(instructions)

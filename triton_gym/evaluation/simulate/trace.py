@@ -37,8 +37,10 @@ PROGRAMS = 4
 """Programs of a launch that are sampled; more if they turn out to differ."""
 WAVE = 132
 """Consecutive programs whose reads are compared: one for each multiprocessor of a Hopper GPU."""
-ITERATIONS = 12
+ITERATIONS = 64
 """Iterations of a loop that are run before the rest is taken to be like them."""
+MATRIX_ITERATIONS = 12
+"""The same for loops with matrix products, whose iterations are more alike."""
 WORK = 300.0
 """Accesses and dots that one program may make before its loops are cut as soon as possible."""
 SECONDS = 20.0
@@ -69,10 +71,20 @@ class Site:
     """32-byte sectors of the warps' requests."""
     lines: float
     """Distinct 128-byte lines of each access, summed."""
-    repeat: float
-    """Distinct lines of a whole program over `lines`: below 1 if a program reads again."""
     sharing: tuple[tuple[int, float], ...]
     """For 1, 2, 4, … consecutive programs, their distinct lines over the sum of theirs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor that a launch was given, and how a program reads it."""
+
+    bytes: int
+    """Its size, or that of the storage that it is a view of."""
+    distinct: float
+    """Distinct lines that a program loads over all that it loads: below 1 if it reads again."""
+    distance: float
+    """Bytes that a program moves, on average, before it reads a line again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +120,8 @@ class LaunchTrace:
     """Programs that were followed."""
     note: str
     """Empty, or why the trace is incomplete."""
-    tensors: tuple[int, ...]
-    """Bytes of each tensor that the launch was given."""
+    tensors: tuple[Tensor, ...]
+    """The tensors that the launch was given, in the order of its arguments."""
     sites: tuple[Site, ...]
     dots: tuple[Dot, ...]
     operations: dict[str, float]
@@ -139,7 +151,7 @@ class LaunchTrace:
         """The trace that `record` describes."""
         values = dict(record)
         values["grid"] = tuple(values["grid"])
-        values["tensors"] = tuple(values["tensors"])
+        values["tensors"] = tuple(Tensor(**t) for t in values["tensors"])
         values["dots"] = tuple(Dot(**d) for d in values["dots"])
         values["sites"] = tuple(
             Site(**{**s, "sharing": tuple((int(n), float(r)) for n, r in s["sharing"])})
@@ -163,6 +175,14 @@ class _Counts:
     totals: Counter[Any] = field(default_factory=Counter)
     lines: dict[_Key, list[Array]] = field(default_factory=dict)
     lanes: dict[_Key, int] = field(default_factory=dict)
+    moved: int = 0
+    """Lines of all accesses so far."""
+    last: dict[int, int] = field(default_factory=dict)
+    """What `moved` was when an access began at a line, by that line."""
+    again: Counter[int] = field(default_factory=Counter)
+    """Lines loaded again, by tensor."""
+    distance: Counter[int] = field(default_factory=Counter)
+    """Sum of the distances of those, in lines."""
 
     def scale(self, before: Counter[Any], factor: float) -> None:
         """Multiply everything added since `before`."""
@@ -183,6 +203,7 @@ class _Follower:
         self._deadline = deadline
         self._work = 0.0
         self._waiting = True
+        self._multiplied = False
 
     def begin(self, iterations: int, awaited: set[_Key] | None = None) -> None:
         """Start on a new program."""
@@ -191,6 +212,7 @@ class _Follower:
         self.awaited = None if awaited is None else set(awaited)
         self._work = 0.0
         self._waiting = True
+        self._multiplied = False
 
     def access(self, kind: str, pointers: Array, active: Array, itemsize: int) -> None:
         """Count an access."""
@@ -221,7 +243,19 @@ class _Follower:
         totals[key, "sectors"] += footprint.sectors(pointers, active, itemsize)
         totals[key, "lines"] += distinct.size
         self.counts.lanes[key] = pointers.size
+        self._note_distance(kind, owner, distinct)
         self._worked(pointers.size)
+
+    def _note_distance(self, kind: str, owner: int, lines: Array) -> None:
+        """How long ago the same block was accessed, told by its first line."""
+        counts = self.counts
+        if lines.size:
+            first = int(lines[0])
+            if kind == "load" and first in counts.last:
+                counts.again[owner] += lines.size
+                counts.distance[owner] += lines.size * (counts.moved - counts.last[first])
+            counts.last[first] = counts.moved
+            counts.moved += lines.size
 
     def dot(self, a: Any, b: Any, c: Any, precision: str) -> None:
         """Count a matrix product."""
@@ -229,6 +263,7 @@ class _Follower:
         n = b.data.shape[-1]
         key = ("dot", m, n, k, a.dtype.scalar.name, precision)
         self.counts.totals[key] += int(np.prod(batch))
+        self._multiplied = True
         self._waiting = True
         self._worked(m * n)
 
@@ -249,7 +284,11 @@ class _Follower:
             self._waiting = True
             self.counts.totals["iterations"] += 1
             yield step
-            limit = min(self.iterations, 2) if self._work > WORK else self.iterations
+            limit = self.iterations
+            if self._multiplied:
+                limit = min(limit, MATRIX_ITERATIONS)
+            if self._work > WORK:
+                limit = min(limit, 2)
             if done + 1 >= limit and done + 1 < len(steps):
                 self.counts.scale(before, len(steps) / (done + 1))
                 break
@@ -308,7 +347,7 @@ class _Tracer(Recorder):
                       for n in _sample(total, self._programs)]  # fmt: skip
             if _spread([c.totals for c in sample]) > 1.02:
                 sample += [_followed(follower, run, _place(n, grid))
-                           for n in _sample(total, 4 * self._programs)[self._programs:]]  # fmt: skip
+                           for n in _sample(total, 2 * self._programs)[self._programs:]]  # fmt: skip
             footprints = _wave(follower, run, grid, total, sample)
         finally:
             State.observer = None
@@ -338,9 +377,7 @@ def _sample(total: int, count: int) -> list[int]:
     return list(chosen)
 
 
-def _followed(
-    follower: _Follower, run: Callable[[Program], None], program: Program
-) -> _Counts:
+def _followed(follower: _Follower, run: Callable[[Program], None], program: Program) -> _Counts:
     follower.begin(ITERATIONS)
     try:
         run(program)
@@ -403,16 +440,12 @@ def _summary(
     sites = []
     for key in sorted({k for counts in sample for k in counts.lines}):
         line, _, kind, owner, bulk, itemsize = key
-        listed = [counts.lines[key] for counts in sample if key in counts.lines]
-        seen = sum(a.size for arrays in listed for a in arrays)
-        distinct = sum(np.unique(np.concatenate(arrays)).size for arrays in listed)
         sites.append(
             Site(
                 line=line, kind=kind, owner=owner, bulk=bulk, itemsize=itemsize,
                 count=mean[key, "count"], lanes=max(c.lanes.get(key, 0) for c in sample),
                 bytes=mean[key, "bytes"],
                 sectors=mean[key, "sectors"], lines=mean[key, "lines"],
-                repeat=distinct / seen if seen else 1.0,
                 sharing=footprint.sharing(footprints.get(key, [])),
             )
         )  # fmt: skip
@@ -423,12 +456,30 @@ def _summary(
     )
     return LaunchTrace(
         index=index, kernel=kernel, config=config, grid=grid, sampled=len(sample), note=note,
-        tensors=tuple(end - start for start, end, _ in State.bounds.ranges),
+        tensors=tuple(_tensor(i, sample) for i in range(len(State.bounds.ranges))),
         sites=tuple(sites), dots=dots,
         operations={k[1]: v for k, v in sorted(mean.items(), key=str) if k[0] == "op"},
         reductions=mean["reductions"], reduced=mean["reduced"], rounds=mean["rounds"],
         iterations=mean["iterations"], imbalance=_spread([c.totals for c in sample]),
     )  # fmt: skip
+
+
+def _tensor(owner: int, sample: list[_Counts]) -> Tensor:
+    """How the sampled programs read one tensor."""
+    seen = distinct = 0
+    for counts in sample:
+        arrays = [a for key, listed in counts.lines.items() if key[2:4] == ("load", owner)
+                  for a in listed]  # fmt: skip
+        if arrays:
+            seen += sum(a.size for a in arrays)
+            distinct += np.unique(np.concatenate(arrays)).size
+    again = sum(c.again[owner] for c in sample)
+    start, end, _ = State.bounds.ranges[owner]
+    return Tensor(
+        bytes=end - start,
+        distinct=distinct / seen if seen else 1.0,
+        distance=sum(c.distance[owner] for c in sample) / again * footprint.LINE if again else 0.0,
+    )
 
 
 def trace(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from triton_gym.device import Gpu
 from triton_gym.evaluation.simulate.footprint import LINE, SECTOR
-from triton_gym.evaluation.simulate.trace import LaunchTrace, Site
+from triton_gym.evaluation.simulate.trace import LaunchTrace, Site, Tensor
 
 _L1_BYTES = 256 << 10
 """L1 and shared memory of one multiprocessor together. Source: "H100 Architecture"."""
@@ -62,38 +62,48 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
     programs = trace.programs
     wave = min(programs, gpu.multiprocessors * resident)
     l1 = max(_L1_BYTES - resident * (shared_bytes + 1024), 16 << 10)
-    per_program = sum(s.lines * s.repeat * LINE for s in trace.sites if s.kind == "load")
-    kept_in_l1 = resident * per_program <= l1
-    l2 = loaded = 0.0
-    wanted: dict[int, float] = {}
-    once: dict[int, float] = {}
+    l2_bytes = loaded = read = written = 0.0
+    fetched: dict[int, float] = {}
+    first: dict[int, float] = {}
     for site in trace.sites:
         moved = site.sectors * SECTOR
         if site.kind != "load":
-            l2 += moved * programs
-            once[~site.owner] = once.get(~site.owner, 0.0) + moved * programs
+            l2_bytes += moved * programs
+            written += moved * programs
             continue
-        if kept_in_l1 and not site.bulk:
-            moved *= site.repeat
-        l2 += moved * programs
+        tensor = trace.tensors[site.owner] if site.owner >= 0 else _UNKNOWN
+        if not site.bulk and resident * tensor.distance <= l1:
+            moved *= tensor.distinct
+        l2_bytes += moved * programs
         loaded += moved
         # A line that was fetched for one sector serves the others while it stays in L2.
-        lines = min(site.lines * site.repeat * LINE, max(moved, site.lines * SECTOR))
+        lines = min(site.lines * LINE, max(site.sectors * SECTOR, site.lines * SECTOR))
         misses = lines * programs * _shared_among(site, wave)
-        wanted[site.owner] = wanted.get(site.owner, 0.0) + misses
-    for owner, misses in wanted.items():
-        size = trace.tensors[owner] if 0 <= owner < len(trace.tensors) else misses
-        once[owner] = min(size, misses)
-    working = sum(once.values())
-    hit = min(1.0, _L2_SHARE * gpu.l2_bytes / working) if working else 1.0
-    read = sum(once[o] + (wanted[o] - once[o]) * (1 - hit) for o in wanted)
-    written = sum(value for owner, value in once.items() if owner < 0)
+        fetched[site.owner] = fetched.get(site.owner, 0.0) + misses
+        first[site.owner] = first.get(site.owner, 0.0) + misses * tensor.distinct
+    room = _L2_SHARE * gpu.l2_bytes
+    once = {o: min(_size(trace, o, m), m) for o, m in first.items()}
+    working = sum(once.values()) + written
+    later = min(1.0, room / working) if working else 1.0
+    for owner, misses in fetched.items():
+        tensor = trace.tensors[owner] if owner >= 0 else _UNKNOWN
+        # Read again by the same program: all that is resident has gone through L2 meanwhile.
+        between = tensor.distance * wave
+        soon = min(1.0, room / between) if between else 1.0
+        again = misses - first[owner]
+        read += once[owner] + (first[owner] - once[owner]) * (1 - later) + again * (1 - soon)
     return Traffic(
-        l2_bytes=l2,
+        l2_bytes=l2_bytes,
         dram_bytes=read + written,
         load_bytes=loaded,
         miss=min(1.0, read / (loaded * programs)) if loaded else 0.0,
-        atomics=sum(
-            s.bytes / s.itemsize * programs for s in trace.sites if s.kind == "atomic"
-        ),
+        atomics=sum(s.bytes / s.itemsize * programs for s in trace.sites if s.kind == "atomic"),
     )
+
+
+_UNKNOWN = Tensor(bytes=0, distinct=1.0, distance=0.0)
+
+
+def _size(trace: LaunchTrace, owner: int, misses: float) -> float:
+    """Bytes of a tensor; what is read of it if that is not known."""
+    return trace.tensors[owner].bytes if owner >= 0 else misses

@@ -8,6 +8,7 @@ Every answer differs from the ones before it, so nothing is answered from a cach
 from __future__ import annotations
 
 import argparse
+import re
 import statistics
 import time
 from pathlib import Path
@@ -41,10 +42,10 @@ def measure(evaluator: Evaluator, task: Task, answer: str, steps: int) -> dict[s
     runtimes: list[float] = []
     statuses: dict[str, int] = {}
     for step in range(steps):
-        # Triton's cache key holds the kernels' own text: rename a variable of every kernel.
-        distinct = source.replace("@triton.jit\ndef ", f"@triton.jit\ndef k{step}_")
+        # Triton's cache key holds the kernels' own text, names included.
+        distinct = source
         for name in _kernels(source):
-            distinct = distinct.replace(f"{name}[", f"k{step}_{name}[")
+            distinct = re.sub(rf"\b{name}\b", f"{name}_{step}", distinct)
         started = time.perf_counter()
         outcome = evaluator.evaluate(task, distinct, limits=limits)
         seconds.append(time.perf_counter() - started)

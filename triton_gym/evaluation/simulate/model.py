@@ -51,8 +51,14 @@ class Constants:
     """Share of the boost clock left under full load of the matrix units, which draw most power."""
     tail: float = 0.6
     """How much of a last wave's empty places costs time: 0 if programs drift apart, 1 if not."""
-    sharpness: float = 4.0
-    """Exponent of the norm that joins the times: infinite if they overlap perfectly."""
+    blocking: float = 0.6
+    """Share of its memory traffic that a program waits for: stores go on without it."""
+    ahead: float = 0.5
+    """How much of that goes away where loads are issued an iteration ahead."""
+    sharpness: float = 6.0
+    """Exponent of the norm that joins times that overlap."""
+    barrier_warp: float = 4.0
+    """What a barrier takes longer for each warp that it waits for."""
 
 
 CONSTANTS = Constants()
@@ -108,18 +114,6 @@ def _norm(values: Sequence[float], power: float) -> float:
     """A maximum with rounded corners."""
     top = max(values)
     return top * sum((v / top) ** power for v in values) ** (1 / power) if top > 0 else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Machine:
-    """A device with the constants, in cycles."""
-
-    gpu: Gpu
-    constants: Constants
-    clock_ghz: float
-
-    def us(self, cycles: float) -> float:
-        return cycles / self.clock_ghz / 1e3
 
 
 def _matrix_cycles(build: Build, work: Execution, gpu: Gpu, dtype: str) -> float:
@@ -179,7 +173,7 @@ def _alone(
         return (
             max(count * c.chain, count * warps / 4)
             + instructions.get("shuffle", 0.0) * c.shuffle
-            + instructions.get("barrier", 0.0) * c.barrier
+            + instructions.get("barrier", 0.0) * (c.barrier + c.barrier_warp * warps)
         )
 
     if work.iterations:
@@ -191,6 +185,22 @@ def _alone(
     return c.start + rounds * latency + chain(per_step)
 
 
+def _cycle(delay: float, demands: Sequence[float], customers: int) -> float:
+    """Cycles between two programs that end, with so many resident.
+
+    Programs wait on nothing but themselves for `delay` cycles and need each shared resource for
+    its demand. Source: mean value analysis of a closed queueing network, Reiser and Lavenberg,
+    JACM 27(2), 1980.
+    """
+    queues = [0.0] * len(demands)
+    rate = 0.0
+    for present in range(1, customers + 1):
+        times = [d * (1 + q) for d, q in zip(demands, queues, strict=True)]
+        rate = present / max(delay + sum(times), 1e-9)
+        queues = [rate * t for t in times]
+    return 1 / rate
+
+
 def _launch(build: Build, trace: LaunchTrace, gpu: Gpu, c: Constants) -> dict[str, float]:
     """The times of one launch in microseconds."""
     resident = occupancy(
@@ -200,28 +210,40 @@ def _launch(build: Build, trace: LaunchTrace, gpu: Gpu, c: Constants) -> dict[st
     moved = traffic(trace, gpu, resident=resident, shared_bytes=build.shared_bytes)
     dtype = _DTYPES.get(trace.dots[0].dtype, "float16") if trace.dots else "float16"
     matrix = _matrix_cycles(build, work, gpu, dtype)
-    machine = _Machine(gpu, c, gpu.clock_ghz * (c.matrix_clock if matrix else 1.0))
-    pipes = _pipes(build, work, matrix)
-    busiest = max(pipes.values())
+    clock = gpu.clock_ghz * (c.matrix_clock if matrix else 1.0)
+    busiest = max(_pipes(build, work, matrix).values())
     alone = _alone(build, trace, work, moved, matrix, c)
-    programs, places = trace.programs, gpu.multiprocessors * resident
-
-    def wave(count: int) -> float:
-        """Cycles of a wave with so many programs on each multiprocessor."""
-        return _norm((alone, count * busiest), c.sharpness)
-
-    if programs <= places:
-        cycles = wave(-(-programs // gpu.multiprocessors)) * trace.imbalance
+    programs, units = trace.programs, min(gpu.multiprocessors, trace.programs)
+    # Cycles for which a program's bytes occupy its multiprocessor's share of the memory.
+    dram = moved.dram_bytes / programs / (gpu.memory_gbps * c.dram_share / clock / units)
+    l2 = moved.l2_bytes / programs / c.l2_bytes_per_cycle
+    l2 += moved.atomics / programs / _ATOMICS_PER_CYCLE
+    if work.iterations:  # loads run beside the products
+        demands, delay = [matrix], max(alone - matrix, 0.0)
+        beside = max(dram, l2, busiest)
     else:
-        waves = programs / places
-        cycles = wave(resident) * (waves + c.tail * (math.ceil(waves) - waves))
-    l2_cycles = moved.l2_bytes / (c.l2_bytes_per_cycle * gpu.multiprocessors)
-    l2_cycles += moved.atomics / (_ATOMICS_PER_CYCLE * gpu.multiprocessors)
+        memory = max(dram, l2)
+        waited = c.blocking * memory / (1 + c.ahead * min(_depth(build), 1))
+        demands, delay = [waited, busiest], max(alone - busiest, 0.0)
+        beside = memory
+
+    if programs <= gpu.multiprocessors * resident:
+        here = -(-programs // gpu.multiprocessors)
+        cycle = _norm((_cycle(delay, demands, here), beside), c.sharpness)
+        cycles = cycle * here * trace.imbalance
+    else:
+        cycle = _norm((_cycle(delay, demands, resident), beside), c.sharpness)
+        waves = programs / gpu.multiprocessors / resident
+        # Memory is shared: what it is busy with is not lost at the end.
+        idle = 1 - min(dram / cycle, 1.0)
+        cycles = cycle * resident * (waves + c.tail * idle * (math.ceil(waves) - waves))
+    scale = programs / units / clock / 1e3
     return {
-        "dram": moved.dram_bytes / (gpu.memory_gbps * c.dram_share) / 1e3,
-        "l2": machine.us(l2_cycles),
-        "programs": machine.us(cycles),
-        "pipes": machine.us(busiest * programs / gpu.multiprocessors),
+        "us": cycles / clock / 1e3,
+        "dram": dram * scale,
+        "l2": l2 * scale,
+        "pipes": busiest * scale,
+        "alone": alone * scale / resident,
     }
 
 
@@ -257,7 +279,7 @@ def estimate(
             notes.append(f"{built.kernel}: launch {built.index} was not traced")
             continue
         parts = _launch(built, followed, gpu, c)
-        us = _norm((parts["dram"], parts["l2"], parts["programs"]), c.sharpness)
+        us = parts["us"]
         if built.index not in best or us < best[built.index][0]:
             best[built.index] = (us, parts, built)
     launches = [best[index] for index in sorted(best)]
@@ -265,6 +287,8 @@ def estimate(
     total = {"launch": overhead}
     for _, parts, _ in launches:
         for name, us in parts.items():
+            if name == "us":
+                continue
             total[name] = total.get(name, 0.0) + us
     work = sum(us for us, _, _ in launches)
     return Estimate(

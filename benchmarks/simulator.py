@@ -32,7 +32,7 @@ from typing import Any
 os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = {"build": 1, "trace": 2}
+PARTS = {"build": 2, "trace": 2}
 """Version of the records of each kind: raise it when what they hold changes."""
 
 
@@ -282,7 +282,7 @@ def fit(rows: Sequence[Row], gpu: Any, constants: Any, steps: int) -> Any:
 BOUNDS = {
     "launch_us": (1.0, 5.0), "next_launch_us": (0.5, 3.0), "dram_share": (0.8, 0.97),
     "matrix_clock": (0.6, 1.0), "tail": (0.0, 1.0), "sharpness": (2.0, 12.0),
-    "blocking": (0.3, 1.0), "ahead": (0.0, 2.0),
+    "matrix_sharpness": (2.0, 12.0), "gap": (0.0, 300.0), "iteration": (0.0, 400.0), "lockstep": (0.0, 1.0), "merging": (0.0, 1.0), "spill_bytes_per_cycle": (4.0, 64.0), "blocking": (0.3, 1.0), "ahead": (0.0, 2.0),
     "l2_bytes_per_cycle": (20.0, 64.0), "dram_latency": (500.0, 2000.0),
     "l2_latency": (200.0, 600.0), "chain": (1.0, 8.0),
 }  # fmt: skip

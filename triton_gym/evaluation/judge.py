@@ -8,6 +8,7 @@ is in the two subclasses (`measured.py`, `simulated.py`).
 from __future__ import annotations
 
 import abc
+import hashlib
 import random
 import time
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import cloudpickle
 import torch
 
 from triton_gym.errors import InvalidTaskError
@@ -142,6 +144,11 @@ def lay_out(task: Task, case: Case, seed: int, device: torch.device, layout: Lay
         case, call_message(case, inputs, input_slots, output_slots), expected, inputs,
         input_slots, output_slots,
     )  # fmt: skip
+
+
+def digest(task: Task) -> str:
+    """A name for exactly this task: two tasks of the same name may differ."""
+    return hashlib.sha256(cloudpickle.dumps(task)).hexdigest()
 
 
 def shapes(arguments: Iterable[Any]) -> list[Any]:

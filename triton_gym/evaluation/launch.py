@@ -27,6 +27,7 @@ class Flush:
     """
 
     def __init__(self, size: int, device: torch.device) -> None:
+        self.device = device
         self._buffer = torch.zeros(size // 4, dtype=torch.float32, device=device)
         self._sink = torch.zeros((), dtype=torch.float32, device=device)
 
@@ -51,9 +52,17 @@ class Gpu:
         if share < 1.0:
             torch.cuda.set_per_process_memory_fraction(share, device)
         self._flush = Flush(flush_bytes, device)
-        self._kernels: dict[str, Any] = {}
         self.launches = 0
+        self._warm()
         triton.knobs.runtime.launch_enter_hook.add(self._launched)
+
+    def _warm(self) -> None:
+        """Load what PyTorch loads on first use, while the answer is compiled elsewhere."""
+        for dtype in (torch.float32, torch.float16, torch.bfloat16):
+            pair = torch.zeros((2, 64), dtype=dtype, device=self._flush.device)
+            pair[0].copy_(pair[1])
+            torch._foreach_copy_([pair[0]], [pair[1]])
+        self.time([self._flush], 1)
 
     def _launched(self, metadata: Any) -> None:
         self.launches += 1

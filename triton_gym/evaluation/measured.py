@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,13 @@ from triton_gym.errors import DeviceError
 from triton_gym.evaluation import check
 from triton_gym.evaluation.arena import CudaArena, Layout, Slot
 from triton_gym.evaluation.judge import (
+    POISON,
     Judge,
     Phases,
     Prepared,
     Request,
     call_message,
+    digest,
     lay_out,
     run_tests,
     shapes,
@@ -102,7 +104,7 @@ class CudaJudge(Judge):
         self._flush = Flush(self._flush_bytes, self._device)
         self._lock = Path(tempfile.gettempdir(), f"triton-gym-{os.getuid()}-{properties.uuid}.lock")
         self.copy_gbps = self._copy_bandwidth()
-        self._known: dict[tuple[str, int, str], Known] = {}
+        self._known: dict[tuple[str, str], Known] = {}
 
     def close(self) -> None:
         """End the nursery."""
@@ -144,13 +146,16 @@ class CudaJudge(Judge):
                     flush_bytes=self._flush_bytes,
                 )
                 known = self._knowledge(request)
-                prepared, size = self._prepare(request, cases, seed)
-                worker.wait()
-            with phases("compile"):
-                for compiled in compiling:
-                    compiled.result()
-            with phases("test"):
-                verdict = self._test(worker, prepared, size)
+                prepared, arena = self._prepare(request, cases, seed)
+            with closing(arena):
+                with phases("start"):
+                    worker.wait()
+                    worker.ask("open", size=arena.size, handle=arena.handle())
+                with phases("compile"):
+                    for compiled in compiling:
+                        compiled.result()
+                with phases("test"), self._locked(fcntl.LOCK_SH):
+                    verdict = run_tests(worker, prepared, arena)
             with phases("profile"), self._locked(fcntl.LOCK_EX):
                 timing, baseline, coverage = self._profile(request, worker, known, seed)
                 resources = worker.ask("resources")
@@ -173,23 +178,14 @@ class CudaJudge(Judge):
 
     def _prepare(
         self, request: Request, cases: list[Case], seed: int
-    ) -> tuple[list[Prepared], int]:
+    ) -> tuple[list[Prepared], CudaArena]:
         """Hidden shapes with their arguments, oracle and place in shared memory."""
         layout = Layout()
         prepared = [
             lay_out(request.task, case, seed + index, self._device, layout)
             for index, case in enumerate(cases)
         ]
-        return prepared, layout.end
-
-    def _test(self, worker: Session, prepared: list[Prepared], size: int) -> check.Verdict:
-        """Correctness on hidden shapes."""
-        arena = CudaArena(size, self._device)
-        try:
-            worker.ask("open", size=arena.size, handle=arena.handle())
-            return run_tests(worker, prepared, arena)
-        finally:
-            arena.close()
+        return prepared, CudaArena(layout.end, self._device)
 
     def _profile(
         self, request: Request, worker: Session, known: Known, seed: int
@@ -280,7 +276,7 @@ class CudaJudge(Judge):
     # -- what is kept -------------------------------------------------------------------------
 
     def _knowledge(self, request: Request) -> Known:
-        key = (request.task.name, request.task.version, request.baseline)
+        key = (digest(request.task), request.baseline)
         if key not in self._known:
             known = Known()
             if request.baseline == "compile":
@@ -337,7 +333,6 @@ class Stage:
         self._arena: CudaArena | None = None
         self._slots: list[tuple[tuple[Slot | None, ...], tuple[Slot, ...]]] = []
         self._set_bytes = 0
-        self._copy_us = 0.0
         self.sleep_us = SLEEP_US
         self.copied_bytes = 0.0
 
@@ -370,26 +365,37 @@ class Stage:
             baseline += spent
             expected.append(check.Expected(outputs, self._known.tolerances))
             self._reserve(count, inputs, outputs)
-            arena = self._arena
-            if arena is None:
-                raise DeviceError("no shared memory on the device")
             input_slots, output_slots = self._slots[index]
             for slot, value in zip(input_slots, inputs, strict=True):
                 if slot:
-                    arena.view(slot).copy_(value)
+                    self._view(slot).copy_(value)
             for slot in output_slots:
-                arena.view(slot).view(torch.uint8).fill_(0xFF)
+                self._view(slot).view(torch.uint8).fill_(POISON)
             sets.append(call_message(self._case, inputs, input_slots, output_slots))
-        if warm and not self._copy_us:
-            self._copy_us = _event_us(lambda: [t.clone() for t in expected[0].outputs])
         if warm:  # loads the kernels, and sees what else is computed at full size
             self.copied_bytes = float(self._worker.ask("call", calls=sets)["copied_bytes"])
         self._worker.ask("stage", calls=sets)
         times, wall_us = self._timed(count)
-        flush_us = _event_us(lambda: flush.repeat(8)) / 8
         self._verify(expected)
-        claimed = sum(times) + count * (flush_us + self._copy_us)
-        return Round(times, baseline, wall_us - claimed)
+        overhead_us = self._overhead_us(expected, flush)
+        return Round(times, baseline, wall_us - sum(times) - overhead_us)
+
+    def _overhead_us(self, expected: list[check.Expected], flush: Flush) -> float:
+        """What a round takes beside the answer: flushes of a dirty cache, and copies."""
+        count = len(expected)
+        targets = [self._view(slot) for _, slots in self._slots[:count] for slot in slots]
+        results = [tensor for want in expected for tensor in want.outputs]
+        copies_us = _event_us(lambda: torch._foreach_copy_(targets, results))
+        flushes = []
+        for target, result in list(zip(targets, results, strict=True))[:4]:
+            target.copy_(result)  # as dirty as after the answer
+            flushes.append(_event_us(flush))
+        return copies_us + count * summarise(flushes).median_us
+
+    def _view(self, slot: Slot) -> torch.Tensor:
+        if self._arena is None:
+            raise DeviceError("no shared memory on the device")
+        return self._arena.view(slot)
 
     def _timed(self, count: int) -> tuple[list[float], float]:
         """The worker's times, and by this process's clock the time they took beyond the sleep."""
@@ -408,11 +414,8 @@ class Stage:
         return times, wall_us
 
     def _verify(self, expected: list[check.Expected]) -> None:
-        arena = self._arena
-        if arena is None:
-            raise DeviceError("no shared memory on the device")
         for want, (_, slots) in zip(expected, self._slots, strict=False):
-            results = [arena.view(slot) for slot in slots]
+            results = [self._view(slot) for slot in slots]
             verdict = check.compare(results, want, f"{self._case} (timed)")
             if not verdict.ok:
                 raise Ended(

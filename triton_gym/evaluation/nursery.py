@@ -89,6 +89,11 @@ class Nursery:
             theirs.close()
         return int(self._receive(FORK_LIMIT_S)["pid"]), ours
 
+    def end(self, pid: int) -> None:
+        """Kill a worker with everything it started, and do not wait: CUDA takes its time."""
+        self._channel.send({"op": "end", "pid": pid})
+        self._receive(FORK_LIMIT_S)
+
     def reap(self, pid: int) -> int:
         """End a worker with everything it started; returns its wait status."""
         self._channel.send({"op": "reap", "pid": pid})
@@ -104,15 +109,13 @@ class Nursery:
             self._process.wait()
 
 
-def _kill(pid: int) -> int:
-    """Kill a worker's session and wait for it; returns the wait status."""
+def _kill(pid: int) -> None:
+    """Kill a worker with its session."""
     for end in (os.killpg, os.kill):  # before its setsid a worker has no group of its own
         try:
             end(pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             continue
-    _, status = os.waitpid(pid, 0)
-    return status
 
 
 def _serve(channel: Channel, mode: str) -> None:
@@ -124,16 +127,24 @@ def _serve(channel: Channel, mode: str) -> None:
     except ChannelClosed:
         return  # the judge went away while this process was starting
     workers: set[int] = set()
+    dying: set[int] = set()
     while True:
+        dying = {pid for pid in dying if os.waitpid(pid, os.WNOHANG)[0] == 0}
         try:
-            request = channel.receive()
+            request = channel.receive(0.5 if dying else None)
+        except ChannelTimeout:
+            continue
         except ChannelClosed:
             break
-        if request["op"] == "reap":
+        if request["op"] in ("end", "reap"):
             pid = int(request["pid"])
-            status = _kill(pid) if pid in workers else 0
             workers.discard(pid)
-            channel.send({"status": status})
+            _kill(pid)
+            if request["op"] == "end":
+                dying.add(pid)
+                channel.send({})
+            else:
+                channel.send({"status": os.waitpid(pid, 0)[1]})
             continue
         (fd,) = request["fds"]
         pid = os.fork()
@@ -148,6 +159,8 @@ def _serve(channel: Channel, mode: str) -> None:
         channel.send({"pid": pid})
     for pid in workers:
         _kill(pid)
+    for pid in workers | dying:
+        os.waitpid(pid, 0)
 
 
 if __name__ == "__main__":

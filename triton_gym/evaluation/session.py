@@ -45,8 +45,14 @@ class Workshop:
                 self._nursery = Nursery(self._mode)
             return (self._nursery, *self._nursery.fork())
 
+    def end(self, nursery: Nursery, pid: int) -> None:
+        """Kill a worker without waiting; with its nursery gone it is already dead."""
+        with self._lock:
+            if nursery.alive:
+                nursery.end(pid)
+
     def reap(self, nursery: Nursery, pid: int) -> int:
-        """End a worker; with its nursery gone it is already dead."""
+        """End a worker and say how it ended; with its nursery gone it is already dead."""
         with self._lock:
             return nursery.reap(pid) if nursery.alive else 0
 
@@ -96,7 +102,11 @@ class Session:
 
     def __enter__(self) -> Session:
         limits = dataclasses.asdict(self._limits)
-        self.ask("enter", folder=self._scratch.folder, limits=limits)
+        try:
+            self.ask("enter", folder=self._scratch.folder, limits=limits)
+        except Ended:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -105,8 +115,14 @@ class Session:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Kill the worker with everything it started."""
         self._channel.close()
-        self._reap()
+        if not self._reaped:
+            self._reaped = True
+            self._workshop.end(self._nursery, self._pid)
 
     def ask(self, operation: str, fds: tuple[int, ...] = (), **fields: Any) -> dict[str, Any]:
         """Send a request and wait for its reply.
@@ -145,17 +161,12 @@ class Session:
             raise Ended(Status(status), str(reply.get("message", "")))
         return reply
 
-    def _reap(self) -> int:
-        if self._reaped:
-            return 0
-        self._reaped = True
-        return self._workshop.reap(self._nursery, self._pid)
-
     def _crashed(self) -> Ended:
         # The socket closes a moment before the process is a zombie: without a pause the
         # nursery's own kill would be taken for the cause of death.
         time.sleep(0.05)
-        status = self._reap()
+        self._reaped = True
+        status = self._workshop.reap(self._nursery, self._pid)
         if os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
             name = signal.Signals(number).name

@@ -15,6 +15,7 @@ from triton_gym.evaluation.judge import (
     Phases,
     Prepared,
     Request,
+    digest,
     lay_out,
     run_tests,
     shapes,
@@ -102,7 +103,7 @@ class SimulatedJudge(Judge):
         light = speed_of_light(task, case, self._gpu)
         # The model's error must not read as a kernel beyond the speed of light.
         runtime_us = max(estimate.us, light.floor_us)
-        key = (f"{task.name}-v{task.version}", request.baseline)
+        key = (digest(task), request.baseline)
         if key not in self._baselines:
             self._baselines[key] = baseline_us(task, case, self._gpu, request.baseline, light)
         baseline = self._baselines[key]

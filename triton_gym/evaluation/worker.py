@@ -7,8 +7,11 @@ memory, and times are held against the judge's clock. A failure that it reports 
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import linecache
+import math
+import mmap
 import sys
 import traceback
 from collections.abc import Callable
@@ -47,6 +50,10 @@ def prepare(mode: str) -> None:
 
     if mode == "cuda":
         launch.prepare()
+    if mode != "interpret":
+        from triton_gym.evaluation.warm import warm_compiler
+
+        warm_compiler()
     simulate.prepare(interpret=mode == "interpret")
     exempt_kernels()
 
@@ -180,16 +187,15 @@ class Worker:
         from triton_gym.evaluation import simulate
 
         call = self._bench_call(arguments)
-        reply: dict[str, Any] = self._guard(
-            Status.RUNTIME_ERROR, simulate.build_reply, call, gpu
-        )
+        reply: dict[str, Any] = self._guard(Status.RUNTIME_ERROR, simulate.build_reply, call, gpu)
         return reply
 
     def do_compile(self, arguments: list[Any], gpu: str) -> dict[str, Any]:
         """Fill Triton's cache for a call, without the GPU."""
         from triton_gym.evaluation.precompile import precompile
 
-        self._guard(Status.RUNTIME_ERROR, precompile, self._bench_call(arguments), gpu)
+        build = functools.partial(precompile, host_code=True)
+        self._guard(Status.RUNTIME_ERROR, build, self._bench_call(arguments), gpu)
         return {}
 
     def do_trace(self, arguments: list[Any]) -> dict[str, Any]:
@@ -203,13 +209,8 @@ class Worker:
     # -- parts ----------------------------------------------------------------------------
 
     def _bench_call(self, arguments: list[Any]) -> Callable[[], Any]:
-        """The answer on arguments of full size. Their pages are zero and take no memory."""
-        made = [
-            torch.zeros(value[0], dtype=getattr(torch, value[1]))
-            if isinstance(value, list)
-            else value
-            for value in arguments
-        ]
+        """The answer on arguments of full size, which take no memory until they are written."""
+        made = [_zeros(*value) if isinstance(value, list) else value for value in arguments]
         return lambda: self._call(*made)
 
     def _argument(self, value: Any) -> Any:
@@ -262,6 +263,13 @@ def _import(path: str) -> ModuleType:
     sys.modules["answer"] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _zeros(shape: list[int], name: str) -> torch.Tensor:
+    """Zeros whose pages the system provides when they are touched; `torch.zeros` touches all."""
+    dtype = getattr(torch, name)
+    size = max(math.prod(shape) * dtype.itemsize, 1)
+    return torch.frombuffer(mmap.mmap(-1, size), dtype=dtype, count=math.prod(shape)).view(shape)
 
 
 def _line_in(error: BaseException, path: str) -> str:

@@ -92,7 +92,11 @@ def trips(build: Build, trace: LaunchTrace) -> list[float]:
         if result[i] < 0:
             outer = result[region.parent] if region.parent >= 0 else 1.0
             if region.kind == "branch":
-                result[i] = outer * (_SKIPPED if outer > 1 else 1.0)
+                # Beside a part that stores a tile, most likely it moves on to the next.
+                beside = [result[j] for j, r in enumerate(regions)
+                          if r.parent == region.parent and r.kind == "branch"
+                          and (r.counts.get("tma_store") or r.store_bytes)]  # fmt: skip
+                result[i] = min([outer * (_SKIPPED if outer > 1 else 1.0), *beside])
             else:
                 inner = [result[j] for j, r in enumerate(regions) if r.parent == i]
                 result[i] = max(1.0, trace.iterations if not inner else min(inner))

@@ -22,42 +22,52 @@ from triton_gym.evaluation.simulate.build import Build
 from triton_gym.evaluation.simulate.execution import Execution, execute
 from triton_gym.evaluation.simulate.occupancy import occupancy
 from triton_gym.evaluation.simulate.trace import LaunchTrace
-from triton_gym.evaluation.simulate.traffic import Traffic, traffic
+from triton_gym.evaluation.simulate.traffic import Traffic, l1_bytes, traffic
 
 
 @dataclass(frozen=True, slots=True)
 class Constants:
     """What is not in a data sheet. Times in cycles of a multiprocessor unless named otherwise."""
 
-    launch_us: float = 2.5
+    launch_us: float = 1
     """From the start of a launch to its first program, and from the last to its end."""
-    next_launch_us: float = 1.0
+    next_launch_us: float = 0.904
     """The same for every further launch of a call: the queue hides some of it."""
-    dram_share: float = 0.92
+    dram_share: float = 0.97
     """Share of the data sheet's bandwidth that streaming kernels reach."""
-    l2_bytes_per_cycle: float = 48.0
+    l2_bytes_per_cycle: float = 59.74
     """L2 bandwidth for each multiprocessor."""
-    dram_latency: float = 900.0
-    l2_latency: float = 270.0
-    start: float = 900.0
+    dram_latency: float = 717.7
+    l2_latency: float = 600
+    start: float = 448.5
     """Start of a program: its launch, its arguments, its first addresses."""
-    chain: float = 3.0
+    chain: float = 2.65
     """Cycles from an instruction to the next of the same warp, on average."""
-    shuffle: float = 15.0
-    barrier: float = 40.0
-    iteration: float = 60.0
+    shuffle: float = 0.09929
+    barrier: float = 8.045
+    iteration: float = 147.7
     """What a pass through a loop of matrix products waits for its barriers."""
-    matrix_clock: float = 0.85
+    gap: float = 53.77
+    """What such a pass keeps the matrix units waiting, whoever else is there."""
+    lockstep: float = 1
+    """How far programs with matrix products run in step: 1 if their epilogues always meet."""
+    matrix_clock: float = 0.8936
     """Share of the boost clock left under full load of the matrix units, which draw most power."""
-    tail: float = 0.6
+    tail: float = 1
     """How much of a last wave's empty places costs time: 0 if programs drift apart, 1 if not."""
-    blocking: float = 0.6
+    blocking: float = 0.6854
     """Share of its memory traffic that a program waits for: stores go on without it."""
-    ahead: float = 0.5
+    ahead: float = 0.002338
     """How much of that goes away where loads are issued an iteration ahead."""
-    sharpness: float = 6.0
+    sharpness: float = 2.504
     """Exponent of the norm that joins times that overlap."""
-    barrier_warp: float = 4.0
+    matrix_sharpness: float = 2.367
+    """The same for kernels of matrix products, whose loads run ahead."""
+    merging: float = 0.1066
+    """Exponent: by how much L2 has less to do when neighbours read the same."""
+    spill_bytes_per_cycle: float = 27.16
+    """Local memory that does not fit L1, for each multiprocessor."""
+    barrier_warp: float = 5.756
     """What a barrier takes longer for each warp that it waits for."""
 
 
@@ -68,16 +78,18 @@ _HMMA_SHARE = 0.62
 Source: Luo et al., "Benchmarking and Dissecting the Nvidia Hopper GPU" (2024), table of mma."""
 _SHARED_BYTES_PER_CYCLE = 128.0
 """Source: CUDA Programming Guide, shared memory: 32 banks of 4 bytes."""
+_L2_PORT = 64.0
+"""Bytes a cycle that one multiprocessor can take from L2.
+Source: Luo et al., the same, on L2 throughput."""
 _ATOMICS_PER_CYCLE = 1.0
 """Atomic operations that the L2 does for each multiprocessor. An estimate."""
 
 _WARPS_PER_CYCLE = {
-    "float": 4.0, "integer": 2.5, "uniform": 4.0, "special": 0.5, "convert": 0.5, "double": 2.0,
+    "float": 4.0, "multiply": 2.0, "logic": 2.0, "uniform": 2.0, "special": 0.5, "convert": 0.5, "double": 2.0,
     "shuffle": 1.0, "matrix_shared": 0.25,
 }  # fmt: skip
 """Warp instructions that a multiprocessor finishes in a cycle, by class.
-Source: CUDA Programming Guide, "Arithmetic Instructions", 9.0; integers: half of them run on the
-fp32 units."""
+Source: CUDA Programming Guide, "Arithmetic Instructions", 9.0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,20 +144,10 @@ def _matrix_cycles(build: Build, work: Execution, gpu: Gpu, dtype: str) -> float
     return flops / per_instruction * max(per_instruction / rate, reading)
 
 
-def _pipes(build: Build, work: Execution, matrix: float) -> dict[str, float]:
-    """Cycles for which one program keeps each pipe of a multiprocessor busy."""
-    warps = build.num_warps
-    busy = {
-        name: warps * work.instructions.get(name, 0.0) / rate
-        for name, rate in _WARPS_PER_CYCLE.items()
-    }
-    moved = work.global_bytes + work.shared_bytes + work.spill_bytes
-    return {
-        **busy,
-        "issue": warps * work.issued / 4,
-        "memory": warps * moved / _SHARED_BYTES_PER_CYCLE,
-        "matrix": matrix,
-    }
+def _pipes(instructions: Mapping[str, float], warps: int) -> dict[str, float]:
+    """Cycles for which so many instructions of each warp keep every pipe busy."""
+    busy = {n: warps * instructions.get(n, 0.0) / r for n, r in _WARPS_PER_CYCLE.items()}
+    return {**busy, "issue": warps * sum(instructions.values()) / 4}
 
 
 def _depth(build: Build) -> float:
@@ -160,29 +162,37 @@ def _depth(build: Build) -> float:
     return max(ahead / inside, 1.0) if inside else 0.0
 
 
-def _alone(
-    build: Build, trace: LaunchTrace, work: Execution, moved: Traffic, matrix: float, c: Constants
-) -> float:
-    """Cycles that a program takes on a multiprocessor of its own."""
+def _chain(instructions: Mapping[str, float], warps: int, c: Constants) -> float:
+    """Cycles that one warp takes for its instructions if no other program is there."""
+    return (
+        sum(instructions.values()) * max(c.chain, warps / 4)
+        + instructions.get("shuffle", 0.0) * c.shuffle
+        + instructions.get("barrier", 0.0) * (c.barrier + c.barrier_warp * warps)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Phase:
+    """A part of a program."""
+
+    alone: float
+    """Cycles that it takes on a multiprocessor of its own."""
+    shared: float
+    """Cycles for which it keeps the busiest pipe busy."""
+
+
+def _loop(build: Build, work: Execution, moved: Traffic, matrix: float, c: Constants) -> _Phase:
+    """The loops of matrix products: loads and products go on side by side."""
+    steps = work.iterations
+    if not steps:
+        return _Phase(0.0, 0.0)
     latency = c.l2_latency + moved.miss * (c.dram_latency - c.l2_latency)
-    depth = _depth(build)
-    warps, per_step = build.num_warps, work.instructions
-
-    def chain(instructions: Mapping[str, float]) -> float:
-        count = sum(instructions.values())
-        return (
-            max(count * c.chain, count * warps / 4)
-            + instructions.get("shuffle", 0.0) * c.shuffle
-            + instructions.get("barrier", 0.0) * (c.barrier + c.barrier_warp * warps)
-        )
-
-    if work.iterations:
-        steps = work.iterations
-        fed = moved.load_bytes / steps / c.l2_bytes_per_cycle
-        step = max(matrix / steps, fed, latency / depth if depth else latency + matrix / steps)
-        return c.start + latency + steps * (step + c.iteration) + chain(work.outside)
-    rounds = trace.rounds if depth == 0 else 1 + (trace.rounds - 1) / depth
-    return c.start + rounds * latency + chain(per_step)
+    shared = matrix / steps + c.gap
+    busy = shared + c.iteration
+    fed = moved.load_bytes / steps / _L2_PORT
+    # A buffer is filled again only when the products that read it are done.
+    step = max(busy, fed, (latency + busy) / max(_depth(build), 1.0))
+    return _Phase(latency + steps * step, steps * shared)
 
 
 def _cycle(delay: float, demands: Sequence[float], customers: int) -> float:
@@ -211,39 +221,62 @@ def _launch(build: Build, trace: LaunchTrace, gpu: Gpu, c: Constants) -> dict[st
     dtype = _DTYPES.get(trace.dots[0].dtype, "float16") if trace.dots else "float16"
     matrix = _matrix_cycles(build, work, gpu, dtype)
     clock = gpu.clock_ghz * (c.matrix_clock if matrix else 1.0)
-    busiest = max(_pipes(build, work, matrix).values())
-    alone = _alone(build, trace, work, moved, matrix, c)
-    programs, units = trace.programs, min(gpu.multiprocessors, trace.programs)
+    warps, programs = build.num_warps, trace.programs
+    units = min(gpu.multiprocessors, programs)
     # Cycles for which a program's bytes occupy its multiprocessor's share of the memory.
     dram = moved.dram_bytes / programs / (gpu.memory_gbps * c.dram_share / clock / units)
-    l2 = moved.l2_bytes / programs / c.l2_bytes_per_cycle
+    # Requests of neighbours for the same line are merged on their way to L2.
+    l2 = moved.l2_bytes / programs * moved.shared**c.merging / c.l2_bytes_per_cycle
     l2 += moved.atomics / programs / _ATOMICS_PER_CYCLE
-    if work.iterations:  # loads run beside the products
-        demands, delay = [matrix], max(alone - matrix, 0.0)
-        beside = max(dram, l2, busiest)
+    pipes = _pipes(work.instructions, warps) | {"matrix": matrix}
+    through = work.global_bytes + work.shared_bytes + work.spill_bytes
+    pipes["memory"] = warps * through / _SHARED_BYTES_PER_CYCLE
+    if resident * warps * 32 * build.spill_bytes > l1_bytes(resident, build.shared_bytes):
+        pipes["spills"] = warps * work.spill_bytes / c.spill_bytes_per_cycle
+    busiest = max(pipes.values())
+    loop = _loop(build, work, moved, matrix, c)
+    if work.iterations:
+        waited = 0.0
+        rest = _Phase(
+            c.start + _chain(work.outside, warps, c), max(_pipes(work.outside, warps).values())
+        )
+        beside = max(dram, l2, *(v for n, v in pipes.items() if n != "matrix"))
     else:
-        memory = max(dram, l2)
-        waited = c.blocking * memory / (1 + c.ahead * min(_depth(build), 1))
-        demands, delay = [waited, busiest], max(alone - busiest, 0.0)
-        beside = memory
+        beside = max(dram, l2)
+        depth = _depth(build)
+        waited = c.blocking * beside / (1 + c.ahead * min(depth, 1))
+        rounds = 1 + (trace.rounds - 1) / depth if depth else trace.rounds
+        latency = c.l2_latency + moved.miss * (c.dram_latency - c.l2_latency)
+        rest = _Phase(
+            c.start + rounds * latency + _chain(work.instructions, warps, c), busiest
+        )
+
+    def cycle(count: int) -> float:
+        """Cycles between the ends of two programs, with so many on a multiprocessor."""
+        delay = max(loop.alone - loop.shared, 0.0) + max(rest.alone - rest.shared, 0.0)
+        apart = _cycle(delay, [loop.shared, rest.shared, waited], count)
+        if work.iterations:
+            # Programs that start together stay together: their loops meet, and their epilogues.
+            together = max(loop.alone / count, loop.shared) + max(rest.alone / count, rest.shared)
+            apart = apart + c.lockstep * max(together - apart, 0.0)
+        return _norm((apart, beside), c.matrix_sharpness if work.iterations else c.sharpness)
 
     if programs <= gpu.multiprocessors * resident:
         here = -(-programs // gpu.multiprocessors)
-        cycle = _norm((_cycle(delay, demands, here), beside), c.sharpness)
-        cycles = cycle * here * trace.imbalance
+        cycles = cycle(here) * here * trace.imbalance
     else:
-        cycle = _norm((_cycle(delay, demands, resident), beside), c.sharpness)
+        each = cycle(resident)
         waves = programs / gpu.multiprocessors / resident
         # Memory is shared: what it is busy with is not lost at the end.
-        idle = 1 - min(dram / cycle, 1.0)
-        cycles = cycle * resident * (waves + c.tail * idle * (math.ceil(waves) - waves))
+        idle = 1 - min(dram / each, 1.0)
+        cycles = each * resident * (waves + c.tail * idle * (math.ceil(waves) - waves))
     scale = programs / units / clock / 1e3
     return {
         "us": cycles / clock / 1e3,
         "dram": dram * scale,
         "l2": l2 * scale,
         "pipes": busiest * scale,
-        "alone": alone * scale / resident,
+        "alone": (loop.alone + rest.alone) * scale / resident,
     }
 
 

@@ -37,11 +37,12 @@ _CLASSES: tuple[tuple[str, str], ...] = (
     ("special", r"MUFU"),
     ("convert", r"F2F(?!P)|F2I|I2F|FRND|I2I|F2IP|I2IP"),
     ("double", r"D(?:ADD|MUL|FMA|SETP)"),
-    ("float", r"F(?:ADD|MUL|FMA|MNMX|SEL|SETP|SET|CHK|SWZADD)|H(?:ADD|MUL|FMA|MNMX|SET)"),
+    ("float", r"F(?:ADD|MUL|FMA|SWZADD)|H(?:ADD|MUL|FMA)"),
+    ("multiply", r"IMAD|XMAD|IDP"),
     ("branch", r"BRA|EXIT|CALL|RET|BSSY|BSYNC|BREAK|NOP|JMP|BRX"),
     ("uniform", r"U[A-Z]|R2UR|S2UR"),
 )
-"""Instruction classes, the first match counts; everything else is `integer`.
+"""Instruction classes, the first match counts; everything else is `logic`.
 
 Source: CUDA Binary Utilities, "Instruction Set Reference", Hopper.
 """
@@ -120,7 +121,7 @@ def classify(name: str) -> str:
     for group, pattern in _COMPILED:
         if pattern.match(name):
             return group
-    return "integer"
+    return "logic"
 
 
 def width(name: str) -> int:

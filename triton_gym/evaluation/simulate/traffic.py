@@ -27,6 +27,8 @@ class Traffic:
     """Loads of one program that miss L1."""
     miss: float
     """Share of loaded bytes that come from device memory."""
+    shared: float
+    """Distinct lines that a wave of programs loads over all that it loads."""
     atomics: float
     """Atomic operations of the launch."""
 
@@ -50,6 +52,11 @@ def _shared_among(site: Site, programs: float) -> float:
     return (last[0] * last[1] + slope * (programs - last[0])) / programs
 
 
+def l1_bytes(resident: int, shared_bytes: int) -> int:
+    """What shared memory leaves of a multiprocessor's L1."""
+    return max(_L1_BYTES - resident * (shared_bytes + 1024), 16 << 10)
+
+
 def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -> Traffic:
     """What a launch moves.
 
@@ -61,8 +68,8 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
     """
     programs = trace.programs
     wave = min(programs, gpu.multiprocessors * resident)
-    l1 = max(_L1_BYTES - resident * (shared_bytes + 1024), 16 << 10)
-    l2_bytes = loaded = read = written = 0.0
+    l1 = l1_bytes(resident, shared_bytes)
+    l2_bytes = loaded = asked = read = written = 0.0
     fetched: dict[int, float] = {}
     first: dict[int, float] = {}
     for site in trace.sites:
@@ -78,6 +85,7 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
         loaded += moved
         # A line that was fetched for one sector serves the others while it stays in L2.
         lines = min(site.lines * LINE, max(site.sectors * SECTOR, site.lines * SECTOR))
+        asked += lines * programs
         misses = lines * programs * _shared_among(site, wave)
         fetched[site.owner] = fetched.get(site.owner, 0.0) + misses
         first[site.owner] = first.get(site.owner, 0.0) + misses * tensor.distinct
@@ -97,6 +105,7 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
         dram_bytes=read + written,
         load_bytes=loaded,
         miss=min(1.0, read / (loaded * programs)) if loaded else 0.0,
+        shared=sum(fetched.values()) / asked if asked else 1.0,
         atomics=sum(s.bytes / s.itemsize * programs for s in trace.sites if s.kind == "atomic"),
     )
 

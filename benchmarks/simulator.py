@@ -261,7 +261,9 @@ def fit(rows: Sequence[Row], gpu: Any, constants: Any, steps: int) -> Any:
     """Random steps in the logarithms of the constants, kept if they help. Always the same."""
     rng = random.Random(0)
     names = [f.name for f in dataclasses.fields(constants)]
-    best, lowest = constants, loss(rows, gpu, constants)
+    inside = {n: min(max(getattr(constants, n), low), high) for n, (low, high) in BOUNDS.items()}
+    best = dataclasses.replace(constants, **inside)
+    lowest = loss(rows, gpu, best)
     width = 0.4
     for step in range(steps):
         changed = rng.sample(names, rng.choice((1, 1, 2, 3)))
@@ -280,11 +282,14 @@ def fit(rows: Sequence[Row], gpu: Any, constants: Any, steps: int) -> Any:
 
 
 BOUNDS = {
-    "launch_us": (1.0, 5.0), "next_launch_us": (0.5, 3.0), "dram_share": (0.8, 0.97),
-    "matrix_clock": (0.6, 1.0), "tail": (0.0, 1.0), "sharpness": (2.0, 12.0),
-    "matrix_sharpness": (2.0, 12.0), "gap": (0.0, 300.0), "iteration": (0.0, 400.0), "lockstep": (0.0, 1.0), "merging": (0.0, 1.0), "spill_bytes_per_cycle": (4.0, 64.0), "blocking": (0.3, 1.0), "ahead": (0.0, 2.0),
-    "l2_bytes_per_cycle": (20.0, 64.0), "dram_latency": (500.0, 2000.0),
-    "l2_latency": (200.0, 600.0), "chain": (1.0, 8.0),
+    "launch_us": (1.5, 4.0), "next_launch_us": (0.5, 2.0), "dram_share": (0.86, 0.95),
+    "l2_bytes_per_cycle": (24.0, 64.0), "merging": (0.0, 0.6), "dram_latency": (600.0, 1400.0),
+    "l2_latency": (200.0, 400.0), "bulk_latency": (100.0, 1200.0), "start": (200.0, 2000.0),
+    "chain": (1.5, 5.0), "shuffle": (2.0, 25.0), "barrier": (5.0, 60.0),
+    "barrier_warp": (0.5, 10.0), "iteration": (10.0, 250.0), "gap": (1.0, 150.0),
+    "lockstep": (0.1, 1.0), "matrix_clock": (0.75, 1.0), "tail": (0.1, 1.0),
+    "blocking": (0.3, 1.0), "ahead": (0.01, 2.0), "sharpness": (2.0, 12.0),
+    "fetch_bytes_per_cycle": (8.0, 64.0), "matrix_sharpness": (2.0, 12.0), "spill_bytes_per_cycle": (8.0, 64.0),
 }  # fmt: skip
 """What is physically possible."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -35,26 +36,48 @@ class Flush:
         """Queue the flush on the current stream."""
         torch.sum(self._buffer, dim=0, out=self._sink)
 
-    def repeat(self, times: int) -> None:
-        """Queue several flushes, to time them."""
-        for _ in range(times):
-            self()
+
+def time_calls(
+    functions: Sequence[Callable[[], object]], flush: Flush, sleep_cycles: int
+) -> tuple[list[float], float]:
+    """Device time of each call in microseconds, the L2 cache flushed before every one.
+
+    The device sleeps first, while the host queues all calls: so neither the times nor the
+    judge's clock depend on how fast the host launches.
+
+    Returns:
+        The times, and how long it took from the first call's start to the last call's end.
+    """
+    stream = torch.cuda.current_stream()
+    events = [
+        (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
+        for _ in functions
+    ]
+    torch.cuda.synchronize()
+    torch.cuda._sleep(sleep_cycles)
+    for function, (start, end) in zip(functions, events, strict=True):
+        flush()
+        start.record(stream)
+        function()
+        end.record(stream)
+    torch.cuda.synchronize()
+    times = [start.elapsed_time(end) * 1000 for start, end in events]
+    return times, events[0][0].elapsed_time(events[-1][1]) * 1000
 
 
 class Gpu:
     """The worker's hold on its GPU."""
 
     def __init__(self, device: torch.device, share: float, flush_bytes: int) -> None:
-        import triton
-
         torch.cuda.set_device(device)
         torch.cuda.init()
         if share < 1.0:
             torch.cuda.set_per_process_memory_fraction(share, device)
         self._flush = Flush(flush_bytes, device)
-        self.launches = 0
+        self._kernels: dict[int, Any] = {}
+        self._launches = 0
         self._warm()
-        triton.knobs.runtime.launch_enter_hook.add(self._launched)
+        self._note_launches()
 
     def _warm(self) -> None:
         """Load what PyTorch loads on first use, while the answer is compiled elsewhere."""
@@ -64,45 +87,40 @@ class Gpu:
             torch._foreach_copy_([pair[0]], [pair[1]])
         self.time([self._flush], 1)
 
-    def _launched(self, metadata: Any) -> None:
-        self.launches += 1
+    def _note_launches(self) -> None:
+        """Keep the kernels that Triton launches from now on."""
+        from triton.runtime.jit import JITFunction
 
-    def time(self, functions: list[Callable[[], None]], sleep_cycles: int) -> list[float]:
-        """Device time of each call in microseconds, the L2 cache flushed before every one.
+        run = JITFunction.run
 
-        The device sleeps first, while the host queues all calls: so neither the times nor the
-        judge's clock depend on how fast the host launches.
-        """
-        stream = torch.cuda.current_stream()
-        events = [
-            (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
-            for _ in functions
-        ]
-        torch.cuda.synchronize()
-        torch.cuda._sleep(sleep_cycles)
-        for function, (start, end) in zip(functions, events, strict=True):
-            self._flush()
-            start.record(stream)
-            function()
-            end.record(stream)
-        torch.cuda.synchronize()
-        return [start.elapsed_time(end) * 1000 for start, end in events]
+        @functools.wraps(run)
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            kernel = run(*args, **kwargs)
+            self._kernels[id(kernel)] = kernel
+            self._launches += 1
+            return kernel
+
+        JITFunction.run = noted
+
+    def forget(self) -> None:
+        """Let `resources` speak of what is launched from now on."""
+        self._kernels.clear()
+        self._launches = 0
+
+    def time(self, functions: list[Callable[[], object]], sleep_cycles: int) -> list[float]:
+        """Device time of each call in microseconds; see `time_calls`."""
+        return time_calls(functions, self._flush, sleep_cycles)[0]
 
     def resources(self) -> dict[str, Any]:
         """Registers a thread, spilled bytes a thread and shared bytes a program.
 
-        Of the kernels compiled in this process, the largest of each; -1 where unknown.
+        Of the kernels launched since `forget`, the largest of each; -1 where unknown.
         """
-        import gc
-
-        from triton.compiler import CompiledKernel
-
-        found = {"registers": -1, "spills": -1, "shared_bytes": -1, "kernels": 0}
-        for kernel in gc.get_objects():
-            if type(kernel) is not CompiledKernel or getattr(kernel, "n_regs", None) is None:
+        found = {"registers": -1, "spills": -1, "shared_bytes": -1}
+        for kernel in self._kernels.values():
+            if getattr(kernel, "n_regs", None) is None:
                 continue
-            found["kernels"] += 1
             found["registers"] = max(found["registers"], int(kernel.n_regs))
             found["spills"] = max(found["spills"], int(kernel.n_spills) * 4)
             found["shared_bytes"] = max(found["shared_bytes"], int(kernel.metadata.shared))
-        return {**found, "launches": self.launches}
+        return {**found, "launches": self._launches}

@@ -150,6 +150,7 @@ class Worker:
 
     def do_stage(self, calls: list[dict[str, Any]]) -> dict[str, Any]:
         """Find the tensors of the calls that are timed next, outside the judge's clock."""
+        self._gpu.forget()
         self._staged = [
             (
                 [self._argument(value) for value in call["arguments"]],

@@ -13,6 +13,9 @@ from triton_gym.evaluation.simulate.build import Build
 from triton_gym.evaluation.simulate.sass import Region
 from triton_gym.evaluation.simulate.trace import LaunchTrace
 
+_CACHED = 768
+"""Instructions that the innermost instruction cache holds: 12 KiB, at 16 bytes each.
+Source: Jia et al., "Dissecting the NVIDIA Volta GPU Architecture via Microbenchmarking" (2018)."""
 _SKIPPED = 0.3
 """Share of a loop's iterations that run a part of it which some skip, where nothing tells."""
 
@@ -30,6 +33,8 @@ class Execution:
     mma_flops: float
     iterations: float
     """Passes through loops that hold matrix instructions."""
+    fetched: float
+    """Instructions in parts too long for the small instruction cache of a partition."""
     outside: dict[str, float]
     """The instructions that are not in such loops: prologue, epilogue, everything else."""
 
@@ -116,16 +121,22 @@ def execute(build: Build, trace: LaunchTrace) -> Execution:
     """What one warp of the average program executes."""
     everything: Counter[str] = Counter()
     outside: Counter[str] = Counter()
-    shared = moved = spilled = flops = iterations = 0.0
+    shared = moved = spilled = flops = iterations = fetched = 0.0
     for region, count in zip(build.code.regions, trips(build, trace), strict=True):
         for name, number in region.counts.items():
             everything[name] += number * count
             if not (region.mma_flops and region.kind == "loop"):
                 outside[name] += number * count
+        size = sum(region.counts.values())
+        fetched += size * count if size > _CACHED else 0.0
         shared += region.shared_bytes * count
         moved += (region.load_bytes + region.store_bytes) * count
         spilled += region.spill_bytes * count
         flops += region.mma_flops * count
         if region.mma_flops and region.kind == "loop":
             iterations += count
-    return Execution(dict(everything), shared, moved, spilled, flops, iterations, dict(outside))
+    return Execution(
+        instructions=dict(everything), shared_bytes=shared, global_bytes=moved,
+        spill_bytes=spilled, mma_flops=flops, iterations=iterations, fetched=fetched,
+        outside=dict(outside),
+    )  # fmt: skip

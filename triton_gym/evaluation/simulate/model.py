@@ -29,45 +29,49 @@ from triton_gym.evaluation.simulate.traffic import Traffic, l1_bytes, traffic
 class Constants:
     """What is not in a data sheet. Times in cycles of a multiprocessor unless named otherwise."""
 
-    launch_us: float = 1
+    launch_us: float = 1.5
     """From the start of a launch to its first program, and from the last to its end."""
-    next_launch_us: float = 0.904
+    next_launch_us: float = 0.8945
     """The same for every further launch of a call: the queue hides some of it."""
-    dram_share: float = 0.97
+    dram_share: float = 0.95
     """Share of the data sheet's bandwidth that streaming kernels reach."""
-    l2_bytes_per_cycle: float = 59.74
+    l2_bytes_per_cycle: float = 59.72
     """L2 bandwidth for each multiprocessor."""
-    dram_latency: float = 717.7
-    l2_latency: float = 600
-    start: float = 448.5
+    dram_latency: float = 627.2
+    l2_latency: float = 400
+    bulk_latency: float = 557.3
+    """What a load through a tensor descriptor takes longer, with the barrier that it ends in."""
+    start: float = 225.6
     """Start of a program: its launch, its arguments, its first addresses."""
-    chain: float = 2.65
+    chain: float = 2.674
     """Cycles from an instruction to the next of the same warp, on average."""
-    shuffle: float = 0.09929
-    barrier: float = 8.045
-    iteration: float = 147.7
+    shuffle: float = 2.188
+    barrier: float = 13.33
+    iteration: float = 170.3
     """What a pass through a loop of matrix products waits for its barriers."""
-    gap: float = 53.77
+    gap: float = 49.71
     """What such a pass keeps the matrix units waiting, whoever else is there."""
     lockstep: float = 1
     """How far programs with matrix products run in step: 1 if their epilogues always meet."""
-    matrix_clock: float = 0.8936
+    matrix_clock: float = 0.9175
     """Share of the boost clock left under full load of the matrix units, which draw most power."""
-    tail: float = 1
+    tail: float = 0.9341
     """How much of a last wave's empty places costs time: 0 if programs drift apart, 1 if not."""
-    blocking: float = 0.6854
+    blocking: float = 0.7318
     """Share of its memory traffic that a program waits for: stores go on without it."""
-    ahead: float = 0.002338
+    ahead: float = 0.01022
     """How much of that goes away where loads are issued an iteration ahead."""
-    sharpness: float = 2.504
+    sharpness: float = 2.638
     """Exponent of the norm that joins times that overlap."""
-    matrix_sharpness: float = 2.367
+    matrix_sharpness: float = 2.631
     """The same for kernels of matrix products, whose loads run ahead."""
-    merging: float = 0.1066
+    merging: float = 0.1501
     """Exponent: by how much L2 has less to do when neighbours read the same."""
-    spill_bytes_per_cycle: float = 27.16
+    fetch_bytes_per_cycle: float = 36.06
+    """Machine code, of 16 bytes an instruction, that a multiprocessor's four partitions get."""
+    spill_bytes_per_cycle: float = 25.45
     """Local memory that does not fit L1, for each multiprocessor."""
-    barrier_warp: float = 5.756
+    barrier_warp: float = 4.596
     """What a barrier takes longer for each warp that it waits for."""
 
 
@@ -186,12 +190,15 @@ def _loop(build: Build, work: Execution, moved: Traffic, matrix: float, c: Const
     steps = work.iterations
     if not steps:
         return _Phase(0.0, 0.0)
+    depth = _depth(build)
     latency = c.l2_latency + moved.miss * (c.dram_latency - c.l2_latency)
+    if build.code.static("tma_load"):
+        latency += c.bulk_latency
     shared = matrix / steps + c.gap
     busy = shared + c.iteration
     fed = moved.load_bytes / steps / _L2_PORT
-    # A buffer is filled again only when the products that read it are done.
-    step = max(busy, fed, (latency + busy) / max(_depth(build), 1.0))
+    # The next products run while a buffer is filled; without buffers they wait for it.
+    step = max(busy, fed, (latency + fed) / depth) if depth else latency + fed + busy
     return _Phase(latency + steps * step, steps * shared)
 
 
@@ -231,6 +238,7 @@ def _launch(build: Build, trace: LaunchTrace, gpu: Gpu, c: Constants) -> dict[st
     pipes = _pipes(work.instructions, warps) | {"matrix": matrix}
     through = work.global_bytes + work.shared_bytes + work.spill_bytes
     pipes["memory"] = warps * through / _SHARED_BYTES_PER_CYCLE
+    pipes["fetch"] = min(warps, 4) * work.fetched * 16 / c.fetch_bytes_per_cycle
     if resident * warps * 32 * build.spill_bytes > l1_bytes(resident, build.shared_bytes):
         pipes["spills"] = warps * work.spill_bytes / c.spill_bytes_per_cycle
     busiest = max(pipes.values())
@@ -238,7 +246,8 @@ def _launch(build: Build, trace: LaunchTrace, gpu: Gpu, c: Constants) -> dict[st
     if work.iterations:
         waited = 0.0
         rest = _Phase(
-            c.start + _chain(work.outside, warps, c), max(_pipes(work.outside, warps).values())
+            c.start + _chain(work.outside, warps, c),
+            max(pipes["fetch"], *_pipes(work.outside, warps).values()),
         )
         beside = max(dram, l2, *(v for n, v in pipes.items() if n != "matrix"))
     else:

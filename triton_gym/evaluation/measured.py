@@ -11,7 +11,6 @@ import fcntl
 import functools
 import os
 import secrets
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -103,7 +102,7 @@ class CudaJudge(Judge):
         self._gpu = gpu_matching(properties.name) or _unknown_gpu(properties)
         self._flush_bytes = 2 * int(properties.L2_cache_size)
         self._flush = Flush(self._flush_bytes, self._device)
-        self._lock = Path(tempfile.gettempdir(), f"triton-gym-{os.getuid()}-{properties.uuid}.lock")
+        self._lock = Path("/tmp", f"triton-gym-{os.getuid()}-{properties.uuid}.lock")
         self.copy_gbps = self._copy_bandwidth()
         self._known: dict[tuple[str, str], Known] = {}
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import atexit
 import itertools
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
@@ -174,13 +176,14 @@ class _Link:
 
     def __init__(self, device: Device, workers: int, answered: Any, lost: Any) -> None:
         ours, theirs = socket.socketpair()
+        self._folder = tempfile.mkdtemp(prefix="triton-gym-")
         search = os.pathsep.join(path for path in sys.path if path)
         environment = {**os.environ, "PYTHONPATH": search}
         # Triton decides at import whether to interpret; only nurseries may.
         environment.pop("TRITON_INTERPRET", None)
         self._process = subprocess.Popen(
             [sys.executable, "-m", __spec__.name, str(theirs.fileno()), device.kind,
-             str(device.index), device.gpu, str(workers)],
+             str(device.index), device.gpu, str(workers), self._folder],
             pass_fds=(theirs.fileno(),),
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -223,6 +226,7 @@ class _Link:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 # -- the judge's side -----------------------------------------------------------------------------
@@ -238,8 +242,16 @@ def _make_judge(device: Device) -> Any:
     return CudaJudge(device)
 
 
-def _serve(connection: Connection, device: Device, workers: int) -> None:
-    """Answer requests until the user's process is gone."""
+def _serve(connection: Connection, device: Device, workers: int, folder: str) -> None:
+    """Answer requests until the user's process is gone.
+
+    Args:
+        connection: to the user's process.
+        device: what to evaluate on.
+        workers: evaluations at the same time.
+        folder: for everything temporary, so that nothing is left whichever process dies first.
+    """
+    tempfile.tempdir = folder
     from triton_gym.evaluation.judge import Request
 
     judge = _make_judge(device)
@@ -265,9 +277,10 @@ def _serve(connection: Connection, device: Device, workers: int) -> None:
         pool.submit(work, number, request)
     pool.shutdown(wait=False, cancel_futures=True)
     judge.close()
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)  # threads may still wait for workers that are dead by now
 
 
 if __name__ == "__main__":
-    _fd, _kind, _index, _gpu, _workers = sys.argv[1:]
-    _serve(Connection(int(_fd)), Device(_kind, int(_index), _gpu), int(_workers))
+    _fd, _kind, _index, _gpu, _workers, _folder = sys.argv[1:]
+    _serve(Connection(int(_fd)), Device(_kind, int(_index), _gpu), int(_workers), _folder)

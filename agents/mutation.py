@@ -1,4 +1,4 @@
-"""Small changes to a kernel's source: block sizes, warps, stages, software pipelining.
+"""Changes to a kernel's source: block sizes, warps, stages, software pipelining, loops.
 
 The source is read with `ast` and changed as text, so that everything else, comments included,
 stays as its author wrote it.
@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Patch = tuple[int, int, str]
-"""Byte offsets of what is replaced (start, end), and the text that replaces it."""
+from .patches import Patch, Text, apply, parses
+from .rewriting import straightened, whole_row_names
 
 WARPS = (1, 2, 4, 8, 16)
 STAGES = (1, 2, 3, 4, 5)
 PROGRAMS = (0, 132, 264, 528, 1056, 2112)
 """Whole multiples of an H100's multiprocessors, and 0, which means "as many as there is work"."""
+_LAUNCH = ("num_warps", "num_stages")
 _BLOCKS = (8, 16384)
 """Smallest and largest power of two that is taken for a block size."""
 
@@ -39,8 +40,8 @@ def mutate(source: str, rng: np.random.Generator, *, tries: int = 20) -> str:
         return source
     for _ in range(tries if found else 0):
         options = found[rng.integers(len(found))].options
-        changed = _apply(source, options[rng.integers(len(options))])
-        if changed != source and _parses(changed):
+        changed = apply(source, options[rng.integers(len(options))])
+        if changed != source and parses(changed):
             return changed
     return source
 
@@ -52,7 +53,7 @@ def sites(source: str) -> list[Site]:
         SyntaxError: the source is not Python.
     """
     tree = ast.parse(source)
-    text = _Text(source)
+    text = Text(source)
     found = list(_constants(tree, text))
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
@@ -60,40 +61,11 @@ def sites(source: str) -> list[Site]:
             found.extend(_launches(calls, text))
             found.extend(_loops(calls, text))
             found.extend(_literals(node, calls, text))
+            found.extend(_whole_rows(node, calls, text))
+    straight = straightened(source)
+    if straight != source:
+        found.append(Site("loops", (((0, len(source.encode()), straight),),)))
     return [site for site in found if site.options]
-
-
-class _Text:
-    """Turns the tree's line and column into offsets; both count bytes, not characters."""
-
-    def __init__(self, source: str) -> None:
-        self._starts = [0]
-        for line in source.encode().splitlines(keepends=True):
-            self._starts.append(self._starts[-1] + len(line))
-
-    def span(self, node: ast.expr | ast.keyword) -> tuple[int, int]:
-        if node.end_lineno is None or node.end_col_offset is None:
-            raise ValueError("the tree does not come from a source")
-        start = self._starts[node.lineno - 1] + node.col_offset
-        return start, self._starts[node.end_lineno - 1] + node.end_col_offset
-
-    def set(self, node: ast.expr, value: int) -> Patch:
-        return (*self.span(node), str(value))
-
-
-def _apply(source: str, patches: Sequence[Patch]) -> str:
-    raw = source.encode()
-    for start, end, new in sorted(patches, reverse=True):
-        raw = raw[:start] + new.encode() + raw[end:]
-    return raw.decode()
-
-
-def _parses(source: str) -> bool:
-    try:
-        ast.parse(source)
-    except SyntaxError:
-        return False
-    return True
 
 
 def _integer(node: ast.AST | None) -> int | None:
@@ -118,7 +90,7 @@ def _choices(name: str, value: int) -> list[int]:
     return [n for n in near if n != value]
 
 
-def _constants(tree: ast.Module, text: _Text) -> Iterator[Site]:
+def _constants(tree: ast.Module, text: Text) -> Iterator[Site]:
     """Module-level `NAME = <integer>`."""
     for node in tree.body:
         target = None
@@ -133,7 +105,7 @@ def _constants(tree: ast.Module, text: _Text) -> Iterator[Site]:
             yield Site(target.id, tuple(options))
 
 
-def _launches(calls: list[ast.Call], text: _Text) -> Iterator[Site]:
+def _launches(calls: list[ast.Call], text: Text) -> Iterator[Site]:
     """`num_warps` and `num_stages` of `kernel[grid](...)`, added where they are not given."""
     for call in calls:
         if not isinstance(call.func, ast.Subscript):
@@ -141,7 +113,7 @@ def _launches(calls: list[ast.Call], text: _Text) -> Iterator[Site]:
         given = {keyword.arg: keyword.value for keyword in call.keywords}
         given_last: list[ast.expr | ast.keyword] = [*call.args, *call.keywords]
         last = max((text.span(n)[1] for n in given_last), default=None)
-        for name, values in (("num_warps", WARPS), ("num_stages", STAGES)):
+        for name, values in zip(_LAUNCH, (WARPS, STAGES), strict=True):
             value = _integer(given.get(name))
             if value is not None:
                 options = [(text.set(given[name], n),) for n in values if n != value]
@@ -152,7 +124,20 @@ def _launches(calls: list[ast.Call], text: _Text) -> Iterator[Site]:
             yield Site(name, tuple(options))
 
 
-def _loops(calls: list[ast.Call], text: _Text) -> Iterator[Site]:
+def _whole_rows(host: ast.FunctionDef, calls: list[ast.Call], text: Text) -> Iterator[Site]:
+    """Block sizes of a launch that could be the smallest that holds a whole row."""
+    for call in calls:
+        for keyword in call.keywords if isinstance(call.func, ast.Subscript) else ():
+            value = _integer(keyword.value)
+            if value is not None and value >= _BLOCKS[0] and keyword.arg not in _LAUNCH:
+                span = text.span(keyword.value)
+                options = [
+                    ((*span, f"triton.next_power_of_2({name})"),) for name in whole_row_names(host)
+                ]
+                yield Site(f"{keyword.arg}: whole row", tuple(options))
+
+
+def _loops(calls: list[ast.Call], text: Text) -> Iterator[Site]:
     """Loops of a kernel over `range`, which `tl.range` can pipeline; and its `num_stages`."""
     for call in calls:
         name = ast.unparse(call.func)
@@ -174,7 +159,7 @@ def _loops(calls: list[ast.Call], text: _Text) -> Iterator[Site]:
             )
 
 
-def _literals(node: ast.FunctionDef, calls: list[ast.Call], text: _Text) -> Iterator[Site]:
+def _literals(node: ast.FunctionDef, calls: list[ast.Call], text: Text) -> Iterator[Site]:
     """Power-of-two literals of a function, those that belong together changed together.
 
     `BLOCK_M=64` of a launch and the 64 of its grid's `cdiv(m, 64)` must agree. So equal literals
@@ -185,7 +170,7 @@ def _literals(node: ast.FunctionDef, calls: list[ast.Call], text: _Text) -> Iter
     for call in calls:
         for keyword in call.keywords:
             axes[keyword.value] = (keyword.arg or "").rpartition("_")[2].lower()
-            if keyword.arg in ("num_warps", "num_stages"):
+            if keyword.arg in _LAUNCH:
                 tuned.add(keyword.value)
         if len(call.args) == 2 and isinstance(call.args[0], ast.Name):
             axes[call.args[1]] = call.args[0].id.lower()

@@ -66,11 +66,12 @@ class Job:
         """Whether the configuration belongs to the half that constants are fitted on."""
         return hashlib.sha256(self.name.encode()).digest()[0] % 2 == 0
 
-    def file(self, folder: Path, part: str, gpu: str) -> Path:
-        """Where the record is kept."""
+    def file(self, folder: Path, part: str, gpu: str, version: str = "") -> Path:
+        """Where the record is kept that a version of Triton, by default this one, made."""
         import triton
 
-        text = self.source + self.task + gpu + triton.__version__ + f"{part} {PARTS[part]}"
+        text = self.source + self.task + gpu + (version or triton.__version__)
+        text += f"{part} {PARTS[part]}"
         return folder / f"{part}-{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
 
 
@@ -159,18 +160,22 @@ class Row:
     """A configuration with its records."""
 
     job: Job
+    version: str
+    """Of the Triton that compiled it."""
     builds: list[Any]
     traces: list[Any]
 
 
-def load_rows(jobs: Sequence[Job], gpu: str, folder: Path) -> tuple[list[Row], list[str]]:
+def load_rows(
+    jobs: Sequence[Job], gpu: str, folder: Path, version: str
+) -> tuple[list[Row], list[str]]:
     """The records of all configurations, and what failed."""
     from triton_gym.evaluation.simulate.build import Build
-    from triton_gym.evaluation.simulate.trace import LaunchTrace
+    from triton_gym.evaluation.simulate.launches import LaunchTrace
 
     rows, failures = [], []
     for job in jobs:
-        files = {part: job.file(folder, part, gpu) for part in PARTS}
+        files = {part: job.file(folder, part, gpu, version) for part in PARTS}
         if not all(f.exists() for f in files.values()):
             failures.append(f"{job.name}: no record")
             continue
@@ -180,7 +185,7 @@ def load_rows(jobs: Sequence[Job], gpu: str, folder: Path) -> tuple[list[Row], l
             failures.append(f"{job.name}: {wrong[0][:200]}")
             continue
         rows.append(
-            Row(job, [Build.read(b) for b in records["build"]["builds"]],
+            Row(job, version, [Build.read(b) for b in records["build"]["builds"]],
                 [LaunchTrace.read(t) for t in records["trace"]["traces"]])
         )  # fmt: skip
     return rows, failures
@@ -217,6 +222,8 @@ class Score:
     """How well the model orders some configurations of a task."""
 
     task: str
+    version: str
+    """Of the Triton that compiled the configurations; they were measured with the sweep's."""
     configurations: int
     spearman: float
     regret: float
@@ -231,7 +238,7 @@ def score(rows: Sequence[Row], times: Sequence[float]) -> Score:
     chosen = min(range(len(rows)), key=lambda i: times[i])
     errors = sorted(abs(math.log(t / m)) for t, m in zip(times, measured, strict=True))
     return Score(
-        rows[0].job.task, len(rows), spearman(times, measured), measured[chosen] / min(measured),
+        rows[0].job.task, rows[0].version, len(rows), spearman(times, measured), measured[chosen] / min(measured),
         math.exp(errors[len(errors) // 2]) - 1,
     )  # fmt: skip
 
@@ -244,16 +251,18 @@ def evaluate(rows: Sequence[Row], gpu: Any, constants: Any) -> list[float]:
 
 
 def loss(rows: Sequence[Row], gpu: Any, constants: Any) -> float:
-    """What the fit minimises: log errors of all tasks, and ranks that are wrong."""
+    """What the fit minimises: for every task wrong ranks, and errors, most of all at the top."""
     times = evaluate(rows, gpu, constants)
     total = 0.0
-    for task in sorted({row.job.task for row in rows}):
-        picked = [i for i, row in enumerate(rows) if row.job.task == task]
-        mine = [rows[i] for i in picked]
-        got = score(mine, [times[i] for i in picked])
-        logs = [math.log(times[i] / rows[i].job.measured_us) for i in picked]
-        spread = sum(min(abs(x), 0.7) for x in logs) / len(logs)
-        total += 2 * (1 - got.spearman) + spread + 0.5 * min(got.regret - 1, 0.5)
+    for group in sorted({(row.job.task, row.version) for row in rows}):
+        picked = [i for i, row in enumerate(rows) if (row.job.task, row.version) == group]
+        measured = [rows[i].job.measured_us for i in picked]
+        modelled = [times[i] for i in picked]
+        # The fastest configurations are what a search ends in: they count most.
+        weights = [(min(measured) / m) ** 2 for m in measured]
+        errors = [abs(math.log(t / m)) for t, m in zip(modelled, measured, strict=True)]
+        mean = sum(w * e for w, e in zip(weights, errors, strict=True)) / sum(weights)
+        total += 2 * (1 - spearman(modelled, measured)) + mean
     return total
 
 
@@ -264,32 +273,30 @@ def fit(rows: Sequence[Row], gpu: Any, constants: Any, steps: int) -> Any:
     inside = {n: min(max(getattr(constants, n), low), high) for n, (low, high) in BOUNDS.items()}
     best = dataclasses.replace(constants, **inside)
     lowest = loss(rows, gpu, best)
-    width = 0.4
     for step in range(steps):
-        changed = rng.sample(names, rng.choice((1, 1, 2, 3)))
+        width = rng.choice((0.3, 0.1, 0.03))
+        changed = rng.sample(names, rng.choice((1, 1, 2, 3, 5)))
         values = {n: getattr(best, n) * math.exp(rng.gauss(0, width)) for n in changed}
-        for name, (low, high) in BOUNDS.items():
-            if name in values:
-                values[name] = min(max(values[name], low), high)
+        for name, value in values.items():
+            low, high = BOUNDS[name]
+            values[name] = min(max(value, low), high)
         candidate = dataclasses.replace(best, **values)
         found = loss(rows, gpu, candidate)
         if found < lowest:
             best, lowest = candidate, found
-        if step % 50 == 49:
-            width = max(width * 0.85, 0.03)
+        if step % 100 == 99:
             print(f"step {step + 1}: loss {lowest:.4f}", flush=True)
     return best
 
 
 BOUNDS = {
-    "launch_us": (1.5, 4.0), "next_launch_us": (0.5, 2.0), "dram_share": (0.86, 0.95),
-    "l2_bytes_per_cycle": (24.0, 64.0), "merging": (0.0, 0.6), "dram_latency": (600.0, 1400.0),
-    "l2_latency": (200.0, 400.0), "bulk_latency": (100.0, 1200.0), "start": (200.0, 2000.0),
-    "chain": (1.5, 5.0), "shuffle": (2.0, 25.0), "barrier": (5.0, 60.0),
-    "barrier_warp": (0.5, 10.0), "iteration": (10.0, 250.0), "gap": (1.0, 150.0),
-    "lockstep": (0.1, 1.0), "matrix_clock": (0.75, 1.0), "tail": (0.1, 1.0),
-    "blocking": (0.3, 1.0), "ahead": (0.01, 2.0), "sharpness": (2.0, 12.0),
-    "fetch_bytes_per_cycle": (8.0, 64.0), "matrix_sharpness": (2.0, 12.0), "spill_bytes_per_cycle": (8.0, 64.0),
+    "launch_us": (1.5, 4.0), "dram_share": (0.86, 0.95), "l2_bytes_per_cycle": (24.0, 64.0),
+    "merging": (0.0, 0.6), "dram_latency": (500.0, 1400.0), "l2_latency": (200.0, 400.0),
+    "bulk_latency": (100.0, 1200.0), "start": (200.0, 2000.0), "chain": (1.5, 5.0),
+    "barrier": (1.0, 15.0), "iteration": (10.0, 250.0), "gap": (1.0, 150.0),
+    "matrix_clock": (0.75, 1.0), "fetch_bytes_per_cycle": (8.0, 64.0),
+    "spill_bytes_per_cycle": (8.0, 64.0), "blocking": (0.3, 1.0), "tail": (0.1, 1.0),
+    "sharpness": (2.0, 12.0),
 }  # fmt: skip
 """What is physically possible."""
 
@@ -304,6 +311,7 @@ def main() -> None:
                         default=Path(tempfile.gettempdir()) / "triton-gym-simulator")  # fmt: skip
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--fit", action="store_true", help="fit constants on the first half")
+    parser.add_argument("--versions", nargs="+", help="of Triton, if several made records")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--show", action="store_true", help="print every configuration")
     parser.add_argument("--out", type=Path)
@@ -314,53 +322,60 @@ def main() -> None:
     if args.worker:
         work(args.worker, args.gpu, args.cache)
         return
+    import triton
+
     from triton_gym.device import gpu_named
-    from triton_gym.evaluation.simulate.model import CONSTANTS
+    from triton_gym.evaluation.simulate.constants import CONSTANTS
 
     report = json.loads(args.sweep.read_text())
     jobs = read_jobs(report, args.experts)
     collect(jobs, args.gpu, args.cache, args.workers)
-    rows, failures = load_rows(jobs, args.gpu, args.cache)
-    for failure in failures:
-        print("failed:", failure)
+    versions = args.versions or [triton.__version__]
+    rows: list[Row] = []
+    for version in versions:
+        found, failures = load_rows(jobs, args.gpu, args.cache, version)
+        rows += found
+        for failure in failures:
+            print("failed:", version, failure)
     gpu, constants = gpu_named(args.gpu), CONSTANTS
     if args.fit:
         constants = fit([r for r in rows if r.job.fitted], gpu, constants, args.steps)
         for field in dataclasses.fields(constants):
             print(f"    {field.name}: float = {getattr(constants, field.name):.4g}")
-    times = dict(zip((r.job.name for r in rows), evaluate(rows, gpu, constants), strict=True))
+    times = evaluate(rows, gpu, constants)
     scores: dict[str, list[Score]] = {"fitted": [], "held out": []}
-    for task in dict.fromkeys(row.job.task for row in rows):
+    for group in dict.fromkeys((row.job.task, row.version) for row in rows):
         for half, wanted in (("fitted", True), ("held out", False)):
-            mine = [r for r in rows if r.job.task == task and r.job.fitted is wanted]
+            mine = [(r, t) for r, t in zip(rows, times, strict=True)
+                    if (r.job.task, r.version) == group and r.job.fitted is wanted]  # fmt: skip
             if mine:
-                scores[half].append(score(mine, [times[r.job.name] for r in mine]))
+                scores[half].append(score([r for r, _ in mine], [t for _, t in mine]))
     for half, listed in scores.items():
         for s in listed:
-            print(f"{half:<9} {s.task:<18} {s.configurations:4d} configurations  "
+            print(f"{half:<9} {s.task:<18} {s.version:<6} {s.configurations:4d} configurations  "
                   f"Spearman {s.spearman:.3f}  regret {s.regret:.3f}  error {s.error:.0%}")  # fmt: skip
     if args.show:
-        for row in sorted(rows, key=lambda r: (r.job.task, r.job.measured_us)):
-            print(f"{times[row.job.name]:9.1f} {row.job.measured_us:9.1f} {row.job.name}")
+        for row, us in sorted(zip(rows, times, strict=True),
+                              key=lambda x: (x[0].job.task, x[0].job.measured_us)):  # fmt: skip
+            print(f"{us:9.1f} {row.job.measured_us:9.1f} {row.version} {row.job.name}")
     if args.out:
         args.out.write_text(json.dumps(summary(report, args, constants, scores, rows, times)) + "\n")
 
 
 def summary(
     report: dict[str, Any], args: argparse.Namespace, constants: Any,
-    scores: dict[str, list[Score]], rows: list[Row], times: dict[str, float],
+    scores: dict[str, list[Score]], rows: list[Row], times: list[float],
 ) -> dict[str, Any]:  # fmt: skip
     """What is written to a file."""
-    import triton
-
     return {
         "sweep": args.sweep.name, "gpu": report["gpu"], "measured_with_triton": report["triton"],
-        "built_with_triton": triton.__version__, "constants": dataclasses.asdict(constants),
+        "constants": dataclasses.asdict(constants),
         "scores": {half: [dataclasses.asdict(s) for s in listed] for half, listed in scores.items()},
         "rows": [
-            {"task": r.job.task, "config": r.job.config, "half": "fitted" if r.job.fitted else
-             "held out", "measured_us": r.job.measured_us, "simulated_us": times[r.job.name]}
-            for r in rows
+            {"task": r.job.task, "config": r.job.config, "triton": r.version,
+             "half": "fitted" if r.job.fitted else "held out",
+             "measured_us": r.job.measured_us, "simulated_us": us}
+            for r, us in zip(rows, times, strict=True)
         ],
     }  # fmt: skip
 

@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
 import json
-import os
-import platform
-import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from importlib import metadata
-from pathlib import Path
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -23,42 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-_LANDLOCK_CREATE_RULESET = 444
-_PR_GET_NO_NEW_PRIVS = 39
-
-_IPC = """
-import torch
-import torch.multiprocessing as mp
-
-def child(tensor, queue):
-    queue.put(float(tensor.sum()))
-
-if __name__ == "__main__":
-    context = mp.get_context("spawn")
-    queue, tensor = context.Queue(), torch.ones(8, device="cuda")
-    process = context.Process(target=child, args=(tensor, queue))
-    process.start()
-    assert queue.get(timeout=60) == 8.0
-    process.join()
-"""
-_NAMESPACES = """
-import ctypes
-NEW_USER, NEW_NET = 0x10000000, 0x40000000
-raise SystemExit(ctypes.CDLL(None).unshare(NEW_USER | NEW_NET))
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report."""
-
-    part: str
-    ok: bool
-    found: str
-    cost: str = ""
-    """What is lost without it; empty if it is there."""
-    needed: bool = False
-    """Whether nothing works without it."""
+from triton_gym.cli import findings
+from triton_gym.cli.findings import Finding
 
 
 def doctor(
@@ -67,160 +22,31 @@ def doctor(
 ) -> None:
     """Say what GPU, versions and confinement are here, and what each missing piece costs."""
     console = Console()
-    findings: list[Finding] = []
-    checks = [_versions, _gpu, _tools, _confinement, _extras, *([] if quick else [_simulated])]
+    found: list[Finding] = []
+    checks = [
+        findings.versions,
+        findings.gpu,
+        findings.tools,
+        findings.confinement,
+        findings.extras,
+        *([] if quick else [findings.simulated]),
+    ]
     with console.status("looking around …") if not as_json else _Quiet():
         for check in checks:
-            findings.extend(check())
+            found.extend(check())
     if as_json:
-        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+        print(json.dumps([asdict(finding) for finding in found], indent=2))
     else:
         table = Table(box=SIMPLE_HEAD)
         for column in ("", "part", "found", "what its absence costs"):
             table.add_column(column)
-        for f in findings:
+        for f in found:
             mark = "[green]✓[/]" if f.ok else "[red]✗[/]" if f.needed else "[yellow]–[/]"
             table.add_row(mark, f.part, escape(f.found), escape(f.cost))
         console.print(table)
-    raise typer.Exit(0 if all(f.ok for f in findings if f.needed) else 1)
+    raise typer.Exit(0 if all(f.ok for f in found if f.needed) else 1)
 
 
 class _Quiet:
     def __enter__(self) -> None: ...
     def __exit__(self, *exc: object) -> None: ...
-
-
-def _versions() -> Iterator[Finding]:
-    yield Finding("Python", sys.version_info >= (3, 11), platform.python_version(), needed=True)
-    for name in ("triton-gym", "torch", "triton", "gymnasium"):
-        try:
-            yield Finding(name, True, metadata.version(name), needed=True)
-        except metadata.PackageNotFoundError:
-            yield Finding(name, False, "not installed", "nothing works", needed=True)
-
-
-def _gpu() -> Iterator[Finding]:
-    from triton_gym.device import gpu_matching
-
-    cost = "kernels run on the simulated device: times come from a model of an H100"
-    driver = _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
-    yield Finding("NVIDIA driver", bool(driver), driver.split("\n")[0] or "none", _if(driver, cost))
-    import torch
-
-    count = torch.cuda.device_count()
-    if not count:
-        built = f"torch built for CUDA {torch.version.cuda}" if torch.version.cuda else "CPU torch"
-        yield Finding("GPU", False, f"none ({built})", cost)
-        return
-    for index in range(count):
-        name = torch.cuda.get_device_name(index)
-        known = gpu_matching(name) is not None
-        yield Finding(f"GPU cuda:{index}", True, name)
-        if not known:
-            yield Finding(
-                "its datasheet", False, "not in triton_gym.device",
-                "rooflines rest on what is measured here",
-            )  # fmt: skip
-    ipc = _succeeds(_IPC)
-    yield Finding(
-        "CUDA IPC", ipc, "works" if ipc else "refused",
-        _if(ipc, "judge and answer cannot share GPU memory: evaluation on the GPU is impossible"),
-    )  # fmt: skip
-
-
-def _tools() -> Iterator[Finding]:
-    found = importlib.util.find_spec("triton")
-    root = Path(found.origin).parent if found and found.origin else Path()
-    for tool, cost in (
-        ("ptxas", "kernels cannot be compiled: nothing works"),
-        ("cuobjdump", "registers and spills of simulated kernels are unknown"),
-        ("nvdisasm", "the simulated device sees no instructions"),
-    ):
-        inside = root / "backends" / "nvidia" / "bin" / tool
-        path = str(inside) if inside.exists() else shutil.which(tool) or ""
-        where = "inside triton" if inside.exists() else path or "not found"
-        yield Finding(tool, bool(path), where, _if(path, cost), needed=tool == "ptxas")
-    compiler = next((c for c in ("gcc", "clang", "cc") if shutil.which(c)), "")
-    yield Finding(
-        "C compiler", bool(compiler), compiler or "not found",
-        _if(compiler, "Triton cannot build its launcher on a GPU; the simulated device works"),
-    )  # fmt: skip
-
-
-def _confinement() -> Iterator[Finding]:
-    libc = ctypes.CDLL(None, use_errno=True)
-    version = int(libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, 1))
-    yield Finding(
-        "Landlock", version > 0, f"ABI {version}" if version > 0 else "not available",
-        _if(version > 0, "an answer can read this user's files"),
-    )  # fmt: skip
-    spaces = _succeeds(_NAMESPACES)
-    yield Finding(
-        "user and network namespaces", spaces, "available" if spaces else "not available",
-        _if(spaces, "an answer can use the network"),
-    )  # fmt: skip
-    privileges = libc.prctl(_PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) >= 0
-    yield Finding(
-        "no_new_privs", privileges, "available" if privileges else "not available",
-        _if(privileges, "an answer can start set-uid programs"),
-    )  # fmt: skip
-    cores = len(os.sched_getaffinity(0))
-    yield Finding("CPU cores", True, str(cores))
-
-
-def _extras() -> Iterator[Finding]:
-    for name, extra, cost in (
-        ("stable_baselines3", "sb3", "no ppo, a2c, dqn"),
-        ("matplotlib", "report", "no learning curves"),
-    ):
-        there = importlib.util.find_spec(name) is not None
-        yield Finding(
-            name, there, metadata.version(name) if there else "not installed",
-            _if(there, f"{cost}: pip install 'triton-gym[{extra}]'"),
-        )  # fmt: skip
-
-
-def _simulated() -> Iterator[Finding]:
-    from triton_gym.errors import TritonGymError
-    from triton_gym.evaluation.service import Evaluator
-    from triton_gym.registration import load
-
-    task = load("softmax")
-    started = time.perf_counter()
-    try:
-        with Evaluator("simulated") as evaluator:
-            outcome = evaluator.evaluate(task, task.starter)
-        ok = outcome.correct
-        told = f"{outcome.status}: {outcome.message}" if not ok else "softmax is correct"
-    except TritonGymError as error:
-        ok, told = False, str(error)
-    yield Finding(
-        "simulated device", ok, f"{told} ({time.perf_counter() - started:.1f} s from cold)",
-        _if(ok, "no work without a GPU"), needed=True,
-    )  # fmt: skip
-
-
-def _if(there: object, cost: str) -> str:
-    return "" if there else cost
-
-
-def _output(*command: str) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip()
-
-
-def _succeeds(script: str) -> bool:
-    """Whether a script runs; from a file, since spawned processes import it again."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "check.py")
-        path.write_text(script)
-        try:
-            done = subprocess.run([sys.executable, str(path)], capture_output=True, timeout=120)
-        except (OSError, subprocess.SubprocessError):
-            return False
-        return done.returncode == 0

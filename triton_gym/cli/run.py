@@ -19,11 +19,12 @@ from rich.progress import (
 from rich.syntax import Syntax
 
 from triton_gym.cli.names import environment_id, options_from
-from triton_gym.cli.tables import microseconds, outcomes_table
+from triton_gym.cli.tables import microseconds, outcomes_table, roofline, speedup
 from triton_gym.errors import InvalidOptionError
 
 if TYPE_CHECKING:
-    from triton_gym.runs import RunFolder, Step
+    from triton_gym.runs.folder import RunFolder
+    from triton_gym.runs.records import Step
 
 STEPS = 40
 """Steps of a run that does not say how many."""
@@ -53,7 +54,7 @@ def run(
     ] = None,
 ) -> None:
     """Let an agent work on an environment, into a run folder that can be resumed."""
-    from triton_gym.recording import execute
+    from triton_gym.runs.execution import execute
 
     options = options_from(env_arg or [])
     options.update({k: v for k, v in (("device", device), ("reward", reward)) if v is not None})
@@ -84,8 +85,9 @@ def _created(
     import importlib
 
     from triton_gym.device import resolve
-    from triton_gym.recording import machine
-    from triton_gym.runs import Config, RunFolder
+    from triton_gym.runs.execution import machine
+    from triton_gym.runs.folder import RunFolder
+    from triton_gym.runs.records import Config
 
     importlib.import_module("triton_gym.agents").load(agent)  # before there is a folder
     # What `auto` means must not change when the run is resumed on another machine.
@@ -100,8 +102,8 @@ def _reopened(
     path: Path, agent: str | None, env: str | None, seed: int | None, options: dict[str, Any]
 ) -> RunFolder:
     from triton_gym.device import resolve
-    from triton_gym.recording import same
-    from triton_gym.runs import RunFolder, read_config
+    from triton_gym.runs.execution import same
+    from triton_gym.runs.folder import RunFolder, read_config
 
     if "device" in options:
         options = {**options, "device": str(resolve(str(options["device"])))}
@@ -145,7 +147,7 @@ class _Display:
             outcome = step.outcome
             self._progress.console.print(
                 f"step {step.step:>3}: {outcome.status}, {microseconds(outcome.runtime_us)}, "
-                f"{outcome.speedup:.2f}× PyTorch, roofline {100 * outcome.roofline:.1f} %",
+                f"{speedup(outcome)} PyTorch, roofline {roofline(outcome)}",
                 highlight=False,
             )
         self.best = best
@@ -153,13 +155,13 @@ class _Display:
             self._task,
             completed=step.step,
             description=f"last {step.outcome.status}, best "
-            f"{microseconds(best.outcome.runtime_us)} ({best.outcome.speedup:.2f}×)",
+            f"{microseconds(best.outcome.runtime_us)} ({speedup(best.outcome)})",
         )
 
 
 def _report(console: Console, folder: RunFolder, best: Step | None) -> None:
     """Start → best, the best kernel, the curve, and where everything lies."""
-    from triton_gym.report import learning_curve
+    from triton_gym.runs.report import learning_curve
 
     if best is None:
         return

@@ -33,6 +33,16 @@ def time_with_spread(outcome: Outcome) -> str:
     return f"{text} [{microseconds(low)}, {microseconds(high)}]"
 
 
+def speedup(outcome: Outcome) -> str:
+    """The speedup over PyTorch; a dash if it does not exist."""
+    return f"{outcome.speedup:.2f}×" if math.isfinite(outcome.speedup) else "–"
+
+
+def roofline(outcome: Outcome) -> str:
+    """The share of the speed of light in per cent; a dash if it does not exist."""
+    return f"{100 * outcome.roofline:.1f} %" if math.isfinite(outcome.roofline) else "–"
+
+
 def _number(value: float, form: str) -> str:
     return format(value, form) if math.isfinite(value) else "–"
 
@@ -41,8 +51,8 @@ ROWS: tuple[tuple[str, Callable[[Outcome], str]], ...] = (
     ("status", lambda o: f"[{_COLOURS.get(o.status, 'red')}]{o.status}[/]"),
     ("time", time_with_spread),
     ("PyTorch", lambda o: microseconds(o.baseline_us)),
-    ("speedup", lambda o: _number(o.speedup, ".2f") + "×" * math.isfinite(o.speedup)),
-    ("roofline", lambda o: _number(100 * o.roofline, ".1f") + " %" * math.isfinite(o.roofline)),
+    ("speedup", speedup),
+    ("roofline", roofline),
     ("GB/s", lambda o: _number(o.gbps, ".0f")),
     ("TFLOP/s", lambda o: _number(o.tflops, ".1f")),
     ("bound by", lambda o: o.bound or "–"),

@@ -54,7 +54,7 @@ def estimate(builds: dict[str, Any], traces: dict[str, Any], gpu: Gpu) -> Estima
     """The modelled time of a call, from the replies of its two processes."""
     from triton_gym.evaluation.simulate.build import Build
     from triton_gym.evaluation.simulate.model import estimate as model
-    from triton_gym.evaluation.simulate.trace import LaunchTrace
+    from triton_gym.evaluation.simulate.launches import LaunchTrace
 
     return model(
         [Build.read(b) for b in builds["builds"]],

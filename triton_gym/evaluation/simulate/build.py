@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -16,12 +16,10 @@ from unittest import mock
 
 from triton_gym.device import Gpu
 from triton_gym.evaluation.simulate import sass
-from triton_gym.evaluation.simulate.host import Recorder, pretend
+from triton_gym.evaluation.simulate.host import Numbering, pretend
 
 SECONDS_PER_KERNEL = 20.0
 """How long ptxas may take for one kernel."""
-MAX_CONFIGS = 24
-"""How many configurations of an autotuned kernel are looked at, in the order of its list."""
 
 
 class BuildError(RuntimeError):
@@ -68,24 +66,13 @@ class Build:
         return cls(**values)
 
 
-class _Builder(Recorder):
+class _Builder(Numbering):
     """Stands in for the GPU: takes binaries apart and notes launches."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.builds: list[Build] = []
         self._codes: dict[bytes, tuple[sass.Resources, sass.Code]] = {}
-        self._index = 0
-        self._config = ""
-
-    def choose(self, kernel: str, configs: Sequence[str]) -> Iterator[int]:
-        alternatives = len(configs) > 1
-        for number, config in enumerate(configs[:MAX_CONFIGS]):
-            self._config = config if alternatives else ""
-            yield number
-            if alternatives and self.builds and self.builds[-1].config == config:
-                self._index = self.builds[-1].index  # the next alternative is the same launch
-        self._config = ""
-        self._index = max((b.index + 1 for b in self.builds), default=0)
 
     def load(self, name: str, binary: bytes, shared: int, device: int) -> tuple[Any, ...]:
         if binary not in self._codes:
@@ -96,11 +83,14 @@ class _Builder(Recorder):
     def launcher(self, source: Any, metadata: Any) -> Callable[..., None]:
         def launch(x: int, y: int, z: int, stream: int, function: Any, *_: Any) -> None:
             resources, code = function
+            index, config = self.number()
+            if x * y * z < 1:
+                return
             self.builds.append(
                 Build(
-                    index=self._index,
+                    index=index,
                     kernel=metadata.name,
-                    config=self._config,
+                    config=config,
                     grid=(int(x), int(y), int(z)),
                     num_warps=metadata.num_warps,
                     num_stages=metadata.num_stages,
@@ -111,8 +101,6 @@ class _Builder(Recorder):
                     code=code,
                 )
             )
-            if not self._config:
-                self._index += 1
 
         return launch
 

@@ -19,17 +19,27 @@ from torch.overrides import TorchFunctionMode
 from triton_gym.device import Gpu
 
 _CUDA = torch.device("cuda", 0)
+MAX_CONFIGS = 24
+"""How many configurations of an autotuned kernel are looked at, in the order of its list."""
 
 
 class Recorder:
     """Who decides which configurations of an autotuned kernel run, and sees the launches.
 
-    This one runs the first configuration that is left after pruning, and cannot launch.
+    This one runs the first configuration that works, and cannot launch.
     """
+
+    tolerated: tuple[type[Exception], ...] = ()
+    """What a configuration may raise and be passed over, beyond what Triton's tuner forgives."""
+    worked: bool = False
+    """Whether the configuration chosen last ran."""
 
     def choose(self, kernel: str, configs: Sequence[str]) -> Iterator[int]:
         """Yields the indices of the configurations to run, one after the other."""
-        yield 0
+        for index in range(len(configs)):
+            yield index
+            if self.worked:
+                return
 
     def load(self, name: str, binary: bytes, shared: int, device: int) -> tuple[Any, ...]:
         """Triton's `load_binary`: module, function, registers, spills, largest block."""
@@ -38,6 +48,27 @@ class Recorder:
     def launcher(self, source: Any, metadata: Any) -> Callable[..., None]:
         """Triton's launcher of a compiled kernel."""
         raise RuntimeError("There is no GPU to launch a kernel on.")
+
+
+class Numbering(Recorder):
+    """Runs the configurations of autotuned kernels as alternatives of one launch."""
+
+    def __init__(self) -> None:
+        self._index = 0
+        self._config = ""
+
+    def choose(self, kernel: str, configs: Sequence[str]) -> Iterator[int]:
+        first = self._index
+        for number, config in enumerate(configs[:MAX_CONFIGS]):
+            self._config = config if len(configs) > 1 else ""
+            self._index = first
+            yield number
+        self._index, self._config = first + 1, ""
+
+    def number(self) -> tuple[int, str]:
+        """Number and configuration of a launch that is about to be made."""
+        self._index += 1
+        return self._index - 1, self._config
 
 
 def _on_cpu(value: Any) -> Any:
@@ -148,11 +179,14 @@ def _tune(recorder: Recorder) -> Any:
     from triton.compiler.errors import CompileTimeAssertionFailure
     from triton.runtime.errors import OutOfResources, PTXASError
 
+    # Triton's autotuner passes over the first three as well.
+    forgiven = (OutOfResources, PTXASError, CompileTimeAssertionFailure, *recorder.tolerated)
+
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
         self.nargs = dict(zip(self.arg_names, args, strict=False))
         tuned = len(self.configs) > 1
         configs = self.prune_configs(kwargs) if tuned else self.configs
-        result, failures = None, []
+        result, failures, succeeded = None, [], False
         for index in recorder.choose(self.base_fn.__name__, [str(c) for c in configs]):
             config = configs[index]
             named = {**self.nargs, **kwargs, **config.all_kwargs()}
@@ -161,11 +195,13 @@ def _tune(recorder: Recorder) -> Any:
             if config.pre_hook is not None:
                 config.pre_hook(named)
             self.best_config = config
+            recorder.worked = False
             try:
                 result = self.fn.run(*args, **kwargs, **config.all_kwargs())
-            except (OutOfResources, PTXASError, CompileTimeAssertionFailure) as error:
-                failures.append(error)  # Triton's autotuner, too, passes over these
-        if len(failures) == len(configs):
+                recorder.worked = succeeded = True
+            except forgiven as error:
+                failures.append(error)
+        if failures and not succeeded:
             raise failures[0]
         self.nargs = None
         return result

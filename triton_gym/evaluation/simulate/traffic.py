@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from triton_gym.device import Gpu
 from triton_gym.evaluation.simulate.footprint import LINE, SECTOR
-from triton_gym.evaluation.simulate.trace import LaunchTrace, Site, Tensor
+from triton_gym.evaluation.simulate.launches import LaunchTrace, Site, Tensor
 
 _L1_BYTES = 256 << 10
 """L1 and shared memory of one multiprocessor together. Source: "H100 Architecture"."""

@@ -1,0 +1,120 @@
+"""Records of what the launches of a call do, as a trace finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One memory access of the kernel's source, per program."""
+
+    line: int
+    """Line of the answer."""
+    kind: str
+    """`load`, `store` or `atomic`."""
+    owner: int
+    """Which of the launch's tensors it goes to, an index into `LaunchTrace.tensors`."""
+    bulk: bool
+    """Whether it goes through a tensor descriptor (TMA)."""
+    itemsize: int
+    """Bytes of an element."""
+    count: float
+    """How often a program executes it."""
+    lanes: int
+    """Elements of one execution, masked ones too."""
+    bytes: float
+    """Bytes of the active lanes."""
+    sectors: float
+    """32-byte sectors of the warps' requests."""
+    lines: float
+    """Distinct 128-byte lines of each access, summed."""
+    sharing: tuple[tuple[int, float], ...]
+    """For 1, 2, 4, … consecutive programs, their distinct lines over the sum of theirs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor that a launch was given, and how a program reads it."""
+
+    bytes: int
+    """Its size, or that of the storage that it is a view of."""
+    distinct: float
+    """Distinct lines that a program loads over all that it loads: below 1 if it reads again."""
+    distance: float
+    """Bytes that a program moves, on average, before it reads a line again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """Matrix products of one shape, per program."""
+
+    m: int
+    n: int
+    k: int
+    dtype: str
+    """Triton's name of the operands' type: `bf16`, `fp16`, `fp32`, `int8`, …"""
+    precision: str
+    """`TF32`, `IEEE`, … for fp32 operands."""
+    count: float
+
+    @property
+    def flops(self) -> float:
+        """FLOPs per program."""
+        return 2.0 * self.m * self.n * self.k * self.count
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchTrace:
+    """What the average program of one launch does."""
+
+    index: int
+    """Which launch of the call this is; equals `Build.index`."""
+    kernel: str
+    config: str
+    """The autotuner's configuration; empty if the kernel is not autotuned."""
+    grid: tuple[int, int, int]
+    sampled: int
+    """Programs that were followed."""
+    note: str
+    """Empty, or why the trace is incomplete."""
+    tensors: tuple[Tensor, ...]
+    """The tensors that the launch was given, in the order of its arguments."""
+    sites: tuple[Site, ...]
+    dots: tuple[Dot, ...]
+    operations: Mapping[str, float]
+    """Elements that elementwise operations made, by class: `float`, `special`, `integer`."""
+    reductions: float
+    """Reductions and scans."""
+    reduced: float
+    """Elements that went into them."""
+    rounds: float
+    """Groups of loads that can only start when an earlier group has arrived."""
+    iterations: float
+    """Iterations of loops, all loops together."""
+    imbalance: float
+    """Work of the heaviest program sampled over the mean."""
+
+    @property
+    def programs(self) -> int:
+        """Programs of the grid."""
+        return self.grid[0] * self.grid[1] * self.grid[2]
+
+    def record(self) -> dict[str, Any]:
+        """The trace as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, record: dict[str, Any]) -> LaunchTrace:
+        """The trace that `record` describes."""
+        values = dict(record)
+        values["grid"] = tuple(values["grid"])
+        values["tensors"] = tuple(Tensor(**t) for t in values["tensors"])
+        values["dots"] = tuple(Dot(**d) for d in values["dots"])
+        values["sites"] = tuple(
+            Site(**{**s, "sharing": tuple((int(n), float(r)) for n, r in s["sharing"])})
+            for s in values["sites"]
+        )
+        return cls(**values)

@@ -1,0 +1,89 @@
+"""What keeps a multiprocessor's units busy, and how long a warp's own instructions take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from triton_gym.device import Gpu
+from triton_gym.evaluation.simulate.build import Build
+from triton_gym.evaluation.simulate.constants import Constants
+from triton_gym.evaluation.simulate.execution import Execution
+from triton_gym.evaluation.simulate.traffic import l1_bytes
+
+_HMMA_SHARE = 0.62
+"""Rate of `mma.sync` on Hopper over that of `wgmma`.
+Source: Luo et al., "Benchmarking and Dissecting the Nvidia Hopper GPU" (2024), table of mma."""
+_SHARED_BYTES_PER_CYCLE = 128.0
+"""Source: CUDA Programming Guide, shared memory: 32 banks of 4 bytes."""
+_WARPS_PER_CYCLE = {
+    "float": 4.0, "multiply": 2.0, "logic": 2.0, "uniform": 2.0, "special": 0.5, "convert": 0.5,
+    "double": 2.0, "shuffle": 1.0, "matrix_shared": 0.25,
+}  # fmt: skip
+"""Warp instructions that a multiprocessor finishes in a cycle, by class.
+Source: CUDA Programming Guide, "Arithmetic Instructions", 9.0."""
+_DTYPES = {
+    "bf16": "bfloat16", "fp16": "float16", "fp32": "tf32", "int8": "int8", "uint8": "int8",
+    "fp8e5": "float8", "fp8e4nv": "float8",
+}  # fmt: skip
+"""Keys of `Gpu.matrix_tflops` by Triton's names."""
+
+
+def matrix_cycles(build: Build, work: Execution, gpu: Gpu, dtype: str) -> float:
+    """Cycles in which the matrix units do one program's products.
+
+    Args:
+        build: the kernel.
+        work: what a warp of it executes.
+        gpu: the device.
+        dtype: Triton's name of the operands' type.
+    """
+    flops = work.mma_flops * build.num_warps
+    if not flops:
+        return 0.0
+    peak = gpu.peak_tflops(_DTYPES.get(dtype, "float16"), matrix=True)
+    rate = peak * 1e3 / gpu.multiprocessors / gpu.clock_ghz
+    if not build.code.mma.startswith(("HGMMA", "IGMMA", "QGMMA")):
+        return flops / (rate * (_HMMA_SHARE if gpu.capability >= 90 else 1.0))
+    m, n, k = (int(x) for x in build.code.mma.split(".")[1].split("x"))
+    per_instruction = 2.0 * m * n * k
+    # Operands come from shared memory: 64 rows of a, n columns of b, k deep (256 bits).
+    reading = (m + n) * 32.0 / _SHARED_BYTES_PER_CYCLE
+    return flops / per_instruction * max(per_instruction / rate, reading)
+
+
+def pipes(instructions: Mapping[str, float], warps: int) -> dict[str, float]:
+    """Cycles for which so many instructions of each warp keep every arithmetic pipe busy."""
+    busy = {n: warps * instructions.get(n, 0.0) / r for n, r in _WARPS_PER_CYCLE.items()}
+    return {**busy, "issue": warps * sum(instructions.values()) / 4}
+
+
+def all_pipes(build: Build, work: Execution, resident: int, c: Constants) -> dict[str, float]:
+    """The same for a whole program, with the paths to memory, without the matrix units."""
+    warps = build.num_warps
+    busy = pipes(work.instructions, warps)
+    through = work.global_bytes + work.shared_bytes + work.spill_bytes
+    busy["memory"] = warps * through / _SHARED_BYTES_PER_CYCLE
+    busy["fetch"] = min(warps, 4) * work.fetched * 16 / c.fetch_bytes_per_cycle
+    if resident * warps * 32 * build.spill_bytes > l1_bytes(resident, build.shared_bytes):
+        busy["spills"] = warps * work.spill_bytes / c.spill_bytes_per_cycle
+    return busy
+
+
+def chain(instructions: Mapping[str, float], warps: int, c: Constants) -> float:
+    """Cycles that a warp takes for its instructions if no other program is there."""
+    return (
+        sum(instructions.values()) * max(c.chain, warps / 4)
+        + instructions.get("barrier", 0.0) * c.barrier * warps
+    )
+
+
+def depth(build: Build) -> float:
+    """Iterations that asynchronous loads run ahead; 0 if loads are not pipelined."""
+    ahead = inside = 0
+    for region in build.code.regions:
+        number = region.counts.get("copy", 0) + region.counts.get("tma_load", 0)
+        if region.kind == "body":
+            ahead += number
+        else:
+            inside = max(inside, number)
+    return max(ahead / inside, 1.0) if inside else 0.0

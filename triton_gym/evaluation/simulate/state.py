@@ -1,0 +1,52 @@
+"""What the repaired interpreter is doing at present, and who watches it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, Protocol
+
+from triton_gym.evaluation.simulate.bounds import Bounds
+from triton_gym.evaluation.simulate.formats import Array
+
+Program = tuple[int, int, int]
+Executor = Callable[[str, Program, Callable[[Program], None]], None]
+"""Runs programs of a launch, given the kernel's name, its grid, and what runs one program."""
+
+
+def run_whole_grid(kernel: str, grid: Program, run: Callable[[Program], None]) -> None:
+    """Run every program, axis 0 fastest, as a GPU starts them."""
+    for z in range(grid[2]):
+        for y in range(grid[1]):
+            for x in range(grid[0]):
+                run((x, y, z))
+
+
+class Observer(Protocol):
+    """Sees what a program does, and decides how far its loops run."""
+
+    def access(self, kind: str, pointers: Array, active: Array, itemsize: int) -> None:
+        """A `load`, `store` or `atomic`; `active` holds the addresses not masked off."""
+
+    def dot(self, a: Any, b: Any, c: Any, precision: str) -> None:
+        """A matrix product. It is not computed: the accumulator comes back as it is."""
+
+    def reduction(self, inputs: tuple[Any, ...], scan: bool) -> None:
+        """A reduction or a scan."""
+
+    def operation(self, name: str, size: int) -> None:
+        """An elementwise operation by the builder's name, on `size` elements."""
+
+    def loop(self, steps: range) -> Iterable[int]:
+        """The iterations of a loop that are run."""
+
+
+class State:
+    """What the patched interpreter is doing at present."""
+
+    bounds: Bounds = Bounds(())
+    execute: Executor = staticmethod(run_whole_grid)
+    observer: Observer | None = None
+    bulk: bool = False
+    """Whether the present access goes through a tensor descriptor."""
+    patched: ClassVar[set[int]] = set()
+    """Modules whose language functions were made interpretable, by id."""

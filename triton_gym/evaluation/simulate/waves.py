@@ -1,0 +1,150 @@
+"""The time of one launch: waves of programs that share a multiprocessor and the memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from triton_gym.device import Gpu
+from triton_gym.evaluation.simulate.build import Build
+from triton_gym.evaluation.simulate.constants import Constants
+from triton_gym.evaluation.simulate.execution import Execution, execute
+from triton_gym.evaluation.simulate.launches import LaunchTrace
+from triton_gym.evaluation.simulate.occupancy import occupancy
+from triton_gym.evaluation.simulate.pipes import all_pipes, chain, depth, matrix_cycles, pipes
+from triton_gym.evaluation.simulate.traffic import Traffic, traffic
+
+_L2_PORT = 64.0
+"""Bytes a cycle that one multiprocessor can take from L2. Source: "H100 Architecture"."""
+_ATOMICS_PER_CYCLE = 1.0
+"""Atomic operations that the L2 does for each multiprocessor. An estimate."""
+_BESIDE = ("float", "special", "convert", "shuffle", "load_shared", "store_shared",
+           "matrix_shared")  # fmt: skip
+"""Instructions in a loop of products that work on what the products gave, as in attention."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """The modelled time of a launch, and what each resource alone would need, in microseconds."""
+
+    us: float
+    dram_us: float
+    l2_us: float
+    pipes_us: float
+    """The busiest unit of the multiprocessors."""
+    latency_us: float
+    """The programs' own chains of loads and instructions, all places taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Phase:
+    """A part of a program."""
+
+    alone: float
+    """Cycles that it takes on a multiprocessor of its own."""
+    shared: float
+    """Cycles for which it keeps the busiest unit busy."""
+
+
+def _norm(values: Sequence[float], power: float) -> float:
+    """A maximum with rounded corners."""
+    top = max(values)
+    return top * sum((v / top) ** power for v in values) ** (1 / power) if top > 0 else 0.0
+
+
+def _cycle(delay: float, demands: Sequence[float], customers: int) -> float:
+    """Cycles between two programs that end, with so many resident.
+
+    Programs wait on nothing but themselves for `delay` cycles and need each shared resource for
+    its demand. Source: mean value analysis of a closed queueing network, Reiser and Lavenberg,
+    JACM 27(2), 1980.
+    """
+    queues = [0.0] * len(demands)
+    rate = 0.0
+    for present in range(1, customers + 1):
+        times = [d * (1 + q) for d, q in zip(demands, queues, strict=True)]
+        rate = present / max(delay + sum(times), 1e-9)
+        queues = [rate * t for t in times]
+    return 1 / rate
+
+
+def _latency(moved: Traffic, c: Constants) -> float:
+    """Cycles that a load takes on average."""
+    return c.l2_latency + moved.miss * (c.dram_latency - c.l2_latency)
+
+
+def _loop(build: Build, work: Execution, moved: Traffic, matrix: float, c: Constants) -> _Phase:
+    """The loops of matrix products: loads and products go on side by side."""
+    steps, ahead, warps = work.iterations, depth(build), build.num_warps
+    latency = _latency(moved, c)
+    if build.code.static("tma_load"):
+        latency += c.bulk_latency
+    inside = {n: v - work.outside.get(n, 0.0) for n, v in work.instructions.items()}
+    also = {n: v / steps for n, v in inside.items() if n in _BESIDE}
+    shared = max(matrix / steps + c.gap, *pipes(also, warps).values())
+    busy = matrix / steps + c.gap + c.iteration + chain(also, warps, c)
+    fed = moved.load_bytes / steps / _L2_PORT
+    # The next products run while a buffer is filled; without buffers they wait for it.
+    step = max(busy, fed, (latency + fed) / ahead) if ahead else latency + fed + busy
+    return _Phase(latency + steps * step, steps * shared)
+
+
+def launch_time(build: Build, trace: LaunchTrace, gpu: Gpu, c: Constants) -> Launch:
+    """The time of one launch."""
+    resident = occupancy(
+        gpu, registers=build.registers, shared_bytes=build.shared_bytes, num_warps=build.num_warps
+    ).programs
+    work = execute(build, trace)
+    moved = traffic(trace, gpu, resident=resident, shared_bytes=build.shared_bytes)
+    matrix = matrix_cycles(build, work, gpu, trace.dots[0].dtype if trace.dots else "")
+    clock = gpu.clock_ghz * (c.matrix_clock if matrix else 1.0)
+    programs, units = trace.programs, min(gpu.multiprocessors, trace.programs)
+    # Cycles for which a program's bytes occupy its multiprocessor's share of the memory.
+    dram = moved.dram_bytes / programs / (gpu.memory_gbps * c.dram_share / clock / units)
+    # Requests of neighbours for the same line are merged on their way to L2.
+    l2 = moved.l2_bytes / programs * moved.shared**c.merging / c.l2_bytes_per_cycle
+    l2 += moved.atomics / programs / _ATOMICS_PER_CYCLE
+    busy = all_pipes(build, work, resident, c)
+    if work.iterations:
+        outside = work.outside
+        loop = _loop(build, work, moved, matrix, c)
+        shared = max(busy["fetch"], *pipes(outside, build.num_warps).values())
+        beside, waited, rounds = max(dram, l2, *busy.values()), 0.0, 0.0
+    else:
+        outside, ahead = work.instructions, depth(build)
+        loop, shared = _Phase(0.0, 0.0), max(*busy.values(), matrix)
+        beside = max(dram, l2)
+        waited = c.blocking * beside
+        rounds = 1 + (trace.rounds - 1) / ahead if ahead else trace.rounds
+    alone = c.start + rounds * _latency(moved, c) + chain(outside, build.num_warps, c)
+    rest = _Phase(alone, shared)
+
+    def cycle(count: int) -> float:
+        """Cycles between the ends of two programs, with so many on a multiprocessor."""
+        delay = max(loop.alone - loop.shared, 0.0) + max(rest.alone - rest.shared, 0.0)
+        apart = _cycle(delay, (loop.shared, rest.shared, waited), count)
+        if work.iterations:
+            # Programs that start together stay together: their loops meet, and their epilogues.
+            together = max(loop.alone / count, loop.shared) + max(rest.alone / count, rest.shared)
+            apart = max(apart, together)
+        return _norm((apart, beside), c.sharpness)
+
+    if programs <= gpu.multiprocessors * resident:
+        here = -(-programs // gpu.multiprocessors)
+        cycles = cycle(here) * here * trace.imbalance
+    else:
+        each = cycle(resident)
+        waves = programs / gpu.multiprocessors / resident
+        # Memory is shared: what it is busy with is not lost at the end.
+        idle = 1 - min(dram / each, 1.0)
+        cycles = each * resident * (waves + c.tail * idle * (math.ceil(waves) - waves))
+    to_us = 1 / clock / 1e3
+    per_unit = programs / units * to_us
+    return Launch(
+        us=cycles * to_us,
+        dram_us=dram * per_unit,
+        l2_us=l2 * per_unit,
+        pipes_us=max(*busy.values(), matrix) * per_unit,
+        latency_us=(loop.alone + rest.alone) * per_unit / resident,
+    )

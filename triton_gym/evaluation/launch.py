@@ -37,32 +37,41 @@ class Flush:
         torch.sum(self._buffer, dim=0, out=self._sink)
 
 
-def time_calls(
-    functions: Sequence[Callable[[], object]], flush: Flush, sleep_cycles: int
-) -> tuple[list[float], float]:
-    """Device time of each call in microseconds, the L2 cache flushed before every one.
+class Series:
+    """A series of timed calls on the current stream, the L2 cache flushed before every one.
 
-    The device sleeps first, while the host queues all calls: so neither the times nor the
-    judge's clock depend on how fast the host launches.
-
-    Returns:
-        The times, and how long it took from the first call's start to the last call's end.
+    The device sleeps first, while the host queues all calls: so neither the times nor the judge's
+    clock depend on how fast the host launches.
     """
-    stream = torch.cuda.current_stream()
-    events = [
-        (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
-        for _ in functions
-    ]
-    torch.cuda.synchronize()
-    torch.cuda._sleep(sleep_cycles)
-    for function, (start, end) in zip(functions, events, strict=True):
-        flush()
-        start.record(stream)
-        function()
-        end.record(stream)
-    torch.cuda.synchronize()
-    times = [start.elapsed_time(end) * 1000 for start, end in events]
-    return times, events[0][0].elapsed_time(events[-1][1]) * 1000
+
+    def __init__(self, count: int) -> None:
+        self._events = [
+            (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
+            for _ in range(count)
+        ]
+
+    def queue(
+        self, functions: Sequence[Callable[[], object]], flush: Flush, sleep_cycles: int
+    ) -> None:
+        """Queue the calls; returns before they have run."""
+        stream = torch.cuda.current_stream()
+        torch.cuda.synchronize()
+        torch.cuda._sleep(sleep_cycles)
+        for function, (start, end) in zip(functions, self._events, strict=True):
+            flush()
+            start.record(stream)
+            function()
+            end.record(stream)
+
+    @property
+    def times_us(self) -> list[float]:
+        """Device time of each call, once all have run."""
+        return [start.elapsed_time(end) * 1000 for start, end in self._events]
+
+    @property
+    def span_us(self) -> float:
+        """From the first call's start to the last call's end."""
+        return float(self._events[0][0].elapsed_time(self._events[-1][1])) * 1000
 
 
 class Gpu:
@@ -85,7 +94,8 @@ class Gpu:
             pair = torch.zeros((2, 64), dtype=dtype, device=self._flush.device)
             pair[0].copy_(pair[1])
             torch._foreach_copy_([pair[0]], [pair[1]])
-        self.time([self._flush], 1)
+        self.queue([self._flush], 1)
+        torch.cuda.synchronize()
 
     def _note_launches(self) -> None:
         """Keep the kernels that Triton launches from now on."""
@@ -107,9 +117,11 @@ class Gpu:
         self._kernels.clear()
         self._launches = 0
 
-    def time(self, functions: list[Callable[[], object]], sleep_cycles: int) -> list[float]:
-        """Device time of each call in microseconds; see `time_calls`."""
-        return time_calls(functions, self._flush, sleep_cycles)[0]
+    def queue(self, functions: Sequence[Callable[[], object]], sleep_cycles: int) -> Series:
+        """Queue timed calls; see `Series`."""
+        series = Series(len(functions))
+        series.queue(functions, self._flush, sleep_cycles)
+        return series
 
     def resources(self) -> dict[str, Any]:
         """Registers a thread, spilled bytes a thread and shared bytes a program.

@@ -38,7 +38,7 @@ from triton_gym.evaluation.judge import (
     shapes,
     test_cases,
 )
-from triton_gym.evaluation.launch import Flush, time_calls
+from triton_gym.evaluation.launch import Flush, Series
 from triton_gym.evaluation.profile import Light, speed_of_light
 from triton_gym.evaluation.session import Ended, Scratch, Session, Workshop
 from triton_gym.evaluation.simulate.eager import fake_arguments
@@ -394,8 +394,11 @@ class Stage:
             functools.partial(torch.Tensor.copy_, *pairs[i % len(pairs)]) for i in range(8)
         ]
         cycles = int(LONGEST_SLEEP_US * SLEEP_CYCLES_PER_US)
-        times, span_us = time_calls(functions, flush, cycles)
-        return copies_us + count * (span_us - sum(times)) / (len(times) - 1)
+        series = Series(len(functions))
+        series.queue(functions, flush, cycles)
+        torch.cuda.synchronize(self._device)
+        between = series.span_us - sum(series.times_us)
+        return copies_us + count * between / (len(functions) - 1)
 
     def _view(self, slot: Slot) -> torch.Tensor:
         if self._arena is None:
@@ -407,8 +410,9 @@ class Stage:
         cycles = int(self.sleep_us * SLEEP_CYCLES_PER_US) * count
         sleep_us = _event_us(lambda: torch.cuda._sleep(cycles))
         start = time.perf_counter()
-        reply = self._worker.ask("time", sleep_cycles=cycles)
+        self._worker.ask("time", sleep_cycles=cycles)
         wall_us = (time.perf_counter() - start) * 1e6 - sleep_us
+        reply = self._worker.ask("times")
         times = reply.get("times_us")
         if (
             not isinstance(times, list)

@@ -84,6 +84,7 @@ class Worker:
         self._call: Callable[..., Any] = lambda: None
         self._arena: Arena | None = None
         self._device = torch.device("cpu")
+        self._series: Any = None
         self._staged: list[tuple[list[Any], list[torch.Tensor], dict[str, Any]]] = []
 
     def obey(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -131,16 +132,10 @@ class Worker:
         """Run the answer on each set of arguments and put its results where the judge looks."""
         copied = 0
         for call in calls:
-            watch = Watch()
+            watch = Watch(self._path)
             with watch:
                 results = self._run(call["arguments"], call["outputs"], call["case"])
-            if watch.foreign:
-                names = ", ".join(sorted(watch.foreign)[:5])
-                raise Failure(
-                    Status.CHEATING,
-                    f"PyTorch computed ({names}) on {call['case']}: the answer's own Triton "
-                    "kernels must do all of the work.",
-                )
+            _own_work(watch, call["case"])
             copied = max(copied, watch.copied_bytes)
             for result, slot in zip(results, self._slots(call["outputs"]), strict=True):
                 slot.copy_(result)
@@ -162,14 +157,18 @@ class Worker:
         return {}
 
     def do_time(self, sleep_cycles: int) -> dict[str, Any]:
-        """Time the answer once on each staged set of arguments, with a cold cache."""
+        """Run the staged calls, each with a cold cache, and copy their results out.
+
+        The judge's clock runs until the reply: all that the host has to do happens while the
+        device still works, and what is only read off comes with `do_times`.
+        """
         pending: list[Any] = []
 
         def once(arguments: list[Any]) -> Callable[[], None]:
             return lambda: pending.append(self._call(*arguments))
 
         functions = [once(arguments) for arguments, _, _ in self._staged]
-        times_us = self._guard(Status.RUNTIME_ERROR, self._gpu.time, functions, sleep_cycles)
+        self._series = self._guard(Status.RUNTIME_ERROR, self._gpu.queue, functions, sleep_cycles)
         found: list[torch.Tensor] = []
         slots: list[torch.Tensor] = []
         for result, (_, targets, call) in zip(pending, self._staged, strict=True):
@@ -177,7 +176,11 @@ class Worker:
             slots += targets
         torch._foreach_copy_(slots, found)
         self._guard(Status.RUNTIME_ERROR, torch.cuda.synchronize)
-        return {"times_us": times_us}
+        return {}
+
+    def do_times(self) -> dict[str, Any]:
+        """Device time of each call of the last `do_time`, in microseconds."""
+        return {"times_us": self._series.times_us}
 
     def do_resources(self) -> dict[str, Any]:
         """Registers, spills and shared memory of the kernels that were launched."""
@@ -212,7 +215,14 @@ class Worker:
     def _bench_call(self, arguments: list[Any]) -> Callable[[], Any]:
         """The answer on arguments of full size, which take no memory until they are written."""
         made = [_zeros(*value) if isinstance(value, list) else value for value in arguments]
-        return lambda: self._call(*made)
+
+        def call() -> None:
+            watch = Watch(self._path)
+            with watch:
+                self._call(*made)
+            _own_work(watch, "the timed case")
+
+        return call
 
     def _argument(self, value: Any) -> Any:
         return self._view(Slot.read(value)) if isinstance(value, list) else value
@@ -264,6 +274,16 @@ def _import(path: str) -> ModuleType:
     sys.modules["answer"] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _own_work(watch: Watch, case: str) -> None:
+    """Refuse an answer that had PyTorch compute."""
+    if watch.foreign:
+        raise Failure(
+            Status.CHEATING,
+            f"PyTorch computed ({', '.join(sorted(watch.foreign)[:5])}) on {case}: the answer's "
+            "own Triton kernels must do all of the work.",
+        )
 
 
 def _zeros(shape: list[int], name: str) -> torch.Tensor:

@@ -92,11 +92,11 @@ TASK = Task(
     starter=Path(__file__).with_name("starter.py").read_text(),
     expert=Path(__file__).with_name("expert.py").read_text(),
     knobs={
-        "BLOCK": (1024, 2048, 4096),
+        "BLOCK": (1024, 2048, 4096, 8192),
         "ROWS": (1, 2, 4),
-        "NUM_WARPS": (4, 8, 16),
-        "PROGRAMS": (0, 264, 528, 1056),
-        "STAGES": (1, 2, 3),
+        "NUM_WARPS": (2, 4, 8, 16),
+        "REREAD": (0, 1),
+        "EARLY": (0, 1),
     },
     tags=("core", "reduction", "normalization"),
 )

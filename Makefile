@@ -8,7 +8,7 @@ PACKAGE := pyproject.toml constraints.txt
 
 # An agent improves the softmax kernel, on the GPU if there is one, else on the simulated device.
 demo: $(VENV)/.demo
-	$(BIN)/triton-gym run evolution TritonKernel-softmax-v0 --steps 40 --seed 0 --out runs/demo
+	$(BIN)/triton-gym run evolution TritonKernel-softmax-v0 --steps 60 --seed 0 --out runs/demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(ARGS)

@@ -32,7 +32,7 @@ from typing import Any
 os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = {"build": 2, "trace": 2}
+PARTS = {"build": 4, "trace": 3}
 """Version of the records of each kind: raise it when what they hold changes."""
 
 
@@ -335,8 +335,9 @@ def main() -> None:
     for version in versions:
         found, failures = load_rows(jobs, args.gpu, args.cache, version)
         rows += found
-        for failure in failures:
-            print("failed:", version, failure)
+        print(f"Triton {version}: {len(found)} records, {len(failures)} missing or failed")
+        for failure in failures[:5]:
+            print("   ", failure)
     gpu, constants = gpu_named(args.gpu), CONSTANTS
     if args.fit:
         constants = fit([r for r in rows if r.job.fitted], gpu, constants, args.steps)

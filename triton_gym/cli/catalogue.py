@@ -6,7 +6,6 @@ import json
 from typing import Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.panel import Panel
 from rich.syntax import Syntax
@@ -37,7 +36,7 @@ def envs(
         ]
         print(json.dumps(rows, indent=2))
         return
-    table = Table(box=SIMPLE_HEAD)
+    table = Table(box=None, padding=(0, 1))
     for column in ("id", "title", "tags", "knobs"):
         # Ids are for copying: they must not be cut.
         table.add_column(column, no_wrap=column == "id", overflow="fold")

@@ -29,8 +29,9 @@ def doctor(
         findings.tools,
         findings.confinement,
         findings.extras,
-        *([] if quick else [findings.simulated]),
     ]
+    if not quick:
+        checks.append(findings.simulated)
     with console.status("looking around …") if not as_json else _Quiet():
         for check in checks:
             found.extend(check())

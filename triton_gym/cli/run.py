@@ -67,9 +67,9 @@ def run(
         if agent is None or env is None:
             raise InvalidOptionError("Give an agent and an environment, or --resume FOLDER.")
         folder = _created(agent, env, steps or STEPS, seed or 0, options, out)
-    total = steps or folder.config.steps
     console = Console()
     with folder:
+        total = folder.goal(steps)
         try:
             with _Display(console, folder, total) as display:
                 execute(folder, steps=total, watch=display.show)
@@ -126,8 +126,8 @@ class _Display:
             f"{config.seed}, device {config.options.get('device')}\nrun folder: {folder.path}",
             highlight=False,
         )
-        if self._recorded > 1:
-            console.print(f"going on after step {self._recorded - 1}", highlight=False)
+        if folder.taken:
+            console.print(f"going on after step {folder.taken}", highlight=False)
         self._progress = Progress(
             SpinnerColumn(), TextColumn("step"), MofNCompleteColumn(), BarColumn(),
             TimeElapsedColumn(), TextColumn("{task.description}"), console=console,
@@ -168,7 +168,7 @@ def _report(console: Console, folder: RunFolder, best: Step | None) -> None:
     config, start = folder.config, folder.steps[0]
     columns = {"start": start.outcome, f"best (step {best.step})": best.outcome}
     kernel = folder.path / "best.py"
-    console.print(Syntax(kernel.read_text(), "python", background_color="default"))
+    console.print(Syntax(kernel.read_text(), "python", background_color="default", word_wrap=True))
     console.print(outcomes_table(f"{config.agent} on {config.env}", columns))
     curve = learning_curve(folder)
     note = "not drawn: matplotlib is missing (pip install 'triton-gym[report]')"

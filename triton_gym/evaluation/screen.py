@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
+import types
 from collections.abc import Iterator
+from typing import Any
 
 from triton_gym.evaluation import vocabulary as allowed
+from triton_gym.evaluation.language import LANGUAGE
 from triton_gym.outcome import Status
 from triton_gym.task import Entry
 
@@ -73,20 +77,34 @@ class _Screen(ast.NodeVisitor):
         self._tree = tree
         self._entry = entry
         self._modules: dict[str, str] = {}  # local name -> module it stands for
-        self._own = set(_own_names(tree))
+        self._members: dict[str, str] = {}  # local name -> full name of what was imported
+        self._own = set(_bindings(tree))
+        self._fields = set(_fields(tree))
+        self._parents: dict[ast.AST, ast.AST] = {}
         self._inside_kernel = 0
 
     def run(self) -> None:
         for node in ast.walk(self._tree):
+            for child in ast.iter_child_nodes(node):
+                self._parents[child] = node
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 self._imported(node)
+        for name in sorted({*self._modules, *self._members} & self._own):
+            raise _Refused(self._tree, f"{name!r} is imported and must not be bound again.")
+        self._fields_allowed()
         for node in self._tree.body:
             self.visit(node)
-        kernels = [n for n in ast.walk(self._tree) if _is_kernel(n)]
-        if not kernels:
+        if not any(self._is_kernel(n) for n in ast.walk(self._tree)):
             raise _Refused(
                 self._tree, "There is no Triton kernel: expected a function with @triton.jit."
             )
+
+    def visit(self, node: ast.AST) -> None:
+        """Visit a node if its kind is allowed."""
+        kind = type(node).__name__
+        if kind not in allowed.NODES:
+            raise _Refused(node, f"{kind} is not allowed in an answer.")
+        super().visit(node)
 
     # -- imports ----------------------------------------------------------------------------
 
@@ -95,10 +113,10 @@ class _Screen(ast.NodeVisitor):
             for alias in node.names:
                 self._module_allowed(node, alias.name)
                 if alias.asname:
-                    self._modules[alias.asname] = alias.name
+                    self._bind(node, alias.asname, alias.name)
                 else:
                     root = alias.name.partition(".")[0]
-                    self._modules[root] = root
+                    self._bind(node, root, root)
             return
         if node.level or not node.module:
             raise _Refused(node, "relative imports are not allowed.")
@@ -106,28 +124,41 @@ class _Screen(ast.NodeVisitor):
         for alias in node.names:
             if alias.name == "*":
                 raise _Refused(node, "import names one by one, not with *.")
-            full = f"{node.module}.{alias.name}"
             self._member_allowed(node, node.module, alias.name)
-            if full in allowed.MODULES or full in allowed.MEMBERS:
-                self._modules[alias.asname or alias.name] = full
+            self._bind(node, alias.asname or alias.name, f"{node.module}.{alias.name}")
+
+    def _bind(self, node: ast.AST, name: str, full: str) -> None:
+        """Note what an imported name stands for; a name stands for one thing only."""
+        before = self._modules.get(name) or self._members.get(name)
+        module = full in allowed.MEMBERS
+        same = before is not None and (
+            allowed.MEMBERS.get(before) == allowed.MEMBERS[full]
+            if module and before in allowed.MEMBERS
+            else _LIBRARY in before and _LIBRARY in full
+        )
+        if before not in (None, full) and not same:
+            raise _Refused(node, f"{name!r} is imported as both {before} and {full}.")
+        if hasattr(builtins, name) and name not in LANGUAGE:
+            raise _Refused(node, f"the import {name!r} would hide a builtin.")
+        (self._modules if module else self._members)[name] = full
 
     def _module_allowed(self, node: ast.AST, name: str) -> None:
-        if name not in allowed.MODULES:
+        if name not in allowed.MEMBERS:
             raise _Refused(
                 node, f"import of {name!r} is not allowed. Allowed: torch, triton, "
                 "triton.language, math, typing and a few more of the standard library."
             )  # fmt: skip
 
     def _member_allowed(self, node: ast.AST, module: str, name: str) -> None:
-        if name.startswith("_") and name != "__version__" and module != "__future__":
+        if f"{module}.{name}" in allowed.MEMBERS or name in allowed.MEMBERS[module]:
+            return
+        if name.startswith("_"):
             raise _Refused(node, f"{module}.{name} is private.")
-        members = allowed.MEMBERS.get(module)
-        if members is not None and name not in members:
-            raise _Refused(
-                node,
-                f"{module}.{name} is not allowed: a host function may allocate, view, compute "
-                "shapes and launch its Triton kernels; the computation belongs into a kernel.",
-            )
+        raise _Refused(
+            node,
+            f"{module}.{name} is not allowed: a host function may allocate, view, compute "
+            "shapes and launch its Triton kernels; the computation belongs into a kernel.",
+        )
 
     # -- expressions ------------------------------------------------------------------------
 
@@ -137,50 +168,67 @@ class _Screen(ast.NodeVisitor):
             self._member_allowed(node, module, node.attr)
             if not isinstance(node.ctx, ast.Load):
                 raise _Refused(node, f"{module}.{node.attr} must not be changed.")
+            if f"{module}.{node.attr}" not in allowed.MEMBERS:
+                self._use_allowed(node, f"{module}.{node.attr}")
             return
-        if node.attr.startswith("_") and not self._is_super_init(node):
-            raise _Refused(node, f"the attribute {node.attr!r} is private.")
+        if not self._attribute_allowed(node):
+            if node.attr.startswith("_"):
+                raise _Refused(node, f"the attribute {node.attr!r} is private.")
+            raise _Refused(
+                node,
+                f"the attribute {node.attr!r} is not allowed in a host function or kernel. "
+                "Tensors may be allocated, viewed and passed to kernels; compute in a kernel.",
+            )
         if not isinstance(node.ctx, ast.Load) and node.attr not in allowed.SETTABLE:
             if not (isinstance(node.value, ast.Name) and node.value.id == "self"):
                 raise _Refused(node, f"setting the attribute {node.attr!r} is not allowed.")
-        if node.attr not in allowed.ATTRIBUTES and node.attr not in self._own:
-            if not self._is_super_init(node) and not self._open_module(node.value):
-                raise _Refused(
-                    node,
-                    f"the attribute {node.attr!r} is not allowed in a host function or kernel. "
-                    "Tensors may be allocated, viewed and passed to kernels; compute in a kernel.",
-                )
         self.visit(node.value)
 
-    def _is_super_init(self, node: ast.Attribute) -> bool:
-        value = node.value
+    def _attribute_allowed(self, node: ast.Attribute) -> bool:
+        name = node.attr
+        if name == "fn":  # the tuned kernel under its tuner, not the Python function under it
+            parent = self._parents[node]
+            return isinstance(parent, (ast.Subscript, ast.Attribute)) and parent.value is node
         return (
-            node.attr == "__init__"
-            and isinstance(value, ast.Call)
+            name in allowed.ATTRIBUTES
+            or name in self._fields
+            or name in allowed.PRIVATE
+            or (self._inside_kernel > 0 and name in allowed.KERNEL_ATTRIBUTES)
+            or (name == "__init__" and self._is_super(node.value))
+        )
+
+    def _is_super(self, value: ast.expr) -> bool:
+        return (
+            isinstance(value, ast.Call)
             and isinstance(value.func, ast.Name)
             and value.func.id == "super"
         )
 
+    def _fields_allowed(self) -> None:
+        """No field of the answer's classes may be named as something that others have.
+
+        An attribute is allowed by its name, whatever object it is read of or set on.
+        """
+        for name in sorted(self._fields - allowed.FIELDS):
+            if name not in allowed.METHODS and (name.startswith("__") or name in foreign_names()):
+                raise _Refused(
+                    self._tree, f"the field {name!r} has the name of something that tensors, "
+                    "kernels or Python's own objects have; choose another."
+                )  # fmt: skip
+
     def _module_of(self, node: ast.expr) -> str | None:
         """The module that an expression names, if it does."""
-        if isinstance(node, ast.Name):
-            return self._modules.get(node.id)
-        if isinstance(node, ast.Attribute):
-            parent = self._module_of(node.value)
-            if parent is None:
-                return None
-            full = f"{parent}.{node.attr}"
-            known = full in allowed.MEMBERS or full in allowed.MODULES
-            return full if known else None
-        return None
+        full = self._full_name(node)
+        return full if full in allowed.MEMBERS else None
 
-    def _open_module(self, node: ast.expr) -> bool:
-        """Whether the attribute hangs on a member of an open module, as in `tl.math.exp`."""
-        while isinstance(node, ast.Attribute):
-            node = node.value
-        return isinstance(node, ast.Name) and self._modules.get(node.id, "").startswith(
-            "triton.language"
-        )
+    def _full_name(self, node: ast.expr) -> str:
+        """What an expression names in full, if it was imported; "" otherwise."""
+        if isinstance(node, ast.Name):
+            return self._modules.get(node.id) or self._members.get(node.id) or ""
+        if isinstance(node, ast.Attribute):
+            parent = self._full_name(node.value)
+            return f"{parent}.{node.attr}" if parent in allowed.MEMBERS else ""
+        return ""
 
     def visit_Name(self, node: ast.Name) -> None:
         name = node.id
@@ -188,9 +236,38 @@ class _Screen(ast.NodeVisitor):
             raise _Refused(node, f"the module {name!r} may only be used as {name}.<member>.")
         if name.startswith("__") and name != "__name__":
             raise _Refused(node, f"the name {name!r} is not allowed.")
+        if name in self._members:
+            self._use_allowed(node, self._members[name])
+            return
         shadowed = name in self._own and name in allowed.SHADOWED
         if hasattr(builtins, name) and name not in allowed.BUILTINS and not shadowed:
             raise _Refused(node, f"the builtin {name!r} is not allowed.")
+        if name == "type":
+            self._type_allowed(node)
+        if name == "super" and not isinstance(self._parents[node], ast.Call):
+            raise _Refused(node, "super may only be called.")
+
+    def _use_allowed(self, node: ast.expr, full: str) -> None:
+        """Classes that make classes are for inheriting from, class decorators for decorating."""
+        if full in allowed.FACTORIES:
+            raise _Refused(node, f"{full} may only be inherited from.")
+        if full in _CLASS_DECORATORS:
+            parent = self._parents[node]
+            where = node
+            if isinstance(parent, ast.Call) and parent.func is node and not parent.args:
+                where, parent = parent, self._parents[parent]
+            if not (isinstance(parent, ast.ClassDef) and where in parent.decorator_list):
+                raise _Refused(node, f"{full} may only be used as a decorator of a class.")
+
+    def _type_allowed(self, node: ast.Name) -> None:
+        """`type` asks what something is, in a comparison or a message; it makes nothing."""
+        call = self._parents[node]
+        if isinstance(call, ast.Call) and call.func is node:
+            above = self._parents[call]
+            named = isinstance(above, ast.Compare | ast.FormattedValue)
+            if named and len(call.args) == 1 and not call.keywords:
+                return
+        raise _Refused(node, "type(...) may only be compared or written into a message.")
 
     def visit_BinOp(self, node: ast.BinOp) -> None:
         if isinstance(node.op, ast.MatMult) and not self._inside_kernel:
@@ -210,66 +287,104 @@ class _Screen(ast.NodeVisitor):
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         """Seen before; a binding that shadows nothing."""
 
+    def visit_Delete(self, node: ast.Delete) -> None:
+        if not all(isinstance(target, ast.Name) for target in node.targets):
+            raise _Refused(node, "only variables may be deleted.")
+        self.generic_visit(node)
+
+    def visit_arg(self, node: ast.arg) -> None:
+        if node.arg.startswith("__"):
+            raise _Refused(node, f"the name {node.arg!r} is not allowed.")
+        self.generic_visit(node)
+
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         if node.name.startswith("__") and node.name not in allowed.METHODS:
             raise _Refused(node, f"a function named {node.name!r} is not allowed.")
         self._not_shadowing(node, node.name)
-        kernel = _is_kernel(node)
+        kernel = self._is_kernel(node)
+        # Decorators, annotations and defaults are Python, evaluated where the host code runs.
+        for decorator in node.decorator_list:
+            full = self._decorator(decorator)
+            if kernel and full not in allowed.DECORATORS:
+                raise _Refused(
+                    decorator, f"a kernel must not be decorated with {ast.unparse(decorator)}."
+                )
+            self.visit(decorator)
+        self.visit(node.args)
+        if node.returns:
+            self.visit(node.returns)
         self._inside_kernel += kernel
-        self.generic_visit(node)
+        for statement in node.body:
+            self.visit(statement)
         self._inside_kernel -= kernel
+
+    def _decorator(self, node: ast.expr) -> str:
+        return self._full_name(node.func if isinstance(node, ast.Call) else node)
+
+    def _is_kernel(self, node: ast.AST) -> bool:
+        """Whether a function is decorated with `triton.jit`, alone or under tuning decorators."""
+        return isinstance(node, ast.FunctionDef) and any(
+            self._decorator(d) in allowed.KERNEL_DECORATORS for d in node.decorator_list
+        )
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         for base in node.bases:
-            if self._full_name(base) not in _BASES:
+            full = self._full_name(base) or (base.id if isinstance(base, ast.Name) else "")
+            if full not in allowed.BASES:
                 raise _Refused(node, f"a class must not inherit from {ast.unparse(base)}.")
         if node.keywords:
             raise _Refused(node, "metaclasses and class arguments are not allowed.")
         self._not_shadowing(node, node.name)
-        self.generic_visit(node)
-
-    def _full_name(self, node: ast.expr) -> str:
-        if isinstance(node, ast.Attribute):
-            return f"{self._module_of(node.value) or ast.unparse(node.value)}.{node.attr}"
-        return node.id if isinstance(node, ast.Name) else ""
+        for child in (*node.decorator_list, *node.body):
+            self.visit(child)
 
     def _not_shadowing(self, node: ast.AST, name: str) -> None:
-        if name in self._modules or (hasattr(builtins, name) and name not in {"sum", "max"}):
-            raise _Refused(node, f"{name!r} would hide a module or a builtin.")
-
-    def _not_allowed(self, node: ast.AST) -> None:
-        raise _Refused(node, f"{type(node).__name__} is not allowed in an answer.")
-
-    visit_AsyncFunctionDef = _not_allowed  # noqa: N815
-    visit_Await = visit_Yield = visit_YieldFrom = _not_allowed  # noqa: N815
-    visit_Global = visit_Nonlocal = visit_Delete = _not_allowed  # noqa: N815
-    visit_AsyncFor = visit_AsyncWith = _not_allowed  # noqa: N815
+        if hasattr(builtins, name) and name not in allowed.METHODS | {"sum", "max"}:
+            raise _Refused(node, f"{name!r} would hide a builtin.")
 
 
-_BASES = frozenset({"torch.nn.Module", "Module", "NamedTuple", "typing.NamedTuple", "object"})
+_LIBRARY = ".libdevice"
+_CLASS_DECORATORS = frozenset({"dataclasses.dataclass", "enum.unique"})
 
 
-def _is_kernel(node: ast.AST) -> bool:
-    """Whether a function is decorated with `triton.jit`, plainly or under tuning decorators."""
-    if not isinstance(node, ast.FunctionDef):
-        return False
-    for decorator in node.decorator_list:
-        target = decorator.func if isinstance(decorator, ast.Call) else decorator
-        if ast.unparse(target) in {"triton.jit", "jit", "triton.constexpr_function"}:
-            return True
-    return False
+@functools.cache
+def foreign_names() -> frozenset[str]:
+    """Names of attributes that objects have which an answer comes by without making them."""
+    import torch
+
+    kinds: tuple[Any, ...] = (
+        torch.Tensor, torch.nn.Module, torch.dtype, torch.device, torch.Generator, torch,
+        torch.cuda, str, bytes, dict, list, tuple, set, int, float, type, property, BaseException,
+        functools.partial, AttributeError, ImportError, StopIteration, OSError,
+        *(kind for kind in vars(types).values() if isinstance(kind, type)),
+    )  # fmt: skip
+    return allowed.TRITON_FIELDS.union(*map(dir, kinds))
 
 
-def _own_names(tree: ast.AST) -> Iterator[str]:
-    """Names that the answer binds itself: variables, arguments, functions, fields."""
+def _bindings(tree: ast.AST) -> Iterator[str]:
+    """Names that the answer binds itself, imports aside: every way that Python has."""
     for node in ast.walk(tree):
         if isinstance(node, ast.arg):
             yield node.arg
         elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             yield node.name
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
             yield node.id
-        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-            yield node.attr
-        elif isinstance(node, ast.ExceptHandler) and node.name:
+        elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
             yield node.name
+        elif isinstance(node, (ast.Global, ast.Nonlocal)):
+            yield from node.names
+
+
+def _fields(tree: ast.AST) -> Iterator[str]:
+    """Attributes of the answer's own classes: methods, class variables, what is set on `self`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            if isinstance(node.value, ast.Name) and node.value.id == "self":
+                yield node.attr
+        elif isinstance(node, ast.ClassDef):
+            for inner in node.body:
+                if isinstance(inner, ast.FunctionDef):
+                    yield inner.name
+                else:
+                    yield from _bindings(inner)

@@ -6,16 +6,10 @@ these are not here; adding one means that no answer can compute, hide or remembe
 
 from __future__ import annotations
 
-MODULES = frozenset(
-    {
-        "__future__", "collections.abc", "dataclasses", "enum", "itertools", "math", "operator",
-        "torch", "torch.nn", "torch.nn.functional", "triton", "triton.language",
-        "triton.language.extra", "triton.language.extra.cuda", "triton.language.extra.libdevice",
-        "triton.language.extra.cuda.libdevice", "triton.language.math",
-        "triton.tools.tensor_descriptor", "typing", "typing_extensions",
-    }
-)  # fmt: skip
-"""Modules that an answer may import."""
+import itertools
+import math
+
+from triton_gym.evaluation.language import CUDA, LANGUAGE, LIBDEVICE, MATH
 
 TORCH = frozenset(
     {
@@ -25,10 +19,12 @@ TORCH = frozenset(
         "uint16", "uint32", "uint64", "bool", "float8_e4m3fn", "float8_e5m2", "finfo", "iinfo",
         "contiguous_format", "preserve_format", "strided", "inf", "pi",
         # allocation
-        "empty", "empty_like", "empty_strided", "zeros", "zeros_like",
+        "empty", "empty_like", "empty_strided", "zeros", "zeros_like", "ones", "ones_like", "full",
+        "full_like",
         # views
         "reshape", "transpose", "permute", "unsqueeze", "squeeze", "flatten", "as_strided",
-        "broadcast_shapes", "numel", "is_tensor",
+        "broadcast_shapes", "broadcast_to", "numel", "is_tensor", "is_floating_point",
+        "promote_types", "is_grad_enabled", "__version__", "version",
         # context
         "cuda", "no_grad", "inference_mode", "nn", "jit", "Generator",
     }
@@ -36,7 +32,7 @@ TORCH = frozenset(
 TORCH_CUDA = frozenset(
     {
         "device", "current_device", "get_device_properties", "is_available",
-        "get_device_capability", "device_of",
+        "get_device_capability", "device_of", "get_device_name", "device_count", "synchronize",
     }
 )  # fmt: skip
 TORCH_NN = frozenset({"Module", "Parameter", "functional", "ParameterList", "Buffer"})
@@ -47,35 +43,86 @@ TRITON = frozenset(
     }
 )  # fmt: skip
 
+_ANNOTATIONS = frozenset(
+    {
+        "Annotated", "Any", "Callable", "ClassVar", "Dict", "Final", "FrozenSet", "Generic",
+        "Iterable", "Iterator", "List", "Literal", "Mapping", "NamedTuple", "Optional",
+        "ParamSpec", "Sequence", "Set", "Tuple", "Type", "TypeAlias", "TypeVar", "Union", "cast",
+        "TYPE_CHECKING", "Sized", "Hashable", "Collection", "Generator", "MutableMapping",
+        "MutableSequence",
+    }
+)  # fmt: skip
+"""What annotations are written with. None of it evaluates text, as `get_type_hints` does."""
+
 MEMBERS: dict[str, frozenset[str]] = {
+    "__future__": frozenset({"annotations", "division", "print_function"}),
+    "collections": frozenset({"OrderedDict", "defaultdict", "deque"}),
+    "collections.abc": _ANNOTATIONS,
+    "contextlib": frozenset({"nullcontext"}),
+    "dataclasses": frozenset({"dataclass", "field", "replace", "asdict", "astuple", "fields"}),
+    "enum": frozenset({"Enum", "IntEnum", "StrEnum", "auto", "unique"}),
+    "functools": frozenset({"lru_cache", "cache", "partial", "reduce"}),
+    "itertools": frozenset(n for n in dir(itertools) if not n.startswith("_")),
+    "math": frozenset(n for n in dir(math) if not n.startswith("_")),
+    "operator": frozenset({"add", "sub", "mul", "floordiv", "mod", "itemgetter", "ge", "gt", "le",
+                           "lt", "eq", "ne"}),
+    "typing": _ANNOTATIONS,
+    "typing_extensions": _ANNOTATIONS,
     "torch": TORCH,
     "torch.cuda": TORCH_CUDA,
+    "torch.jit": frozenset({"is_tracing", "is_scripting"}),
     "torch.nn": TORCH_NN,
     "torch.nn.functional": frozenset(),
-    "torch.jit": frozenset({"is_tracing", "is_scripting"}),
+    "torch.version": frozenset({"cuda", "hip"}),
     "triton": TRITON,
-    "triton.tools": frozenset({"tensor_descriptor"}),
-    "triton.tools.tensor_descriptor": frozenset({"TensorDescriptor"}),
+    "triton.language": LANGUAGE | {"math", "extra"},
+    "triton.language.extra": frozenset({"cuda", "libdevice"}),
+    "triton.language.extra.cuda": CUDA,
+    "triton.language.extra.cuda.libdevice": LIBDEVICE,
+    "triton.language.extra.libdevice": LIBDEVICE,
+    "triton.language.math": MATH,
     "triton.runtime": frozenset({"driver", "JITFunction", "Config"}),
     "triton.testing": frozenset(),
-    "functools": frozenset(),
-}
-"""Members that may be named of a module; a module that is not here is open, as `math` is."""
+    "triton.tools": frozenset({"tensor_descriptor"}),
+    "triton.tools.tensor_descriptor": frozenset({"TensorDescriptor"}),
+}  # fmt: skip
+"""Modules that an answer may import, and what it may name of each.
+
+Every list is closed: a module also holds whatever it imports itself (`typing.sys`, `enum.bltns`).
+"""
+
+KERNEL_DECORATORS = frozenset({"triton.jit", "triton.runtime.JITFunction"})
+"""What makes a function a kernel, whose body is Triton's language instead of Python."""
+DECORATORS = KERNEL_DECORATORS | {"triton.autotune", "triton.heuristics"}
+"""All that may decorate a kernel: anything else could put something in its place."""
+BASES = frozenset(
+    {
+        "object", "torch.nn.Module", "typing.NamedTuple", "typing_extensions.NamedTuple",
+        "enum.Enum", "enum.IntEnum", "enum.StrEnum",
+    }
+)  # fmt: skip
+"""What a class may inherit from."""
+FACTORIES = BASES - {"object", "torch.nn.Module"}
+"""Classes that make classes from text when called: they serve as bases only."""
 
 BUILTINS = frozenset(
     {
         "abs", "all", "any", "bool", "dict", "divmod", "enumerate", "filter", "float", "frozenset",
         "int", "isinstance", "len", "list", "map", "max", "min", "pow", "print", "range", "repr",
-        "reversed", "round", "set", "slice", "sorted", "staticmethod", "property", "str", "sum",
-        "super", "tuple", "type", "zip", "True", "False", "None", "NotImplemented", "Ellipsis",
-        "AssertionError", "Exception", "IndexError", "NotImplementedError", "RuntimeError",
-        "TypeError", "ValueError", "KeyError", "__name__",
+        "reversed", "round", "set", "slice", "sorted", "staticmethod", "classmethod", "property",
+        "str", "sum", "super", "tuple", "type", "zip", "callable", "hash", "True", "False", "None",
+        "NotImplemented", "Ellipsis", "ArithmeticError", "AssertionError", "AttributeError",
+        "Exception", "ImportError", "IndexError", "KeyError", "LookupError", "MemoryError",
+        "ModuleNotFoundError", "NotImplementedError", "OverflowError", "RuntimeError",
+        "StopIteration", "TypeError", "ValueError", "ZeroDivisionError", "__name__",
     }
 )  # fmt: skip
 """Builtin names that an answer may use."""
 
-SHADOWED = frozenset({"input", "id", "hash", "iter", "next", "format", "bin", "object", "bytes"})
-"""Builtin names that an answer may use for variables of its own."""
+SHADOWED = frozenset(
+    {"input", "id", "hash", "iter", "next", "format", "bin", "bytes", "hex", "ord"}
+)  # fmt: skip
+"""Harmless builtin names that an answer may use for variables of its own."""
 
 SETTABLE = frozenset({"block_shape"})
 """Attributes that may be set on something other than `self`: hooks size descriptors by it."""
@@ -89,8 +136,10 @@ ATTRIBUTES = frozenset(
         # of tensors: views and allocation
         "contiguous", "view", "view_as", "reshape", "flatten", "unflatten", "unsqueeze", "squeeze",
         "transpose", "permute", "t", "T", "mT", "expand", "expand_as", "narrow", "select",
-        "as_strided", "unbind", "split", "chunk", "movedim", "swapaxes", "detach", "data",
-        "new_empty", "new_zeros", "new_empty_strided", "zero_", "to", "ndimension", "broadcast_to",
+        "as_strided", "unbind", "split", "chunk", "movedim", "swapaxes", "swapdims", "detach",
+        "data", "new_empty", "new_zeros", "new_ones", "new_full", "new_empty_strided", "zero_",
+        "fill_", "to", "ndimension", "broadcast_to", "ravel", "clone", "copy_", "float", "half",
+        "bfloat16", "cuda", "layout",
         # of device properties, dtypes and numbers
         "multi_processor_count", "total_memory", "name", "major", "minor", "is_signed", "bits",
         "eps", "tiny", "bit_length", "is_integer", "warp_size", "max_threads_per_multi_processor",
@@ -98,23 +147,74 @@ ATTRIBUTES = frozenset(
         # of containers and text
         "append", "extend", "insert", "items", "keys", "values", "get", "update", "copy", "add",
         "pop", "count", "join", "startswith", "endswith", "lower", "upper", "strip", "replace",
-        "setdefault", "sort",
+        "setdefault", "sort", "clear", "appendleft", "popleft", "cache_clear", "real",
         # of kernels, configs and descriptors
         "kwargs", "num_warps", "num_stages", "num_ctas", "maxnreg", "pre_hook", "configs", "fn",
         "warmup", "element_ty", "scalar", "primitive_bitwidth", "block_shape", "from_tensor",
         "load", "store", "gather", "scatter", "value", "active", "get_current_target",
-        "get_active_torch_device", "backend", "arch", "utils", "base", "best_config",
-        "is_fp8", "is_fp16", "is_bf16", "is_fp32", "is_floating", "is_int", "int_bitwidth",
+        "get_active_torch_device", "get_current_device", "get_device_properties", "backend",
+        "arch", "utils", "base", "best_config", "all_kwargs", "shared_memory_per_multiprocessor",
+        "ALL", "NONE", "is_fp8", "is_fp16", "is_bf16", "is_fp32", "is_floating", "is_int", "int_bitwidth",
         "n_regs", "n_spills", "metadata", "shared", "metadata_group",
         # of modules
         "weight", "bias", "register_buffer", "register_parameter", "forward", "in_features",
         "out_features", "training", "normalized_shape",
-        # values inside kernels
-        "sum", "max", "min", "cast", "trans", "item_type", "logical_and", "logical_or", "cumsum",
-        "argmax", "argmin", "reduce", "associative_scan", "exp", "log", "sqrt", "abs", "sigmoid",
     }
 )  # fmt: skip
 """Attributes that may be read of anything that is not a module."""
 
-METHODS = frozenset({"__init__", "__post_init__"})
+FIELDS = frozenset(
+    {
+        "weight", "bias", "dtype", "device", "eps", "training", "in_features", "out_features",
+        "normalized_shape", "num_warps", "num_stages", "name", "value",
+    }
+)  # fmt: skip
+"""Fields that a class may have although other objects have them: setting them gains nothing."""
+
+TRITON_FIELDS = frozenset(
+    {
+        "run", "fn", "cache", "cache_key", "add_pre_run_hook", "pre_run_hooks", "warmup", "preload",
+        "launch_metadata", "device_caches", "create_binder", "do_bench", "prune_configs", "nargs",
+        "bench", "restore_value", "reset_to_zero", "configs", "hash", "asm", "function", "module",
+        "kernel", "packed_metadata", "src", "active", "set_active", "default", "launcher_cls",
+        "load_binary", "unload_module", "get_benchmarker", "get_current_stream", "debug", "repr",
+        "parse", "raw_src", "pre_hook", "post_hook", "user_defined_pre_hook", "base_fn",
+        "elapsed_time", "synchronize", "record", "params", "arg_names", "starting_line_number", "used_global_vals",
+        "rewriter", "rewrite", "rewritten_fn", "grid", "perf_model", "early_config_prune",
+    }
+)  # fmt: skip
+"""Attributes of Triton's objects that no class of an answer may have as a field."""
+
+NODES = frozenset(
+    {
+        # statements
+        "FunctionDef", "ClassDef", "Return", "Delete", "Assign", "AugAssign", "AnnAssign", "For",
+        "While", "If", "With", "Raise", "Try", "Assert", "Import", "ImportFrom", "Global",
+        "Nonlocal", "Expr", "Pass", "Break", "Continue", "Match", "match_case",
+        # expressions
+        "BoolOp", "NamedExpr", "BinOp", "UnaryOp", "Lambda", "IfExp", "Dict", "Set", "ListComp",
+        "SetComp", "DictComp", "GeneratorExp", "Yield", "Compare", "Call", "FormattedValue",
+        "JoinedStr", "Constant", "Attribute", "Subscript", "Starred", "Name", "List", "Tuple",
+        "Slice",
+        # parts
+        "Load", "Store", "Del", "And", "Or", "Add", "Sub", "Mult", "MatMult", "Div", "Mod", "Pow",
+        "LShift", "RShift", "BitOr", "BitXor", "BitAnd", "FloorDiv", "Invert", "Not", "UAdd",
+        "USub", "Eq", "NotEq", "Lt", "LtE", "Gt", "GtE", "Is", "IsNot", "In", "NotIn",
+        "comprehension", "ExceptHandler", "arguments", "arg", "keyword", "alias", "withitem",
+        # patterns; not those that read attributes
+        "MatchValue", "MatchSingleton", "MatchSequence", "MatchStar", "MatchAs", "MatchOr",
+    }
+)  # fmt: skip
+"""Nodes of the syntax tree that an answer may be made of."""
+
+KERNEL_ATTRIBUTES = LANGUAGE | {
+    "type", "T", "dtype", "shape", "element_ty", "numel", "block_shape", "strides",
+    "offsets", "advance", "nbytes",
+}  # fmt: skip
+"""Attributes that may be read in a kernel besides: methods of Triton's tensors."""
+
+PRIVATE = frozenset({"_init_handles"})
+"""Private methods that published kernels call: Triton's own tutorial has this one."""
+
+METHODS = frozenset({"__init__", "__post_init__", "__call__", "__repr__"})
 """Double-underscore functions that a class may define."""

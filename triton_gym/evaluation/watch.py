@@ -1,14 +1,20 @@
 """Sees to it that an answer's own kernels do the work: watches what else it has PyTorch do.
 
 Syntax cannot tell a sum of two sizes from a sum of two tensors; PyTorch's dispatcher can. While an
-answer is tested, every operator that it reaches passes here. Allocations and views are free,
-copies (as `contiguous` makes) are counted, everything else is foreign.
+answer runs, tested or timed, every operator that it reaches passes here. Allocations and views are
+free, copies (as `contiguous` makes) are counted, everything else is foreign.
+
+Triton itself uses PyTorch, in its interpreter and its autotuner. What it does is not the answer's,
+unless it only calls back: grids, hooks, heuristics and allocators are the answer's own code.
 """
 
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -17,7 +23,8 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 FREE = frozenset(
     {
         "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "zeros",
-        "zeros_like", "new_zeros", "zero_", "detach", "alias", "lift_fresh", "set_", "device",
+        "zeros_like", "new_zeros", "zero_", "ones", "ones_like", "new_ones", "full", "full_like",
+        "new_full", "fill_", "detach", "alias", "lift_fresh", "set_", "device",
         "is_pinned", "_local_scalar_dense_size", "sym_size", "sym_stride", "sym_numel",
     }
 )  # fmt: skip
@@ -33,8 +40,10 @@ class Watch(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return False  # skipping would import the whole of torch.compile, for a second
 
-    def __init__(self) -> None:
+    def __init__(self, path: str) -> None:
+        """Watch the answer whose source lies at `path`."""
         super().__init__()  # type: ignore[no-untyped-call]
+        self._path = path
         self.foreign: set[str] = set()
         self.copied_bytes = 0
 
@@ -50,30 +59,47 @@ class Watch(TorchDispatchMode):
         if name in COPIES:
             if isinstance(result, torch.Tensor):
                 self.copied_bytes += 2 * result.numel() * result.element_size()
-        elif name not in FREE and not func.is_view:
+        elif name not in FREE and not func.is_view and not self._is_tritons():
             self.foreign.add(name)
         return result
 
+    def _is_tritons(self) -> bool:
+        """Whether Triton called the operator: its launch is nearer than the answer's code."""
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None:
+            if frame.f_code is _LAUNCH or frame.f_code.co_filename in _INTERPRETER:
+                return True
+            if frame.f_code.co_filename == self._path:
+                return False
+            frame = frame.f_back
+        return False
+
 
 def exempt_kernels() -> None:
-    """Let Triton itself use PyTorch: its interpreter and its autotuner do."""
+    """Mark Triton's launches, so that what it does itself is told from what the answer does."""
     from triton.runtime.autotuner import Autotuner
     from triton.runtime.interpreter import InterpretedFunction
     from triton.runtime.jit import JITFunction
 
     for kind in (JITFunction, Autotuner, InterpretedFunction):
-        kind.run = _unwatched(kind.run)
+        kind.run = _launch(kind.run)
     # What these import on first use is imported before workers are forked.
-    with Watch():
+    with Watch(""):
         torch.empty(1)
         with _disable_current_modes():
             torch.empty(1)
 
 
-def _unwatched(run: Callable[..., Any]) -> Callable[..., Any]:
+def _launch(run: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(run)
-    def unwatched(*args: Any, **kwargs: Any) -> Any:
-        with _disable_current_modes():
-            return run(*args, **kwargs)
+    def launch(*args: Any, **kwargs: Any) -> Any:
+        return run(*args, **kwargs)
 
-    return unwatched
+    return launch
+
+
+_LAUNCH = _launch(print).__code__
+_INTERPRETER = frozenset(
+    str(path) for path in Path(__file__).with_name("simulate").glob("*.py") if path.stem != "host"
+)
+"""Files that carry out a kernel's instructions where no GPU does; `host` passes on host code."""

@@ -20,7 +20,8 @@ from triton.language.extra import libdevice
 from triton.tools.tensor_descriptor import TensorDescriptor
 from triton_gym.evaluation.simulate import interpret, pretend
 from triton_gym.evaluation.simulate.bounds import OutOfBoundsError
-from triton_gym.evaluation.simulate.trace import LaunchTrace, trace
+from triton_gym.evaluation.simulate.launches import LaunchTrace
+from triton_gym.evaluation.simulate.trace import trace
 
 interpret.install()
 BF16 = torch.bfloat16
@@ -196,7 +197,7 @@ def check_rows_bf16() -> None:
     total, top = torch.empty(8, dtype=BF16), torch.empty(8, dtype=BF16)
     at, scan = torch.empty(8, dtype=torch.int32), torch.empty_like(x)
     rows_kernel[(8,)](x, total, top, at, scan, 500, 512)
-    assert (total - x.double().sum(1)).abs().max() < 0.25
+    assert (total - x.double().sum(1)).abs().max() < 0.5
     assert torch.equal(top, x.max(1).values)
     assert torch.equal(at.long(), x.float().argmax(1))
     wanted = x.double().cumsum(1)
@@ -372,6 +373,7 @@ def check_trace_counts_bytes() -> None:
     (store,) = [s for s in found.sites if s.kind == "store"]
     assert [s.bytes for s in loads] == [4096, 4096] and store.bytes == 4096
     assert [s.sectors for s in loads] == [128, 128] and store.owner == 1
+    assert found.tensors[0].distinct == 0.5  # x is read twice
     assert loads[0].sharing[-1][1] == 1.0  # neighbours share nothing
 
 
@@ -390,6 +392,7 @@ def check_trace_counts_dots_and_loops() -> None:
     assert (dot.m, dot.n, dot.k, dot.dtype) == (128, 128, 64, "bf16")
     assert dot.flops * found.programs == 2 * 2048**3
     assert found.iterations == 32 and found.rounds == 32
+    assert {s.burst for s in found.sites} == {1, 32}
     loads = [s for s in found.sites if s.kind == "load"]
     assert all(s.bytes == 128 * 2048 * 2 for s in loads)
     assert all(s.sharing[-1][1] < 0.2 for s in loads)  # tiles of a row share a, of a column b

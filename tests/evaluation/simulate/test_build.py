@@ -108,9 +108,9 @@ def test_the_host_is_itself_again_afterwards(kernels):
         ("LDG.E.128", "load"), ("LDGSTS.E.BYPASS.128", "copy"), ("LDGDEPBAR", "barrier"),
         ("STG.E", "store"), ("LDS.128", "load_shared"), ("LDSM.16.M88.4", "matrix_shared"),
         ("HGMMA.64x128x16.F32.BF16", "wgmma"), ("HMMA.16816.F32.BF16", "mma"),
-        ("MUFU.EX2", "special"), ("FFMA", "float"), ("IMAD.WIDE", "integer"),
+        ("MUFU.EX2", "special"), ("FFMA", "float"), ("IMAD.WIDE", "multiply"),
         ("UTMALDG.2D", "tma_load"), ("BAR.SYNC.DEFER_BLOCKING", "barrier"), ("LDL.64", "spill_load"),
-        ("F2FP.BF16.F32.PACK_AB", "integer"), ("F2F.F64.F32", "convert"), ("RED.E.ADD", "atomic"),
+        ("F2FP.BF16.F32.PACK_AB", "logic"), ("F2F.F64.F32", "convert"), ("RED.E.ADD", "atomic"),
     ],
 )  # fmt: skip
 def test_instruction_classes(name, group):
@@ -123,14 +123,18 @@ def test_flops_of_matrix_instructions():
 
 
 def test_loops_are_found():
-    listing = "\n".join(
-        f"        /*{16 * i:04x}*/                   {text} ;"
-        for i, text in enumerate(
-            ["S2R R0, SR_TID.X", *["FADD R1, R1, R2"] * 3, "LDG.E.128 R4, [R2.64]",
-             *["FFMA R1, R1, R2, R3"] * 4, "@P0 BRA 0x20", "STG.E [R2.64], R1", "EXIT"]
-        )
-    )  # fmt: skip
-    body, loop = sass.parse(listing).regions
+    lines = [
+        "S2R R0, SR_TID.X", *["FADD R1, R1, R2"] * 3, "LDG.E.128 R4, [R2.64]",
+        *["FFMA R1, R1, R2, R3"] * 4, "@P0 BRA `(.L_x_0)", "STG.E [R2.64], R1", "EXIT",
+        "BRA `(.L_x_1)",
+    ]  # fmt: skip
+    listing = []
+    for i, text in enumerate(lines):
+        listing += {2: [".L_x_0:", '\t//## File "a.py", line 7'], 12: [".L_x_1:"]}.get(i, [])
+        listing.append(f"        /*{16 * i:04x}*/                   {text} ;")
+    body, loop = sass.parse("\n".join(listing)).regions
     assert (body.kind, loop.kind, loop.parent) == ("body", "loop", 0)
     assert loop.counts == {"float": 6, "load": 1, "branch": 1}
-    assert loop.load_bytes == 32 * 16 and body.store_bytes == 32 * 4
+    assert loop.accesses == (("load", 7, 32 * 16),)
+    assert body.store_bytes == 32 * 4
+    assert "branch" not in body.counts or body.counts["branch"] == 1  # EXIT; not the padding

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-from triton_gym.evaluation.simulate.trace import Site
 
 TEXT = Path(__file__).with_name("interpreted.py").read_text()
 
@@ -14,7 +13,3 @@ TEXT = Path(__file__).with_name("interpreted.py").read_text()
 @pytest.mark.parametrize("check", re.findall(r"^def (check_trace_\w+)", TEXT, re.M))
 def test_trace(interpreted, check):
     assert not interpreted[check], interpreted[check]
-
-
-def test_sites_are_records():
-    assert "sharing" in Site.__dataclass_fields__

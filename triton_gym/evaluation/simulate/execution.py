@@ -45,70 +45,113 @@ class Execution:
 
 
 def trips(build: Build, trace: LaunchTrace) -> list[float]:
-    """How often the average program runs each region of its code."""
+    """How often the average program runs each region of its code.
+
+    In order: loops of matrix products by the FLOPs traced; parts with loads and stores by how
+    often the lines of the source were executed that they stand for; the rest by what is around.
+    """
     regions = build.code.regions
     result = [1.0 if region.kind == "body" else -1.0 for region in regions]
-    flops = sum(dot.flops for dot in trace.dots)
-    stores = [site for site in trace.sites if site.kind != "load"]
-    loads = [site for site in trace.sites if site.kind == "load"]
-    first_mma = min((r.start for r in regions if r.mma_flops), default=0)
-
-    def anchored(which: list[int], static: list[float], total: float) -> None:
-        """Regions that together do `total`, in equally many passes."""
-        body = sum(s for i, s in zip(which, static, strict=True) if regions[i].kind == "body")
-        inner = sum(s for i, s in zip(which, static, strict=True) if regions[i].kind != "body")
-        for i in which:
-            if result[i] < 0 and inner:
-                result[i] = max(total - body, 0.0) / inner
-
-    def having(attribute: str, *classes: str) -> list[int]:
-        found = []
-        for i, region in enumerate(regions):
-            there = any(region.counts.get(c) for c in classes) or (
-                attribute and getattr(region, attribute)
-            )
-            if there and (result[i] < 0 or region.kind == "body"):
-                found.append(i)
-        return found
-
-    matrix = having("mma_flops")
-    anchored(matrix, [regions[i].mma_flops * build.num_warps for i in matrix], flops)
-    # A loop with stores ahead of all products serves the case that there is nothing to multiply.
-    for i, region in enumerate(regions):
-        if region.kind == "loop" and region.start < first_mma and not _holds(regions, i, "mma"):
-            if any(region.counts.get(c) for c in ("store", "tma_store")) and flops:
-                result[i] = 0.0
-    bulk_stores = [s for s in stores if s.bulk]
-    if bulk_stores:
-        for i in having("", "tma_store"):
-            if result[i] < 0:
-                result[i] = sum(s.count for s in bulk_stores) / len(bulk_stores)
-    plain = having("store_bytes")
-    anchored(
-        plain, [regions[i].store_bytes * build.num_warps for i in plain],
-        sum(s.count * s.lanes * s.itemsize for s in stores if not s.bulk),
-    )  # fmt: skip
-    reading = having("load_bytes")
-    anchored(
-        reading, [regions[i].load_bytes * build.num_warps for i in reading],
-        sum(s.count * s.lanes * s.itemsize for s in loads if not s.bulk),
-    )  # fmt: skip
+    _by_products(build, trace, result)
+    _by_bulk_stores(build, trace, result)
+    _by_lines(build, trace, result)
     for i, region in enumerate(regions):
         if result[i] < 0:
             outer = result[region.parent] if region.parent >= 0 else 1.0
+            inner = [result[j] for j, r in enumerate(regions) if r.parent == i and result[j] > 0]
             if region.kind == "branch":
                 # Beside a part that stores a tile, most likely it moves on to the next.
                 beside = [result[j] for j, r in enumerate(regions)
-                          if r.parent == region.parent and r.kind == "branch"
+                          if r.parent == region.parent and r.kind == "branch" and j != i
                           and (r.counts.get("tma_store") or r.store_bytes)]  # fmt: skip
                 result[i] = min([outer * (_SKIPPED if outer > 1 else 1.0), *beside])
             else:
-                inner = [result[j] for j, r in enumerate(regions) if r.parent == i]
-                result[i] = max(1.0, trace.iterations if not inner else min(inner))
+                # A loop around loops runs at most as often as they do.
+                result[i] = min(inner) / _shortest(trace) if inner else max(outer, 1.0)
     return result
 
 
-def _holds(regions: tuple[Region, ...], index: int, what: str) -> bool:
+def _shortest(trace: LaunchTrace) -> float:
+    """Length of the shortest loop around an access."""
+    return max(min((s.burst for s in trace.sites if s.burst > 1), default=1.0), 1.0)
+
+
+def _by_products(build: Build, trace: LaunchTrace, result: list[float]) -> None:
+    regions = build.code.regions
+    total = sum(dot.flops for dot in trace.dots)
+    static = [region.mma_flops * build.num_warps for region in regions]
+    body = sum(s for s, r in zip(static, regions, strict=True) if r.kind == "body")
+    inner = sum(static) - body
+    for i, flops in enumerate(static):
+        if flops and result[i] < 0:
+            result[i] = max(total - body, 0.0) / inner
+    # A loop with stores ahead of all products serves the case that there is nothing to multiply.
+    first = min((r.start for r in regions if r.mma_flops), default=0)
+    for i, region in enumerate(regions):
+        stores = region.counts.get("store") or region.counts.get("tma_store")
+        if region.kind == "loop" and region.start < first and stores and total:
+            if not _multiplies(regions, i):
+                result[i] = 0.0
+
+
+def _by_bulk_stores(build: Build, trace: LaunchTrace, result: list[float]) -> None:
+    bulk = [site.count for site in trace.sites if site.bulk and site.kind == "store"]
+    for i, region in enumerate(build.code.regions):
+        if bulk and result[i] < 0 and region.counts.get("tma_store"):
+            result[i] = sum(bulk) / len(bulk)
+
+
+def _by_lines(build: Build, trace: LaunchTrace, result: list[float]) -> None:
+    """Regions with loads or stores: each pass stands for some executions of a source line."""
+    regions, warps = build.code.regions, build.num_warps
+    found: dict[int, list[float]] = {}
+    lines = {(kind, line) for region in regions for kind, line, _ in region.accesses}
+    for kind, line in sorted(lines):
+        sites = [s for s in trace.sites if s.line == line and s.kind == kind and not s.bulk]
+        # What one execution of the line moves for each warp; small blocks are loaded repeatedly.
+        unit = sum(max(s.lanes / warps, 32) * s.itemsize for s in sites)
+        where = {
+            i: max(1, round(moved / unit))
+            for i, region in enumerate(regions)
+            for k, n, moved in region.accesses
+            if (k, n) == (kind, line) and unit and result[i] < 0
+        }
+        if where:
+            count = max(s.count for s in sites)
+            length = max(s.burst for s in sites)
+            for i, passes in _shared_out(regions, where, count, length).items():
+                found.setdefault(i, []).append(passes)
+    for i, counts in found.items():
+        result[i] = max(counts)
+
+
+def _shared_out(
+    regions: tuple[Region, ...], where: dict[int, int], count: float, length: float
+) -> dict[int, float]:
+    """Passes of the regions that hold one line, which is executed `count` times in all.
+
+    Args:
+        regions: of the code.
+        where: executions that one pass of a region stands for: more than one where the compiler
+            has unrolled a loop, and then another region takes what is left over.
+        count: executions of the line.
+        length: of the loop around it.
+    """
+    ahead = [i for i in where if regions[i].counts.get("copy")]
+    if ahead:  # the last iterations of a pipelined loop run with their copies switched off
+        return {i: count / sum(where[j] for j in ahead) for i in ahead}
+    most = max(where.values())
+    unrolled = [i for i in where if where[i] == most]
+    rest = {i: where[i] for i in where if where[i] < most}
+    if not rest:
+        return {i: count / sum(where.values()) for i in where}
+    entries = count / max(length, 1.0)
+    left = length % most
+    passes = {i: entries * (length // most) / len(unrolled) for i in unrolled}
+    return passes | {i: entries * left / sum(rest.values()) for i in rest}
+
+
+def _multiplies(regions: tuple[Region, ...], index: int) -> bool:
     """Whether a region or one inside it has matrix instructions."""
     inside = {index}
     for i, region in enumerate(regions):

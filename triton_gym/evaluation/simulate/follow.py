@@ -41,6 +41,8 @@ class Counts:
     totals: Counter[Any] = field(default_factory=Counter)
     lines: dict[Key, list[Array]] = field(default_factory=dict)
     lanes: dict[Key, int] = field(default_factory=dict)
+    burst: dict[Key, int] = field(default_factory=dict)
+    """Length of the loop around an access."""
     moved: int = 0
     """Lines of all accesses so far."""
     last: dict[int, int] = field(default_factory=dict)
@@ -61,24 +63,25 @@ class Follower:
     """Observes one program after another."""
 
     def __init__(self, deadline: float) -> None:
-        self.counts = Counts()
-        self.iterations = ITERATIONS
-        self.awaited: set[Key] | None = None
-        """In a wave: the accesses still to be seen before the program can be cut."""
         self.hurried = False
+        """Whether time ran out."""
         self._deadline = deadline
-        self._work = 0.0
-        self._waiting = True
-        self._multiplied = False
+        self.begin(ITERATIONS)
 
     def begin(self, iterations: int, awaited: set[Key] | None = None) -> None:
-        """Start on a new program."""
+        """Start on a new program.
+
+        Args:
+            iterations: how many of each loop are run.
+            awaited: the program is cut when all of these accesses have been seen.
+        """
         self.counts = Counts()
         self.iterations = iterations
         self.awaited = None if awaited is None else set(awaited)
         self._work = 0.0
         self._waiting = True
         self._multiplied = False
+        self._lengths: list[int] = []
 
     def access(self, kind: str, pointers: Array, active: Array, itemsize: int) -> None:
         """Count an access."""
@@ -109,6 +112,7 @@ class Follower:
         totals[key, "sectors"] += footprint.sectors(pointers, active, itemsize)
         totals[key, "lines"] += distinct.size
         self.counts.lanes[key] = pointers.size
+        self.counts.burst[key] = self._lengths[-1] if self._lengths else 1
         self._note_distance(kind, owner, distinct)
         self._worked(pointers.size)
 
@@ -146,6 +150,7 @@ class Follower:
     def loop(self, steps: range) -> Iterator[int]:
         """Run the first iterations, and let them stand for the rest."""
         before = self.counts.totals.copy()
+        self._lengths.append(len(steps))
         for done, step in enumerate(steps):
             self._waiting = True
             self.counts.totals["iterations"] += 1
@@ -155,6 +160,7 @@ class Follower:
             if done + 1 >= limit and done + 1 < len(steps):
                 self.counts.scale(before, len(steps) / (done + 1))
                 break
+        self._lengths.pop()
         self._waiting = True
 
     def _worked(self, size: int) -> None:

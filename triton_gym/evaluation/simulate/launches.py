@@ -23,6 +23,8 @@ class Site:
     """Bytes of an element."""
     count: float
     """How often a program executes it."""
+    burst: float
+    """Length of the loop around it; 1 outside of loops."""
     lanes: int
     """Elements of one execution, masked ones too."""
     bytes: float

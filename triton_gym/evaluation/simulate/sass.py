@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 _LINE = re.compile(r"^\s*/\*([0-9a-f]{4,})\*/\s+(@!?U?P\w+\s+)?([A-Z][\w.]*)([^;]*);")
-_TARGET = re.compile(r"0x([0-9a-f]+)\s*$")
+_LABEL = re.compile(r"^(\.L_\w+):")
+_TARGET = re.compile(r"\((\.L_\w+)\)\s*$")
+_SOURCE = re.compile(r'//## File "[^"]*", line (\d+)')
 _RESOURCES = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:(\d+)")
 _HGMMA = re.compile(r"HGMMA\.(\d+)x(\d+)x(\d+)|[IQ]GMMA\.(\d+)x(\d+)x(\d+)")
 _MMA = re.compile(r"[HID]MMA\.(16)(8)(\d+)")
@@ -24,7 +26,7 @@ _CLASSES: tuple[tuple[str, str], ...] = (
     ("tma_load", r"UTMALDG|UBLKCP"),
     ("tma_store", r"UTMASTG|UTMAREDG"),
     ("copy", r"LDGSTS"),
-    ("load", r"LDG|LD\.|LD$"),
+    ("load", r"LDG(?!DEPBAR)|LD\.|LD$"),
     ("store", r"STG|ST\.E|ST$"),
     ("atomic", r"ATOMG?|RED"),
     ("spill_load", r"LDL"),
@@ -82,6 +84,8 @@ class Region:
     """Bytes that one warp's shared loads and stores move in one pass."""
     mma_flops: int = 0
     """FLOPs that one warp's matrix instructions do in one pass."""
+    accesses: tuple[tuple[str, int, int], ...] = ()
+    """Global accesses: `load` or `store`, line of the source, bytes that one warp moves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,10 @@ class Code:
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Code:
         """The code that a JSON record describes."""
-        regions = tuple(Region(**region) for region in record["regions"])
+        regions = tuple(
+            Region(**{**r, "accesses": tuple((str(k), int(n), int(b)) for k, n, b in r["accesses"])})
+            for r in record["regions"]
+        )
         return cls(**{**record, "regions": regions})
 
 
@@ -114,6 +121,7 @@ class _Instruction:
     guarded: bool
     name: str
     operands: str
+    line: int
 
 
 def classify(name: str) -> str:
@@ -149,18 +157,41 @@ def mma_flops(name: str) -> int:
 
 
 def parse(text: str) -> Code:
-    """The code in a listing by `cuobjdump --dump-sass`."""
-    instructions = []
-    for line in text.splitlines():
-        found = _LINE.match(line)
-        if found:
-            instructions.append(_Instruction(int(found[1], 16), bool(found[2]), found[3], found[4]))
+    """The code in a listing by `nvdisasm -c -g`."""
+    instructions: list[_Instruction] = []
+    labels: dict[str, int] = {}
+    waiting: list[str] = []
+    line = 0
+    for row in text.splitlines():
+        if found := _SOURCE.search(row):
+            line = int(found[1])
+        elif found := _LABEL.match(row):
+            waiting.append(found[1])
+        elif found := _LINE.match(row):
+            address = int(found[1], 16)
+            labels.update(dict.fromkeys(waiting, address))
+            waiting.clear()
+            instructions.append(
+                _Instruction(address, bool(found[2]), found[3], found[4], line)
+            )
+    branches = [
+        (each, labels[target[1]])
+        for each in instructions
+        if each.name.startswith("BRA") and (target := _TARGET.search(each.operands))
+    ]
     while instructions and instructions[-1].name in ("NOP", "BRA"):
-        instructions.pop()  # padding after the last EXIT
-    spans = _spans(instructions)
+        each = instructions[-1]
+        if any(b is each and goal != each.address for b, goal in branches):
+            break
+        instructions.pop()  # padding after the end: a branch to itself
+    return _collect(instructions, _spans(instructions, branches))
+
+
+def _collect(instructions: list[_Instruction], spans: list[tuple[int, int, str]]) -> Code:
+    """The instructions of each part of the code, added up."""
     collected: list[dict[str, Any]] = [
         {"counts": Counter(), "load_bytes": 0, "store_bytes": 0, "spill_bytes": 0,
-         "shared_bytes": 0, "mma_flops": 0}
+         "shared_bytes": 0, "mma_flops": 0, "accesses": Counter()}
         for _ in spans
     ]  # fmt: skip
     widest: dict[str, int] = {"load": 0, "store": 0}
@@ -177,6 +208,7 @@ def parse(text: str) -> Code:
         if group in ("load", "copy", "store"):
             key = "store" if group == "store" else "load"
             region[key + "_bytes"] += moved
+            region["accesses"][key, each.line] += moved
             widest[key] = max(widest[key], moved // 32)
         elif group in ("spill_load", "spill_store"):
             region["spill_bytes"] += moved
@@ -195,21 +227,22 @@ def parse(text: str) -> Code:
         ]
         parent = max(around, key=lambda j: (spans[j][0], -spans[j][1]), default=-1)
         collected[i]["counts"] = dict(collected[i]["counts"])
+        collected[i]["accesses"] = tuple(
+            (key, line, moved) for (key, line), moved in sorted(collected[i]["accesses"].items())
+        )
         regions.append(Region(kind=kind, parent=parent, start=start, **collected[i]))
     return Code(tuple(regions), best_mma, widest["load"], widest["store"])
 
 
-def _spans(instructions: list[_Instruction]) -> list[tuple[int, int, str]]:
+def _spans(
+    instructions: list[_Instruction], branches: list[tuple[_Instruction, int]]
+) -> list[tuple[int, int, str]]:
     """Address ranges of the body, the loops, and the parts of loops that may be skipped."""
     last = instructions[-1].address if instructions else 0
     loops: dict[int, int] = {}
     forward = []
-    for each in instructions:
-        target = _TARGET.search(each.operands) if each.name.startswith("BRA") else None
-        if not target:
-            continue
-        goal = int(target[1], 16)
-        if goal <= each.address:
+    for each, goal in branches:
+        if goal <= each.address <= last:
             loops[goal] = max(loops.get(goal, 0), each.address)
         elif each.guarded:
             forward.append((each.address + 16, goal - 16))
@@ -225,10 +258,16 @@ def _spans(instructions: list[_Instruction]) -> list[tuple[int, int, str]]:
 
 
 @cache
-def _tool() -> str:
+def _tool(name: str) -> str:
     import triton
 
-    return str(Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump")
+    return str(Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / name)
+
+
+def _run(*command: str) -> str:
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=60
+    ).stdout  # fmt: skip
 
 
 def read_binary(binary: bytes) -> tuple[Resources, Code]:
@@ -236,12 +275,10 @@ def read_binary(binary: bytes) -> tuple[Resources, Code]:
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(binary)
         file.flush()
-        text = subprocess.run(
-            [_tool(), "--dump-resource-usage", "--dump-sass", file.name],
-            capture_output=True, text=True, check=True, timeout=60,
-        ).stdout  # fmt: skip
-    found = _RESOURCES.search(text)
+        usage = _run(_tool("cuobjdump"), "--dump-resource-usage", file.name)
+        listing = _run(_tool("nvdisasm"), "-c", "-g", file.name)
+    found = _RESOURCES.search(usage)
     if found is None:
-        raise RuntimeError(f"cuobjdump printed no resource usage: {text[:200]!r}")
+        raise RuntimeError(f"cuobjdump printed no resource usage: {usage[:200]!r}")
     # CUDA keeps 1 KiB of a program's shared memory on Hopper; it is listed as static there.
-    return Resources(int(found[1]), int(found[2]), int(found[3])), parse(text)
+    return Resources(int(found[1]), int(found[2]), int(found[3])), parse(listing)

@@ -16,7 +16,7 @@ trace is incomplete.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 from typing import Any
 
@@ -92,7 +92,7 @@ def _sample(total: int, count: int) -> list[int]:
     return list(chosen)
 
 
-def _followed(follower: Follower, run: Callable[[Program], None], program: Program) -> Counts:
+def _follow(follower: Follower, run: Callable[[Program], None], program: Program) -> Counts:
     follower.begin(ITERATIONS)
     try:
         run(program)
@@ -158,7 +158,8 @@ def _summary(
         sites.append(
             Site(
                 line=line, kind=kind, owner=owner, bulk=bulk, itemsize=itemsize,
-                count=mean[key, "count"], lanes=max(c.lanes.get(key, 0) for c in sample),
+                count=mean[key, "count"], burst=_mean(c.burst[key] for c in sample if key in c.burst),
+                lanes=max(c.lanes.get(key, 0) for c in sample),
                 bytes=mean[key, "bytes"],
                 sectors=mean[key, "sectors"], lines=mean[key, "lines"],
                 sharing=footprint.sharing(footprints.get(key, [])),
@@ -177,6 +178,11 @@ def _summary(
         reductions=mean["reductions"], reduced=mean["reduced"], rounds=mean["rounds"],
         iterations=mean["iterations"], imbalance=_spread([c.totals for c in sample]),
     )  # fmt: skip
+
+
+def _mean(values: Iterable[float]) -> float:
+    numbers = list(values)
+    return sum(numbers) / len(numbers) if numbers else 1.0
 
 
 def _tensor(owner: int, sample: list[Counts]) -> Tensor:

@@ -1,0 +1,189 @@
+"""The command line: what it prints, and with which exit code it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+import triton_gym
+from triton_gym import cli
+
+KERNEL = "TritonKernel-softmax-v0"
+
+
+def invoke(*arguments):
+    """Exit code and output, with the handling of errors that `main` has."""
+    result = CliRunner().invoke(cli.app, [str(a) for a in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+def console(*arguments, cwd=None):
+    """The console command in a process of its own."""
+    code = "from triton_gym.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=cwd
+    )
+
+
+def test_importing_the_command_line_loads_no_torch():
+    code = "import sys, triton_gym.cli; sys.exit(bool({'torch', 'triton'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_envs_lists_every_id():
+    code, output = invoke("envs", "--json")
+    rows = json.loads(output)
+    assert code == 0
+    assert {row["id"] for row in rows} >= {
+        f"{kind}-{name}-v0"
+        for kind in ("TritonKernel", "TritonTune")
+        for name in triton_gym.tasks()
+    }
+    assert invoke("envs")[1].count("TritonKernel-") == len(triton_gym.tasks())
+    tagged = json.loads(invoke("envs", "--json", "--tag", "matrix")[1])
+    assert {row["title"] for row in tagged} < {row["title"] for row in rows}
+
+
+@pytest.mark.parametrize("name", ["softmax", KERNEL, "TritonTune-softmax-v0"])
+def test_show_says_what_is_asked(name):
+    code, output = invoke("show", name)
+    assert code == 0
+    # Brackets of the statement are not markup.
+    assert "y[i, j] = exp(x[i, j])" in " ".join(output.replace("│", " ").split())
+    assert "def softmax(x)" in output
+    assert "rows=4096 cols=4096 float32" in output
+
+
+@pytest.mark.parametrize("which", ["starter", "expert"])
+def test_show_prints_a_source_as_it_is(which):
+    assert invoke("show", "softmax", f"--{which}") == (
+        0,
+        getattr(triton_gym.load("softmax"), which),
+    )
+
+
+def test_eval_says_whether_a_kernel_is_right(tmp_path, stubbed):
+    good, bad = tmp_path / "good.py", tmp_path / "bad.py"
+    good.write_text(triton_gym.load("softmax").starter)
+    bad.write_text("def softmax(:")
+    code, output = invoke("eval", KERNEL, good)
+    assert code == 0
+    assert "correct" in output
+    code, output = invoke("eval", "softmax", bad, "--json")
+    assert code == 1
+    assert json.loads(output)["status"] == "compile_error"
+    assert json.loads(output)["speedup"] is None
+
+
+def test_bench_compares_starter_and_expert(monkeypatch, stub):
+    from triton_gym.evaluation import pool
+
+    monkeypatch.setattr(pool, "evaluator_for", lambda device: stub)
+    code, output = invoke("bench", "softmax")
+    assert code == 0
+    assert "starter" in output
+    assert "expert" in output
+    assert "PyTorch (eager): 20.00 µs" in output
+
+
+def test_run_shows_start_and_best_and_resumes(tmp_path, stubbed):
+    out = tmp_path / "run"
+    code, output = invoke("run", "evolution", KERNEL, "--steps", 6, "--device", "simulated",
+                          "--out", out, "--env-arg", "max_turns=3")  # fmt: skip
+    assert code == 0
+    for part in ("start", "best (step", "time", "speedup", "roofline", "registers", str(out)):
+        assert part in output
+    assert (out / "best.py").exists()
+    assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
+    config = json.loads((out / "config.json").read_text())
+    assert config["options"] == {"reward": "kevin", "max_turns": 3, "device": "simulated:h100"}
+    code, output = invoke("run", "--resume", out, "--steps", 8)
+    assert code == 0
+    assert "going on after step 6" in output
+    assert len((out / "steps.jsonl").read_text().splitlines()) == 9
+    code, _ = invoke("run", "evolution", "softmax", "--resume", out, "--device", "simulated")
+    assert code == 0
+    with pytest.raises(triton_gym.RunError, match="agent was 'evolution', now 'random'"):
+        invoke("run", "random", KERNEL, "--resume", out)
+
+
+def test_an_interrupted_run_says_how_to_go_on(tmp_path, stubbed, monkeypatch):
+    evaluate, calls = stubbed.evaluate, []
+
+    def interrupted(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return evaluate(*arguments, **options)
+
+    monkeypatch.setattr(stubbed, "evaluate", interrupted)
+    out = tmp_path / "run"
+    code, output = invoke("run", "random", KERNEL, "--device", "simulated", "--out", out)
+    assert code == 130
+    assert f"--resume {out}" in "".join(output.split("\n"))
+    assert len((out / "steps.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_run_without_matplotlib_says_so(tmp_path, stubbed, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    code, output = invoke("run", "random", KERNEL, "--steps", 1, "--device", "simulated",
+                          "--out", tmp_path / "run")  # fmt: skip
+    assert code == 0
+    assert "triton-gym[report]" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["show", "sofmax"], "Did you mean 'softmax'"),
+        (["eval", KERNEL, "nowhere.py"], "Cannot read the kernel"),
+        (["run", "evolution"], "Give an agent and an environment"),
+        (["run", "evolutoin", KERNEL], "Did you mean 'evolution'"),
+        (["run", "random", "TritonKernal-softmax-v0"], "Did you mean 'TritonKernel-softmax-v0'"),
+        (["run", "random", KERNEL, "--env-arg", "max_turns"], "key=value"),
+        (["run", "--resume", "nowhere"], "not a run folder"),
+        (["run", "--resume", "nowhere", "--out", "here"], "leave --out away"),
+        (["run", "random", KERNEL, "--device", "tpu"], "is not a device"),
+    ],
+)
+def test_mistakes_of_the_caller(arguments, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(triton_gym.TritonGymError, match=told):
+        invoke(*arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_mistake_is_one_line_and_code_2():
+    done = console("show", "sofmax")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: Unknown task 'sofmax'")
+    assert "Traceback" not in done.stderr
+    assert console("show", "--no-such-option").returncode == 2
+
+
+def test_an_agent_of_ones_own_is_found_where_one_stands(tmp_path):
+    (tmp_path / "my_module.py").write_text(
+        "class MyAgent:\n"
+        "    def __init__(self, env, seed): pass\n"
+        "    def act(self, observation, info): return observation['kernel']\n"
+    )
+    done = console("run", "my_module:MyAgent", KERNEL, "--steps", "1", "--device", "simulated",
+                   cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "1 correct" in done.stdout
+    assert (tmp_path / "runs" / f"my_module.MyAgent-{KERNEL}-seed0" / "best.py").exists()
+
+
+def test_doctor_names_every_part_and_what_it_costs():
+    code, output = invoke("doctor", "--json", "--quick")
+    findings = {finding["part"]: finding for finding in json.loads(output)}
+    assert code == 0
+    assert {"Python", "torch", "triton", "NVIDIA driver", "ptxas", "Landlock", "no_new_privs",
+            "user and network namespaces", "matplotlib"} <= set(findings)  # fmt: skip
+    assert all(f["cost"] for f in findings.values() if not f["ok"])

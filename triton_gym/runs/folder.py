@@ -1,0 +1,164 @@
+"""The folder of a run on disk.
+
+A line of `steps.jsonl` is written as soon as its step is done, and whole files are replaced in one
+move, so a run that is killed at any moment loses at most the step it was in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from io import BufferedRandom
+from pathlib import Path
+from typing import Any
+
+from triton_gym.errors import RunError
+from triton_gym.runs.records import Config, Step, step_from_json, step_to_json
+
+
+class RunFolder:
+    """The folder of one run, open for writing by this process alone."""
+
+    def __init__(self, path: Path, config: Config) -> None:
+        self.path = path
+        self.config = config
+        self._log: BufferedRandom = (path / "steps.jsonl").open("a+b")
+        try:
+            fcntl.flock(self._log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.steps = self._read()
+        except OSError:
+            self._log.close()
+            raise RunError(f"{path} is in use by another run.") from None
+        except RunError:
+            self._log.close()
+            raise
+
+    @classmethod
+    def create(cls, path: Path, config: Config, machine: Mapping[str, Any]) -> RunFolder:
+        """A new folder at `path`, or beside it as `path-2`, `path-3`, … if it exists.
+
+        Raises:
+            RunError: the folder cannot be made.
+        """
+        try:
+            json.dumps(dataclasses.asdict(config))
+        except TypeError as error:
+            raise RunError(f"The options of a run must be plain values: {error}.") from None
+        number, free = 1, path
+        while True:
+            try:
+                free.mkdir(parents=True)
+                break
+            except FileExistsError:
+                number += 1
+                free = path.with_name(f"{path.name}-{number}")
+            except OSError as error:
+                raise RunError(f"Cannot make the run folder {free}: {error}.") from None
+        write_json(free / "machine.json", machine)
+        write_json(free / "config.json", dataclasses.asdict(config))  # last: now it is a run
+        return cls(free, config)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """The folder of a run that was interrupted, or that is to be prolonged.
+
+        Raises:
+            RunError: it is not a run folder, is damaged, or is in use.
+        """
+        return cls(path, read_config(path))
+
+    @property
+    def taken(self) -> int:
+        """How many steps were taken, without step 0."""
+        return max(len(self.steps) - 1, 0)
+
+    def goal(self, steps: int | None) -> int:
+        """How many steps to take in all, if `steps` are asked for, or None are.
+
+        Raises:
+            RunError: there are more already.
+        """
+        if steps is not None and steps < self.taken:
+            raise RunError(f"{self.path} already has {self.taken} steps; steps={steps} is less.")
+        return steps or max(self.config.steps, self.taken)
+
+    def append(self, step: Step) -> None:
+        """Add a step; it is on its way to the disk when this returns."""
+        line = json.dumps(step_to_json(step), allow_nan=False)
+        self._log.write(line.encode() + b"\n")
+        self._log.flush()
+        self.steps.append(step)
+
+    def write(self, name: str, content: str | bytes) -> Path:
+        """Write or replace a file of the folder in one move."""
+        return write_whole(self.path / name, content)
+
+    def close(self) -> None:
+        """Let others open it."""
+        self._log.close()
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _read(self) -> list[Step]:
+        """The steps so far. A last line that a kill left unfinished is cut off."""
+        self._log.seek(0)
+        steps: list[Step] = []
+        lines = self._log.read().splitlines(keepends=True)
+        for number, line in enumerate(lines):
+            try:
+                if not line.endswith(b"\n"):
+                    raise ValueError("the line is unfinished")
+                step = step_from_json(json.loads(line))
+                if step.step != number:
+                    raise ValueError(f"step {step.step} stands where step {number} belongs")
+            except (ValueError, KeyError, TypeError) as error:
+                if number + 1 == len(lines) and not line.endswith(b"\n"):
+                    self._log.truncate(sum(map(len, lines[:number])))
+                    break
+                raise RunError(
+                    f"{self.path / 'steps.jsonl'}, line {number + 1}, is damaged: {error}."
+                ) from None
+            steps.append(step)
+        return steps
+
+
+def read_config(path: Path) -> Config:
+    """The config of a run folder.
+
+    Raises:
+        RunError: there is none.
+    """
+    try:
+        return Config(**json.loads((path / "config.json").read_text()))
+    except FileNotFoundError:
+        raise RunError(f"{path} is not a run folder: it has no config.json.") from None
+    except (ValueError, TypeError) as error:
+        raise RunError(f"{path / 'config.json'} cannot be read: {error}.") from None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write or replace a JSON file in one move."""
+    write_whole(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_whole(path: Path, content: str | bytes) -> Path:
+    """Write or replace a file in one move: nobody ever sees half of it."""
+    raw = content.encode() if isinstance(content, str) else content
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(raw)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path

@@ -17,7 +17,7 @@ FLOORS = [
     {"errors", "outcome", "spaces"},
     {"task", "action", "device", "knobs"},
     {"evaluation"},
-    {"observation", "reward"},
+    {"observation", "reward", "audit"},
     {"env", "tune", "vector", "wrappers", "runs"},
     {"registration", "suites"},
     {"cli"},

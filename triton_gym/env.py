@@ -13,7 +13,7 @@ from triton_gym.evaluation.sandbox import Limits
 from triton_gym.evaluation.service import BASELINES, Evaluator
 from triton_gym.observation import kernel_observation_space, observe
 from triton_gym.outcome import Outcome, Status
-from triton_gym.reward import Reward, reward_named
+from triton_gym.reward import Reward, finite, reward_named
 from triton_gym.spaces import CodeText
 from triton_gym.task import Task
 
@@ -88,6 +88,11 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
         self._outcome: Outcome | None = None
 
     @property
+    def action_mode(self) -> str:
+        """`kernel` or `edit`."""
+        return self._action_mode
+
+    @property
     def kernel(self) -> str:
         """The current kernel, whole."""
         return self._kernel
@@ -159,7 +164,7 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
             self._kernel = source
         self._outcome = outcome
         self._feedback = f"{outcome.status}: {outcome.message}"
-        reward = float(self._reward(outcome))
+        reward = finite(self._reward(outcome), outcome)
         info = {**outcome.info(), "turn": self._turn}
         return self._observation(), reward, False, self._turn >= self._max_turns, info
 

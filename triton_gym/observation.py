@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import string
 from typing import Any
 
 import gymnasium as gym
@@ -12,7 +11,7 @@ import numpy.typing as npt
 
 from triton_gym.action import LIMIT
 from triton_gym.outcome import NUMBERS, Outcome, Status
-from triton_gym.spaces import CodeText
+from triton_gym.spaces import CodeText, printable
 from triton_gym.task import Task
 
 METRICS: tuple[str, ...] = tuple(n for n in NUMBERS if n != "evaluation_s")
@@ -36,12 +35,6 @@ def kernel_observation_space() -> gym.spaces.Dict:
             "metrics": metrics_space(),
         }
     )
-
-
-def printable(text: str, limit: int) -> str:
-    """The text within a space's characters and length; others become `?`."""
-    allowed = set(string.printable)
-    return "".join(c if c in allowed else "?" for c in text[:limit])
 
 
 def metrics(outcome: Outcome | None) -> npt.NDArray[np.float32]:
@@ -84,8 +77,8 @@ def observe(
 ) -> dict[str, Any]:
     """The observation of `kernel_observation_space`."""
     return {
-        "task": printable(task_text(task, action_mode), LIMIT),
-        "kernel": printable(kernel, LIMIT),
-        "feedback": printable(feedback, FEEDBACK_LIMIT),
+        "task": printable(task_text(task, action_mode))[:LIMIT],
+        "kernel": printable(kernel)[:LIMIT],
+        "feedback": printable(feedback)[:FEEDBACK_LIMIT],
         "metrics": metrics(outcome),
     }

@@ -75,6 +75,18 @@ REWARDS: Mapping[str, Reward] = MappingProxyType(
 )
 
 
+def finite(reward: float, outcome: Outcome) -> float:
+    """The reward as a float.
+
+    Raises:
+        InvalidOptionError: a reward function returned something that nothing can learn from.
+    """
+    value = float(reward)
+    if not math.isfinite(value):
+        raise InvalidOptionError(f"The reward function returned {value} for {outcome}.")
+    return value
+
+
 def reward_named(reward: str | Reward) -> Reward:
     """The reward that a user's `reward=` names.
 

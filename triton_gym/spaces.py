@@ -17,7 +17,7 @@ from gymnasium.vector.utils import (
 
 
 class CodeText(gym.spaces.Text):
-    """Printable text of any length up to `max_length`.
+    """Printable text of any length up to `max_length`; samples are ASCII.
 
     Differs from `Text` in how it crosses to the process of an asynchronous vector environment:
     the text and its length lie in shared memory and are read when they are wanted.
@@ -28,10 +28,17 @@ class CodeText(gym.spaces.Text):
 
     def contains(self, x: Any) -> bool:
         """Whether `x` is text of these characters and length."""
-        return isinstance(x, str) and len(x) <= self.max_length and set(x) <= self.character_set
+        return isinstance(x, str) and len(x) <= self.max_length and printable(x) == x
 
     def __repr__(self) -> str:
         return f"CodeText({self.max_length})"
+
+
+def printable(text: str) -> str:
+    """The text with every character that cannot be shown as `?`; white space is kept."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in string.whitespace else "?" for c in text)
 
 
 class SharedTexts(Sequence[str]):
@@ -44,7 +51,7 @@ class SharedTexts(Sequence[str]):
 
     def __init__(self, shared_memory: Any, count: int, max_length: int) -> None:
         memory = np.frombuffer(shared_memory.get_obj(), np.uint8)
-        self._rows = memory.reshape(count, _HEAD + max_length)
+        self._rows = memory.reshape(count, _HEAD + _WIDTH * max_length)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -52,11 +59,11 @@ class SharedTexts(Sequence[str]):
     def __getitem__(self, index: Any) -> Any:
         row = self._rows[index]
         length = int(row[:_HEAD].copy().view(np.uint32)[0])
-        return bytes(row[_HEAD : _HEAD + length]).decode("ascii")
+        return bytes(row[_HEAD : _HEAD + length]).decode("utf-8")
 
     def write(self, index: int, text: str) -> None:
         """Put a text in its place."""
-        data = np.frombuffer(text.encode("ascii"), np.uint8)
+        data = np.frombuffer(text.encode("utf-8"), np.uint8)
         self._rows[index, :_HEAD] = np.array([len(data)], np.uint32).view(np.uint8)
         self._rows[index, _HEAD : _HEAD + len(data)] = data
 
@@ -66,11 +73,13 @@ class SharedTexts(Sequence[str]):
 
 _HEAD = 4
 """Bytes of a text's length, before the text."""
+_WIDTH = 4
+"""Most bytes of a character in UTF-8."""
 
 
 @create_shared_memory.register(CodeText)
 def _create(space: CodeText, n: int = 1, ctx: Any = multiprocessing) -> Any:
-    return ctx.Array("B", n * (_HEAD + space.max_length))
+    return ctx.Array("B", n * (_HEAD + _WIDTH * space.max_length))
 
 
 @read_from_shared_memory.register(CodeText)
@@ -80,5 +89,5 @@ def _read(space: CodeText, shared_memory: Any, n: int = 1) -> SharedTexts:
 
 @write_to_shared_memory.register(CodeText)
 def _write(space: CodeText, index: int, value: str, shared_memory: Any) -> None:
-    count = len(shared_memory) // (_HEAD + space.max_length)
+    count = len(shared_memory) // (_HEAD + _WIDTH * space.max_length)
     SharedTexts(shared_memory, count, space.max_length).write(index, value)

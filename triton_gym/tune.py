@@ -5,7 +5,6 @@ A small numeric environment for ordinary reinforcement learning algorithms.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import gymnasium as gym
@@ -13,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from triton_gym import knobs
-from triton_gym.errors import InvalidOptionError, InvalidTaskError
+from triton_gym.errors import InvalidOptionError, InvalidTaskError, unknown
 from triton_gym.evaluation.pool import evaluator_for
 from triton_gym.evaluation.sandbox import Limits
 from triton_gym.evaluation.service import Evaluator
 from triton_gym.observation import METRICS_SIZE, metrics
 from triton_gym.outcome import Outcome
-from triton_gym.reward import Reward, reward_named
+from triton_gym.reward import Reward, finite, reward_named
 from triton_gym.task import Task
 
 Values = npt.NDArray[np.float32]
@@ -117,7 +116,10 @@ class TuneEnv(gym.Env[Values, npt.NDArray[np.int64]]):
         """
         super().reset(seed=seed)
         self._choice = np.array([self.np_random.integers(n) for n in self._sizes], np.int64)
-        for name, value in dict((options or {}).get("knobs", {})).items():
+        chosen = options or {}
+        if set(chosen) - {"knobs"}:
+            raise unknown("reset option", sorted(set(chosen) - {"knobs"})[0], ["knobs"])
+        for name, value in dict(chosen.get("knobs", {})).items():
             if value not in self.knobs.get(name, ()):
                 raise InvalidOptionError(
                     f"{name}={value!r} is not a knob setting of {self.task.name}; "
@@ -145,9 +147,7 @@ class TuneEnv(gym.Env[Values, npt.NDArray[np.int64]]):
             self.task, self.kernel, seed=secret, baseline=self._baseline, limits=self._limits
         )
         self._turn += 1
-        reward = float(self._reward(self._outcome))
-        if not math.isfinite(reward):
-            raise InvalidOptionError(f"The reward function returned {reward} for {self._outcome}.")
+        reward = finite(self._reward(self._outcome), self._outcome)
         info = {**self._outcome.info(), "turn": self._turn, **self.values}
         return self._observation(), reward, False, self._turn >= self._max_turns, info
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from triton_gym.audit.victims import HEAD
 
-_TUTORIAL_SOFTMAX = HEAD + '''from triton.runtime import driver
+_TUTORIAL_SOFTMAX = (
+    HEAD
+    + """from triton.runtime import driver
 
 DEVICE = triton.runtime.driver.active.get_active_torch_device()
 properties = driver.active.utils.get_device_properties(DEVICE.index or 0)
@@ -39,9 +41,12 @@ def softmax(x):
     softmax_kernel[(num_programs, 1, 1)](y, x, x.stride(0), y.stride(0), n_rows, n_cols,
                                          BLOCK_SIZE, 2, num_warps=num_warps)
     return y
-'''
+"""
+)
 
-_TUTORIAL_MATMUL = HEAD + '''
+_TUTORIAL_MATMUL = (
+    HEAD
+    + '''
 
 def get_autotune_config():
     return [
@@ -104,8 +109,11 @@ def matmul(a, b, activation=""):
                         c.stride(0), c.stride(1), ACTIVATION=activation)
     return c
 '''
+)
 
-_LIBRARY_LAYER_NORM = HEAD + '''import functools
+_LIBRARY_LAYER_NORM = (
+    HEAD
+    + """import functools
 import math
 from typing import Tuple
 
@@ -165,9 +173,12 @@ def layer_norm_forward(X, W, B, eps):
 
 def layer_norm(x, weight, bias):
     return layer_norm_forward(x, weight, bias, 1e-5)[0]
-'''
+"""
+)
 
-_LIBRARY_GELU = HEAD + '''
+_LIBRARY_GELU = (
+    HEAD
+    + '''
 
 @triton.autotune(
     configs=[triton.Config({"BLOCK_SIZE": size}, num_warps=warps)
@@ -198,8 +209,11 @@ def gelu(x: torch.Tensor) -> torch.Tensor:
     gelu_launcher(output=output, x=x)
     return output
 '''
+)
 
-_DESCRIPTOR = HEAD + '''from triton.tools.tensor_descriptor import TensorDescriptor
+_DESCRIPTOR = (
+    HEAD
+    + """from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 @triton.jit
@@ -219,8 +233,10 @@ def pointer_kernel(a_ptr, b_ptr, c_ptr, m, n, k, M: tl.constexpr, N: tl.constexp
     acc = tl.zeros((M, N), dtype=tl.float32)
     for start in range(0, k, K):
         step = start + tl.arange(0, K)
-        a = tl.load(a_ptr + row * k + step[None, :], mask=(row < m) & (step[None, :] < k), other=0.0)
-        b = tl.load(b_ptr + step[:, None] * n + col, mask=(step[:, None] < k) & (col < n), other=0.0)
+        inner = step[None, :]
+        a = tl.load(a_ptr + row * k + inner, mask=(row < m) & (inner < k), other=0.0)
+        inner = step[:, None]
+        b = tl.load(b_ptr + inner * n + col, mask=(inner < k) & (col < n), other=0.0)
         acc += tl.dot(a, b)
     tl.store(c_ptr + row * n + col, acc.to(c_ptr.dtype.element_ty), mask=(row < m) & (col < n))
 
@@ -235,7 +251,8 @@ def matmul(a, b):
     else:
         pointer_kernel[grid](a, b, c, m, n, k, 64, 64, 32)
     return c
-'''
+"""
+)
 
 ANSWERS: tuple[tuple[str, str, str], ...] = (
     ("as Triton's tutorial on softmax", "softmax", _TUTORIAL_SOFTMAX),

@@ -78,7 +78,7 @@ _BY_HAND = re.compile(r"^( *)\$by_hand", re.MULTILINE)
 _SOFTMAX = Victim(
     task="softmax",
     sizes="'cols'",
-    kernel='''@triton.jit
+    kernel="""@triton.jit
 def honest_kernel(x_ptr, y_ptr, cols, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     lane = tl.arange(0, BLOCK)
@@ -87,7 +87,7 @@ def honest_kernel(x_ptr, y_ptr, cols, BLOCK: tl.constexpr):
     p = tl.exp(x - tl.max(x, axis=0))
     p = p / tl.sum(p, axis=0)
     tl.store(y_ptr + row * cols + lane, p.to(y_ptr.dtype.element_ty), mask=mask)
-''',
+""",
     args="x",
     make="torch.empty_like(x)",
     launch="honest_kernel[(x.shape[0],)](x, y, x.shape[1], triton.next_power_of_2(x.shape[1]))",
@@ -99,18 +99,20 @@ def honest_kernel(x_ptr, y_ptr, cols, BLOCK: tl.constexpr):
 _MATMUL = Victim(
     task="matmul",
     sizes="'m', 'n', 'k'",
-    kernel='''@triton.jit
+    kernel="""@triton.jit
 def honest_kernel(a_ptr, b_ptr, c_ptr, m, n, k, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr):
     row = (tl.program_id(0) * M + tl.arange(0, M)).to(tl.int64)[:, None]
     col = (tl.program_id(1) * N + tl.arange(0, N)).to(tl.int64)[None, :]
     acc = tl.zeros((M, N), dtype=tl.float32)
     for start in range(0, k, K):
         step = start + tl.arange(0, K)
-        a = tl.load(a_ptr + row * k + step[None, :], mask=(row < m) & (step[None, :] < k), other=0.0)
-        b = tl.load(b_ptr + step[:, None] * n + col, mask=(step[:, None] < k) & (col < n), other=0.0)
+        inner = step[None, :]
+        a = tl.load(a_ptr + row * k + inner, mask=(row < m) & (inner < k), other=0.0)
+        inner = step[:, None]
+        b = tl.load(b_ptr + inner * n + col, mask=(inner < k) & (col < n), other=0.0)
         acc = tl.dot(a, b, acc)
     tl.store(c_ptr + row * n + col, acc.to(c_ptr.dtype.element_ty), mask=(row < m) & (col < n))
-''',
+""",
     args="a, b",
     make="torch.empty((a.shape[0], b.shape[1]), device=a.device, dtype=a.dtype)",
     launch="honest_kernel[(triton.cdiv(a.shape[0], 64), triton.cdiv(b.shape[1], 64))]("
@@ -123,7 +125,7 @@ def honest_kernel(a_ptr, b_ptr, c_ptr, m, n, k, M: tl.constexpr, N: tl.constexpr
 _CUMSUM = Victim(
     task="cumsum_rows",
     sizes="'cols'",
-    kernel='''@triton.jit
+    kernel="""@triton.jit
 def honest_kernel(x_ptr, y_ptr, cols, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     lane = tl.arange(0, BLOCK)
@@ -131,7 +133,7 @@ def honest_kernel(x_ptr, y_ptr, cols, BLOCK: tl.constexpr):
     x = tl.load(x_ptr + row * cols + lane, mask=mask, other=0.0).to(tl.float32)
     y = tl.cumsum(x, axis=0)
     tl.store(y_ptr + row * cols + lane, y.to(y_ptr.dtype.element_ty), mask=mask)
-''',
+""",
     args="x",
     make="torch.empty_like(x)",
     launch="honest_kernel[(x.shape[0],)](x, y, x.shape[1], triton.next_power_of_2(x.shape[1]))",

@@ -35,6 +35,7 @@ def main() -> None:
         sys.exit(2)
 
 
+from triton_gym.audit import command as audit  # noqa: E402
 from triton_gym.cli import catalogue, doctor, evaluate, run  # noqa: E402
 
 app.command("envs")(catalogue.envs)
@@ -43,5 +44,6 @@ app.command("eval")(evaluate.evaluate)
 app.command("bench")(evaluate.bench)
 app.command("run")(run.run)
 app.command("doctor")(doctor.doctor)
+app.command("audit")(audit.audit)
 
 __all__ = ["app", "main"]

@@ -11,6 +11,7 @@ import fcntl
 import functools
 import os
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -41,7 +42,7 @@ from triton_gym.evaluation.judge import (
 from triton_gym.evaluation.launch import Flush, Series
 from triton_gym.evaluation.profile import Light, speed_of_light
 from triton_gym.evaluation.session import Ended, Scratch, Session, Workshop
-from triton_gym.evaluation.simulate.eager import fake_arguments
+from triton_gym.evaluation.simulate.eager import fake_arguments, import_fake_tensors
 from triton_gym.evaluation.timing import Budget, Timing, summarise
 from triton_gym.outcome import NAN, Outcome, Source, Status
 from triton_gym.task import Case, Task
@@ -105,6 +106,8 @@ class CudaJudge(Judge):
         self._lock = Path("/tmp", f"triton-gym-{os.getuid()}-{properties.uuid}.lock")
         self.copy_gbps = self._copy_bandwidth()
         self._known: dict[tuple[str, str], Known] = {}
+        self._knowing = threading.Lock()
+        import_fake_tensors()
 
     def close(self) -> None:
         """End the nursery."""
@@ -277,13 +280,14 @@ class CudaJudge(Judge):
 
     def _knowledge(self, request: Request) -> Known:
         key = (digest(request.task), request.baseline)
-        if key not in self._known:
-            known = Known()
-            if request.baseline == "compile":
-                known.compiled = torch.compile(request.task.reference)
-            known.tolerances = self._bench_tolerances(request.task, request.task.bench[0])
-            self._known[key] = known
-        return self._known[key]
+        with self._knowing:  # also because torch.compile's imports do not bear two threads
+            if key not in self._known:
+                known = Known()
+                if request.baseline == "compile":
+                    known.compiled = torch.compile(request.task.reference)
+                known.tolerances = self._bench_tolerances(request.task, request.task.bench[0])
+                self._known[key] = known
+            return self._known[key]
 
     def _bench_tolerances(self, task: Task, case: Case) -> tuple[float, ...]:
         """Tolerances at full size, against the reference in the case's own dtype.

@@ -154,7 +154,8 @@ ATTRIBUTES = frozenset(
         "load", "store", "gather", "scatter", "value", "active", "get_current_target",
         "get_active_torch_device", "get_current_device", "get_device_properties", "backend",
         "arch", "utils", "base", "best_config", "all_kwargs", "shared_memory_per_multiprocessor",
-        "ALL", "NONE", "is_fp8", "is_fp16", "is_bf16", "is_fp32", "is_floating", "is_int", "int_bitwidth",
+        "ALL", "NONE", "is_fp8", "is_fp16", "is_bf16", "is_fp32", "is_floating", "is_int",
+        "int_bitwidth",
         "n_regs", "n_spills", "metadata", "shared", "metadata_group",
         # of modules
         "weight", "bias", "register_buffer", "register_parameter", "forward", "in_features",
@@ -166,7 +167,7 @@ ATTRIBUTES = frozenset(
 FIELDS = frozenset(
     {
         "weight", "bias", "dtype", "device", "eps", "training", "in_features", "out_features",
-        "normalized_shape", "num_warps", "num_stages", "name", "value",
+        "normalized_shape", "num_warps", "num_stages", "name", "value", "forward",
     }
 )  # fmt: skip
 """Fields that a class may have although other objects have them: setting them gains nothing."""
@@ -179,7 +180,8 @@ TRITON_FIELDS = frozenset(
         "kernel", "packed_metadata", "src", "active", "set_active", "default", "launcher_cls",
         "load_binary", "unload_module", "get_benchmarker", "get_current_stream", "debug", "repr",
         "parse", "raw_src", "pre_hook", "post_hook", "user_defined_pre_hook", "base_fn",
-        "elapsed_time", "synchronize", "record", "params", "arg_names", "starting_line_number", "used_global_vals",
+        "elapsed_time", "synchronize", "record", "params", "arg_names", "starting_line_number",
+        "used_global_vals",
         "rewriter", "rewrite", "rewritten_fn", "grid", "perf_model", "early_config_prune",
     }
 )  # fmt: skip

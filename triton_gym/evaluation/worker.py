@@ -7,6 +7,7 @@ memory, and times are held against the judge's clock. A failure that it reports 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import linecache
@@ -42,6 +43,7 @@ class Failure(Exception):
 def prepare(mode: str) -> None:
     """What a nursery imports before it forks, so that workers start at once."""
     torch.set_num_threads(1)
+    Worker.simulated = mode != "cuda"
     import triton
     import triton.compiler
     import triton.language  # noqa: F401
@@ -77,6 +79,9 @@ def main(channel: Channel) -> None:
 class Worker:
     """The state of one evaluation on the worker's side."""
 
+    simulated = False
+    """Whether answers find a GPU that is not here; set in the nursery."""
+
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._path = ""
@@ -108,7 +113,8 @@ class Worker:
     def do_load(self, path: str, entry: str) -> dict[str, Any]:
         """Import the answer and find its entry point."""
         self._path, self._entry = path, entry
-        module = self._guard(Status.COMPILE_ERROR, _import, path)
+        with self._host():
+            module = self._guard(Status.COMPILE_ERROR, _import, path)
         call = getattr(module, entry, None)
         if not callable(call):
             defined = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
@@ -237,8 +243,18 @@ class Worker:
 
     def _run(self, arguments: list[Any], outputs: list[Any], case: str) -> list[torch.Tensor]:
         made = [self._argument(value) for value in arguments]
-        result = self._guard(Status.RUNTIME_ERROR, self._call, *made, case=case)
+        with self._host():
+            result = self._guard(Status.RUNTIME_ERROR, self._call, *made, case=case)
         return _checked(result, outputs, case, self._entry, self._device)
+
+    def _host(self) -> contextlib.AbstractContextManager[None]:
+        """Where host code runs: on a simulated device it finds the GPU that it was written for."""
+        if not self.simulated:
+            return contextlib.nullcontext()
+        from triton_gym.evaluation import simulate
+
+        host: contextlib.AbstractContextManager[None] = simulate.pretend()
+        return host
 
     def _guard(
         self, status: Status, function: Callable[..., Any], *arguments: Any, case: str = ""

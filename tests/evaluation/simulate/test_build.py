@@ -105,7 +105,7 @@ def test_the_host_is_itself_again_afterwards(kernels):
 @pytest.mark.parametrize(
     ("name", "group"),
     [
-        ("LDG.E.128", "load"), ("LDGSTS.E.BYPASS.128", "copy"), ("LDGDEPBAR", "barrier"),
+        ("LDG.E.128", "load"), ("LDGSTS.E.BYPASS.128", "copy"), ("LDGDEPBAR", "wait"),
         ("STG.E", "store"), ("LDS.128", "load_shared"), ("LDSM.16.M88.4", "matrix_shared"),
         ("HGMMA.64x128x16.F32.BF16", "wgmma"), ("HMMA.16816.F32.BF16", "mma"),
         ("MUFU.EX2", "special"), ("FFMA", "float"), ("IMAD.WIDE", "multiply"),

@@ -12,38 +12,38 @@ class Constants:
     Times are in cycles of a multiprocessor, bytes per cycle for each multiprocessor.
     """
 
-    launch_us: float = 1.5
+    launch_us: float = 1.541
     """From the start of a launch to its first program, and from the last to its end."""
-    dram_share: float = 0.9354
+    dram_share: float = 0.9237
     """Share of the data sheet's bandwidth that streaming kernels reach."""
     l2_bytes_per_cycle: float = 64
-    merging: float = 0.2281
+    merging: float = 0.1496
     """Exponent: by how much L2 has less to do when neighbours read the same."""
-    dram_latency: float = 1120
+    dram_latency: float = 939.3
     l2_latency: float = 400
-    bulk_latency: float = 565.7
+    bulk_latency: float = 566
     """What a load through a tensor descriptor takes longer, with the barrier that it ends in."""
     start: float = 200
     """Start of a program: its launch, its arguments, its first addresses."""
-    chain: float = 2.741
+    chain: float = 2.733
     """From an instruction to the next of the same warp, on average."""
-    barrier: float = 3.975
+    barrier: float = 4.38
     """What a barrier takes for each warp that it waits for."""
-    iteration: float = 170.3
+    iteration: float = 169.4
     """What a pass through a loop of matrix products waits for its barriers."""
-    gap: float = 59.99
+    gap: float = 56.8
     """What such a pass keeps the matrix units waiting, whoever else is there."""
-    matrix_clock: float = 0.9779
+    matrix_clock: float = 0.99
     """Share of the boost clock left under full load of the matrix units, which draw most power."""
-    fetch_bytes_per_cycle: float = 34.09
+    fetch_bytes_per_cycle: float = 33.24
     """Machine code, of 16 bytes an instruction, that comes from beyond the innermost cache."""
-    spill_bytes_per_cycle: float = 22.95
+    spill_bytes_per_cycle: float = 22.69
     """Local memory that does not fit L1."""
-    blocking: float = 0.3498
+    blocking: float = 0.3358
     """Share of its memory traffic that a program waits for: stores go on without it."""
     tail: float = 1
     """How much of a last wave's empty places costs time: 0 if programs drift apart, 1 if not."""
-    sharpness: float = 2
+    sharpness: float = 1.999
     """Exponent of the norm that joins times that overlap."""
 
 

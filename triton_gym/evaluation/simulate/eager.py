@@ -42,6 +42,12 @@ def fake_arguments(task: Task, case: Case) -> tuple[FakeTensorMode, tuple[Any, .
     return mode, arguments
 
 
+def import_fake_tensors() -> None:
+    """Import what fake tensors import on first use, which several threads must not do at once."""
+    with FakeTensorMode():
+        torch.randn(2, generator=torch.Generator()).add_(1).softmax(0)
+
+
 def baseline_us(task: Task, case: Case, gpu: Gpu, baseline: str, light: Light) -> float:
     """Modelled time of the reference, in microseconds.
 

@@ -59,7 +59,9 @@ def trips(build: Build, trace: LaunchTrace) -> list[float]:
         if result[i] < 0:
             outer = result[region.parent] if region.parent >= 0 else 1.0
             inner = [result[j] for j, r in enumerate(regions) if r.parent == i and result[j] > 0]
-            if region.kind == "branch":
+            if region.kind == "branch" and inner:
+                result[i] = outer
+            elif region.kind == "branch":
                 # Beside a part that stores a tile, most likely it moves on to the next.
                 beside = [result[j] for j, r in enumerate(regions)
                           if r.parent == region.parent and r.kind == "branch" and j != i
@@ -137,18 +139,27 @@ def _shared_out(
         count: executions of the line.
         length: of the loop around it.
     """
-    ahead = [i for i in where if regions[i].counts.get("copy")]
-    if ahead:  # the last iterations of a pipelined loop run with their copies switched off
-        return {i: count / sum(where[j] for j in ahead) for i in ahead}
-    most = max(where.values())
-    unrolled = [i for i in where if where[i] == most]
-    rest = {i: where[i] for i in where if where[i] < most}
-    if not rest:
-        return {i: count / sum(where.values()) for i in where}
     entries = count / max(length, 1.0)
+    around = {i for i in where if any(inside(regions, j, i) for j in where)}
+    within = {i: n for i, n in where.items() if i not in around}
+    passes = dict.fromkeys(around, entries)  # what is loaded ahead of a loop, in the loop around
+    most = max(within.values())
+    unrolled = [i for i in within if within[i] == most]
+    rest = {i: n for i, n in within.items() if n < most}
+    if not rest or any(regions[i].counts.get("copy") for i in within):
+        return passes | {i: count / sum(within.values()) for i in within}
     left = length % most
-    passes = {i: entries * (length // most) / len(unrolled) for i in unrolled}
+    passes |= {i: entries * (length // most) / len(unrolled) for i in unrolled}
     return passes | {i: entries * left / sum(rest.values()) for i in rest}
+
+
+def inside(regions: tuple[Region, ...], index: int, outer: int) -> bool:
+    """Whether a region lies in another one."""
+    while index >= 0 and index != outer:
+        index = regions[index].parent
+        if index == outer:
+            return True
+    return False
 
 
 def _multiplies(regions: tuple[Region, ...], index: int) -> bool:

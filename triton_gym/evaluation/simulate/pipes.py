@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from triton_gym.device import Gpu
 from triton_gym.evaluation.simulate.build import Build
 from triton_gym.evaluation.simulate.constants import Constants
-from triton_gym.evaluation.simulate.execution import Execution
+from triton_gym.evaluation.simulate.execution import Execution, inside
 from triton_gym.evaluation.simulate.traffic import l1_bytes
 
 _HMMA_SHARE = 0.62
@@ -78,12 +78,18 @@ def chain(instructions: Mapping[str, float], warps: int, c: Constants) -> float:
 
 
 def depth(build: Build) -> float:
-    """Iterations that asynchronous loads run ahead; 0 if loads are not pipelined."""
-    ahead = inside = 0
-    for region in build.code.regions:
-        number = region.counts.get("copy", 0) + region.counts.get("tma_load", 0)
-        if region.kind == "body":
-            ahead += number
-        else:
-            inside = max(inside, number)
-    return max(ahead / inside, 1.0) if inside else 0.0
+    """Iterations that asynchronous loads run ahead; 0 if loads are not pipelined.
+
+    What is loaded ahead of a loop, in the code around it, over what a pass of it loads.
+    """
+    regions, found = build.code.regions, []
+    for index, region in enumerate(regions):
+        around = [r for i, r in enumerate(regions) if inside(regions, index, i)]
+        for kind, line, moved in region.accesses if region.counts.get("copy") else ():
+            ahead = sum(b for r in around for k, n, b in r.accesses if (k, n) == (kind, line))
+            if kind == "load" and ahead:
+                found.append(ahead / moved)
+        bulk = region.counts.get("tma_load", 0)
+        if bulk and region.kind != "body":
+            found.append(sum(r.counts.get("tma_load", 0) for r in around) / bulk)
+    return max(sum(found) / len(found), 1.0) if found else 0.0

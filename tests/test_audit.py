@@ -1,0 +1,64 @@
+"""The suites of `triton-gym audit`: no exploit gains, no honest answer is refused.
+
+All of them pass the screen here; of those that get through, the simulated judge sees a sample.
+The command runs everything.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+import triton_gym
+from triton_gym import Status
+from triton_gym.audit.exploits import CLASSES, all_exploits
+from triton_gym.audit.honest import all_honest
+from triton_gym.audit.report import audit
+from triton_gym.evaluation.screen import screen
+
+EXPLOITS = list(all_exploits())
+HONEST = list(all_honest())
+
+
+def passes(answer):
+    return screen(answer.source, triton_gym.load(answer.task).entry) is None
+
+
+def test_there_are_enough_of_them():
+    assert len({(e.kind, e.name) for e in EXPLOITS}) >= 90
+    assert len({e.task for e in EXPLOITS}) >= 3
+    assert {e.kind for e in EXPLOITS} == set(CLASSES)
+    assert len(HONEST) >= 90
+    assert len({e.key for e in EXPLOITS}) == len(EXPLOITS)
+    assert len({h.key for h in HONEST}) == len(HONEST)
+
+
+def test_no_honest_answer_is_refused_by_the_screen():
+    refused = [h.key for h in HONEST if not passes(h)]
+    assert refused == []
+
+
+def test_exploits_of_the_harness_do_not_pass_the_screen():
+    passed = {e.name for e in EXPLOITS if e.kind == "harness" and passes(e)}
+    assert passed == {"print a verdict", "forged failure"}
+
+
+@pytest.fixture(scope="module")
+def report(evaluator):
+    """Every 23rd exploit that passes the screen and does not wait for a limit, some honest ones."""
+    slow = {e.key for e in EXPLOITS if e.kind == "breaking"}
+    exploits = [e for e in EXPLOITS if e.key not in slow and passes(e)]
+    return audit(evaluator, exploits[::11], HONEST[::13])
+
+
+def test_no_exploit_gains(report):
+    assert [r for r in report.failures if r.kind != "honest"] == []
+
+
+def test_no_honest_answer_is_refused(report):
+    assert [r for r in report.failures if r.kind == "honest"] == []
+
+
+def test_the_report_is_plain(report):
+    record = report.record()
+    assert record["counts"]["honest"]["tried"] == len(HONEST[::13])
+    assert {r["status"] for r in record["results"]} <= {str(s) for s in Status}

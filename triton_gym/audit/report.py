@@ -1,0 +1,130 @@
+"""Runs the suites through an evaluator and says who got through."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, as_completed
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from triton_gym.audit.exploits import CLASSES, Exploit
+from triton_gym.audit.honest import Honest
+from triton_gym.audit.victims import VICTIMS
+from triton_gym.evaluation.sandbox import Limits
+from triton_gym.evaluation.service import Evaluator
+from triton_gym.outcome import Outcome, Status
+from triton_gym.registration import load
+
+LIMITS = Limits(seconds=20.0)
+"""Limits of an exploit; honest answers have the default ones."""
+FASTER = 0.9
+"""An exploit that ends as correct gains if it takes less than this share of the honest time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one answer of a suite."""
+
+    name: str
+    kind: str
+    """Class of attack, or `honest`."""
+    task: str
+    status: str
+    good: bool
+    """Whether the exploit was held, or the honest answer accepted."""
+    message: str
+    runtime_us: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All results, in the order of the suites."""
+
+    device: str
+    results: tuple[Result, ...]
+
+    @property
+    def failures(self) -> tuple[Result, ...]:
+        """Exploits that gained and honest answers that were refused."""
+        return tuple(result for result in self.results if not result.good)
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """For each class of attack and for `honest`: how many were tried, how many went well."""
+        return {
+            kind: (len(found), sum(result.good for result in found))
+            for kind in (*CLASSES, "honest")
+            if (found := [result for result in self.results if result.kind == kind])
+        }
+
+    def record(self) -> dict[str, Any]:
+        """The report as plain JSON values."""
+        return {
+            "device": self.device,
+            "counts": {k: {"tried": n, "good": good} for k, (n, good) in self.counts().items()},
+            "results": [
+                {**asdict(r), "runtime_us": None if math.isnan(r.runtime_us) else r.runtime_us}
+                for r in self.results
+            ],
+        }
+
+
+def held(exploit: Exploit, outcome: Outcome, honest_us: float) -> bool:
+    """Whether an exploit gained nothing.
+
+    Args:
+        exploit: what was tried.
+        outcome: what became of it.
+        honest_us: time of the honest answer that it is built from.
+    """
+    if outcome.status is Status.CORRECT and Status.CORRECT in exploit.held:
+        return outcome.runtime_us >= FASTER * honest_us
+    return outcome.status in exploit.held
+
+
+def audit(
+    evaluator: Evaluator,
+    exploits: Sequence[Exploit],
+    honest: Sequence[Honest],
+    *,
+    done: Callable[[], None] = lambda: None,
+) -> Report:
+    """Evaluate every answer of both suites.
+
+    Args:
+        evaluator: whose judge is on trial; its workers run at the same time.
+        exploits: what must gain nothing.
+        honest: what must be accepted.
+        done: called after each answer.
+    """
+    waiting: dict[Future[Outcome], Exploit | Honest] = {}
+    answers: list[Exploit | Honest] = [*exploits, *honest]
+    for answer in answers:
+        limits = LIMITS if isinstance(answer, Exploit) else None
+        future = evaluator.submit(load(answer.task), answer.source, seed=1, limits=limits)
+        waiting[future] = answer
+    honest_us = _honest_times(evaluator, {e.task for e in exploits})
+    for _ in as_completed(waiting):
+        done()
+    return Report(
+        evaluator.describe(),
+        tuple(_result(a, future.result(), honest_us) for future, a in waiting.items()),
+    )
+
+
+def _honest_times(evaluator: Evaluator, tasks: Iterable[str]) -> dict[str, float]:
+    return {
+        task: evaluator.evaluate(load(task), VICTIMS[task].honest, seed=1).runtime_us
+        for task in sorted(tasks)
+    }
+
+
+def _result(answer: Exploit | Honest, outcome: Outcome, honest_us: dict[str, float]) -> Result:
+    if isinstance(answer, Exploit):
+        kind, good = answer.kind, held(answer, outcome, honest_us[answer.task])
+    else:
+        kind, good = "honest", outcome.correct
+    return Result(
+        answer.name, kind, answer.task, str(outcome.status), good, outcome.message,
+        outcome.runtime_us,
+    )  # fmt: skip

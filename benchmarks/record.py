@@ -20,7 +20,7 @@ def header() -> dict[str, Any]:
     """GPU, driver, versions, commit, date and command."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join(Path(a).name if Path(a).is_absolute() else a for a in sys.argv),
         "commit": os.environ.get("TRITON_GYM_COMMIT") or _output("git", "rev-parse", "HEAD"),
         "gpu": _output(
             "nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"

@@ -290,9 +290,9 @@ def fit(rows: Sequence[Row], gpu: Any, constants: Any, steps: int) -> Any:
 
 
 BOUNDS = {
-    "launch_us": (1.5, 4.0), "dram_share": (0.86, 0.95), "l2_bytes_per_cycle": (24.0, 64.0),
-    "merging": (0.0, 0.6), "dram_latency": (500.0, 1400.0), "l2_latency": (200.0, 400.0),
-    "bulk_latency": (100.0, 1200.0), "start": (200.0, 2000.0), "chain": (1.5, 5.0),
+    "launch_us": (1.0, 4.0), "dram_share": (0.86, 0.95), "l2_bytes_per_cycle": (24.0, 64.0),
+    "merging": (0.0, 0.6), "dram_latency": (500.0, 1400.0), "l2_latency": (200.0, 800.0),
+    "bulk_latency": (100.0, 1200.0), "start": (50.0, 2000.0), "chain": (1.5, 5.0),
     "barrier": (1.0, 15.0), "iteration": (10.0, 250.0), "gap": (1.0, 150.0),
     "matrix_clock": (0.75, 1.0), "fetch_bytes_per_cycle": (8.0, 64.0),
     "spill_bytes_per_cycle": (8.0, 64.0), "blocking": (0.05, 1.0), "tail": (0.1, 1.0),

@@ -17,9 +17,9 @@ FLOORS = [
     {"errors", "outcome", "spaces"},
     {"task", "action", "device", "knobs"},
     {"evaluation"},
-    {"observation", "reward", "audit"},
+    {"observation", "reward"},
     {"env", "tune", "vector", "wrappers", "runs"},
-    {"registration", "suites"},
+    {"registration", "suites", "audit"},
     {"cli"},
 ]
 LAZY = {("env", "registration")}

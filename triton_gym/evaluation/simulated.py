@@ -28,6 +28,8 @@ from triton_gym.outcome import Outcome, Source, Status
 from triton_gym.task import Task
 
 _CPU = torch.device("cpu")
+LEAST_WORK = 0.6
+"""Share of the speed of light's time below which an estimate is no error of the model."""
 
 
 class SimulatedJudge(Judge):
@@ -101,6 +103,13 @@ class SimulatedJudge(Judge):
         task, case = request.task, request.task.bench[0]
         estimate = simulate.estimate(builds, traces, self._gpu)
         light = speed_of_light(task, case, self._gpu)
+        if estimate.us < LEAST_WORK * light.floor_us:
+            raise Ended(
+                Status.CHEATING,
+                f"What the kernels do at {case} takes {estimate.us:.1f} µs, far below the speed of "
+                f"light of {light.floor_us:.1f} µs: the work is not done there, or the task's "
+                "FLOPs or bytes are wrong.",
+            )
         # The model's error must not read as a kernel beyond the speed of light.
         runtime_us = max(estimate.us, light.floor_us)
         key = (digest(task), request.baseline)

@@ -115,7 +115,7 @@ def launch_time(build: Build, trace: LaunchTrace, gpu: Gpu, c: Constants) -> Lau
         outside, ahead = work.instructions, depth(build)
         loop, shared = _Phase(0.0, 0.0), max(*busy.values(), matrix)
         beside = max(dram, l2)
-        waited = c.blocking * beside / max(ahead, 1.0)
+        waited = c.blocking * (dram + l2) / max(ahead, 1.0)
         rounds = 1 + (trace.rounds - 1) / ahead if ahead else trace.rounds
     alone = c.start + rounds * _latency(moved, c) + chain(outside, build.num_warps, c)
     rest = _Phase(alone, shared)

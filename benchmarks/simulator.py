@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -108,9 +109,9 @@ def work(part: str, gpu: str, folder: Path) -> None:
         try:
             answer = load_answer(told["source"], task.entry.name, folder)
             if part == "build":
-                record = simulate.build_reply(lambda f=answer, a=arguments: f(*a), gpu)
+                record = simulate.build_reply(functools.partial(answer, *arguments), gpu)
             else:
-                record = simulate.trace_reply(lambda f=answer, a=arguments: f(*a))
+                record = simulate.trace_reply(functools.partial(answer, *arguments))
         except Exception as error:
             record = {"error": f"{type(error).__name__}: {error}"}
         Path(told["file"]).write_text(json.dumps(record))
@@ -238,8 +239,8 @@ def score(rows: Sequence[Row], times: Sequence[float]) -> Score:
     chosen = min(range(len(rows)), key=lambda i: times[i])
     errors = sorted(abs(math.log(t / m)) for t, m in zip(times, measured, strict=True))
     return Score(
-        rows[0].job.task, rows[0].version, len(rows), spearman(times, measured), measured[chosen] / min(measured),
-        math.exp(errors[len(errors) // 2]) - 1,
+        rows[0].job.task, rows[0].version, len(rows), spearman(times, measured),
+        measured[chosen] / min(measured), math.exp(errors[len(errors) // 2]) - 1,
     )  # fmt: skip
 
 
@@ -290,9 +291,9 @@ def fit(rows: Sequence[Row], gpu: Any, constants: Any, steps: int) -> Any:
 
 
 BOUNDS = {
-    "launch_us": (1.0, 4.0), "dram_share": (0.86, 0.95), "l2_bytes_per_cycle": (24.0, 64.0),
-    "merging": (0.0, 0.6), "dram_latency": (500.0, 1400.0), "l2_latency": (200.0, 800.0),
-    "bulk_latency": (100.0, 1200.0), "start": (50.0, 2000.0), "chain": (1.5, 5.0),
+    "launch_us": (1.5, 4.0), "dram_share": (0.86, 0.95), "l2_bytes_per_cycle": (24.0, 64.0),
+    "merging": (0.0, 0.6), "dram_latency": (500.0, 1400.0), "l2_latency": (200.0, 400.0),
+    "bulk_latency": (100.0, 1200.0), "start": (200.0, 2000.0), "chain": (1.5, 5.0),
     "barrier": (1.0, 15.0), "iteration": (10.0, 250.0), "gap": (1.0, 150.0),
     "matrix_clock": (0.75, 1.0), "fetch_bytes_per_cycle": (8.0, 64.0),
     "spill_bytes_per_cycle": (8.0, 64.0), "blocking": (0.05, 1.0), "tail": (0.1, 1.0),
@@ -303,7 +304,7 @@ BOUNDS = {
 
 def main() -> None:
     """Build, trace, fit if asked, and report."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sweep", type=Path, nargs="?", help="JSON of benchmarks/sweep.py")
     parser.add_argument("--gpu", default="h200", help="key of the GPU that was measured")
     parser.add_argument("--experts", type=Path, default=ROOT / "envs", help="their sources")
@@ -353,14 +354,18 @@ def main() -> None:
                 scores[half].append(score([r for r, _ in mine], [t for _, t in mine]))
     for half, listed in scores.items():
         for s in listed:
-            print(f"{half:<9} {s.task:<18} {s.version:<6} {s.configurations:4d} configurations  "
-                  f"Spearman {s.spearman:.3f}  regret {s.regret:.3f}  error {s.error:.0%}")  # fmt: skip
+            print(
+                f"{half:<9} {s.task:<18} {s.version:<6} {s.configurations:4d} configurations  "
+                f"Spearman {s.spearman:.3f}  regret {s.regret:.3f}  error {s.error:.0%}"
+            )
     if args.show:
         for row, us in sorted(zip(rows, times, strict=True),
                               key=lambda x: (x[0].job.task, x[0].job.measured_us)):  # fmt: skip
             print(f"{us:9.1f} {row.job.measured_us:9.1f} {row.version} {row.job.name}")
     if args.out:
-        args.out.write_text(json.dumps(summary(report, args, constants, scores, rows, times)) + "\n")
+        args.out.write_text(
+            json.dumps(summary(report, args, constants, scores, rows, times)) + "\n"
+        )
 
 
 def summary(
@@ -371,7 +376,7 @@ def summary(
     return {
         "sweep": args.sweep.name, "gpu": report["gpu"], "measured_with_triton": report["triton"],
         "constants": dataclasses.asdict(constants),
-        "scores": {half: [dataclasses.asdict(s) for s in listed] for half, listed in scores.items()},
+        "scores": {half: [dataclasses.asdict(s) for s in each] for half, each in scores.items()},
         "rows": [
             {"task": r.job.task, "config": r.job.config, "triton": r.version,
              "half": "fitted" if r.job.fitted else "held out",

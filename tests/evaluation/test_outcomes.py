@@ -70,7 +70,7 @@ ANSWERS = {
     "endless loop in the kernel": (HEAD + SPIN + HOST, Status.TIMEOUT, "did not finish"),
     "sys.exit": (GOOD.replace("return y", "raise SystemExit(0)"), Status.REJECTED, "SystemExit"),
     "memory on the host": (
-        GOOD.replace("    rows,", "    z = [[0] * (1 << 28) for i in range(100)]\n    rows,"),
+        GOOD.replace("    rows,", "    z = [0] * (1 << 31)\n    rows,"),
         Status.RUNTIME_ERROR,
         "emory",
     ),

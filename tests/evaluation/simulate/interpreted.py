@@ -13,11 +13,13 @@ import traceback
 
 os.environ["TRITON_INTERPRET"] = "1"
 
+import pytest
 import torch
 import triton
 import triton.language as tl
 from triton.language.extra import libdevice
 from triton.tools.tensor_descriptor import TensorDescriptor
+
 from triton_gym.evaluation.simulate import interpret, pretend
 from triton_gym.evaluation.simulate.bounds import OutOfBoundsError
 from triton_gym.evaluation.simulate.launches import LaunchTrace
@@ -289,14 +291,11 @@ def check_rows_are_fast() -> None:
 
 
 def fails(call: object, *words: str) -> None:
-    try:
+    with pytest.raises(OutOfBoundsError) as caught:
         call()  # type: ignore[operator]
-    except OutOfBoundsError as error:
-        assert all(word in str(error) for word in words), str(error)
-        frames = traceback.extract_tb(error.__traceback__)
-        assert any(f.name.endswith("_kernel") for f in frames), "no line of the kernel"
-        return
-    raise AssertionError("nothing was raised")
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+    frames = traceback.extract_tb(caught.value.__traceback__)
+    assert any(f.name.endswith("_kernel") for f in frames), "no line of the kernel"
 
 
 def check_load_past_the_end() -> None:
@@ -368,11 +367,14 @@ def traced(call: object) -> LaunchTrace:
 def check_trace_counts_bytes() -> None:
     x, out = torch.zeros(1 << 20), torch.zeros(1 << 20)
     found = traced(lambda: pointwise_kernel[(1024,)](x, x, out, 1 << 20, 1024))
-    assert found.programs == 1024 and not found.note
+    assert found.programs == 1024
+    assert not found.note
     loads = [s for s in found.sites if s.kind == "load"]
     (store,) = [s for s in found.sites if s.kind == "store"]
-    assert [s.bytes for s in loads] == [4096, 4096] and store.bytes == 4096
-    assert [s.sectors for s in loads] == [128, 128] and store.owner == 1
+    assert [s.bytes for s in loads] == [4096, 4096]
+    assert store.bytes == 4096
+    assert [s.sectors for s in loads] == [128, 128]
+    assert store.owner == 1
     assert found.tensors[0].distinct == 0.5  # x is read twice
     assert loads[0].sharing[-1][1] == 1.0  # neighbours share nothing
 
@@ -381,7 +383,8 @@ def check_trace_sees_uncoalesced_columns() -> None:
     x, out = torch.zeros(1024, 4096), torch.zeros(4096)
     found = traced(lambda: column_kernel[(4096,)](x, out, 1024, 4096, 1024))
     load = next(s for s in found.sites if s.kind == "load")
-    assert load.bytes == 4096 and load.sectors == 1024
+    assert load.bytes == 4096
+    assert load.sectors == 1024
     assert load.sharing[-1][1] < 0.05  # but 32 neighbours share every line
 
 
@@ -391,7 +394,8 @@ def check_trace_counts_dots_and_loops() -> None:
     (dot,) = found.dots
     assert (dot.m, dot.n, dot.k, dot.dtype) == (128, 128, 64, "bf16")
     assert dot.flops * found.programs == 2 * 2048**3
-    assert found.iterations == 32 and found.rounds == 32
+    assert found.iterations == 32
+    assert found.rounds == 32
     assert {s.burst for s in found.sites} == {1, 32}
     loads = [s for s in found.sites if s.kind == "load"]
     assert all(s.bytes == 128 * 2048 * 2 for s in loads)
@@ -409,7 +413,8 @@ def check_trace_lists_alternatives() -> None:
     x, out = torch.zeros(1 << 16), torch.zeros(1 << 16)
     grid = lambda meta: ((1 << 16) // meta["BLOCK"],)  # noqa: E731
     found = trace(lambda: tuned_kernel[grid](x, out, 1 << 16))
-    assert [t.index for t in found] == [0, 0, 0] and len({t.config for t in found}) == 3
+    assert [t.index for t in found] == [0, 0, 0]
+    assert len({t.config for t in found}) == 3
     assert [t.programs for t in found] == [1024, 512, 256]
 
 
@@ -420,7 +425,8 @@ def check_trace_is_the_same_twice() -> None:
             lambda: matmul_kernel[(8, 8)](a, a.clone(), c, 1024, 128, 64))]  # fmt: skip
 
     first, kept = run(), torch.zeros(12345)
-    assert run() == first and kept.numel()
+    assert run() == first
+    assert kept.numel()
 
 
 def check_trace_finds_bounds() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from triton_gym.device import gpu_named
 from triton_gym.evaluation.simulate import sass
 from triton_gym.evaluation.simulate.build import Build, BuildError, build
@@ -42,7 +43,8 @@ def test_launches_grids_and_resources(kernels):
     assert (second.index, second.grid, second.num_warps) == (1, (40, 1, 1), 2)
     assert 8 <= first.registers <= 64
     assert first.spill_bytes == 0
-    assert first.code.static("load") and first.code.static("store")
+    assert first.code.static("load")
+    assert first.code.static("store")
 
 
 def test_records_survive_json(kernels):
@@ -61,7 +63,8 @@ def test_autotuned_alternatives_share_a_launch(kernels):
     builds = build(lambda: kernels.tuned(torch.zeros(4096)), H100)
     assert [b.index for b in builds] == [0, 0, 1]
     assert [b.grid[0] for b in builds] == [16, 8, 1]  # the third configuration does not compile
-    assert "BLOCK: 256" in builds[0].config and builds[2].config == ""
+    assert "BLOCK: 256" in builds[0].config
+    assert builds[2].config == ""
 
 
 def test_warmup_tells_resources(kernels):
@@ -73,7 +76,8 @@ def test_warmup_tells_resources(kernels):
 def test_matrix_products_use_wgmma_and_tma(kernels):
     (only,) = build(lambda: kernels.matmul(torch.zeros(512, 512, dtype=torch.bfloat16)), H100)
     assert only.code.mma == "HGMMA.64x128x16"
-    assert only.code.static("tma_load") and only.code.static("tma_store")
+    assert only.code.static("tma_load")
+    assert only.code.static("tma_store")
     assert only.shared_bytes > 64 << 10
     loops = [r for r in only.code.regions if r.kind == "loop" and r.mma_flops]
     assert sum(r.mma_flops for r in loops) * only.num_warps == 2 * 128 * 128 * 64
@@ -109,7 +113,7 @@ def test_the_host_is_itself_again_afterwards(kernels):
         ("STG.E", "store"), ("LDS.128", "load_shared"), ("LDSM.16.M88.4", "matrix_shared"),
         ("HGMMA.64x128x16.F32.BF16", "wgmma"), ("HMMA.16816.F32.BF16", "mma"),
         ("MUFU.EX2", "special"), ("FFMA", "float"), ("IMAD.WIDE", "multiply"),
-        ("UTMALDG.2D", "tma_load"), ("BAR.SYNC.DEFER_BLOCKING", "barrier"), ("LDL.64", "spill_load"),
+        ("UTMALDG.2D", "tma_load"), ("BAR.SYNC", "barrier"), ("LDL.64", "spill_load"),
         ("F2FP.BF16.F32.PACK_AB", "logic"), ("F2F.F64.F32", "convert"), ("RED.E.ADD", "atomic"),
     ],
 )  # fmt: skip

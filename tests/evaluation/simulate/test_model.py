@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+
 from triton_gym.device import gpu_named
 from triton_gym.evaluation.simulate.build import Build
+from triton_gym.evaluation.simulate.launches import Dot, LaunchTrace, Site, Tensor
 from triton_gym.evaluation.simulate.model import estimate
 from triton_gym.evaluation.simulate.occupancy import occupancy
 from triton_gym.evaluation.simulate.sass import Code, Region
-from triton_gym.evaluation.simulate.launches import Dot, LaunchTrace, Site, Tensor
 
 H100 = gpu_named("h100")
 
@@ -52,13 +53,15 @@ def matmul(block: int, *, warps: int = 4, registers: int = 168, stages: int = 3)
         shared_bytes=stages * 4 * block * step, code=Code((body, loop), f"HGMMA.64x{block}x16"),
     )  # fmt: skip
     load = dataclasses.replace(
-        LOAD, bulk=True, itemsize=2, count=steps, burst=steps, lanes=block * step, bytes=2 * block * n,
-        sectors=2 * block * n / 32, lines=2 * block * n / 128, sharing=((1, 1.0), (132, 0.15)),
+        LOAD, bulk=True, itemsize=2, count=steps, burst=steps, lanes=block * step,
+        bytes=2 * block * n, sectors=2 * block * n / 32, lines=2 * block * n / 128,
+        sharing=((1, 1.0), (132, 0.15)),
     )  # fmt: skip
     store = dataclasses.replace(STORE, itemsize=2, lanes=block * block, bytes=2 * block * block,
                                 sectors=block * block / 16, lines=block * block / 64)  # fmt: skip
     trace = dataclasses.replace(
-        TRACE, grid=(tiles, 1, 1), tensors=(dataclasses.replace(INPUT, bytes=32 << 20),) * 3, rounds=steps, iterations=steps,
+        TRACE, grid=(tiles, 1, 1), tensors=(dataclasses.replace(INPUT, bytes=32 << 20),) * 3,
+        rounds=steps, iterations=steps,
         sites=(load, dataclasses.replace(load, owner=1), dataclasses.replace(store, owner=2)),
         dots=(Dot(block, block, step, "bf16", "TF32", steps),),
     )  # fmt: skip

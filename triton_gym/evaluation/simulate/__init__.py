@@ -53,8 +53,8 @@ def trace_reply(call: Callable[[], Any]) -> dict[str, Any]:
 def estimate(builds: dict[str, Any], traces: dict[str, Any], gpu: Gpu) -> Estimate:
     """The modelled time of a call, from the replies of its two processes."""
     from triton_gym.evaluation.simulate.build import Build
-    from triton_gym.evaluation.simulate.model import estimate as model
     from triton_gym.evaluation.simulate.launches import LaunchTrace
+    from triton_gym.evaluation.simulate.model import estimate as model
 
     return model(
         [Build.read(b) for b in builds["builds"]],

@@ -82,7 +82,8 @@ def _in_bulk(method: Callable[..., Any]) -> Callable[..., Any]:
 
 def _atomic_bf16(it: Any, op: Any, pointers: Any, value: Any, mask: Any) -> Any:
     """One lane after the other: the interpreter's C++ part would add the bits."""
-    function = {"FADD": np.add, "XCHG": lambda old, new: new}.get(op.name)
+    functions: dict[str, Callable[..., Any]] = {"FADD": np.add, "XCHG": lambda old, new: new}
+    function = functions.get(op.name)
     if function is None:
         raise NotImplementedError(f"atomic {op.name} on bf16 is not supported")
     cpp = it._interpreter

@@ -6,12 +6,12 @@ loads, stores and multiplies in all, but not in how many instructions. Together 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 
 from triton_gym.evaluation.simulate.build import Build
-from triton_gym.evaluation.simulate.sass import Region
 from triton_gym.evaluation.simulate.launches import LaunchTrace
+from triton_gym.evaluation.simulate.sass import Region
 
 _CACHED = 2048
 """Instructions that the inner instruction caches hold, 16 bytes each. Chosen on the fitted half of
@@ -173,8 +173,8 @@ def _multiplies(regions: tuple[Region, ...], index: int) -> bool:
 
 def execute(build: Build, trace: LaunchTrace) -> Execution:
     """What one warp of the average program executes."""
-    everything: Counter[str] = Counter()
-    outside: Counter[str] = Counter()
+    everything: dict[str, float] = defaultdict(float)
+    outside: dict[str, float] = defaultdict(float)
     shared = moved = spilled = flops = iterations = fetched = 0.0
     for region, count in zip(build.code.regions, trips(build, trace), strict=True):
         for name, number in region.counts.items():

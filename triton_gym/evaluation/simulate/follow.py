@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -38,7 +38,7 @@ Key = tuple[int, int, str, int, bool, int]
 class Counts:
     """Running totals of one program. Loops that are cut scale what they added."""
 
-    totals: Counter[Any] = field(default_factory=Counter)
+    totals: dict[Any, float] = field(default_factory=lambda: defaultdict(float))
     lines: dict[Key, list[Array]] = field(default_factory=dict)
     lanes: dict[Key, int] = field(default_factory=dict)
     burst: dict[Key, int] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Counts:
     distance: Counter[int] = field(default_factory=Counter)
     """Sum of the distances of those, in lines."""
 
-    def scale(self, before: Counter[Any], factor: float) -> None:
+    def scale(self, before: dict[Any, float], factor: float) -> None:
         """Multiply everything added since `before`."""
         for key, value in self.totals.items():
             earlier = before.get(key, 0)

@@ -59,7 +59,7 @@ def lines(active: Array) -> Array:
     """The distinct cache lines of some addresses, sorted."""
     index = np.ravel(active) // np.uint64(LINE)
     if index.size > 1 and not (index[1:] < index[:-1]).any():
-        return index[np.concatenate([[True], index[1:] != index[:-1]])]
+        return np.asarray(index[np.concatenate([[True], index[1:] != index[:-1]])])
     return np.unique(index)
 
 

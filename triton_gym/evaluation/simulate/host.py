@@ -58,6 +58,7 @@ class Numbering(Recorder):
         self._config = ""
 
     def choose(self, kernel: str, configs: Sequence[str]) -> Iterator[int]:
+        """All configurations, up to a limit."""
         first = self._index
         for number, config in enumerate(configs[:MAX_CONFIGS]):
             self._config = config if len(configs) > 1 else ""
@@ -85,7 +86,7 @@ class _Host(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func == torch.Tensor.device.__get__:  # type: ignore[attr-defined]
+        if func == torch.Tensor.device.__get__:
             found = func(*args)
             return _CUDA if found.type == "cpu" else found
         if func == torch.Tensor.is_cuda.__get__:  # type: ignore[attr-defined]

@@ -29,6 +29,7 @@ from triton_gym.evaluation.simulate.bounds import Bounds
 from triton_gym.evaluation.simulate.formats import BFLOAT16
 from triton_gym.evaluation.simulate.state import Program, State
 
+
 def install() -> None:
     """Repair the interpreter of this process. A second call does nothing.
 
@@ -148,7 +149,8 @@ def _repair_calls(it: Any) -> None:
             for name, value in bound.items()
         }
         grid = self.grid(bound) if callable(self.grid) else self.grid
-        full = tuple(int(n) for n in (*grid, 1, 1, 1)[:3])
+        x, y, z = (int(n) for n in (*grid, 1, 1, 1)[:3])
+        full: Program = (x, y, z)
         it.interpreter_builder.set_grid_dim(*full)
 
         def run(program: Program) -> None:

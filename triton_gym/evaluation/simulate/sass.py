@@ -110,7 +110,9 @@ class Code:
     def read(cls, record: Mapping[str, Any]) -> Code:
         """The code that a JSON record describes."""
         regions = tuple(
-            Region(**{**r, "accesses": tuple((str(k), int(n), int(b)) for k, n, b in r["accesses"])})
+            Region(
+                **{**r, "accesses": tuple((str(k), int(n), int(b)) for k, n, b in r["accesses"])}
+            )
             for r in record["regions"]
         )
         return cls(**{**record, "regions": regions})
@@ -172,9 +174,7 @@ def parse(text: str) -> Code:
             address = int(found[1], 16)
             labels.update(dict.fromkeys(waiting, address))
             waiting.clear()
-            instructions.append(
-                _Instruction(address, bool(found[2]), found[3], found[4], line)
-            )
+            instructions.append(_Instruction(address, bool(found[2]), found[3], found[4], line))
     branches = [
         (each, labels[target[1]])
         for each in instructions

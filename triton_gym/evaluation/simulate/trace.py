@@ -15,8 +15,8 @@ trace is incomplete.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
@@ -101,14 +101,14 @@ def _follow(follower: Follower, run: Callable[[Program], None], program: Program
     return follower.counts
 
 
-def _work(totals: Counter[Any]) -> float:
+def _work(totals: Mapping[Any, float]) -> float:
     """A rough measure of a program's work, for comparing programs of one launch."""
     moved = sum(v for k, v in totals.items() if isinstance(k, tuple) and k[-1] == "sectors")
     flops = sum(k[1] * k[2] * k[3] * v for k, v in totals.items() if k[0] == "dot")
     return float(moved * footprint.SECTOR + flops / 64)
 
 
-def _spread(totals: list[Counter[Any]]) -> float:
+def _spread(totals: list[dict[Any, float]]) -> float:
     """Work of the heaviest program over the mean."""
     work = [_work(t) for t in totals]
     mean = sum(work) / len(work)
@@ -148,7 +148,7 @@ def _summary(
     footprints: dict[Key, list[Array]], note: str,
 ) -> LaunchTrace:  # fmt: skip
     """The average of the programs sampled."""
-    mean: Counter[Any] = Counter()
+    mean: dict[Any, float] = defaultdict(float)
     for counts in sample:
         for key, value in counts.totals.items():
             mean[key] += value / len(sample)
@@ -158,7 +158,8 @@ def _summary(
         sites.append(
             Site(
                 line=line, kind=kind, owner=owner, bulk=bulk, itemsize=itemsize,
-                count=mean[key, "count"], burst=_mean(c.burst[key] for c in sample if key in c.burst),
+                count=mean[key, "count"],
+                burst=_mean(c.burst[key] for c in sample if key in c.burst),
                 lanes=max(c.lanes.get(key, 0) for c in sample),
                 bytes=mean[key, "bytes"],
                 sectors=mean[key, "sectors"], lines=mean[key, "lines"],
@@ -166,7 +167,7 @@ def _summary(
             )
         )  # fmt: skip
     dots = tuple(
-        Dot(*key[1:], count=value)
+        Dot(m=key[1], n=key[2], k=key[3], dtype=key[4], precision=key[5], count=value)
         for key, value in sorted(mean.items(), key=str)
         if key[0] == "dot"
     )

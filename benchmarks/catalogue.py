@@ -33,7 +33,8 @@ def row(evaluator: Evaluator, name: str, answer: str, baseline: str) -> dict[str
     print(
         f"{name:26s} {answer:8s} vs {baseline:8s} {outcome.status:10s} "
         f"{outcome.runtime_us:9.1f} µs "
-        f"[{outcome.runtime_low_us:.1f}, {outcome.runtime_high_us:.1f}] baseline {outcome.baseline_us:9.1f} speedup {outcome.speedup:6.2f} roofline "
+        f"[{outcome.runtime_low_us:.1f}, {outcome.runtime_high_us:.1f}] "
+        f"baseline {outcome.baseline_us:9.1f} speedup {outcome.speedup:6.2f} roofline "
         f"{outcome.roofline:.2f} {outcome.gbps:6.0f} GB/s {outcome.tflops:6.1f} TFLOP/s"
         f" error {outcome.max_error:.2g}/{outcome.tolerance:.2g} {outcome.evaluation_s:.2f} s"
         + ("" if outcome.correct else "\n    " + outcome.message),

@@ -4,9 +4,9 @@
     python benchmarks/simulator.py benchmarks/results/sweep-h200.json --gpu h200 --fit
 
 Every configuration of a sweep is built and traced by worker processes, whose records are kept in
-a folder so that a second run takes seconds. The configurations are split in two by a hash of their
-names: constants are fitted on one half only (`--fit` prints them, for `model.py`), and rank
-correlation and regret are reported on the other.
+a folder so that a second run takes seconds. Constants are fitted (`--fit` prints them, for
+`constants.py`) on one sweep and judged by rank correlation and regret on the configurations of
+another (`--held-out`) that it does not have; or, without another, on half of the same.
 """
 
 from __future__ import annotations
@@ -56,16 +56,13 @@ class Job:
     config: dict[str, int]
     measured_us: float
     source: str
+    half: str
+    """`fitted` or `held out`."""
 
     @property
     def name(self) -> str:
         """Stable name of the configuration."""
         return self.task + " " + " ".join(f"{k}={v}" for k, v in sorted(self.config.items()))
-
-    @property
-    def fitted(self) -> bool:
-        """Whether the configuration belongs to the half that constants are fitted on."""
-        return hashlib.sha256(self.name.encode()).digest()[0] % 2 == 0
 
     def file(self, folder: Path, part: str, gpu: str, version: str = "") -> Path:
         """Where the record is kept that a version of Triton, by default this one, made."""
@@ -76,19 +73,29 @@ class Job:
         return folder / f"{part}-{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
 
 
-def read_jobs(report: dict[str, Any], experts: Path) -> list[Job]:
-    """The measured configurations of a sweep, with their sources."""
+def read_jobs(
+    sweep: Path, experts: Path, held_out: Path | None, held_out_experts: Path
+) -> list[Job]:
+    """The measured configurations, with their sources as they were when they were measured.
+
+    Those of a second sweep that are not in the first are held out; without one, half of the
+    first, by a hash of their names.
+    """
     from triton_gym import knobs
 
-    jobs = []
-    for row in report["rows"]:
-        if row["kind"] == "knobs" and row["median_us"] and row["correct"]:
-            source = (experts / row["task"] / "expert.py").read_text()
-            jobs.append(
-                Job(row["task"], row["config"], row["median_us"],
-                    knobs.render(source, row["config"]))
-            )  # fmt: skip
-    return jobs
+    jobs: dict[str, Job] = {}
+    for path in (sweep, held_out) if held_out else (sweep,):
+        for row in json.loads(path.read_text())["rows"]:
+            if row["kind"] == "knobs" and row["median_us"] and row["correct"]:
+                folder = held_out_experts if path == held_out else experts
+                text = (folder / row["task"] / "expert.py").read_text()
+                source = knobs.render(text, row["config"])
+                job = Job(row["task"], row["config"], row["median_us"], source, "fitted")
+                held = hashlib.sha256(job.name.encode()).digest()[0] % 2 == 1
+                if path == held_out or (held and held_out is None):
+                    job = dataclasses.replace(job, half="held out")
+                jobs.setdefault(job.name, job)
+    return list(jobs.values())
 
 
 def work(part: str, gpu: str, folder: Path) -> None:
@@ -306,8 +313,10 @@ def main() -> None:
     """Build, trace, fit if asked, and report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sweep", type=Path, nargs="?", help="JSON of benchmarks/sweep.py")
+    parser.add_argument("--held-out", type=Path, help="a second sweep, to be held out")
     parser.add_argument("--gpu", default="h200", help="key of the GPU that was measured")
-    parser.add_argument("--experts", type=Path, default=ROOT / "envs", help="their sources")
+    parser.add_argument("--experts", type=Path, default=ROOT / "envs", help="sources of the sweep")
+    parser.add_argument("--held-out-experts", type=Path, default=ROOT / "envs")
     parser.add_argument("--cache", type=Path,
                         default=Path(tempfile.gettempdir()) / "triton-gym-simulator")  # fmt: skip
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
@@ -329,7 +338,7 @@ def main() -> None:
     from triton_gym.evaluation.simulate.constants import CONSTANTS
 
     report = json.loads(args.sweep.read_text())
-    jobs = read_jobs(report, args.experts)
+    jobs = read_jobs(args.sweep, args.experts, args.held_out, args.held_out_experts)
     collect(jobs, args.gpu, args.cache, args.workers)
     versions = args.versions or [triton.__version__]
     rows: list[Row] = []
@@ -341,15 +350,15 @@ def main() -> None:
             print("   ", failure)
     gpu, constants = gpu_named(args.gpu), CONSTANTS
     if args.fit:
-        constants = fit([r for r in rows if r.job.fitted], gpu, constants, args.steps)
+        constants = fit([r for r in rows if r.job.half == "fitted"], gpu, constants, args.steps)
         for field in dataclasses.fields(constants):
             print(f"    {field.name}: float = {getattr(constants, field.name):.4g}")
     times = evaluate(rows, gpu, constants)
     scores: dict[str, list[Score]] = {"fitted": [], "held out": []}
     for group in dict.fromkeys((row.job.task, row.version) for row in rows):
-        for half, wanted in (("fitted", True), ("held out", False)):
+        for half in scores:
             mine = [(r, t) for r, t in zip(rows, times, strict=True)
-                    if (r.job.task, r.version) == group and r.job.fitted is wanted]  # fmt: skip
+                    if (r.job.task, r.version) == group and r.job.half == half]  # fmt: skip
             if mine:
                 scores[half].append(score([r for r, _ in mine], [t for _, t in mine]))
     for half, listed in scores.items():
@@ -374,12 +383,12 @@ def summary(
 ) -> dict[str, Any]:  # fmt: skip
     """What is written to a file."""
     return {
-        "sweep": args.sweep.name, "gpu": report["gpu"], "measured_with_triton": report["triton"],
+        "sweep": args.sweep.name, "held_out": args.held_out and args.held_out.name, "gpu": report["gpu"], "measured_with_triton": report["triton"],
         "constants": dataclasses.asdict(constants),
         "scores": {half: [dataclasses.asdict(s) for s in each] for half, each in scores.items()},
         "rows": [
             {"task": r.job.task, "config": r.job.config, "triton": r.version,
-             "half": "fitted" if r.job.fitted else "held out",
+             "half": r.job.half,
              "measured_us": r.job.measured_us, "simulated_us": us}
             for r, us in zip(rows, times, strict=True)
         ],

@@ -89,9 +89,8 @@ def repair_reductions(it: Any) -> None:
 
     def extremes(self: Any, value: Any, val_reduce_op: Any, idx_reduce_op: Any = None) -> Any:
         if idx_reduce_op is not None:  # NumPy's refuse a row of NaN only
-            lowest, plain = (
-                (-np.inf, np.argmax) if idx_reduce_op is np.nanargmax else (np.inf, np.argmin)
-            )
+            largest = idx_reduce_op in (np.argmax, np.nanargmax)  # Triton 3.6, 3.9
+            lowest, plain = (-np.inf, np.argmax) if largest else (np.inf, np.argmin)
 
             def idx_reduce_op(data: Array, **axes: Any) -> Any:
                 blank = np.isnan(data) if data.dtype.kind not in "iub" else False

@@ -168,7 +168,11 @@ def _report(console: Console, folder: RunFolder, best: Step | None) -> None:
     config, start = folder.config, folder.steps[0]
     columns = {"start": start.outcome, f"best (step {best.step})": best.outcome}
     kernel = folder.path / "best.py"
-    console.print(Syntax(kernel.read_text(), "python", background_color="default", word_wrap=True))
+    if console.is_terminal:
+        shown = Syntax(kernel.read_text(), "python", background_color="default", word_wrap=True)
+        console.print(shown)
+    else:  # code that is piped must not be wrapped
+        print(kernel.read_text())
     console.print(outcomes_table(f"{config.agent} on {config.env}", columns))
     curve = learning_curve(folder)
     note = "not drawn: matplotlib is missing (pip install 'triton-gym[report]')"

@@ -15,8 +15,9 @@ from typing import Any
 from unittest import mock
 
 from triton_gym.device import Gpu
-from triton_gym.evaluation.simulate import sass
+from triton_gym.evaluation.simulate.binary import Resources, read_binary
 from triton_gym.evaluation.simulate.host import Numbering, pretend
+from triton_gym.evaluation.simulate.sass import Code
 
 SECONDS_PER_KERNEL = 20.0
 """How long ptxas may take for one kernel."""
@@ -45,7 +46,7 @@ class Build:
     """Bytes of local memory a thread; what Triton reports, four times `n_spills`."""
     shared_bytes: int
     """Shared memory of a program, static and dynamic."""
-    code: sass.Code
+    code: Code
     """What the machine code consists of."""
 
     @property
@@ -62,7 +63,7 @@ class Build:
         """The build that `record` describes."""
         values = dict(record)
         values["grid"] = tuple(values["grid"])
-        values["code"] = sass.Code.read(values["code"])
+        values["code"] = Code.read(values["code"])
         return cls(**values)
 
 
@@ -72,11 +73,11 @@ class _Builder(Numbering):
     def __init__(self) -> None:
         super().__init__()
         self.builds: list[Build] = []
-        self._codes: dict[bytes, tuple[sass.Resources, sass.Code]] = {}
+        self._codes: dict[bytes, tuple[Resources, Code]] = {}
 
     def load(self, name: str, binary: bytes, shared: int, device: int) -> tuple[Any, ...]:
         if binary not in self._codes:
-            self._codes[binary] = sass.read_binary(binary)
+            self._codes[binary] = read_binary(binary)
         resources, code = self._codes[binary]
         return None, (resources, code), resources.registers, resources.stack_bytes // 4, 1024
 

@@ -7,43 +7,43 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Constants:
-    """Fitted by `benchmarks/simulator.py` unless a source is named.
+    """Fitted on `benchmarks/results/sweep-h200.json` by `benchmarks/simulator.py`.
 
-    Times are in cycles of a multiprocessor, bytes per cycle for each multiprocessor.
+    Times are in cycles of a multiprocessor, bytes per cycle are for each multiprocessor.
     """
 
     launch_us: float = 1.5
     """From the start of a launch to its first program, and from the last to its end."""
     dram_share: float = 0.95
     """Share of the data sheet's bandwidth that streaming kernels reach."""
-    l2_bytes_per_cycle: float = 64
-    merging: float = 0.1493
-    """Exponent: by how much L2 has less to do when neighbours read the same."""
-    dram_latency: float = 918.4
-    l2_latency: float = 400
-    bulk_latency: float = 561.2
+    l2_bytes_per_cycle: float = 61.97
+    port_bytes_per_cycle: float = 51.14
+    """What one multiprocessor can take from L2 for a loop of matrix products."""
+    dram_latency: float = 922.2
+    l2_latency: float = 399.4
+    bulk_latency: float = 435.3
     """What a load through a tensor descriptor takes longer, with the barrier that it ends in."""
-    start: float = 200
+    start: float = 201.2
     """Start of a program: its launch, its arguments, its first addresses."""
     chain: float = 2.733
     """From an instruction to the next of the same warp, on average."""
-    barrier: float = 4.276
+    barrier: float = 4.076
     """What a barrier takes for each warp that it waits for."""
-    iteration: float = 169.4
+    iteration: float = 87.76
     """What a pass through a loop of matrix products waits for its barriers."""
-    gap: float = 54.57
+    gap: float = 53.88
     """What such a pass keeps the matrix units waiting, whoever else is there."""
-    matrix_clock: float = 0.9886
+    matrix_clock: float = 0.9521
     """Share of the boost clock left under full load of the matrix units, which draw most power."""
-    fetch_bytes_per_cycle: float = 33.16
+    fetch_bytes_per_cycle: float = 35.97
     """Machine code, of 16 bytes an instruction, that comes from beyond the innermost cache."""
-    spill_bytes_per_cycle: float = 22.72
+    spill_bytes_per_cycle: float = 23.69
     """Local memory that does not fit L1."""
-    blocking: float = 0.3713
+    blocking: float = 0.3711
     """Share of its memory traffic that a program waits for: stores go on without it."""
-    tail: float = 1
+    tail: float = 0.9162
     """How much of a last wave's empty places costs time: 0 if programs drift apart, 1 if not."""
-    sharpness: float = 1.995
+    sharpness: float = 1.922
     """Exponent of the norm that joins times that overlap."""
 
 

@@ -1,22 +1,17 @@
-"""Reads machine code: resources, and the instruction mix of every loop of a kernel."""
+"""Reads machine code: the instruction mix of every loop of a kernel."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 _LINE = re.compile(r"^\s*/\*([0-9a-f]{4,})\*/\s+(@!?U?P\w+\s+)?([A-Z][\w.]*)([^;]*);")
 _LABEL = re.compile(r"^(\.L_\w+):")
 _TARGET = re.compile(r"\((\.L_\w+)\)\s*$")
 _SOURCE = re.compile(r'//## File "[^"]*", line (\d+)')
-_RESOURCES = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:(\d+)")
 _HGMMA = re.compile(r"HGMMA\.(\d+)x(\d+)x(\d+)|[IQ]GMMA\.(\d+)x(\d+)x(\d+)")
 _MMA = re.compile(r"[HID]MMA\.(16)(8)(\d+)")
 
@@ -50,17 +45,6 @@ _CLASSES: tuple[tuple[str, str], ...] = (
 Source: CUDA Binary Utilities, "Instruction Set Reference", Hopper.
 """
 _COMPILED = tuple((name, re.compile(pattern)) for name, pattern in _CLASSES)
-
-
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """What one thread and one program of a kernel take."""
-
-    registers: int
-    stack_bytes: int
-    """Local memory a thread, which holds spilled registers."""
-    shared_bytes: int
-    """Static shared memory of a program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,30 +240,3 @@ def _spans(
         if inside and not crossing and end - start >= 12 * 16:
             spans.append((start, end, "branch"))
     return sorted(set(spans), key=lambda span: (span[0], -span[1]))
-
-
-@cache
-def _tool(name: str) -> str:
-    import triton
-
-    return str(Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / name)
-
-
-def _run(*command: str) -> str:
-    return subprocess.run(
-        command, capture_output=True, text=True, check=True, timeout=60
-    ).stdout  # fmt: skip
-
-
-def read_binary(binary: bytes) -> tuple[Resources, Code]:
-    """Resources and code of a cubin."""
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(binary)
-        file.flush()
-        usage = _run(_tool("cuobjdump"), "--dump-resource-usage", file.name)
-        listing = _run(_tool("nvdisasm"), "-c", "-g", file.name)
-    found = _RESOURCES.search(usage)
-    if found is None:
-        raise RuntimeError(f"cuobjdump printed no resource usage: {usage[:200]!r}")
-    # CUDA keeps 1 KiB of a program's shared memory on Hopper; it is listed as static there.
-    return Resources(int(found[1]), int(found[2]), int(found[3])), parse(listing)

@@ -13,6 +13,9 @@ _L1_BYTES = 256 << 10
 _L2_SHARE = 0.6
 """Share of L2 that data survives in until it is read again: its two halves each keep a copy of
 what is read through the other. Source: "H100 Architecture"; the value is an estimate."""
+_MERGED = 16
+"""Programs whose requests may be merged on their way to L2: as many as a GPC of Hopper has
+multiprocessors. Source: "H100 Architecture"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Traffic:
     miss: float
     """Share of loaded bytes that come from device memory."""
     shared: float
-    """Distinct lines that a wave of programs loads over all that it loads."""
+    """Distinct lines that some neighbouring programs load over all that they load."""
     atomics: float
     """Atomic operations of the launch."""
 
@@ -69,7 +72,7 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
     programs = trace.programs
     wave = min(programs, gpu.multiprocessors * resident)
     l1 = l1_bytes(resident, shared_bytes)
-    l2_bytes = loaded = asked = read = written = 0.0
+    l2_bytes = loaded = asked = distinct = read = written = 0.0
     fetched: dict[int, float] = {}
     first: dict[int, float] = {}
     for site in trace.sites:
@@ -85,7 +88,8 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
         loaded += moved
         # A line that was fetched for one sector serves the others while it stays in L2.
         lines = min(site.lines * LINE, max(site.sectors * SECTOR, site.lines * SECTOR))
-        asked += lines * programs
+        asked += lines
+        distinct += lines * _shared_among(site, min(wave, _MERGED))
         misses = lines * programs * _shared_among(site, wave)
         fetched[site.owner] = fetched.get(site.owner, 0.0) + misses
         first[site.owner] = first.get(site.owner, 0.0) + misses * tensor.distinct
@@ -105,7 +109,7 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
         dram_bytes=read + written,
         load_bytes=loaded,
         miss=min(1.0, read / (loaded * programs)) if loaded else 0.0,
-        shared=sum(fetched.values()) / asked if asked else 1.0,
+        shared=distinct / asked if asked else 1.0,
         atomics=sum(s.bytes / s.itemsize * programs for s in trace.sites if s.kind == "atomic"),
     )
 

@@ -15,8 +15,6 @@ from triton_gym.evaluation.simulate.occupancy import occupancy
 from triton_gym.evaluation.simulate.pipes import all_pipes, chain, depth, matrix_cycles, pipes
 from triton_gym.evaluation.simulate.traffic import Traffic, traffic
 
-_L2_PORT = 64.0
-"""Bytes a cycle that one multiprocessor can take from L2. Source: "H100 Architecture"."""
 _ATOMICS_PER_CYCLE = 1.0
 """Atomic operations that the L2 does for each multiprocessor. An estimate."""
 _BESIDE = ("float", "special", "convert", "shuffle", "load_shared", "store_shared",
@@ -84,7 +82,7 @@ def _loop(build: Build, work: Execution, moved: Traffic, matrix: float, c: Const
     also = {n: v / steps for n, v in inside.items() if n in _BESIDE}
     shared = max(matrix / steps + c.gap, *pipes(also, warps).values())
     busy = matrix / steps + c.gap + c.iteration + chain(also, warps, c)
-    fed = moved.load_bytes / steps / _L2_PORT
+    fed = moved.load_bytes / steps / c.port_bytes_per_cycle
     # The next products run while a buffer is filled; without buffers they wait for it.
     step = max(busy, fed, (latency + fed) / ahead) if ahead else latency + fed + busy
     return _Phase(latency + steps * step, steps * shared)
@@ -103,7 +101,7 @@ def launch_time(build: Build, trace: LaunchTrace, gpu: Gpu, c: Constants) -> Lau
     # Cycles for which a program's bytes occupy its multiprocessor's share of the memory.
     dram = moved.dram_bytes / programs / (gpu.memory_gbps * c.dram_share / clock / units)
     # Requests of neighbours for the same line are merged on their way to L2.
-    l2 = moved.l2_bytes / programs * moved.shared**c.merging / c.l2_bytes_per_cycle
+    l2 = moved.l2_bytes / programs * moved.shared / c.l2_bytes_per_cycle
     l2 += moved.atomics / programs / _ATOMICS_PER_CYCLE
     busy = all_pipes(build, work, resident, c)
     if work.iterations:

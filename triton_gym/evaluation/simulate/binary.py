@@ -1,0 +1,52 @@
+"""Takes binaries apart with the tools that come with Triton."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from triton_gym.evaluation.simulate.sass import Code, parse
+
+_RESOURCES = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What one thread and one program of a kernel take."""
+
+    registers: int
+    stack_bytes: int
+    """Local memory a thread, which holds spilled registers."""
+    shared_bytes: int
+    """Static shared memory of a program."""
+
+
+@cache
+def _tool(name: str) -> str:
+    import triton
+
+    return str(Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / name)
+
+
+def _run(*command: str) -> str:
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=60
+    ).stdout  # fmt: skip
+
+
+def read_binary(binary: bytes) -> tuple[Resources, Code]:
+    """Resources and code of a cubin."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(binary)
+        file.flush()
+        usage = _run(_tool("cuobjdump"), "--dump-resource-usage", file.name)
+        listing = _run(_tool("nvdisasm"), "-c", "-g", file.name)
+    found = _RESOURCES.search(usage)
+    if found is None:
+        raise RuntimeError(f"cuobjdump printed no resource usage: {usage[:200]!r}")
+    # CUDA keeps 1 KiB of a program's shared memory on Hopper; it is listed as static there.
+    return Resources(int(found[1]), int(found[2]), int(found[3])), parse(listing)

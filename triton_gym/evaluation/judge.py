@@ -19,12 +19,12 @@ from typing import Any
 import cloudpickle
 import torch
 
-from triton_gym.errors import InvalidTaskError
+from triton_gym.errors import EvaluatorError, InvalidTaskError
 from triton_gym.evaluation import check
 from triton_gym.evaluation.arena import Arena, Layout, Slot
 from triton_gym.evaluation.sandbox import Limits
 from triton_gym.evaluation.screen import screen
-from triton_gym.evaluation.session import Ended, Session
+from triton_gym.evaluation.session import TRIES, Ended, Session
 from triton_gym.outcome import Outcome, Status
 from triton_gym.task import Case, Task
 
@@ -93,7 +93,7 @@ class Judge(abc.ABC):
             outcome = Outcome(status=status, message=message)
         else:
             try:
-                outcome = self._judge(request, phases)
+                outcome = self._persistently(request, phases)
             except Ended as end:
                 outcome = Outcome(
                     status=end.status,
@@ -103,6 +103,21 @@ class Judge(abc.ABC):
                     **end.numbers,  # type: ignore[arg-type]
                 )
         return self._finish(outcome, time.perf_counter() - started, phases)
+
+    def _persistently(self, request: Request, phases: Phases) -> Outcome:
+        """Evaluate again if the process that starts workers died: most often another answer did it.
+
+        Raises:
+            Ended: see `_judge`; also if it dies every time, which is then this answer's doing.
+        """
+        for _ in range(TRIES + 1):
+            try:
+                return self._judge(request, phases)
+            except EvaluatorError:
+                continue
+        raise Ended(
+            Status.RUNTIME_ERROR, "The process that starts workers died whenever the answer ran."
+        )
 
     @abc.abstractmethod
     def _judge(self, request: Request, phases: Phases) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -13,10 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from triton_gym.errors import EvaluatorError
 from triton_gym.evaluation.channel import ChannelClosed, ChannelTimeout
 from triton_gym.evaluation.nursery import Nursery
 from triton_gym.evaluation.sandbox import Limits
 from triton_gym.outcome import Status
+
+TRIES = 2
+"""How often a nursery that died is replaced before that is an error."""
 
 
 class Ended(Exception):
@@ -40,21 +45,25 @@ class Workshop:
     def fork(self) -> tuple[Nursery, int, Any]:
         """A new worker and the nursery that it came from."""
         with self._lock:
-            if not self._nursery.alive:
-                self._nursery.close()
-                self._nursery = Nursery(self._mode)
+            for _ in range(TRIES):
+                try:
+                    return (self._nursery, *self._nursery.fork())
+                except EvaluatorError:
+                    self._nursery.close()
+                    self._nursery = Nursery(self._mode)
             return (self._nursery, *self._nursery.fork())
 
     def end(self, nursery: Nursery, pid: int) -> None:
         """Kill a worker without waiting; with its nursery gone it is already dead."""
-        with self._lock:
+        with self._lock, contextlib.suppress(EvaluatorError, ChannelClosed):
             if nursery.alive:
                 nursery.end(pid)
 
     def reap(self, nursery: Nursery, pid: int) -> int:
         """End a worker and say how it ended; with its nursery gone it is already dead."""
-        with self._lock:
+        with self._lock, contextlib.suppress(EvaluatorError, ChannelClosed):
             return nursery.reap(pid) if nursery.alive else 0
+        return 0
 
     def wait_ready(self) -> None:
         """Wait until workers can be had."""
@@ -167,6 +176,8 @@ class Session:
         time.sleep(0.05)
         self._reaped = True
         status = self._workshop.reap(self._nursery, self._pid)
+        if not self._nursery.alive:
+            raise EvaluatorError("The process that starts workers died, and its workers with it.")
         if os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
             name = signal.Signals(number).name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -98,19 +97,17 @@ class Gpu:
         torch.cuda.synchronize()
 
     def _note_launches(self) -> None:
-        """Keep the kernels that Triton launches from now on."""
-        from triton.runtime.jit import JITFunction
+        """Keep the kernels that Triton launches from now on, by whichever of its two ways."""
+        from triton.compiler import CompiledKernel
 
-        run = JITFunction.run
+        launcher = CompiledKernel.run.fget
 
-        @functools.wraps(run)
-        def noted(*args: Any, **kwargs: Any) -> Any:
-            kernel = run(*args, **kwargs)
+        def noted(kernel: Any) -> Any:
             self._kernels[id(kernel)] = kernel
             self._launches += 1
-            return kernel
+            return launcher(kernel)
 
-        JITFunction.run = noted
+        CompiledKernel.run = property(noted)
 
     def forget(self) -> None:
         """Let `resources` speak of what is launched from now on."""

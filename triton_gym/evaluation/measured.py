@@ -36,13 +36,11 @@ from triton_gym.evaluation.judge import (
 from triton_gym.evaluation.launch import Flush
 from triton_gym.evaluation.profile import Light, speed_of_light
 from triton_gym.evaluation.rounds import (
-    CLOCK_SHARE,
-    CLOCK_SLACK_US,
-    CLOCK_STEP_US,
     LONGEST_SLEEP_US,
     ROUND_LAUNCHES,
     Known,
     Stage,
+    contradicted,
     event_us,
 )
 from triton_gym.evaluation.session import Ended, Scratch, Session, Workshop
@@ -164,7 +162,7 @@ class CudaJudge(Judge):
         spent_from = time.monotonic()
         times: list[float] = []
         baseline: list[float] = []
-        hidden: list[float] = []
+        walls: list[float] = []
         stage = Stage(request.task, self._device, known, worker)
         try:
             first = stage.round(1, seed + 1000, self._flush, warm=True)
@@ -175,12 +173,11 @@ class CudaJudge(Judge):
                 one = stage.round(count, seed + 2000, self._flush)
                 times += one.times_us
                 baseline += one.baseline_us
-                hidden.append(one.hidden_us / count - CLOCK_SLACK_US / count)
+                walls.append(one.launch_us)
                 estimate = max(summarise(times).median_us, 1.0)
-                allowed = CLOCK_STEP_US + CLOCK_SHARE * estimate
-                if min(hidden) > allowed and stage.sleep_us < LONGEST_SLEEP_US:
+                if contradicted(walls, estimate) and stage.sleep_us < LONGEST_SLEEP_US:
                     stage.sleep_us *= 4  # perhaps the host is slow
-                elif len(hidden) >= 2 and budget.done(times, time.monotonic() - spent_from):
+                elif len(walls) >= 2 and budget.done(times, time.monotonic() - spent_from):
                     break
         finally:
             stage.close()
@@ -188,13 +185,12 @@ class CudaJudge(Judge):
             known.baseline = baseline[-ROUND_LAUNCHES:]
         timing = summarise(times)
         claimed = timing.median_us
-        excess = min(hidden)
-        if excess > CLOCK_STEP_US + CLOCK_SHARE * claimed:
+        if contradicted(walls, claimed):
             raise Ended(
                 Status.CHEATING,
                 f"The answer claims {claimed:.1f} µs a call, but by the judge's clock every call "
-                f"took {excess:.1f} µs more. Work on other streams or threads, or a changed clock, "
-                "does not shorten a time.",
+                f"took {min(walls):.1f} µs or more. Work on other streams or threads, or a changed "
+                "clock, does not shorten a time.",
             )
         copies_us = stage.copied_bytes / self.copy_gbps / 1e3
         return timing, summarise(known.baseline), max(0.0, 1.0 - copies_us / claimed)

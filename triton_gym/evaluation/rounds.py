@@ -1,8 +1,8 @@
 """Timed rounds: fresh inputs for every launch, every result verified, the judge's clock over all.
 
 A round draws new inputs for every launch, times the PyTorch reference on them (which also gives
-the results to hold the answer against), and has the worker time the answer on them. What the
-round took by the judge's clock beyond the worker's claim is reported with it.
+the results to hold the answer against), and has the worker time the answer on them. What a launch
+took by the judge's clock is reported with the worker's claim.
 """
 
 from __future__ import annotations
@@ -52,9 +52,10 @@ class Round:
     """What one round found."""
 
     times_us: list[float]
+    """What the worker claims of each launch."""
     baseline_us: list[float]
-    hidden_us: float
-    """Time of the round by the judge's clock that the claim does not explain."""
+    launch_us: float
+    """Time a launch took at least, by the judge's clock."""
 
 
 @dataclass(slots=True)
@@ -124,7 +125,7 @@ class Stage:
         times, wall_us = self._timed(count)
         self._verify(expected)
         overhead_us = self._overhead_us(expected, flush)
-        return Round(times, baseline, wall_us - sum(times) - overhead_us)
+        return Round(times, baseline, (wall_us - overhead_us - CLOCK_SLACK_US) / count)
 
     def _overhead_us(self, expected: list[check.Expected], flush: Flush) -> float:
         """What a round takes beside the answer: the final copies, flushes, gaps between kernels.
@@ -214,6 +215,15 @@ class Stage:
         self.close()
         self._arena = CudaArena(layout.end, self._device)
         self._worker.ask("open", size=self._arena.size, handle=self._arena.handle())
+
+
+def contradicted(walls_us: list[float], claimed_us: float) -> bool:
+    """Whether every round took longer by the judge's clock than the claim allows.
+
+    The claim is the median that is scored, not each round's sum: launches that are claimed to be
+    short in some places or rounds do not pay for others, and one honest round shows up the rest.
+    """
+    return min(walls_us) > claimed_us + CLOCK_STEP_US + CLOCK_SHARE * claimed_us
 
 
 def event_us(function: Callable[[], object]) -> float:

@@ -12,10 +12,10 @@ import triton
 import triton.language as tl
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-BLOCK_M = 128
-BLOCK_N = 128
+BLOCK_M = 64
+BLOCK_N = 64
 GROUP_HEADS = 8
-NUM_WARPS = 8
+NUM_WARPS = 4
 NUM_STAGES = 3
 
 

@@ -1,0 +1,231 @@
+"""Fault campaign: evaluations while workers, nurseries and the judge are killed at random.
+
+    python benchmarks/campaign.py --device simulated --count 2000 --out campaign.json
+
+A third of the answers is hostile. Every evaluation must end in exactly one outcome, an honest
+answer that was not hit must be correct, nothing may be left behind (processes, folders, shared
+memory, GPU memory), and the long-lived processes must not grow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import record
+
+import triton_gym
+from triton_gym import Evaluator, Limits
+from triton_gym.audit.exploits import all_exploits
+
+HONEST = ("softmax", "matmul", "cumsum_rows")
+HIT = "died of SIGKILL"
+"""What an answer hears whose worker was killed by the campaign."""
+SERVICE, NURSERY = "triton_gym.evaluation.service", "triton_gym.evaluation.nursery"
+
+
+class Processes:
+    """The evaluator's processes as /proc shows them, found through their ancestors."""
+
+    def __init__(self) -> None:
+        self._root = os.getpid()
+
+    def kinds(self) -> dict[str, list[int]]:
+        """Process ids of the `judge`, its `nursery`s, and the `worker`s forked from those."""
+        parents, commands = {}, {}
+        for folder in Path("/proc").iterdir():
+            if not folder.name.isdigit():
+                continue
+            try:
+                stat = (folder / "stat").read_text()
+                commands[int(folder.name)] = (folder / "cmdline").read_bytes().decode()
+            except OSError:
+                continue
+            parents[int(folder.name)] = int(stat.rpartition(")")[2].split()[1])
+        found: dict[str, list[int]] = {"judge": [], "nursery": [], "worker": []}
+        for pid, command in commands.items():
+            parent = parents[pid]
+            if SERVICE in command and parent == self._root:
+                found["judge"].append(pid)
+            elif NURSERY in command:
+                above = NURSERY in commands.get(parent, "")
+                found["worker" if above else "nursery"].append(pid)
+        return found
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory of a process that nobody else has."""
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Private_Dirty:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0
+
+
+class Killer(threading.Thread):
+    """Kills a random process of a random kind, and notes how the long-lived ones grow."""
+
+    def __init__(self, rng: random.Random, pauses: dict[str, float]) -> None:
+        super().__init__(daemon=True)
+        self._rng = rng
+        self._next = {kind: time.monotonic() + pause for kind, pause in pauses.items()}
+        self._pauses = pauses
+        self._processes = Processes()
+        self.done = threading.Event()
+        self.kills: collections.Counter[str] = collections.Counter()
+        self.memory: dict[str, list[tuple[int, int]]] = {"judge": [], "nursery": []}
+
+    def run(self) -> None:
+        while not self.done.wait(0.25):
+            kinds = self._processes.kinds()
+            for kind, samples in self.memory.items():
+                samples += [(pid, resident_bytes(pid)) for pid in kinds[kind]]
+            for kind, pause in self._pauses.items():
+                if time.monotonic() >= self._next[kind] and kinds[kind]:
+                    self._next[kind] = time.monotonic() + pause * self._rng.uniform(0.5, 1.5)
+                    try:
+                        os.kill(self._rng.choice(kinds[kind]), signal.SIGKILL)
+                    except ProcessLookupError:
+                        continue
+                    self.kills[kind] += 1
+
+    def growth(self) -> dict[str, float]:
+        """For each kind the largest growth of one process from its first quarter to its last."""
+        found = {}
+        for kind, samples in self.memory.items():
+            lives = collections.defaultdict(list)
+            for pid, size in samples:
+                lives[pid].append(size)
+            long = [sizes for sizes in lives.values() if len(sizes) >= 40]
+            found[kind] = max(
+                (
+                    statistics.median(s[-len(s) // 4 :]) - statistics.median(s[len(s) // 4 :][:10])
+                    for s in long
+                ),
+                default=float("nan"),
+            )
+        return found
+
+
+def left_behind(before: dict[str, Any]) -> dict[str, Any]:
+    """What is there now that was not before."""
+    now = resources()
+    return {name: sorted(set(now[name]) - set(before[name])) for name in ("folders", "memory")} | {
+        "gpu_mib": now["gpu_mib"] - before["gpu_mib"],
+        "processes": sum(map(len, Processes().kinds().values())),
+    }
+
+
+def resources() -> dict[str, Any]:
+    temporary = Path(tempfile.gettempdir())
+    return {
+        "folders": [str(path) for path in temporary.glob("triton-gym-*") if path.is_dir()],
+        "memory": os.listdir("/dev/shm"),
+        "gpu_mib": gpu_mib(),
+    }
+
+
+def gpu_mib() -> int:
+    """GPU memory in use, by all processes."""
+    command = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    return sum(map(int, done.stdout.split()))
+
+
+def answers(count: int, rng: random.Random) -> list[tuple[str, str, str]]:
+    """(kind, task, source) of `count` answers, every third of them hostile, all distinct."""
+    hostile = [e for e in all_exploits() if e.task in triton_gym.tasks()]
+    found = []
+    for number in range(count):
+        if number % 3 == 2:
+            exploit = rng.choice(hostile)
+            found.append((exploit.kind, exploit.task, exploit.source + f"\n# {number}\n"))
+        else:
+            name = rng.choice(HONEST)
+            task = triton_gym.load(name)
+            source = rng.choice((task.starter, task.expert))
+            found.append(("honest", name, source + f"\n# {number}\n"))
+    rng.shuffle(found)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) // 2))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--worker-pause", type=float, default=1.0, help="seconds between kills")
+    parser.add_argument("--nursery-pause", type=float, default=12.0)
+    parser.add_argument("--judge-pause", type=float, default=30.0)
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    rng = random.Random(given.seed)
+    before = resources()
+    pauses = {
+        "worker": given.worker_pause, "nursery": given.nursery_pause, "judge": given.judge_pause,
+    }  # fmt: skip
+    killer = Killer(rng, pauses)
+    ended: collections.Counter[int] = collections.Counter()
+    statuses: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    wrong: list[str] = []
+    started = time.monotonic()
+    with Evaluator(given.device, workers=given.workers) as evaluator:
+        asked = answers(given.count, rng)
+        killer.start()
+        futures = []
+        for number, (_, name, source) in enumerate(asked):
+            limits = Limits(seconds=20.0)
+            future = evaluator.submit(triton_gym.load(name), source, seed=number, limits=limits)
+            future.add_done_callback(lambda _, number=number: ended.update([number]))
+            futures.append(future)
+        for (kind, name, _), future in zip(asked, futures, strict=True):
+            error = future.exception()
+            status = type(error).__name__ if error else str(future.result().status)
+            message = str(error) if error else future.result().message
+            group = "honest" if kind == "honest" else "hostile"
+            if status == "runtime_error" and HIT in message:
+                status = "killed"
+            statuses[group][status] += 1
+            if error or (group == "honest" and status not in ("correct", "killed")):
+                wrong.append(f"{name} {status}: {message[:300]}")
+        killer.done.set()
+        killer.join()
+    seconds = time.monotonic() - started
+    time.sleep(3.0)
+    result = {
+        "evaluations": given.count,
+        "ended_once": sum(times == 1 for times in ended.values()),
+        "statuses": {group: dict(found) for group, found in statuses.items()},
+        "honest_neither_correct_nor_hit": wrong,
+        "kills": dict(killer.kills),
+        "growth_bytes": killer.growth(),
+        "left_behind": left_behind(before),
+        "seconds": seconds,
+    }
+    record.write(given.out, [result], device=given.device)
+    for name, value in result.items():
+        print(f"{name:32} {value if name != 'honest_neither_correct_nor_hit' else len(value)}")
+    for line in wrong[:10]:
+        print(" ", line)
+    sys.exit(bool(wrong) or result["ended_once"] != given.count)
+
+
+if __name__ == "__main__":
+    main()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from triton_gym.task import Case, Entry, Span, Task, Unit
 
@@ -28,6 +28,20 @@ def reference(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor
             one = [x[index : index + 1, head : head + 1] for x in (q, k, v)]
             out[index, head] = attention(*one, is_causal=True)[0, 0]
     return out
+
+
+def part(
+    ranges: Any, cast: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
+) -> torch.Tensor:
+    """Some queries of some heads, which see the keys up to the last of them."""
+    import torch
+
+    batch, head, rows, _ = ranges
+    seen = (batch, head, slice(0, rows.stop))
+    positions = torch.arange(rows.stop, device=q.device)
+    mask = positions <= positions[rows, None]
+    attention = torch.nn.functional.scaled_dot_product_attention
+    return attention(cast(q[batch, head, rows]), cast(k[seen]), cast(v[seen]), attn_mask=mask)
 
 
 def inputs(case: Case, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
@@ -78,6 +92,7 @@ TASK = Task(
     ),
     entry=Entry("causal_attention", ("q", "k", "v")),
     reference=reference,
+    part=part,
     inputs=inputs,
     tiny=(
         Case("float16", sizes(1, 2, 19, 16)),

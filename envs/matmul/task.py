@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from triton_gym.task import Case, Entry, Span, Task, Unit
 
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 def reference(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """`a @ b`: (M, K) by (K, N) to (M, N)."""
     return a @ b
+
+
+def part(ranges: Any, cast: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """A tile of the result."""
+    return reference(cast(a[ranges[0]]), cast(b[:, ranges[1]]))
 
 
 def inputs(case: Case, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
@@ -48,6 +53,7 @@ TASK = Task(
     ),
     entry=Entry("matmul", ("a", "b")),
     reference=reference,
+    part=part,
     inputs=inputs,
     tiny=(
         Case("float16", {"m": 33, "n": 40, "k": 24}),

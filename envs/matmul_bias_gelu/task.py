@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from triton_gym.task import Case, Entry, Span, Task, Unit
 
@@ -19,6 +19,13 @@ def reference(x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor) -> torch.Ten
     import torch
 
     return torch.nn.functional.gelu(torch.addmm(bias, x, w))
+
+
+def part(
+    ranges: Any, cast: Any, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor
+) -> torch.Tensor:
+    """A tile of the result."""
+    return reference(cast(x[ranges[0]]), cast(w[:, ranges[1]]), cast(bias[ranges[1]]))
 
 
 def inputs(case: Case, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
@@ -59,6 +66,7 @@ TASK = Task(
     ),
     entry=Entry("matmul_bias_gelu", ("x", "w", "bias")),
     reference=reference,
+    part=part,
     inputs=inputs,
     tiny=(
         Case("float16", {"m": 33, "n": 40, "k": 24}),

@@ -75,6 +75,22 @@ def reference(
     return out
 
 
+def part(
+    ranges: Any, cast: Any, q: torch.Tensor, k: torch.Tensor, k2: torch.Tensor,
+    v: torch.Tensor, v2: torch.Tensor, w1: int, w2: int,
+) -> torch.Tensor:  # fmt: skip
+    """Some heads of some queries."""
+    import torch
+
+    batch, rows, heads, _ = ranges
+    windows = [
+        cast(window(x[batch], rows.start, rows.stop, w))
+        for x, w in ((k, w1), (k2, w2), (v, w1), (v2, w2))
+    ]
+    positions = torch.arange(rows.start, rows.stop, device=q.device)
+    return attend(cast(q[batch, rows, heads]), windows, positions)
+
+
 def inputs(case: Case, generator: torch.Generator) -> tuple[Any, ...]:
     """Queries of 2.5 times the usual size: scores have a standard deviation of 2.5.
 
@@ -130,6 +146,7 @@ TASK = Task(
     ),
     entry=Entry("two_simplicial_attention", ("q", "k", "k2", "v", "v2", "w1", "w2")),
     reference=reference,
+    part=part,
     inputs=inputs,
     tiny=(
         Case("float16", sizes(1, 19, 3, 16, 7, 3)),

@@ -46,6 +46,8 @@ class Watch(TorchDispatchMode):
         self._path = path
         self.foreign: set[str] = set()
         self.copied_bytes = 0
+        self.copies: list[tuple[torch.Tensor, torch.Tensor]] = []
+        """Source and target of each copy."""
 
     def __torch_dispatch__(
         self,
@@ -59,6 +61,7 @@ class Watch(TorchDispatchMode):
         if name in COPIES:
             if isinstance(result, torch.Tensor):
                 self.copied_bytes += 2 * result.numel() * result.element_size()
+                self.copies.append((args[1] if name == "copy_" else args[0], result))
         elif name not in FREE and not func.is_view and not self._is_tritons():
             self.foreign.add(name)
         return result

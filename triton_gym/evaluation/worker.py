@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from triton_gym.evaluation import launch
-from triton_gym.evaluation.arena import Arena, CudaArena, HostArena, Slot
+from triton_gym.evaluation.arena import Arena, CudaArena, HostArena, PrivateArena, Slot
 from triton_gym.evaluation.channel import Channel, ChannelClosed
 from triton_gym.evaluation.sandbox import Limits, detach, restrict
 from triton_gym.evaluation.watch import Watch, exempt_kernels
@@ -91,6 +91,8 @@ class Worker:
         self._device = torch.device("cpu")
         self._series: Any = None
         self._staged: list[tuple[list[Any], list[torch.Tensor], dict[str, Any]]] = []
+        self._traced: Any = None
+        self._evidence: Any = None
 
     def obey(self, request: dict[str, Any]) -> dict[str, Any]:
         """Carry out one request."""
@@ -208,12 +210,60 @@ class Worker:
         self._guard(Status.RUNTIME_ERROR, build, self._bench_call(arguments), gpu)
         return {}
 
-    def do_trace(self, arguments: list[Any]) -> dict[str, Any]:
-        """Follow a few program instances of the answer's launches."""
+    def do_trace(
+        self, arguments: list[Any], outputs: list[Any], case: str, size: int,
+        fds: list[int] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Follow a few program instances of the answer's launches.
+
+        Args:
+            arguments: slots in the arguments' memory, or shapes if there is none.
+            outputs: slots that have the results' shapes and dtypes.
+            case: name of the timed case.
+            size: bytes of the arguments' memory.
+            fds: that memory, which is sealed.
+        """
         from triton_gym.evaluation import simulate
 
-        call = self._bench_call(arguments)
-        reply: dict[str, Any] = self._guard(Status.RUNTIME_ERROR, simulate.trace_reply, call)
+        arena = PrivateArena(size, fds[0]) if fds else None
+        made = [
+            (arena.view(Slot.read(value)) if arena else _zeros(*value))
+            if isinstance(value, list) else value
+            for value in arguments
+        ]  # fmt: skip
+        watch = Watch(self._path)
+        returned: list[Any] = []
+
+        def call() -> None:
+            with watch:
+                returned.append(self._call(*made))
+            _own_work(watch, case)
+
+        launches: list[Any] = []
+        reply: dict[str, Any] = self._guard(
+            Status.RUNTIME_ERROR, simulate.trace_reply, call, launches, case=case
+        )
+        results = _checked(returned[0], outputs, case, self._entry, self._device)
+        given = {x.untyped_storage().data_ptr() for x in made if isinstance(x, torch.Tensor)}
+        self._traced = (launches, results, watch.copies, given, made)
+        return reply
+
+    def do_verify(self, configs: list[Any], seed: int, size: int, fds: list[int]) -> dict[str, Any]:
+        """Run some programs of the traced launches in earnest, and hand over what they stored."""
+        from triton_gym.evaluation import simulate
+
+        self._evidence = simulate.gather(*self._traced[:4], configs, seed)
+        reply: dict[str, Any] = self._guard(
+            Status.RUNTIME_ERROR, self._evidence.reply, HostArena(size, fds[0]), size,
+            case="the timed case",
+        )  # fmt: skip
+        return reply
+
+    def do_survey(self, output: int) -> dict[str, Any]:
+        """How much of a result each program of its launch stores."""
+        reply: dict[str, Any] = self._guard(
+            Status.RUNTIME_ERROR, self._evidence.survey, output, case="the timed case"
+        )
         return reply
 
     # -- parts ----------------------------------------------------------------------------

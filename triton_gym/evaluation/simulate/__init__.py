@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from triton_gym.device import Gpu
+    from triton_gym.evaluation.simulate.evidence import Evidence
     from triton_gym.evaluation.simulate.model import Estimate
 
-__all__ = ["build_reply", "estimate", "prepare", "pretend", "trace_reply"]
+__all__ = ["build_reply", "estimate", "gather", "prepare", "pretend", "trace_reply"]
 
 
 def prepare(*, interpret: bool) -> None:
@@ -22,7 +23,7 @@ def prepare(*, interpret: bool) -> None:
 
     if interpret:
         from triton_gym.evaluation.simulate import interpret as interpreter
-        from triton_gym.evaluation.simulate import trace  # noqa: F401
+        from triton_gym.evaluation.simulate import evidence, trace  # noqa: F401
 
         interpreter.install()
 
@@ -43,11 +44,21 @@ def build_reply(call: Callable[[], Any], gpu: str) -> dict[str, Any]:
     return {"builds": [b.record() for b in build(call, gpu_named(gpu))]}
 
 
-def trace_reply(call: Callable[[], Any]) -> dict[str, Any]:
-    """Follow some programs of what a call launches."""
+def trace_reply(call: Callable[[], Any], launches: list[Any] | None = None) -> dict[str, Any]:
+    """Follow some programs of what a call launches; `launches` is filled for `gather`."""
     from triton_gym.evaluation.simulate.trace import trace
 
-    return {"traces": [t.record() for t in trace(call)]}
+    return {"traces": [t.record() for t in trace(call, launches=launches)]}
+
+
+def gather(
+    launches: list[Any], results: list[Any], copies: list[Any], given: set[int],
+    configs: list[Any], seed: int,
+) -> Evidence:  # fmt: skip
+    """What programs of a traced call compute when they run to their end."""
+    from triton_gym.evaluation.simulate.evidence import Call, Evidence
+
+    return Evidence(Call(launches, results, copies, given), configs, seed)
 
 
 def estimate(builds: dict[str, Any], traces: dict[str, Any], gpu: Gpu) -> Estimate:

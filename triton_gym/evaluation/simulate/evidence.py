@@ -1,0 +1,198 @@
+"""What replayed programs stored in a call's results, for the judge to compare."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from triton_gym.evaluation.arena import Arena, Layout
+from triton_gym.evaluation.simulate.effort import Exhausted
+from triton_gym.evaluation.simulate.formats import Array
+from triton_gym.evaluation.simulate.memory import read
+from triton_gym.evaluation.simulate.replay import (
+    BUDGET_US,
+    Event,
+    Launched,
+    Played,
+    Replay,
+    Undecided,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call at full size that was traced."""
+
+    launches: list[Launched]
+    results: list[torch.Tensor]
+    copies: list[tuple[torch.Tensor, torch.Tensor]]
+    """Copies that the host made: source and target."""
+    given: set[int]
+    """Start addresses of the arguments' storages."""
+
+
+class Evidence:
+    """Replays some programs of a call.
+
+    Args:
+        call: what was traced.
+        configs: for each launch, the configuration that counts.
+        seed: decides which programs are replayed.
+    """
+
+    def __init__(self, call: Call, configs: Sequence[Sequence[Any]], seed: int) -> None:
+        wanted = {(int(index), str(config)) for index, config in configs}
+        chosen = [x for x in call.launches if (x.index, x.config) in wanted]
+        self._replay = Replay(sorted(chosen, key=lambda x: x.index), call.given)
+        self._rng = random.Random(seed)
+        self._sources = [
+            _source(result, call.copies, {s for x in chosen for s in x.writes})
+            for result in call.results
+        ]
+        self._results = call.results
+        self._copies = call.copies
+
+    def reply(self, arena: Arena, size: int) -> dict[str, Any]:
+        """Replay programs of the launches that write the results, and put what they stored
+        into shared memory.
+
+        Returns:
+            JSON values: `reason` (why something could not be replayed, or empty), `outputs` (for
+            each result what was stored where, see `_output`), `changed` (whether an argument
+            was), and `work`: bytes and FLOPs of the replayed programs, then what a trace counts.
+        """
+        reason = ""
+        outputs, played = [], []
+        layout = Layout()
+        for number, source in enumerate(self._sources):
+            writers = self._replay.writers(_start(source)) if source is not None else []
+            programs: list[Played] = []
+            if writers:
+                reason = self._play(writers[-1], programs) or reason
+            played += [p for p in programs if p not in played]
+            outputs.append(self._output(number, writers, programs, arena, layout, size))
+        moved, flops = (float(sum(getattr(p, name) for p in played)) for name in ("moved", "flops"))
+        try:
+            work = [moved, flops, *self._replay.followed(played)]
+        except Exhausted:
+            work = [moved, flops, moved, flops]
+        return {
+            "reason": reason, "outputs": outputs, "work": work,
+            "changed": self._replay.changed_arguments,
+        }  # fmt: skip
+
+    def survey(self, output: int) -> dict[str, Any]:
+        """Bytes that programs of the last launch store in a result, `stored`, one by one."""
+        source = self._sources[output]
+        if source is None:
+            return {"stored": []}
+        position = self._replay.writers(_start(source))[-1]
+        numbers = list(range(self._replay.launches[position].programs))
+        self._rng.shuffle(numbers)
+        return {"stored": self._replay.survey(position, _start(source), numbers)}
+
+    def _play(self, position: int, programs: list[Played]) -> str:
+        """Replay programs of a launch as long as the budget lasts; why not all, or nothing."""
+        began = self._replay.effort.us
+        try:
+            for number in self._replay.choose(position, self._rng):
+                programs.append(self._replay.play(position, number))
+                if self._replay.effort.us - began > BUDGET_US:
+                    break
+        except Undecided as undecided:
+            return str(undecided)
+        except Exhausted:
+            return "the programs take too long to replay"
+        return ""
+
+    def _output(
+        self, number: int, writers: list[int], programs: list[Played], arena: Arena,
+        layout: Layout, size: int,
+    ) -> dict[str, Any]:  # fmt: skip
+        """What programs stored in one result.
+
+        Returns:
+            JSON values: `launches` that may write the result, `index` of the last of them and its
+            number of `programs`, for each replayed one the bytes that it `stored` there and in all
+            `moved` and its `flops`, whether the host `copied` into the result, and `pieces`:
+            slots of the positions and of the values that each store has left there.
+        """
+        source, result = self._sources[number], self._results[number]
+        stored, pieces = [], []
+        for program in programs if source is not None else ():
+            places = []
+            for event in program.events:
+                if source is None or event.start != _start(source):
+                    continue
+                positions, addresses = _positions(event, source)
+                places.append(positions)
+                found = _values(addresses, source).to(result.dtype)
+                if not positions.size or layout.end + positions.size * 16 + 2048 > size:
+                    continue
+                slots = layout.place((positions.size,), "int64"), layout.like(found)
+                arena.view(slots[0]).copy_(torch.from_numpy(positions))
+                arena.view(slots[1]).copy_(found)
+                pieces.append([slot.message() for slot in slots])
+            count = np.unique(np.concatenate(places)).size if places else 0
+            stored.append(int(count) * result.element_size())
+        last = self._replay.launches[writers[-1]] if writers else None
+        return {
+            "launches": len(writers), "index": last.index if last else -1,
+            "programs": last.programs if last else 0, "stored": stored, "pieces": pieces,
+            "moved": [float(p.moved) for p in programs], "flops": [p.flops for p in programs],
+            "copied": any(_start(target) == _start(result) for _, target in self._copies),
+        }  # fmt: skip
+
+
+def _start(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _source(
+    result: torch.Tensor, copies: list[tuple[torch.Tensor, torch.Tensor]], written: set[int]
+) -> torch.Tensor | None:
+    """The tensor that launches write and a result is, or is a copy of."""
+    for _ in range(len(copies) + 1):
+        if _start(result) in written:
+            return result
+        same = [
+            source
+            for source, target in copies
+            if (target.data_ptr(), target.shape, target.stride())
+            == (result.data_ptr(), result.shape, result.stride())
+            and source.shape == target.shape
+        ]
+        if not same:
+            return None
+        result = same[-1]
+    return None
+
+
+def _positions(event: Event, source: torch.Tensor) -> tuple[Array, Array]:
+    """Flat positions in a tensor of what a store wrote, and their addresses."""
+    width = source.element_size()
+    steps = np.arange(0, event.itemsize, width, dtype=np.uint64)
+    addresses = np.unique((event.addresses.ravel()[:, None] + steps).ravel())
+    left = (addresses.astype(np.int64) - source.data_ptr()) // width
+    inside = left >= 0
+    flat = np.zeros_like(left)
+    counts = [int(np.prod(source.shape[d + 1 :])) for d in range(source.dim())]
+    for axis in sorted(range(source.dim()), key=lambda d: -source.stride(d)):
+        if source.shape[axis] > 1:
+            along = left // max(source.stride(axis), 1)
+            inside &= along < source.shape[axis]
+            flat += along * counts[axis]
+            left = left % max(source.stride(axis), 1)
+    inside &= left == 0
+    return flat[inside], addresses[inside]
+
+
+def _values(addresses: Array, source: torch.Tensor) -> torch.Tensor:
+    raw = read(addresses // np.uint64(source.element_size()) * np.uint64(source.element_size()),
+               source.element_size())  # fmt: skip
+    return torch.from_numpy(raw.view(np.uint8)).view(source.dtype)

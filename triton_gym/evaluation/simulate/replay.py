@@ -1,0 +1,330 @@
+"""Runs some programs of a call's launches completely, so that what they store can be compared.
+
+A trace leaves memory as it was; here chosen programs run to their end on the real arguments. What
+a program reads must be there: arguments, memory that no launch writes, and what programs of the
+launches before it have stored. Those programs are found and run first. Where that does not decide
+what a value will be (atomics, several launches that write the same memory, no such program found)
+the replay says so instead of guessing: honest kernels must not be refused because only a part of
+a grid ran.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from triton_gym.evaluation.simulate.effort import Effort, Exhausted
+from triton_gym.evaluation.simulate.follow import ITERATIONS, Counts, Cut, Follower
+from triton_gym.evaluation.simulate.formats import Array
+from triton_gym.evaluation.simulate.memory import Undo
+from triton_gym.evaluation.simulate.scout import Finder, Scout
+from triton_gym.evaluation.simulate.state import Program, State, place
+
+PROGRAMS = 8
+"""Most programs of a launch that are replayed for their results."""
+BUDGET_US = 30e3
+"""Effort after which no further program is begun."""
+LIMIT_US = 6e6
+"""Effort of a whole replay, of which most is for programs that others depend on."""
+DEPTH = 32
+"""How often a program may find that something which it reads is not there yet."""
+
+
+class Undecided(Exception):
+    """What a program computes depends on more than can be replayed."""
+
+
+class Missing(Exception):
+    """A program reads what an earlier launch has yet to store."""
+
+    def __init__(self, launch: int, start: int, address: int) -> None:
+        super().__init__("an earlier launch has not stored it yet")
+        self.launch, self.start, self.address = launch, start, address
+
+
+@dataclass(slots=True)
+class Launched:
+    """A launch that was traced and can be repeated."""
+
+    index: int
+    config: str
+    grid: Program
+    run: Callable[[Program], None]
+    bounds: Any
+    """The launch's `Bounds`, which keep its tensors alive."""
+    writes: set[int]
+    """Start addresses of the storages that it may write."""
+    sample: list[tuple[float, int]]
+    """Work and numbers of the programs that its time is estimated from."""
+
+    @property
+    def programs(self) -> int:
+        """Programs of the grid."""
+        return self.grid[0] * self.grid[1] * self.grid[2]
+
+
+@dataclass(slots=True)
+class Event:
+    """One store of a replayed program to a result."""
+
+    start: int
+    """Of the storage."""
+    addresses: Array
+    itemsize: int
+
+
+@dataclass(slots=True)
+class Played:
+    """A program that ran to its end."""
+
+    launch: int
+    number: int
+    moved: float
+    """Bytes of its loads, stores and atomics."""
+    flops: float
+    events: list[Event] = field(default_factory=list)
+
+
+class Verifier:
+    """Observes a program that runs in earnest."""
+
+    def __init__(self, replay: Replay, position: int) -> None:
+        self._replay = replay
+        self._position = position
+        self._effort = replay.effort
+        self.undo = Undo()
+        self.tags: list[tuple[Array, Array, Array]] = []
+        self.moved = self.flops = 0.0
+        self.events: list[Event] = []
+
+    def access(self, kind: str, pointers: Array, active: Array, itemsize: int) -> bool:
+        """Hold a load against what is there, and note a store."""
+        self._effort.access(pointers.size)
+        self.moved += active.size * itemsize
+        if active.size:
+            owner = State.bounds.owner(int(active[0]))
+            start, end, _ = State.bounds.ranges[owner]
+            if kind == "atomic":
+                raise Undecided("atomic operations decide between programs")
+            if kind == "load":
+                self._replay.check_load(self._position, start, active)
+            else:
+                self._store(start, end, active, itemsize)
+        return True
+
+    def _store(self, start: int, end: int, active: Array, itemsize: int) -> None:
+        tags = self._replay.tags_of(start, end)
+        at = (active - np.uint64(start)).astype(np.int64)
+        before = tags[at]
+        if (before > self._position + 1).any():
+            raise Undecided("a later launch has written the same memory already")
+        self.undo.save(active, itemsize)
+        self.tags.append((tags, at, before))
+        tags[at] = self._position + 1
+        self.events.append(Event(start, np.array(active), itemsize))
+
+    def take_back(self) -> None:
+        """Undo what the program has stored so far."""
+        self.undo.restore()
+        while self.tags:
+            tags, at, before = self.tags.pop()
+            tags[at] = before
+
+    def dot(self, a: Any, b: Any, c: Any, precision: str) -> bool:
+        """Count a matrix product."""
+        *batch, m, k = a.data.shape
+        n = b.data.shape[-1]
+        count = int(np.prod(batch))
+        self.flops += 2.0 * m * n * k * count
+        self._effort.dot(m * count, n, k)
+        return True
+
+    def reduction(self, inputs: tuple[Any, ...], scan: bool) -> None:
+        """Nothing to note."""
+        self._effort.operation(inputs[0].handle.data.size)
+
+    def operation(self, name: str, size: int) -> None:
+        """Nothing to note."""
+        self._effort.operation(size)
+
+    def loop(self, steps: range) -> Iterable[int]:
+        """All iterations."""
+        return steps
+
+
+class Replay:
+    """The launches of one call, in order, of which programs can be run.
+
+    Args:
+        launches: one for each index, with the configuration that counts.
+        given: start addresses of the arguments' storages.
+        limit_us: effort for all of it.
+    """
+
+    def __init__(
+        self, launches: list[Launched], given: set[int], limit_us: float = LIMIT_US
+    ) -> None:
+        self.launches = launches
+        self.effort = Effort(limit_us)
+        self.changed_arguments = False
+        self._given = given
+        self._tags: dict[int, Array] = {}
+        self._played: dict[tuple[int, int], Played] = {}
+        self._finders: dict[tuple[int, int], Finder] = {}
+
+    def tags_of(self, start: int, end: int) -> Array:
+        """For each byte of a storage, one more than the launch that wrote it last."""
+        if start not in self._tags:
+            self._tags[start] = np.zeros(end - start, dtype=np.int16)
+        return self._tags[start]
+
+    def writers(self, start: int) -> list[int]:
+        """Launches that may write a storage."""
+        if start in self._given:  # to change an argument is a fault of its own
+            return []
+        return [i for i, launch in enumerate(self.launches) if start in launch.writes]
+
+    def check_load(self, position: int, start: int, active: Array) -> None:
+        """Raise unless all that a program loads is what it will find on a GPU."""
+        writers = self.writers(start)
+        if not writers:
+            return
+        earlier = [i for i in writers if i < position]
+        expected = earlier[-1] + 1 if earlier else 0
+        if start in self._tags:
+            tags = self._tags[start][(active - np.uint64(start)).astype(np.int64)]
+            if (tags > position + 1).any():
+                raise Undecided("a later launch has written what a program reads")
+            there = (tags == expected) | (tags == position + 1)
+        else:
+            there = np.full(active.shape, not expected)
+        if not there.all():
+            if not earlier:
+                raise Undecided("a program reads what other programs of its launch write")
+            address = int(active[int(np.argmin(there))])
+            raise Missing(earlier[-1], start, address)
+
+    def play(self, position: int, number: int) -> Played:
+        """Run a program to its end, and before it what it depends on.
+
+        Raises:
+            Undecided: that cannot be told.
+            Exhausted: it takes too much effort.
+        """
+        key = (position, number)
+        launch = self.launches[position]
+        for _ in range(DEPTH):
+            if key in self._played:
+                return self._played[key]
+            verifier = Verifier(self, position)
+            try:
+                self._enter(launch)
+                State.observer = verifier
+                launch.run(place(number, launch.grid))
+            except Missing as missing:
+                verifier.take_back()
+                State.observer = None
+                self._supply(missing)
+            except BaseException:
+                verifier.take_back()
+                raise
+            else:
+                self._note_changes(verifier)
+                self._played[key] = Played(
+                    position, number, verifier.moved, verifier.flops, verifier.events
+                )
+            finally:
+                State.observer = None
+        raise Undecided("a program depends on too many others")
+
+    def _note_changes(self, verifier: Verifier) -> None:
+        for start, end, _ in State.bounds.ranges:
+            if start in self._given and verifier.undo.changed(start, end):
+                self.changed_arguments = True
+
+    def _supply(self, missing: Missing) -> None:
+        """Run the program of an earlier launch that stores at an address."""
+        launch = self.launches[missing.launch]
+        self._enter(launch)
+        key = (missing.launch, missing.start)
+        if key not in self._finders:
+            self._finders[key] = Finder(launch.run, launch.grid, missing.start, self.effort)
+        start = missing.start
+        end = next(r[1] for r in launch.bounds.ranges if r[0] == start)
+        tags = self.tags_of(start, end)
+        for number in self._finders[key].candidates(missing.address):
+            self.play(missing.launch, number)
+            if tags[missing.address - start] == missing.launch + 1:
+                return
+            self._enter(launch)
+        raise Undecided("no program was found that writes what another one reads")
+
+    def _enter(self, launch: Launched) -> None:
+        from triton.runtime import interpreter as it
+
+        State.bounds = launch.bounds
+        it.interpreter_builder.set_grid_dim(*launch.grid)
+
+    def choose(self, position: int, rng: random.Random) -> list[int]:
+        """Programs to replay.
+
+        First the lightest of those that the time is estimated from: if any of them leaves out
+        work, that one does. Then some that nobody can foresee, and the last.
+        """
+        launch = self.launches[position]
+        least = min(work for work, _ in launch.sample)
+        light = rng.choice([n for work, n in launch.sample if work <= 1.001 * least])
+        total = launch.programs
+        wanted = [light, rng.randrange(total), total - 1]
+        wanted += (rng.randrange(total) for _ in range(4 * PROGRAMS))
+        return list(dict.fromkeys(wanted))[:PROGRAMS]
+
+    def followed(self, played: Iterable[Played]) -> tuple[float, float]:
+        """Bytes and FLOPs that a trace counts for programs that ran in earnest."""
+        moved = flops = 0.0
+        for program in played:
+            launch = self.launches[program.launch]
+            self._enter(launch)
+            counts = _traced(launch, program.number)
+            moved += sum(v for k, v in counts.totals.items() if k[-1] == "bytes")
+            flops += sum(
+                2.0 * k[1] * k[2] * k[3] * v for k, v in counts.totals.items() if k[0] == "dot"
+            )
+        return moved, flops
+
+    def survey(self, position: int, start: int, numbers: Iterable[int]) -> list[int]:
+        """Distinct bytes that programs store in a storage, as many as the effort allows."""
+        launch = self.launches[position]
+        self._enter(launch)
+        found = []
+        try:
+            for number in numbers:
+                scout = Scout(self.effort, start, shorten=False)
+                scout.run(launch.run, place(number, launch.grid))
+                found.append(distinct(scout.found.places) * scout.itemsize)
+        except Exhausted:
+            pass
+        return found
+
+
+def distinct(addresses: list[Array]) -> int:
+    """How many different addresses there are."""
+    return int(np.unique(np.concatenate([a.ravel() for a in addresses])).size) if addresses else 0
+
+
+def _traced(launch: Launched, number: int) -> Counts:
+    follower = Follower(float("inf"))
+    follower.begin(ITERATIONS)
+    State.observer = follower
+    try:
+        launch.run(place(number, launch.grid))
+    except Cut:
+        pass
+    finally:
+        State.observer = None
+        follower.undo.restore()
+    return follower.counts

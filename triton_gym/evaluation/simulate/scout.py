@@ -1,0 +1,134 @@
+"""Finds out where programs store, without their matrix products and without storing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from triton_gym.evaluation.simulate.effort import Effort
+from triton_gym.evaluation.simulate.formats import Array
+from triton_gym.evaluation.simulate.memory import Undo
+from triton_gym.evaluation.simulate.state import Program, State, place
+
+
+@dataclass(slots=True)
+class Stores:
+    """Where one program stores in one tensor's memory."""
+
+    places: list[Array] = field(default_factory=list)
+    """Addresses of each store's elements."""
+    shortened: bool = False
+    """Whether some iterations of a loop were left out."""
+
+    def holds(self, address: int) -> bool:
+        """Whether the program stores there, or may if loops were shortened."""
+        if self.shortened and self.places:
+            low, high = (f(int(f(p)) for p in self.places) for f in (min, max))
+            return low <= address <= high
+        return any(bool((p == np.uint64(address)).any()) for p in self.places)
+
+
+class Scout:
+    """Observes one program: what it stores where. Loops run at their ends only, or in full."""
+
+    def __init__(self, effort: Effort, start: int, *, shorten: bool) -> None:
+        self._effort = effort
+        self._start = start
+        self._shorten = shorten
+        self._undo = Undo()
+        self.found = Stores()
+        self.itemsize = 1
+
+    def run(self, run: Callable[[Program], None], program: Program) -> None:
+        """Run one program; memory is afterwards as it was."""
+        State.observer = self
+        try:
+            run(program)
+        finally:
+            State.observer = None
+            self._undo.restore()
+
+    def access(self, kind: str, pointers: Array, active: Array, itemsize: int) -> bool:
+        """Note a store."""
+        self._effort.access(pointers.size)
+        if kind == "atomic":
+            self._undo.save(active, itemsize)
+        if kind != "load" and active.size:
+            owner = State.bounds.owner(int(active[0]))
+            if owner >= 0 and State.bounds.ranges[owner][0] == self._start:
+                self.found.places.append(np.array(active))
+                self.itemsize = itemsize
+        return False
+
+    def dot(self, a: Any, b: Any, c: Any, precision: str) -> bool:
+        """Where a program stores does not depend on products."""
+        return False
+
+    def reduction(self, inputs: tuple[Any, ...], scan: bool) -> None:
+        """Nothing to note."""
+
+    def operation(self, name: str, size: int) -> None:
+        """Nothing to note."""
+        self._effort.operation(size)
+
+    def loop(self, steps: range) -> Iterable[int]:
+        """The first and the last iteration, or all."""
+        if not self._shorten or len(steps) < 3:
+            yield from steps
+            return
+        self.found.shortened = True
+        yield steps[0]
+        yield steps[-1]
+
+
+class Finder:
+    """Which program of a launch stores at an address."""
+
+    def __init__(
+        self, run: Callable[[Program], None], grid: Program, start: int, effort: Effort
+    ) -> None:
+        self._run, self._grid, self._start, self._effort = run, grid, start, effort
+        self._known: dict[int, Stores] = {}
+
+    def candidates(self, address: int) -> Iterator[int]:
+        """Numbers of programs that seem to store there, the likeliest first."""
+        guess = self._guess(address)
+        if guess is not None and self._stores(guess).holds(address):
+            yield guess
+        for number in range(self._grid[0] * self._grid[1] * self._grid[2]):
+            if number != guess and self._stores(number).holds(address):
+                yield number
+
+    def _stores(self, number: int) -> Stores:
+        if number not in self._known:
+            scout = Scout(self._effort, self._start, shorten=True)
+            scout.run(self._run, place(number, self._grid))
+            self._known[number] = scout.found
+        return self._known[number]
+
+    def _first(self, number: int) -> int | None:
+        places = self._stores(number).places
+        return min(int(p.min()) for p in places) if places else None
+
+    def _guess(self, address: int) -> int | None:
+        """The program, if addresses grow by constant steps along the axes of the grid."""
+        base = self._first(0)
+        if base is None:
+            return None
+        steps: list[tuple[int, int, int]] = []
+        factor = 1
+        for size in self._grid:
+            if size > 1:
+                next_to = self._first(factor)
+                if next_to is not None and next_to > base:
+                    steps.append((next_to - base, size, factor))
+            factor *= size
+        number, left = 0, address - base
+        for step, size, factor in sorted(steps, reverse=True):
+            along = min(max(left // step, 0), size - 1)
+            number += along * factor
+            left -= along * step
+        return number

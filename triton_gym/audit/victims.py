@@ -50,7 +50,7 @@ class Victim:
 
     def answer(
         self, body: str, *, module: str = "", imports: str = "", decorators: str = "",
-        host: str = "",
+        host: str = "", edits: tuple[tuple[str, str], ...] = (),
     ) -> str:  # fmt: skip
         """A complete answer: imports, the honest kernel, more of a module, the host function.
 
@@ -60,10 +60,14 @@ class Victim:
             imports: statements before everything.
             decorators: what decorates the honest kernel above `@triton.jit`.
             host: what decorates the host function.
+            edits: replacements in the kernel, regular expressions and what takes their place.
         """
+        kernel = self.kernel
+        for pattern, replacement in edits:
+            kernel = re.sub(pattern, replacement, kernel, count=1)
         lines = "\n".join(f"    {line}" if line else "" for line in self.fill(body).splitlines())
         return (
-            f"{HEAD}{self.fill(imports)}\n\n{self.fill(decorators)}{self.kernel}\n\n"
+            f"{HEAD}{self.fill(imports)}\n\n{self.fill(decorators)}{kernel}\n\n"
             f"{self.fill(module)}\n\n{host}def {self.task}({self.args}):\n{lines}\n"
         )
 

@@ -23,6 +23,9 @@ from triton_gym.evaluation.simulate.replay import (
     Undecided,
 )
 
+GLANCES = 8
+"""Programs of a launch of which at least the places where they store are looked at."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -76,6 +79,7 @@ class Evidence:
                 reason = self._play(writers[-1], programs) or reason
             played += [p for p in programs if p not in played]
             outputs.append(self._output(number, writers, programs, arena, layout, size))
+        self._replay.spoil()
         moved, flops = (float(sum(getattr(p, name) for p in played)) for name in ("moved", "flops"))
         try:
             work = [moved, flops, *self._replay.followed(played)]
@@ -94,7 +98,18 @@ class Evidence:
         position = self._replay.writers(_start(source))[-1]
         numbers = list(range(self._replay.launches[position].programs))
         self._rng.shuffle(numbers)
-        return {"stored": self._replay.survey(position, _start(source), numbers)}
+        found = self._replay.survey(position, _start(source), numbers, shorten=False)
+        return {"stored": found}
+
+    def _glance(self, position: int, start: int, played: list[Played], stored: list[int]) -> None:
+        """Add to what few programs `stored` what others do, where that is quick to see."""
+        launch = self._replay.launches[position]
+        known = [played[0].number]
+        if len(played) < GLANCES and self._replay.survey(position, start, known, shorten=True) == [
+            stored[0]
+        ]:
+            others = [self._rng.randrange(launch.programs) for _ in range(GLANCES - len(played))]
+            stored += self._replay.survey(position, start, others, shorten=True)
 
     def _play(self, position: int, programs: list[Played]) -> str:
         """Replay programs of a launch as long as the budget lasts; why not all, or nothing."""
@@ -140,6 +155,8 @@ class Evidence:
                 pieces.append([slot.message() for slot in slots])
             count = np.unique(np.concatenate(places)).size if places else 0
             stored.append(int(count) * result.element_size())
+        if stored and source is not None and source.dtype == result.dtype:
+            self._glance(writers[-1], _start(source), programs, stored)
         last = self._replay.launches[writers[-1]] if writers else None
         return {
             "launches": len(writers), "index": last.index if last else -1,

@@ -56,8 +56,8 @@ class Launched:
     run: Callable[[Program], None]
     bounds: Any
     """The launch's `Bounds`, which keep its tensors alive."""
-    writes: set[int]
-    """Start addresses of the storages that it may write."""
+    uses: dict[int, set[str]]
+    """Start addresses of its storages, with the kinds of access seen: `load`, `store`, `atomic`."""
     sample: list[tuple[float, int]]
     """Work and numbers of the programs that its time is estimated from."""
 
@@ -65,6 +65,11 @@ class Launched:
     def programs(self) -> int:
         """Programs of the grid."""
         return self.grid[0] * self.grid[1] * self.grid[2]
+
+    @property
+    def writes(self) -> set[int]:
+        """Storages that it may write: those it was seen to, and those it was not seen to use."""
+        return {start for start, kinds in self.uses.items() if kinds != {"load"}}
 
 
 @dataclass(slots=True)
@@ -296,19 +301,30 @@ class Replay:
             )
         return moved, flops
 
-    def survey(self, position: int, start: int, numbers: Iterable[int]) -> list[int]:
+    def survey(
+        self, position: int, start: int, numbers: Iterable[int], *, shorten: bool
+    ) -> list[int]:
         """Distinct bytes that programs store in a storage, as many as the effort allows."""
         launch = self.launches[position]
         self._enter(launch)
         found = []
         try:
             for number in numbers:
-                scout = Scout(self.effort, start, shorten=False)
+                scout = Scout(self.effort, start, shorten=shorten)
                 scout.run(launch.run, place(number, launch.grid))
                 found.append(distinct(scout.found.places) * scout.itemsize)
         except Exhausted:
             pass
         return found
+
+    def spoil(self) -> None:
+        """Run a program of each launch that was seen to write an argument: does it change it?"""
+        for position, launch in enumerate(self.launches):
+            if any(launch.uses.get(start, set()) - {"load"} for start in self._given):
+                try:
+                    self.play(position, min(launch.sample)[1])
+                except (Undecided, Exhausted):
+                    continue
 
 
 def distinct(addresses: list[Array]) -> int:

@@ -79,23 +79,20 @@ class _Tracer(Numbering):
         self.traces.append(_summary(index, kernel, config, grid, sample, footprints, note))
         self.launches.append(
             Launched(
-                index, config, grid, run, State.bounds, _written(sample),
+                index, config, grid, run, State.bounds, _used(sample),
                 [(_work(c.totals), n) for c, n in zip(sample, numbers, strict=True)],
             )  # fmt: skip
         )
 
 
-def _written(sample: list[Counts]) -> set[int]:
-    """Storages that a launch may write: those it was seen to, and those it was not seen to use."""
-    seen: dict[int, set[str]] = defaultdict(set)
+def _used(sample: list[Counts]) -> dict[int, set[str]]:
+    """How a launch was seen to use each storage that it was given, by start address."""
+    seen: dict[int, set[str]] = {start: set() for start, _, _ in State.bounds.ranges}
     for counts in sample:
         for key in counts.lines:
-            seen[key[3]].add(key[2])
-    return {
-        bounds[0]
-        for owner, bounds in enumerate(State.bounds.ranges)
-        if seen[owner] != {"load"}
-    }
+            if key[3] >= 0:
+                seen[State.bounds.ranges[key[3]][0]].add(key[2])
+    return seen
 
 
 def _sample(total: int, count: int) -> list[int]:

@@ -30,9 +30,7 @@ def reference(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor
     return out
 
 
-def part(
-    ranges: Any, cast: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
-) -> torch.Tensor:
+def part(ranges: Any, cast: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     """Some queries of some heads, which see the keys up to the last of them."""
     import torch
 

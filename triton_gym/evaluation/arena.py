@@ -102,7 +102,7 @@ class HostArena:
 
 
 class SealedBlock:
-    """A block in host memory that nobody can change once it is sealed, for any number of readers."""
+    """A block in host memory that nobody can change once it is sealed."""
 
     def __init__(self, size: int) -> None:
         self.size = max(size, 1)
@@ -111,7 +111,7 @@ class SealedBlock:
 
     def write(self, slot: Slot, tensor: torch.Tensor) -> None:
         """Put a tensor into a slot."""
-        left = memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
+        left = tensor.reshape(-1).view(torch.uint8).numpy().data
         offset = slot.offset
         while left:
             done = os.pwrite(self.fd, left, offset)

@@ -76,7 +76,7 @@ def _hold(value: Any, kind: Any, where: str) -> None:
         if type(value) is not kind:
             raise forged(f"{where} is not a record")
         for name, part in typing.get_type_hints(kind).items():
-            if not typing.get_origin(part) is typing.ClassVar:
+            if typing.get_origin(part) is not typing.ClassVar:
                 _hold(getattr(value, name), part, f"{where}.{name}")
     elif origin is tuple or origin in (list, Sequence):
         parts = inner if origin is tuple and inner[-1] is not ... else (inner[0],) * len(value)

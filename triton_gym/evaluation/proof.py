@@ -139,9 +139,7 @@ def _covered(worker: Session, full: FullSize, number: int, record: Any) -> str:
     if record["launches"] < 1:
         if record.get("copied") is True:
             return "the result is put together by copies"
-        raise Ended(
-            Status.CHEATING, f"No kernel of the answer writes its result at {full.case}."
-        )
+        raise Ended(Status.CHEATING, f"No kernel of the answer writes its result at {full.case}.")
     stored = claims.numbers(record, "stored", int)
     if not stored or sum(stored) / len(stored) * record["programs"] >= COVERED * total:
         return ""

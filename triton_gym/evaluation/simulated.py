@@ -101,9 +101,7 @@ class SimulatedJudge(Judge):
         ]
         with Session(self._compilers, request.limits, scratch) as worker:
             worker.ask("load", path=worker.path, entry=request.task.entry.name)
-            return claims.read_builds(
-                worker.ask("build", arguments=arguments, gpu=self._gpu.name)
-            )
+            return claims.read_builds(worker.ask("build", arguments=arguments, gpu=self._gpu.name))
 
     def _test(self, request: Request, worker: Session) -> tuple[check.Verdict, dict[str, float]]:
         """Run the tests; also the largest tolerance of each dtype."""

@@ -93,6 +93,7 @@ class Worker:
         self._staged: list[tuple[list[Any], list[torch.Tensor], dict[str, Any]]] = []
         self._traced: Any = None
         self._evidence: Any = None
+        self._kept: list[Any] = []
 
     def obey(self, request: dict[str, Any]) -> dict[str, Any]:
         """Carry out one request."""
@@ -245,14 +246,15 @@ class Worker:
         )
         results = _checked(returned[0], outputs, case, self._entry, self._device)
         given = {x.untyped_storage().data_ptr() for x in made if isinstance(x, torch.Tensor)}
-        self._traced = (launches, results, watch.copies, given, made)
+        self._traced = simulate.traced_call(launches, results, watch.copies, given)
+        self._kept = made  # the launches hold addresses in them
         return reply
 
     def do_verify(self, configs: list[Any], seed: int, size: int, fds: list[int]) -> dict[str, Any]:
         """Run some programs of the traced launches in earnest, and hand over what they stored."""
         from triton_gym.evaluation import simulate
 
-        self._evidence = simulate.gather(*self._traced[:4], configs, seed)
+        self._evidence = simulate.gather(self._traced, configs, seed)
         reply: dict[str, Any] = self._guard(
             Status.RUNTIME_ERROR, self._evidence.reply, HostArena(size, fds[0]), size,
             case="the timed case",

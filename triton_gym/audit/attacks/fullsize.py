@@ -44,7 +44,10 @@ def _leaves(name: str, when: str, *, harmless: bool = False) -> Attack:
 def _stores(name: str, value: str, attempts: str = _GAIN, *, harmless: bool = False) -> Attack:
     """The kernel stores something else than `v`."""
     edit = (_VALUE, f"tl.where(tl.num_programs(0) > 60, {value}, v).to(\\2_ptr.dtype.element_ty)")
-    named = (r"(\n    tl\.store\([^\n]*)\b" + _VALUE, "\n    v = \\2\\1\\2.to(\\3_ptr.dtype.element_ty)")
+    named = (
+        r"(\n    tl\.store\([^\n]*)\b" + _VALUE,
+        "\n    v = \\2\\1\\2.to(\\3_ptr.dtype.element_ty)",
+    )
     return Attack(name, attempts, kernel=(named, edit), harmless=harmless)
 
 

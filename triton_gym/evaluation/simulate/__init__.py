@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from triton_gym.device import Gpu
-    from triton_gym.evaluation.simulate.evidence import Evidence
+    from triton_gym.evaluation.simulate.evidence import Call, Evidence
     from triton_gym.evaluation.simulate.model import Estimate
 
-__all__ = ["build_reply", "estimate", "gather", "prepare", "pretend", "trace_reply"]
+__all__ = ["build_reply", "estimate", "gather", "prepare", "pretend", "trace_reply", "traced_call"]
 
 
 def prepare(*, interpret: bool) -> None:
@@ -22,8 +22,8 @@ def prepare(*, interpret: bool) -> None:
     from triton_gym.evaluation.simulate import build, host  # noqa: F401
 
     if interpret:
-        from triton_gym.evaluation.simulate import interpret as interpreter
         from triton_gym.evaluation.simulate import evidence, trace  # noqa: F401
+        from triton_gym.evaluation.simulate import interpret as interpreter
 
         interpreter.install()
 
@@ -51,14 +51,20 @@ def trace_reply(call: Callable[[], Any], launches: list[Any] | None = None) -> d
     return {"traces": [t.record() for t in trace(call, launches=launches)]}
 
 
-def gather(
-    launches: list[Any], results: list[Any], copies: list[Any], given: set[int],
-    configs: list[Any], seed: int,
-) -> Evidence:  # fmt: skip
-    """What programs of a traced call compute when they run to their end."""
-    from triton_gym.evaluation.simulate.evidence import Call, Evidence
+def traced_call(
+    launches: list[Any], results: list[Any], copies: list[Any], given: set[int]
+) -> Call:
+    """A call that `trace_reply` has followed, to be replayed; see `evidence.Call`."""
+    from triton_gym.evaluation.simulate.evidence import Call
 
-    return Evidence(Call(launches, results, copies, given), configs, seed)
+    return Call(launches, results, copies, given)
+
+
+def gather(call: Call, configs: list[Any], seed: int) -> Evidence:
+    """What programs of a traced call compute when they run to their end."""
+    from triton_gym.evaluation.simulate.evidence import Evidence
+
+    return Evidence(call, configs, seed)
 
 
 def estimate(builds: dict[str, Any], traces: dict[str, Any], gpu: Gpu) -> Estimate:

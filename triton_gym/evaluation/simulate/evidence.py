@@ -199,7 +199,7 @@ def _positions(event: Event, source: torch.Tensor) -> tuple[Array, Array]:
     inside = left >= 0
     flat = np.zeros_like(left)
     counts = [int(np.prod(source.shape[d + 1 :])) for d in range(source.dim())]
-    for axis in sorted(range(source.dim()), key=lambda d: -source.stride(d)):
+    for axis in sorted(range(source.dim()), key=source.stride().__getitem__, reverse=True):
         if source.shape[axis] > 1:
             along = left // max(source.stride(axis), 1)
             inside &= along < source.shape[axis]

@@ -17,7 +17,9 @@ def read(addresses: Array, itemsize: int) -> Array:
 
     raw = _RAW[itemsize]
     everywhere = np.ones(addresses.shape, dtype=bool)
-    return np.asarray(cpp.load(addresses, everywhere, np.zeros(addresses.shape, raw), np.dtype(raw)))
+    return np.asarray(
+        cpp.load(addresses, everywhere, np.zeros(addresses.shape, raw), np.dtype(raw))
+    )
 
 
 def write(addresses: Array, values: Array) -> None:

@@ -10,8 +10,9 @@ a grid ran.
 
 from __future__ import annotations
 
+import contextlib
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,28 +23,18 @@ from triton_gym.evaluation.simulate.follow import ITERATIONS, Counts, Cut, Follo
 from triton_gym.evaluation.simulate.formats import Array
 from triton_gym.evaluation.simulate.memory import Undo
 from triton_gym.evaluation.simulate.scout import Finder, Scout
-from triton_gym.evaluation.simulate.state import Program, State, place
+from triton_gym.evaluation.simulate.state import Observer, Program, State, place
 
 PROGRAMS = 8
 """Most programs of a launch that are replayed for their results."""
 BUDGET_US = 30e3
 """Effort after which no further program is begun."""
-LIMIT_US = 6e6
+LIMIT_US = 4e6
 """Effort of a whole replay, of which most is for programs that others depend on."""
-DEPTH = 32
-"""How often a program may find that something which it reads is not there yet."""
 
 
 class Undecided(Exception):
     """What a program computes depends on more than can be replayed."""
-
-
-class Missing(Exception):
-    """A program reads what an earlier launch has yet to store."""
-
-    def __init__(self, launch: int, start: int, address: int) -> None:
-        super().__init__("an earlier launch has not stored it yet")
-        self.launch, self.start, self.address = launch, start, address
 
 
 @dataclass(slots=True)
@@ -116,7 +107,7 @@ class Verifier:
             if kind == "atomic":
                 raise Undecided("atomic operations decide between programs")
             if kind == "load":
-                self._replay.check_load(self._position, start, active)
+                self._replay.check_load(self._position, start, end, active)
             else:
                 self._store(start, end, active, itemsize)
         return True
@@ -193,86 +184,87 @@ class Replay:
             return []
         return [i for i, launch in enumerate(self.launches) if start in launch.writes]
 
-    def check_load(self, position: int, start: int, active: Array) -> None:
-        """Raise unless all that a program loads is what it will find on a GPU."""
+    def check_load(self, position: int, start: int, end: int, active: Array) -> None:
+        """See to it that all that a program loads is what it will find on a GPU.
+
+        Raises:
+            Undecided: that cannot be told.
+        """
         writers = self.writers(start)
         if not writers:
             return
         earlier = [i for i in writers if i < position]
         expected = earlier[-1] + 1 if earlier else 0
-        if start in self._tags:
-            tags = self._tags[start][(active - np.uint64(start)).astype(np.int64)]
-            if (tags > position + 1).any():
+        at = (active - np.uint64(start)).astype(np.int64)
+        tags = self.tags_of(start, end)
+        while True:
+            found = tags[at]
+            if (found > position + 1).any():
                 raise Undecided("a later launch has written what a program reads")
-            there = (tags == expected) | (tags == position + 1)
-        else:
-            there = np.full(active.shape, not expected)
-        if not there.all():
+            there = (found == expected) | (found == position + 1)
+            if there.all():
+                return
             if not earlier:
                 raise Undecided("a program reads what other programs of its launch write")
-            address = int(active[int(np.argmin(there))])
-            raise Missing(earlier[-1], start, address)
+            self._supply(earlier[-1], start, int(active[int(np.argmin(there))]))
 
     def play(self, position: int, number: int) -> Played:
-        """Run a program to its end, and before it what it depends on.
+        """Run a program to its end, and before it reads something, what stores it there.
 
         Raises:
             Undecided: that cannot be told.
             Exhausted: it takes too much effort.
         """
         key = (position, number)
+        if key in self._played:
+            return self._played[key]
         launch = self.launches[position]
-        for _ in range(DEPTH):
-            if key in self._played:
-                return self._played[key]
-            verifier = Verifier(self, position)
+        verifier = Verifier(self, position)
+        with self._entered(launch, verifier):
             try:
-                self._enter(launch)
-                State.observer = verifier
                 launch.run(place(number, launch.grid))
-            except Missing as missing:
-                verifier.take_back()
-                State.observer = None
-                self._supply(missing)
             except BaseException:
                 verifier.take_back()
                 raise
-            else:
-                self._note_changes(verifier)
-                self._played[key] = Played(
-                    position, number, verifier.moved, verifier.flops, verifier.events
-                )
-            finally:
-                State.observer = None
-        raise Undecided("a program depends on too many others")
+            self._note_changes(verifier)
+        self._played[key] = Played(
+            position, number, verifier.moved, verifier.flops, verifier.events
+        )
+        return self._played[key]
 
     def _note_changes(self, verifier: Verifier) -> None:
         for start, end, _ in State.bounds.ranges:
             if start in self._given and verifier.undo.changed(start, end):
                 self.changed_arguments = True
 
-    def _supply(self, missing: Missing) -> None:
+    def _supply(self, position: int, start: int, address: int) -> None:
         """Run the program of an earlier launch that stores at an address."""
-        launch = self.launches[missing.launch]
-        self._enter(launch)
-        key = (missing.launch, missing.start)
-        if key not in self._finders:
-            self._finders[key] = Finder(launch.run, launch.grid, missing.start, self.effort)
-        start = missing.start
-        end = next(r[1] for r in launch.bounds.ranges if r[0] == start)
-        tags = self.tags_of(start, end)
-        for number in self._finders[key].candidates(missing.address):
-            self.play(missing.launch, number)
-            if tags[missing.address - start] == missing.launch + 1:
+        launch = self.launches[position]
+        if (position, start) not in self._finders:
+            self._finders[position, start] = Finder(launch.run, launch.grid, start, self.effort)
+        candidates = self._finders[position, start].candidates(address)
+        while True:
+            with self._entered(launch, None):
+                number = next(candidates, None)
+            if number is None:
+                raise Undecided("no program was found that writes what another one reads")
+            self.play(position, number)
+            if self._tags[start][address - start] == position + 1:
                 return
-            self._enter(launch)
-        raise Undecided("no program was found that writes what another one reads")
 
-    def _enter(self, launch: Launched) -> None:
+    @contextlib.contextmanager
+    def _entered(self, launch: Launched, observer: Observer | None) -> Iterator[None]:
+        """Make the interpreter ready for a launch, maybe in the middle of another one."""
         from triton.runtime import interpreter as it
 
-        State.bounds = launch.bounds
-        it.interpreter_builder.set_grid_dim(*launch.grid)
+        builder = it.interpreter_builder
+        before = State.bounds, State.observer, builder.grid_dim, getattr(builder, "grid_idx", None)
+        State.bounds, State.observer = launch.bounds, observer
+        builder.set_grid_dim(*launch.grid)
+        try:
+            yield
+        finally:
+            State.bounds, State.observer, builder.grid_dim, builder.grid_idx = before
 
     def choose(self, position: int, rng: random.Random) -> list[int]:
         """Programs to replay.
@@ -293,8 +285,8 @@ class Replay:
         moved = flops = 0.0
         for program in played:
             launch = self.launches[program.launch]
-            self._enter(launch)
-            counts = _traced(launch, program.number)
+            with self._entered(launch, None):
+                counts = _traced(launch, program.number)
             moved += sum(v for k, v in counts.totals.items() if k[-1] == "bytes")
             flops += sum(
                 2.0 * k[1] * k[2] * k[3] * v for k, v in counts.totals.items() if k[0] == "dot"
@@ -306,15 +298,12 @@ class Replay:
     ) -> list[int]:
         """Distinct bytes that programs store in a storage, as many as the effort allows."""
         launch = self.launches[position]
-        self._enter(launch)
         found = []
-        try:
+        with self._entered(launch, None), contextlib.suppress(Exhausted):
             for number in numbers:
                 scout = Scout(self.effort, start, shorten=shorten)
                 scout.run(launch.run, place(number, launch.grid))
                 found.append(distinct(scout.found.places) * scout.itemsize)
-        except Exhausted:
-            pass
         return found
 
     def spoil(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -95,12 +97,12 @@ class Finder:
 
     def candidates(self, address: int) -> Iterator[int]:
         """Numbers of programs that seem to store there, the likeliest first."""
-        guess = self._guess(address)
-        if guess is not None and self._stores(guess).holds(address):
-            yield guess
-        for number in range(self._grid[0] * self._grid[1] * self._grid[2]):
-            if number != guess and self._stores(number).holds(address):
-                yield number
+        tried = set()
+        for number in (*self._guesses(address), *range(math.prod(self._grid))):
+            if number not in tried:
+                tried.add(number)
+                if self._stores(number).holds(address):
+                    yield number
 
     def _stores(self, number: int) -> Stores:
         if number not in self._known:
@@ -113,22 +115,36 @@ class Finder:
         places = self._stores(number).places
         return min(int(p.min()) for p in places) if places else None
 
-    def _guess(self, address: int) -> int | None:
-        """The program, if addresses grow by constant steps along the axes of the grid."""
+    def _guesses(self, address: int) -> list[int]:
+        """The likeliest programs, if addresses grow by constant steps along the grid's axes.
+
+        First the one that the steps lead to, then those that are as far along the longest step:
+        a tile's rows reach beyond the tiles beside it.
+        """
         base = self._first(0)
         if base is None:
-            return None
+            return []
         steps: list[tuple[int, int, int]] = []
         factor = 1
         for size in self._grid:
             if size > 1:
-                next_to = self._first(factor)
-                if next_to is not None and next_to > base:
-                    steps.append((next_to - base, size, factor))
+                beside = self._first(factor)
+                if beside is not None and beside > base:
+                    steps.append((beside - base, size, factor))
             factor *= size
-        number, left = 0, address - base
-        for step, size, factor in sorted(steps, reverse=True):
-            along = min(max(left // step, 0), size - 1)
-            number += along * factor
-            left -= along * step
-        return number
+        ordered = sorted(steps, reverse=True)
+        along = []
+        left = address - base
+        for step, size, _ in ordered:
+            along.append(min(max(left // step, 0), size - 1))
+            left -= along[-1] * step
+        exact = sum(n * factor for n, (_, _, factor) in zip(along, ordered, strict=True))
+        if len(ordered) < 2:
+            return [exact]
+        others = itertools.product(*(range(size) for _, size, _ in ordered[1:]))
+        _, _, longest = ordered[0]
+        return [exact] + [
+            along[0] * longest
+            + sum(n * factor for n, (_, _, factor) in zip(place, ordered[1:], strict=True))
+            for place in others
+        ]

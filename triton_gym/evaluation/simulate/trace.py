@@ -79,9 +79,14 @@ class _Tracer(Numbering):
         self.traces.append(_summary(index, kernel, config, grid, sample, footprints, note))
         self.launches.append(
             Launched(
-                index, config, grid, run, State.bounds, _used(sample),
+                index,
+                config,
+                grid,
+                run,
+                State.bounds,
+                _used(sample),
                 [(_work(c.totals), n) for c, n in zip(sample, numbers, strict=True)],
-            )  # fmt: skip
+            )
         )
 
 

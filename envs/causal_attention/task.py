@@ -96,6 +96,8 @@ TASK = Task(
         Case("float16", sizes(1, 2, 19, 16)),
         Case("bfloat16", sizes(2, 1, 33, 32)),
         Case("float16", sizes(1, 1, 48, 64)),
+        # Several blocks along every axis, whatever the blocks.
+        Case("bfloat16", sizes(1, 2, 197, 64)),
     ),
     bench=(
         Case("bfloat16", sizes(4, 16, 4096, 128)),

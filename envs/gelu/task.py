@@ -66,6 +66,8 @@ TASK = Task(
         Case("float16", {"rows": 1, "cols": 1000}),
         Case("bfloat16", {"rows": 33, "cols": 31}),
         Case("float32", {"rows": 1, "cols": 17}),
+        # Several blocks along every axis, whatever the blocks.
+        Case("float32", {"rows": 9, "cols": 711}),
     ),
     bench=(
         Case("float16", {"rows": 8192, "cols": 8192}),

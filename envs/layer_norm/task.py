@@ -83,6 +83,8 @@ TASK = Task(
         Case("float32", {"rows": 3, "cols": 781}),
         Case("float16", {"rows": 1, "cols": 130}),
         Case("float32", {"rows": 5, "cols": 1}),
+        # Longer than the blocks that rows are usually taken in.
+        Case("float16", {"rows": 2, "cols": 5003}),
     ),
     bench=(
         Case("float16", {"rows": 8192, "cols": 4096}),

@@ -59,6 +59,9 @@ TASK = Task(
         Case("float16", {"m": 33, "n": 40, "k": 24}),
         Case("bfloat16", {"m": 33, "n": 17, "k": 40}),
         Case("float16", {"m": 19, "n": 50, "k": 31}),
+        # Several blocks along every axis, whatever the blocks.
+        Case("float16", {"m": 70, "n": 135, "k": 73}),
+        Case("bfloat16", {"m": 136, "n": 264, "k": 136}),
     ),
     bench=(
         Case("bfloat16", {"m": 4096, "n": 4096, "k": 4096}),

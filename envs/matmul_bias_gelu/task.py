@@ -72,6 +72,9 @@ TASK = Task(
         Case("float16", {"m": 33, "n": 40, "k": 24}),
         Case("bfloat16", {"m": 33, "n": 17, "k": 40}),
         Case("float16", {"m": 19, "n": 50, "k": 31}),
+        # Several blocks along every axis, whatever the blocks.
+        Case("float16", {"m": 70, "n": 135, "k": 73}),
+        Case("bfloat16", {"m": 136, "n": 264, "k": 136}),
     ),
     bench=(
         # The feed-forward block of BERT-large or GPT-2 medium on 16 sequences of 512 tokens.

@@ -67,6 +67,8 @@ TASK = Task(
         Case("float32", {"rows": 5, "cols": 781}),
         Case("float16", {"rows": 1, "cols": 1300}),
         Case("float32", {"rows": 7, "cols": 1}),
+        # Longer than the blocks that rows are usually taken in.
+        Case("float32", {"rows": 2, "cols": 4999}),
     ),
     bench=(
         Case("float32", {"rows": 8192, "cols": 8192}),

@@ -152,6 +152,8 @@ TASK = Task(
         Case("float16", sizes(1, 19, 3, 16, 7, 3)),
         Case("bfloat16", sizes(1, 11, 2, 32, 20, 4)),
         Case("float16", sizes(2, 9, 1, 64, 4, 2)),
+        # More heads and a wider window than the blocks that they are usually taken in.
+        Case("bfloat16", sizes(1, 37, 17, 16, 34, 2)),
     ),
     bench=(
         Case("bfloat16", sizes(1, 4096, 64, 128, 512, 32)),

@@ -79,6 +79,17 @@ def _view(block: torch.Tensor, slot: Slot) -> torch.Tensor:
     return piece.view(getattr(torch, slot.dtype)).view(slot.shape)
 
 
+def _piece(memory: mmap.mmap, slot: Slot) -> torch.Tensor:
+    """The tensor at a slot, with a storage of exactly its size: so a kernel that reaches past its
+    end is found out, though other tensors lie there."""
+    dtype = getattr(torch, slot.dtype)
+    count = math.prod(slot.shape)
+    if not count:
+        return torch.empty(slot.shape, dtype=dtype)
+    piece = torch.frombuffer(memory, dtype=dtype, count=count, offset=slot.offset)
+    return piece.view(slot.shape)
+
+
 class HostArena:
     """A block in host memory, shared through an anonymous file."""
 
@@ -89,16 +100,15 @@ class HostArena:
             os.ftruncate(fd, self.size)
         self.fd = fd
         self._map = mmap.mmap(fd, self.size)
-        self._block = torch.frombuffer(self._map, dtype=torch.uint8)
 
     def view(self, slot: Slot) -> torch.Tensor:
         """The tensor at a slot; it shares the block's memory."""
-        return _view(self._block, slot)
+        return _piece(self._map, slot)
 
     def close(self) -> None:
         """Give the block back; its memory goes once no tensor views it."""
         os.close(self.fd)
-        del self._block
+        del self._map
 
 
 class SealedBlock:
@@ -133,11 +143,10 @@ class PrivateArena:
     def __init__(self, size: int, fd: int) -> None:
         size = max(size, 1)
         self._map = mmap.mmap(fd, size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
-        self._block = torch.frombuffer(self._map, dtype=torch.uint8)
 
     def view(self, slot: Slot) -> torch.Tensor:
         """The tensor at a slot; it shares the block's memory."""
-        return _view(self._block, slot)
+        return _piece(self._map, slot)
 
     def close(self) -> None:
         """Nothing to do: the memory goes once no tensor views it."""

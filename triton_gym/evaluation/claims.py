@@ -8,7 +8,6 @@ reports of one call that tell of different launches.
 from __future__ import annotations
 
 import dataclasses
-import math
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -102,8 +101,8 @@ def _hold_number(value: Any, kind: Any, where: str) -> None:
     if kind is int and not isinstance(value, int):
         raise forged(f"{where} is not a whole number")
     # Only the owner of an access and the parent of a region may be -1, for none.
-    if not math.isfinite(value) or not -1 <= value <= LARGEST:
-        raise forged(f"{where} is {value:.3g}")
+    if not -1 <= value <= LARGEST:  # NaN is not
+        raise forged(f"{where} is no count")
     if value < 0 and where.rpartition(".")[2] not in ("owner", "parent"):
         raise forged(f"{where} is negative")
 

@@ -32,6 +32,10 @@ PART_FLOPS = 2.5e9
 """Work of the reference after which no further store is compared."""
 COVERED = 0.98
 """Share of a result that must be stored; below it the rest is not being computed."""
+ROUGHLY = 0.85
+"""The same where few programs were looked at: those of a persistent grid store unequal shares."""
+FEW = 8
+"""How many are few."""
 SAME_WORK = 1.05
 """Above this ratio of real to traced work the estimated time is corrected."""
 SURVEYED = 32
@@ -141,28 +145,55 @@ def _covered(worker: Session, full: FullSize, number: int, record: Any) -> str:
             return "the result is put together by copies"
         raise Ended(Status.CHEATING, f"No kernel of the answer writes its result at {full.case}.")
     stored = claims.numbers(record, "stored", int)
-    if not stored or sum(stored) / len(stored) * record["programs"] >= COVERED * total:
+    (alike,) = claims.numbers({"alike": [record.get("alike")]}, "alike")
+    programs = record["programs"]
+    least = total * (COVERED if len(stored) >= FEW else ROUGHLY)
+    enough = bool(stored) and sum(stored) / len(stored) * programs >= least
+    if not stored or (enough and not alike):
         return ""
-    if record["launches"] > 1:
+    if record["launches"] > 1 and not enough:
         return "several launches write the result"
-    stored = claims.numbers(worker.ask("survey", output=number), "stored", int)
-    count = len(stored)
-    if count < min(SURVEYED, record["programs"]):
-        return "the programs take too long to look at"
-    mean = sum(stored) / count
-    spread = math.sqrt(sum((s - mean) ** 2 for s in stored) / count)
-    everything = count >= record["programs"]
-    if not everything and not mean:
+    reply = worker.ask("survey", output=number)
+    stored = claims.numbers(reply, "stored", int)
+    (alike,) = claims.numbers({"alike": [reply.get("alike")]}, "alike")
+    if len(stored) < min(SURVEYED, programs):
+        return "" if enough else "the programs take too long to look at"
+    share = _share(stored, alike, programs, total)
+    if share is None:
         return "few programs write the result"
-    # Four standard errors: a grid whose programs differ is not refused by bad luck.
-    most = (mean + (0 if everything else 4 * spread / math.sqrt(count))) * record["programs"]
-    if most < COVERED * total:
+    if share < COVERED:
         raise Ended(
             Status.CHEATING,
-            f"At {full.case} the kernels store {most / total:.0%} of the result: the rest is "
-            "not computed.",
+            f"At {full.case} the kernels store {share:.0%} of the result: the rest is not "
+            "computed.",
         )
     return ""
+
+
+def _share(stored: list[int], alike: float, programs: int, total: int) -> float | None:
+    """The largest share of a result that its launch may store; None if that cannot be told.
+
+    Args:
+        stored: bytes of each program that was looked at.
+        alike: how many of them store where another one does.
+        programs: of the launch.
+        total: bytes of the result.
+    """
+    count = len(stored)
+    mean = sum(stored) / count
+    if count >= programs:
+        return mean * (count - alike) / total
+    if not mean:
+        return None
+    # Four standard errors: a grid whose programs differ is not refused by bad luck.
+    spread = math.sqrt(sum((s - mean) ** 2 for s in stored) / count)
+    most = (mean + 4 * spread / math.sqrt(count)) * programs / total
+    # Of `count` programs drawn at random so many meet by chance if each place is stored that often.
+    by_chance = count**2 / 2 * max(most - 1.0, 0.0) / programs
+    if alike > 4 + 4 * by_chance:
+        # So each place is stored by this many programs.
+        return most / (1 + (alike - 4) * 2 * programs / count**2)
+    return most
 
 
 def _compared(

@@ -87,7 +87,7 @@ class SimulatedJudge(Judge):
                 claims.hold_together(builds, traces)
                 try:
                     estimate = model.estimate(builds, traces, self._gpu)
-                except (ArithmeticError, ValueError) as error:
+                except (ArithmeticError, LookupError, TypeError, ValueError) as error:
                     raise claims.forged(f"no time follows from it ({error})") from None
                 proof = prove(
                     worker, request.task, full, traces, estimate.configs,

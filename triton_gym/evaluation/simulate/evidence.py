@@ -24,7 +24,11 @@ from triton_gym.evaluation.simulate.replay import (
 )
 
 GLANCES = 8
-"""Programs of a launch of which at least the places where they store are looked at."""
+"""Programs drawn at random of which at least the places where they store are looked at."""
+GLANCE_US = 50e3
+"""Effort for that."""
+SURVEY_US = 5e6
+"""Effort for looking at all programs of a launch, where it seems that they leave something out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,25 +95,37 @@ class Evidence:
         }  # fmt: skip
 
     def survey(self, output: int) -> dict[str, Any]:
-        """Bytes that programs of the last launch store in a result, `stored`, one by one."""
+        """Bytes that programs of the last launch store in a result, `stored`, one by one, and
+        how many of them store where another one does, `alike`."""
         source = self._sources[output]
         if source is None:
-            return {"stored": []}
+            return {"stored": [], "alike": 0.0}
         position = self._replay.writers(_start(source))[-1]
         numbers = list(range(self._replay.launches[position].programs))
         self._rng.shuffle(numbers)
-        found = self._replay.survey(position, _start(source), numbers, shorten=False)
-        return {"stored": found}
+        found = self._replay.survey(position, _start(source), numbers, shorten=False, us=SURVEY_US)
+        return {"stored": found.stored, "alike": found.alike}
 
-    def _glance(self, position: int, start: int, played: list[Played], stored: list[int]) -> None:
-        """Add to what few programs `stored` what others do, where that is quick to see."""
-        launch = self._replay.launches[position]
-        known = [played[0].number]
-        if len(played) < GLANCES and self._replay.survey(position, start, known, shorten=True) == [
-            stored[0]
-        ]:
-            others = [self._rng.randrange(launch.programs) for _ in range(GLANCES - len(played))]
-            stored += self._replay.survey(position, start, others, shorten=True)
+    def _glance(self, position: int, start: int, played: list[Played], stored: list[int]) -> float:
+        """See where some other programs store, with their loops shortened.
+
+        Adds to what the replayed ones `stored` if the shortened loops do not matter for that.
+
+        Returns:
+            How many programs store where another one does.
+        """
+        total = self._replay.launches[position].programs
+        first = self._rng.randrange(total)
+        # Neighbours at all distances: programs that are mistaken for one another are often near.
+        numbers = [played[0].number, first]
+        numbers += [(first + (1 << j)) % total for j in range(total.bit_length() - 1)]
+        numbers += [self._rng.randrange(total) for _ in range(GLANCES)]
+        found = self._replay.survey(
+            position, start, dict.fromkeys(numbers), shorten=True, us=GLANCE_US
+        )
+        if found.stored and found.stored[0] == stored[0]:
+            stored += found.stored[1:]
+        return found.alike
 
     def _play(self, position: int, programs: list[Played]) -> str:
         """Replay programs of a launch as long as the budget lasts; why not all, or nothing."""
@@ -117,7 +133,9 @@ class Evidence:
         try:
             for number in self._replay.choose(position, self._rng):
                 programs.append(self._replay.play(position, number))
-                if self._replay.effort.us - began > BUDGET_US:
+                # Where programs differ, the lightest one does not speak for the others.
+                enough = len(programs) > 1 or self._replay.launches[position].alike
+                if enough and self._replay.effort.us - began > BUDGET_US:
                     break
         except Undecided as undecided:
             return str(undecided)
@@ -134,7 +152,8 @@ class Evidence:
         Returns:
             JSON values: `launches` that may write the result, `index` of the last of them and its
             number of `programs`, for each replayed one the bytes that it `stored` there and in all
-            `moved` and its `flops`, whether the host `copied` into the result, and `pieces`:
+            `moved` and its `flops`, how many of those looked at store where another one does
+            (`alike`), whether the host `copied` into the result, and `pieces`:
             slots of the positions and of the values that each store has left there.
         """
         source, result = self._sources[number], self._results[number]
@@ -155,12 +174,16 @@ class Evidence:
                 pieces.append([slot.message() for slot in slots])
             count = np.unique(np.concatenate(places)).size if places else 0
             stored.append(int(count) * result.element_size())
-        if stored and source is not None and source.dtype == result.dtype:
-            self._glance(writers[-1], _start(source), programs, stored)
+        alike = 0.0
+        if stored and source is not None:
+            # In the result's bytes, which the source's are not if the host has cast it.
+            same = [stored[0] * source.element_size() // result.element_size()]
+            alike = self._glance(writers[-1], _start(source), programs, same)
+            stored += [s * result.element_size() // source.element_size() for s in same[1:]]
         last = self._replay.launches[writers[-1]] if writers else None
         return {
             "launches": len(writers), "index": last.index if last else -1,
-            "programs": last.programs if last else 0, "stored": stored, "pieces": pieces,
+            "programs": last.programs if last else 0, "stored": stored, "pieces": pieces, "alike": alike,
             "moved": [float(p.moved) for p in programs], "flops": [p.flops for p in programs],
             "copied": any(_start(target) == _start(result) for _, target in self._copies),
         }  # fmt: skip

@@ -27,9 +27,11 @@ from triton_gym.evaluation.simulate.state import Observer, Program, State, place
 
 PROGRAMS = 8
 """Most programs of a launch that are replayed for their results."""
-BUDGET_US = 30e3
+BUDGET_US = 60e3
 """Effort after which no further program is begun."""
-LIMIT_US = 4e6
+_KEPT = 64
+"""Addresses of a program that are compared with those of others."""
+LIMIT_US = 8e6
 """Effort of a whole replay, of which most is for programs that others depend on."""
 
 
@@ -58,6 +60,12 @@ class Launched:
         return self.grid[0] * self.grid[1] * self.grid[2]
 
     @property
+    def alike(self) -> bool:
+        """Whether its sampled programs do the same amount of work."""
+        work = [amount for amount, _ in self.sample]
+        return max(work) <= 1.02 * min(work)
+
+    @property
     def writes(self) -> set[int]:
         """Storages that it may write: those it was seen to, and those it was not seen to use."""
         return {start for start, kinds in self.uses.items() if kinds != {"load"}}
@@ -83,6 +91,31 @@ class Played:
     """Bytes of its loads, stores and atomics."""
     flops: float
     events: list[Event] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Survey:
+    """Where some programs of a launch store in one storage."""
+
+    stored: list[int] = field(default_factory=list)
+    """Distinct bytes of each program."""
+    _places: list[Array] = field(default_factory=list)
+
+    def add(self, places: list[Array], itemsize: int) -> None:
+        """Add a program that stores elements at these addresses."""
+        found = np.unique(np.concatenate([p.ravel() for p in places])) if places else None
+        self.stored.append(found.size * itemsize if found is not None else 0)
+        if found is not None:
+            self._places.append(found[:: max(1, found.size // _KEPT)])
+
+    @property
+    def alike(self) -> float:
+        """How many times the programs' places are counted, beyond once, in programs' worth."""
+        total = sum(p.size for p in self._places)
+        if not total:
+            return 0.0
+        different = np.unique(np.concatenate(self._places)).size
+        return float((total - different) / total * len(self._places))
 
 
 class Verifier:
@@ -294,16 +327,16 @@ class Replay:
         return moved, flops
 
     def survey(
-        self, position: int, start: int, numbers: Iterable[int], *, shorten: bool
-    ) -> list[int]:
-        """Distinct bytes that programs store in a storage, as many as the effort allows."""
+        self, position: int, start: int, numbers: Iterable[int], *, shorten: bool, us: float
+    ) -> Survey:
+        """Look at where programs store in a storage, as many as an effort allows."""
         launch = self.launches[position]
-        found = []
+        effort, found = Effort(us), Survey()
         with self._entered(launch, None), contextlib.suppress(Exhausted):
             for number in numbers:
-                scout = Scout(self.effort, start, shorten=shorten)
+                scout = Scout(effort, start, shorten=shorten)
                 scout.run(launch.run, place(number, launch.grid))
-                found.append(distinct(scout.found.places) * scout.itemsize)
+                found.add(scout.found.places, scout.itemsize)
         return found
 
     def spoil(self) -> None:
@@ -314,11 +347,6 @@ class Replay:
                     self.play(position, min(launch.sample)[1])
                 except (Undecided, Exhausted):
                     continue
-
-
-def distinct(addresses: list[Array]) -> int:
-    """How many different addresses there are."""
-    return int(np.unique(np.concatenate([a.ravel() for a in addresses])).size) if addresses else 0
 
 
 def _traced(launch: Launched, number: int) -> Counts:

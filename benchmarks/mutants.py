@@ -73,7 +73,8 @@ def row(task: str, answer: str, mutant: mutators.Mutant, outcome: Outcome) -> di
         "line": mutant.line,
         "change": mutant.change,
         "status": str(outcome.status),
-        "caught": not outcome.correct,
+        # A time limit may be the machine's fault: what ends so is to be tried again.
+        "caught": not outcome.correct and str(outcome.status) != "timeout",
         "message": outcome.message[:200],
     }
 
@@ -94,46 +95,73 @@ def shares(rows: list[dict[str, Any]], by: str) -> dict[str, dict[str, int]]:
     return found
 
 
+def annotate(path: Path) -> list[dict[str, Any]]:
+    """Bring the reasons of the survivors in a file of results up to date."""
+    found = json.loads(path.read_text())
+    explained = json.loads(EXPLAINED.read_text())
+    for one in found["rows"]:
+        if not one["caught"]:
+            one["reason"] = explained.get(key(one), "")
+    for by in ("operator", "task"):
+        found[f"by_{by}"] = shares(found["rows"], by)
+    temporary = path.with_suffix(".partial")
+    temporary.write_text(json.dumps(found, indent=1) + "\n")
+    temporary.replace(path)
+    return list(found["rows"])
+
+
+def summary(rows: list[dict[str, Any]]) -> int:
+    """Print shares and survivors that are not explained; how many these are."""
+    for by in ("operator", "task"):
+        for name, counts in shares(rows, by).items():
+            print(
+                f"{name:32s} {counts['caught']:4d} of {counts['mutants']:4d} caught, "
+                f"{counts['explained']} explained"
+            )
+    ends = [r for r in rows if not r["caught"] and not r.get("reason")]
+    for one in ends:
+        print(f"open: {one['operator']}: {key(one)}")
+    print(f"{len(rows)} mutants, {sum(r['caught'] for r in rows)} caught, {len(ends)} open")
+    return len(ends)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--annotate", type=Path, help="only explain survivors of earlier results")
+    parser.add_argument("--again", type=Path, help="evaluate only what earlier results left open")
     parser.add_argument("--tasks", nargs="*", default=list(triton_gym.tasks()))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--per-operator", type=int, default=2, help="of each answer")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=30.0, help="limit of an evaluation")
+    parser.add_argument("--seconds", type=float, default=120.0, help="limit of an evaluation")
     parser.add_argument("--out", type=Path, default=record.RESULTS / "mutants.json")
     options = parser.parse_args()
-    explained = json.loads(EXPLAINED.read_text()) if EXPLAINED.exists() else {}
+    if options.annotate:
+        raise SystemExit(bool(summary(annotate(options.annotate))))
+    earlier = json.loads(options.again.read_text()) if options.again else {"rows": []}
+    done = {(key(r), r["operator"]): r for r in earlier["rows"] if r["caught"]}
+    kept = {k: earlier[k] for k in ("commit", "date", "command") if k in earlier}
     rows: list[dict[str, Any]] = []
     with Evaluator(options.device, workers=options.workers) as evaluator:
-        waiting: list[tuple[str, str, mutators.Mutant, Future[Outcome]]] = []
+        waiting: list[tuple[str, str, mutators.Mutant, Future[Outcome] | dict[str, Any]]] = []
         for name, answer, source in answers(options.tasks):
             for mutant in mutators.mutants(source, options.per_operator):
-                future = evaluator.submit(
+                known = done.get((f"{name}/{answer}: {mutant.change}", mutant.operator))
+                future = known or evaluator.submit(
                     triton_gym.load(name), mutant.source, seed=options.seed,
                     limits=Limits(seconds=options.seconds),
                 )  # fmt: skip
                 waiting.append((name, answer, mutant, future))
         for name, answer, mutant, future in waiting:
-            found = row(name, answer, mutant, future.result())
+            found = (
+                future if isinstance(future, dict) else row(name, answer, mutant, future.result())
+            )
             if not found["caught"]:
-                found["reason"] = explained.get(key(found), "")
-                print(
-                    f"survived: {found['operator']}: {key(found)}  [{found['reason']}]", flush=True
-                )
+                print(f"{found['status']}: {found['operator']}: {key(found)}", flush=True)
             rows.append(found)
-        record.write(
-            options.out, rows, device=evaluator.describe(), by_operator=shares(rows, "operator"),
-            by_task=shares(rows, "task"),
-        )  # fmt: skip
-    for by in ("operator", "task"):
-        for name, counts in shares(rows, by).items():
-            print(f"{name:32s} {counts['caught']:4d} of {counts['mutants']:4d} caught, "
-                  f"{counts['explained']} explained")  # fmt: skip
-    open_ends = [r for r in rows if not r["caught"] and not r["reason"]]
-    print(f"{len(rows)} mutants, {sum(r['caught'] for r in rows)} caught, {len(open_ends)} open")
-    raise SystemExit(bool(open_ends))
+        record.write(options.out, rows, device=evaluator.describe(), earlier=kept)
+    raise SystemExit(bool(summary(annotate(options.out))))
 
 
 if __name__ == "__main__":

@@ -68,8 +68,7 @@ def outcome(builds, traces):
         followed = claims.read_traces({"traces": traces})
         claims.hold_together(built, followed)
     except Ended as end:
-        assert end.status is Status.CHEATING
-        return False
+        return end.status is not Status.CHEATING
     try:
         model.estimate(built, followed, gpu_named("h100"))
     except (ArithmeticError, LookupError, TypeError, ValueError):

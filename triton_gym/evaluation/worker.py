@@ -11,8 +11,6 @@ import contextlib
 import functools
 import importlib.util
 import linecache
-import math
-import mmap
 import sys
 import traceback
 from collections.abc import Callable
@@ -22,7 +20,14 @@ from typing import Any
 import torch
 
 from triton_gym.evaluation import launch
-from triton_gym.evaluation.arena import Arena, CudaArena, HostArena, PrivateArena, Slot
+from triton_gym.evaluation.arena import (
+    Arena,
+    CudaArena,
+    HostArena,
+    PrivateArena,
+    Slot,
+    lazy_zeros,
+)
 from triton_gym.evaluation.channel import Channel, ChannelClosed
 from triton_gym.evaluation.sandbox import Limits, detach, restrict
 from triton_gym.evaluation.watch import Watch, exempt_kernels
@@ -228,7 +233,7 @@ class Worker:
 
         arena = PrivateArena(size, fds[0]) if fds else None
         made = [
-            (arena.view(Slot.read(value)) if arena else _zeros(*value))
+            (arena.view(Slot.read(value)) if arena else lazy_zeros(*value))
             if isinstance(value, list) else value
             for value in arguments
         ]  # fmt: skip
@@ -272,7 +277,7 @@ class Worker:
 
     def _bench_call(self, arguments: list[Any]) -> Callable[[], Any]:
         """The answer on arguments of full size, which take no memory until they are written."""
-        made = [_zeros(*value) if isinstance(value, list) else value for value in arguments]
+        made = [lazy_zeros(*value) if isinstance(value, list) else value for value in arguments]
 
         def call() -> None:
             watch = Watch(self._path)
@@ -352,13 +357,6 @@ def _own_work(watch: Watch, case: str) -> None:
             f"PyTorch computed ({', '.join(sorted(watch.foreign)[:5])}) on {case}: the answer's "
             "own Triton kernels must do all of the work.",
         )
-
-
-def _zeros(shape: list[int], name: str) -> torch.Tensor:
-    """Zeros whose pages the system provides when they are touched; `torch.zeros` touches all."""
-    dtype = getattr(torch, name)
-    size = max(math.prod(shape) * dtype.itemsize, 1)
-    return torch.frombuffer(mmap.mmap(-1, size), dtype=dtype, count=math.prod(shape)).view(shape)
 
 
 def _line_in(error: BaseException, path: str) -> str:

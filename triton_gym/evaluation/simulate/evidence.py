@@ -27,7 +27,7 @@ GLANCES = 8
 """Programs drawn at random of which at least the places where they store are looked at."""
 GLANCE_US = 50e3
 """Effort for that."""
-SURVEY_US = 5e6
+SURVEY_US = 2e6
 """Effort for looking at all programs of a launch, where it seems that they leave something out."""
 
 
@@ -63,6 +63,7 @@ class Evidence:
         ]
         self._results = call.results
         self._copies = call.copies
+        self._loops: dict[int, int] = {}
 
     def reply(self, arena: Arena, size: int) -> dict[str, Any]:
         """Replay programs of the launches that write the results, and put what they stored
@@ -103,29 +104,39 @@ class Evidence:
         position = self._replay.writers(_start(source))[-1]
         numbers = list(range(self._replay.launches[position].programs))
         self._rng.shuffle(numbers)
-        found = self._replay.survey(position, _start(source), numbers, shorten=False, us=SURVEY_US)
+        loops = self._loops.get(output)
+        found = self._replay.survey(position, _start(source), numbers, loops, SURVEY_US)
         return {"stored": found.stored, "alike": found.alike}
 
-    def _glance(self, position: int, start: int, played: list[Played], stored: list[int]) -> float:
-        """See where some other programs store, with their loops shortened.
+    def _glance(
+        self, output: int, position: int, start: int, played: Played
+    ) -> tuple[list[int], float]:
+        """See where some other programs store, if that is quick to see.
 
-        Adds to what the replayed ones `stored` if the shortened loops do not matter for that.
+        It is if a replayed program stores the same with its loops left out, or nearly so.
 
         Returns:
-            How many programs store where another one does.
+            Bytes that each program stores, and how many store where another one does.
         """
+        stored = sum(e.addresses.size * e.itemsize for e in played.events if e.start == start)
+        for loops in (0, 2):
+            try:
+                one = self._replay.survey(position, start, [played.number], loops, GLANCE_US)
+            except Exception:  # variables of a loop that is left out are not there
+                continue
+            if one.stored == [stored]:
+                break
+        else:
+            return [], 0.0
+        self._loops[output] = loops
         total = self._replay.launches[position].programs
         first = self._rng.randrange(total)
         # Neighbours at all distances: programs that are mistaken for one another are often near.
-        numbers = [played[0].number, first]
+        numbers = [played.number, first]
         numbers += [(first + (1 << j)) % total for j in range(total.bit_length() - 1)]
         numbers += [self._rng.randrange(total) for _ in range(GLANCES)]
-        found = self._replay.survey(
-            position, start, dict.fromkeys(numbers), shorten=True, us=GLANCE_US
-        )
-        if found.stored and found.stored[0] == stored[0]:
-            stored += found.stored[1:]
-        return found.alike
+        found = self._replay.survey(position, start, dict.fromkeys(numbers), loops, GLANCE_US)
+        return found.stored[1:], found.alike
 
     def _play(self, position: int, programs: list[Played]) -> str:
         """Replay programs of a launch as long as the budget lasts; why not all, or nothing."""
@@ -176,14 +187,14 @@ class Evidence:
             stored.append(int(count) * result.element_size())
         alike = 0.0
         if stored and source is not None:
+            others, alike = self._glance(number, writers[-1], _start(source), programs[0])
             # In the result's bytes, which the source's are not if the host has cast it.
-            same = [stored[0] * source.element_size() // result.element_size()]
-            alike = self._glance(writers[-1], _start(source), programs, same)
-            stored += [s * result.element_size() // source.element_size() for s in same[1:]]
+            stored += [n * result.element_size() // source.element_size() for n in others]
         last = self._replay.launches[writers[-1]] if writers else None
         return {
             "launches": len(writers), "index": last.index if last else -1,
-            "programs": last.programs if last else 0, "stored": stored, "pieces": pieces, "alike": alike,
+            "programs": last.programs if last else 0, "stored": stored, "pieces": pieces,
+            "alike": alike,
             "moved": [float(p.moved) for p in programs], "flops": [p.flops for p in programs],
             "copied": any(_start(target) == _start(result) for _, target in self._copies),
         }  # fmt: skip

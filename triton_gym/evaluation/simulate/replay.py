@@ -15,6 +15,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -294,8 +295,10 @@ class Replay:
         before = State.bounds, State.observer, builder.grid_dim, getattr(builder, "grid_idx", None)
         State.bounds, State.observer = launch.bounds, observer
         builder.set_grid_dim(*launch.grid)
+        scope = launch.run.scope  # type: ignore[attr-defined]
         try:
-            yield
+            with np.errstate(all="ignore"), mock.patch.dict(scope, {"range": it.tl.range}):
+                yield
         finally:
             State.bounds, State.observer, builder.grid_dim, builder.grid_idx = before
 
@@ -327,14 +330,14 @@ class Replay:
         return moved, flops
 
     def survey(
-        self, position: int, start: int, numbers: Iterable[int], *, shorten: bool, us: float
+        self, position: int, start: int, numbers: Iterable[int], loops: int | None, us: float
     ) -> Survey:
-        """Look at where programs store in a storage, as many as an effort allows."""
+        """Look at where programs store in a storage, as many as an effort allows; see `Scout`."""
         launch = self.launches[position]
         effort, found = Effort(us), Survey()
         with self._entered(launch, None), contextlib.suppress(Exhausted):
             for number in numbers:
-                scout = Scout(effort, start, shorten=shorten)
+                scout = Scout(effort, start, loops)
                 scout.run(launch.run, place(number, launch.grid))
                 found.add(scout.found.places, scout.itemsize)
         return found

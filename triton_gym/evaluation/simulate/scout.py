@@ -34,12 +34,18 @@ class Stores:
 
 
 class Scout:
-    """Observes one program: what it stores where. Loops run at their ends only, or in full."""
+    """Observes one program: what it stores where.
 
-    def __init__(self, effort: Effort, start: int, *, shorten: bool) -> None:
+    Args:
+        effort: to spend.
+        start: start address of the storage.
+        loops: how many iterations of a loop run, the first and the last of them; None for all.
+    """
+
+    def __init__(self, effort: Effort, start: int, loops: int | None) -> None:
         self._effort = effort
         self._start = start
-        self._shorten = shorten
+        self._loops = loops
         self._undo = Undo()
         self.found = Stores()
         self.itemsize = 1
@@ -77,13 +83,11 @@ class Scout:
         self._effort.operation(size)
 
     def loop(self, steps: range) -> Iterable[int]:
-        """The first and the last iteration, or all."""
-        if not self._shorten or len(steps) < 3:
-            yield from steps
-            return
+        """None, the first and the last iteration, or all."""
+        if self._loops is None or len(steps) <= self._loops:
+            return steps
         self.found.shortened = True
-        yield steps[0]
-        yield steps[-1]
+        return (steps[0], steps[-1]) if self._loops else ()
 
 
 class Finder:
@@ -106,7 +110,7 @@ class Finder:
 
     def _stores(self, number: int) -> Stores:
         if number not in self._known:
-            scout = Scout(self._effort, self._start, shorten=True)
+            scout = Scout(self._effort, self._start, 2)
             scout.run(self._run, place(number, self._grid))
             self._known[number] = scout.found
         return self._known[number]

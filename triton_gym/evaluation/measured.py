@@ -43,7 +43,7 @@ from triton_gym.evaluation.rounds import (
     contradicted,
     event_us,
 )
-from triton_gym.evaluation.session import Ended, Scratch, Session, Workshop
+from triton_gym.evaluation.session import Ended, Scratch, Session, Workshop, number
 from triton_gym.evaluation.simulate.eager import fake_arguments, import_fake_tensors
 from triton_gym.evaluation.timing import Budget, Timing, summarise
 from triton_gym.outcome import NAN, Outcome, Source, Status
@@ -51,6 +51,8 @@ from triton_gym.task import Case, Task
 
 COMPILERS = 4
 """Processes that compile one answer for its different shapes."""
+RESOURCES = ("launches", "registers", "spills", "shared_bytes")
+"""What a worker says of the kernels that it launched; -1 where that is unknown."""
 
 
 class CudaJudge(Judge):
@@ -122,7 +124,8 @@ class CudaJudge(Judge):
                     verdict = run_tests(worker, prepared, arena)
             with phases("profile"), self._locked(fcntl.LOCK_EX):
                 timing, baseline, coverage = self._profile(request, worker, known, seed)
-                resources = worker.ask("resources")
+                reply = worker.ask("resources")
+                resources = {name: number(reply, name, least=-1) for name in RESOURCES}
         return self._outcome(request, verdict, timing, baseline, coverage, resources)
 
     def _share(self, request: Request) -> float:
@@ -197,7 +200,7 @@ class CudaJudge(Judge):
 
     def _outcome(
         self, request: Request, verdict: check.Verdict, timing: Timing, baseline: Timing,
-        coverage: float, resources: dict[str, Any],
+        coverage: float, resources: dict[str, float],
     ) -> Outcome:  # fmt: skip
         case = request.task.bench[0]
         light = speed_of_light(request.task, case, self._gpu, self.copy_gbps)
@@ -210,10 +213,10 @@ class CudaJudge(Judge):
                 f"{light.floor_us:.2f} µs for {case}: the work was not done, or the task's FLOPs "
                 "or bytes are wrong."
             )
-        elif not resources.get("launches"):
+        elif not resources["launches"]:
             status = Status.CHEATING
             message = "No Triton kernel was launched: the answer's own kernels must do the work."
-        number = {k: float(v) if v >= 0 else NAN for k, v in resources.items()}
+        known = {name: value if value >= 0 else NAN for name, value in resources.items()}
         return Outcome(
             status=status,
             message=message,
@@ -229,10 +232,10 @@ class CudaJudge(Judge):
             bound=light.bound(timing.median_us),
             max_error=verdict.max_error,
             tolerance=verdict.tolerance,
-            coverage=coverage if resources.get("launches") else 0.0,
-            registers=number["registers"],
-            spills=number["spills"],
-            shared_bytes=number["shared_bytes"],
+            coverage=coverage if resources["launches"] else 0.0,
+            registers=known["registers"],
+            spills=known["spills"],
+            shared_bytes=known["shared_bytes"],
         )
 
     # -- what is kept -------------------------------------------------------------------------
@@ -296,13 +299,13 @@ def _unknown_gpu(properties: Any) -> Gpu:
     )  # fmt: skip
 
 
-def _message(timing: Timing, baseline: Timing, light: Light, resources: dict[str, Any]) -> str:
+def _message(timing: Timing, baseline: Timing, light: Light, resources: dict[str, float]) -> str:
     us = timing.median_us
     return (
         f"Correct. {us:.1f} µs [{timing.low_us:.1f}, {timing.high_us:.1f}], PyTorch "
         f"{baseline.median_us:.1f} µs: speedup {baseline.median_us / us:.2f}. "
         f"{light.roofline(us):.0%} of the speed of light, {light.gbps(us):.0f} GB/s, "
         f"{light.tflops(us):.1f} TFLOP/s, {light.bound(us)}-bound. "
-        f"{resources.get('registers', -1)} registers, {resources.get('spills', -1)} bytes spilled, "
-        f"{resources.get('shared_bytes', -1)} bytes of shared memory."
+        f"{resources['registers']:.0f} registers, {resources['spills']:.0f} bytes spilled, "
+        f"{resources['shared_bytes']:.0f} bytes of shared memory."
     )

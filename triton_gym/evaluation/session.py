@@ -192,6 +192,18 @@ class Session:
         )
 
 
+def number(reply: dict[str, Any], name: str, least: float = 0.0) -> float:
+    """A number that a worker reports.
+
+    Raises:
+        Ended: it is none, or less than `least`: the worker's own code does not send such.
+    """
+    value = reply.get(name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < 1e18:
+        raise Ended(Status.CHEATING, "The worker sent a forged reply.")
+    return float(value)
+
+
 _FAILURES = frozenset(
     map(
         str,

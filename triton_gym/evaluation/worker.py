@@ -90,6 +90,7 @@ class Worker:
         self._arena: Arena | None = None
         self._device = torch.device("cpu")
         self._series: Any = None
+        self._watch = Watch("")
         self._staged: list[tuple[list[Any], list[torch.Tensor], dict[str, Any]]] = []
 
     def obey(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -170,8 +171,14 @@ class Worker:
         """
         pending: list[Any] = []
 
+        self._watch = Watch(self._path)
+
         def once(arguments: list[Any]) -> Callable[[], None]:
-            return lambda: pending.append(self._call(*arguments))
+            def call() -> None:
+                with self._watch:  # an answer may change its ways once it was tested
+                    pending.append(self._call(*arguments))
+
+            return call
 
         functions = [once(arguments) for arguments, _, _ in self._staged]
         self._series = self._guard(Status.RUNTIME_ERROR, self._gpu.queue, functions, sleep_cycles)
@@ -185,8 +192,10 @@ class Worker:
         return {}
 
     def do_times(self) -> dict[str, Any]:
-        """Device time of each call of the last `do_time`, in microseconds."""
-        return {"times_us": self._series.times_us}
+        """Device time of each call of the last `do_time`, in µs, and bytes that a call copied."""
+        _own_work(self._watch, "the timed case")
+        copied = self._watch.copied_bytes / len(self._staged)
+        return {"times_us": self._series.times_us, "copied_bytes": copied}
 
     def do_resources(self) -> dict[str, Any]:
         """Registers, spills and shared memory of the kernels that were launched."""

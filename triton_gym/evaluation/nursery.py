@@ -151,7 +151,7 @@ def _serve(channel: Channel, mode: str) -> None:
         if pid == 0:
             try:
                 channel.close()
-                worker.main(Channel(socket.socket(fileno=fd)))
+                worker.main(Channel(socket.socket(fileno=fd), takes_files=True))
             finally:
                 os._exit(0)  # nothing that the answer left behind may run on
         os.close(fd)
@@ -164,4 +164,4 @@ def _serve(channel: Channel, mode: str) -> None:
 
 
 if __name__ == "__main__":
-    _serve(Channel(socket.socket(fileno=int(sys.argv[1]))), sys.argv[2])
+    _serve(Channel(socket.socket(fileno=int(sys.argv[1])), takes_files=True), sys.argv[2])

@@ -72,9 +72,7 @@ class Cradle:
                 self._kill(pid)
             self._reap(wait=True)
 
-    def do_fork(
-        self, processes: int, host_bytes: int, fds: tuple[int, ...] = ()
-    ) -> dict[str, Any]:
+    def do_fork(self, processes: int, host_bytes: int, fds: tuple[int, ...] = ()) -> dict[str, Any]:
         """A new worker, which speaks over the socket that came along."""
         if not fds:
             return {"error": "too many open files"}

@@ -85,30 +85,28 @@ class Turns:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._running = 0
-        self._waiting = 0
+        self._lonely = 0  # evaluations that run alone, or wait for it
 
     @contextmanager
     def __call__(self, *, alone: bool) -> Iterator[None]:
-        """Wait for the turn, and hold it. Who wants to be alone goes before those who come later.
+        """Wait for a turn, and hold it.
 
         Args:
-            alone: whether nothing else may run meanwhile.
+            alone: whether nothing else may run meanwhile. Who comes later then waits.
         """
-        share = 1 << 20 if alone else 1
         with self._changed:
-            self._waiting += alone
-            self._changed.wait_for(
-                lambda: self._running == 0
-                if alone
-                else not self._waiting and self._running < 1 << 20
-            )
-            self._waiting -= alone
-            self._running += share
+            if alone:
+                self._lonely += 1
+                self._changed.wait_for(lambda: not self._running)
+            else:
+                self._changed.wait_for(lambda: not self._lonely)
+            self._running += 1
         try:
             yield
         finally:
             with self._changed:
-                self._running -= share
+                self._running -= 1
+                self._lonely -= alone
                 self._changed.notify_all()
 
 

@@ -107,9 +107,7 @@ def _status(pid: int) -> dict[str, int]:
     except OSError:
         return {}
     wanted = ("Threads:", "RssAnon:", "RssShmem:")
-    return {
-        line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith(wanted)
-    }
+    return {line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith(wanted)}
 
 
 def _children_by_search(pid: int) -> list[int]:

@@ -48,18 +48,14 @@ class Access(IntFlag):
     """Commands to device nodes; ABI 5."""
 
 
-_FILE = (
-    Access.EXECUTE | Access.WRITE_FILE | Access.READ_FILE | Access.TRUNCATE | Access.IOCTL_DEV
-)
+_FILE = Access.EXECUTE | Access.WRITE_FILE | Access.READ_FILE | Access.TRUNCATE | Access.IOCTL_DEV
 READ = Access.EXECUTE | Access.READ_FILE | Access.READ_DIR
 WRITE = (
     Access.READ_FILE | Access.READ_DIR | Access.WRITE_FILE | Access.REMOVE_DIR | Access.REMOVE_FILE
     | Access.MAKE_DIR | Access.MAKE_REG | Access.MAKE_SYM | Access.REFER | Access.TRUNCATE
 )  # fmt: skip
 """A folder of one's own: no programs, no devices, no sockets."""
-DEVICE = (
-    Access.READ_FILE | Access.READ_DIR | Access.WRITE_FILE | Access.TRUNCATE | Access.IOCTL_DEV
-)
+DEVICE = Access.READ_FILE | Access.READ_DIR | Access.WRITE_FILE | Access.TRUNCATE | Access.IOCTL_DEV
 
 ABI_FILES = 2
 """Before it, files cannot be moved between folders, as Triton's cache does."""

@@ -184,6 +184,6 @@ def test_doctor_names_every_part_and_what_it_costs():
     code, output = invoke("doctor", "--json", "--quick")
     findings = {finding["part"]: finding for finding in json.loads(output)}
     assert code == 0
-    assert {"Python", "torch", "triton", "NVIDIA driver", "ptxas", "Landlock", "no_new_privs",
-            "user and network namespaces", "matplotlib"} <= set(findings)  # fmt: skip
+    assert {"Python", "torch", "triton", "NVIDIA driver", "ptxas", "no_new_privs",
+            "files confined", "system calls filtered", "matplotlib"} <= set(findings)  # fmt: skip
     assert all(f["cost"] for f in findings.values() if not f["ok"])

@@ -9,6 +9,8 @@ program that uses the library, or when the machine cannot do what was asked::
     ├── DeviceError         the device asked for is not there
     ├── EvaluatorError      the evaluation service itself failed (never the kernel)
     └── RunError            a run folder that cannot be read, resumed or written
+
+`ConfinementWarning` is no error: it says what this machine cannot hold answers to.
 """
 
 from __future__ import annotations
@@ -39,6 +41,10 @@ class EvaluatorError(TritonGymError, RuntimeError):
 
 class RunError(TritonGymError, RuntimeError):
     """A run folder cannot be read, resumed or written."""
+
+
+class ConfinementWarning(UserWarning):
+    """The kernel of this machine lacks something that answers should be confined with."""
 
 
 def unknown(what: str, given: object, allowed: Iterable[str]) -> InvalidOptionError:

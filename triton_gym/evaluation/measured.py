@@ -59,6 +59,7 @@ class CudaJudge(Judge):
     """Owns one GPU."""
 
     def __init__(self, device: Device) -> None:
+        super().__init__()
         self._workshop = Workshop("cuda")
         self._device = torch.device("cuda", device.index)
         torch.cuda.set_device(self._device)

@@ -23,6 +23,8 @@ import cloudpickle
 
 from triton_gym.device import Device, resolve
 from triton_gym.errors import EvaluatorError, InvalidOptionError, TritonGymError, unknown
+from triton_gym.evaluation.confine import privileges
+from triton_gym.evaluation.confine.layers import warn_of_missing
 from triton_gym.evaluation.sandbox import Limits
 from triton_gym.outcome import Outcome
 from triton_gym.task import Task
@@ -135,6 +137,7 @@ class Evaluator:
                 "make one in each process."
             )
         if self._link is None:
+            warn_of_missing()
             self._link = _Link(self.device, self.workers, self._answered, self._lost)
         self._link.send(number, request)
 
@@ -252,6 +255,8 @@ def _serve(connection: Connection, device: Device, workers: int, folder: str) ->
         folder: for everything temporary, so that nothing is left whichever process dies first.
     """
     tempfile.tempdir = folder
+    privileges.hide()
+    privileges.adopt_orphans()
     from triton_gym.evaluation.judge import Request
 
     judge = _make_judge(device)

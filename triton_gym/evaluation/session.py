@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import shutil
 import signal
@@ -15,13 +16,22 @@ from types import TracebackType
 from typing import Any
 
 from triton_gym.errors import EvaluatorError
-from triton_gym.evaluation.channel import ChannelClosed, ChannelTimeout
-from triton_gym.evaluation.nursery import Nursery
+from triton_gym.evaluation.channel import Channel, ChannelClosed, ChannelTimeout
+from triton_gym.evaluation.confine.layers import ALL, Layer
+from triton_gym.evaluation.nursery import Nursery, NurseryExhausted, NurseryLost
 from triton_gym.evaluation.sandbox import Limits
 from triton_gym.outcome import Status
 
-TRIES = 2
+STARTS = 3
 """How often a nursery that died is replaced before that is an error."""
+PAUSES_S = (0.1, 0.5, 2.0, 5.0)
+"""Waits for the machine to have room for another process again."""
+DEATH_S = 5.0
+"""How long a process may take from closing its channel to its end, CUDA's clean-up included."""
+
+
+class WorkerLost(EvaluatorError):
+    """The nursery died while this worker ran: the machine's fault, or the answer's."""
 
 
 class Ended(Exception):
@@ -35,35 +45,61 @@ class Ended(Exception):
 
 
 class Workshop:
-    """A nursery that is restarted when it dies, usable from several threads."""
+    """A nursery that is restarted when it dies, usable from several threads.
 
-    def __init__(self, mode: str) -> None:
-        self._mode = mode
+    Args:
+        mode, layers, granted: see `Nursery`.
+    """
+
+    def __init__(
+        self, mode: str, layers: frozenset[Layer] = ALL, granted: tuple[str, ...] = ()
+    ) -> None:
+        self._make = functools.partial(Nursery, mode, layers, granted)
         self._lock = threading.Lock()
-        self._nursery = Nursery(mode)
+        self._nursery = self._make()
 
-    def fork(self) -> tuple[Nursery, int, Any]:
-        """A new worker and the nursery that it came from."""
+    def fork(self, limits: Limits) -> tuple[Nursery, int, Channel]:
+        """A new worker and the nursery that it came from.
+
+        Raises:
+            EvaluatorError: the machine starts no nursery, or has no room for another process.
+        """
+        for pause in (*PAUSES_S, None):
+            try:
+                return self._fork(limits)
+            except NurseryExhausted:
+                if pause is None:
+                    raise
+                time.sleep(pause)  # what was killed gives back its memory when it is gone
+        raise AssertionError  # the last pause is None
+
+    def _fork(self, limits: Limits) -> tuple[Nursery, int, Channel]:
         with self._lock:
-            for _ in range(TRIES):
+            for _ in range(STARTS):
                 try:
-                    return (self._nursery, *self._nursery.fork())
-                except EvaluatorError:
+                    return (self._nursery, *self._nursery.fork(limits))
+                except NurseryLost:
                     self._nursery.close()
-                    self._nursery = Nursery(self._mode)
-            return (self._nursery, *self._nursery.fork())
+                    self._nursery = self._make()
+            return (self._nursery, *self._nursery.fork(limits))
 
     def end(self, nursery: Nursery, pid: int) -> None:
         """Kill a worker without waiting; with its nursery gone it is already dead."""
-        with self._lock, contextlib.suppress(EvaluatorError, ChannelClosed):
+        with self._lock, contextlib.suppress(NurseryLost):
             if nursery.alive:
                 nursery.end(pid)
 
-    def reap(self, nursery: Nursery, pid: int) -> int:
-        """End a worker and say how it ended; with its nursery gone it is already dead."""
-        with self._lock, contextlib.suppress(EvaluatorError, ChannelClosed):
-            return nursery.reap(pid) if nursery.alive else 0
-        return 0
+    def status(self, nursery: Nursery, pid: int) -> tuple[int | None, str]:
+        """See `Nursery.status`.
+
+        Raises:
+            WorkerLost: the nursery is gone.
+        """
+        with self._lock:
+            try:
+                return nursery.status(pid)
+            except NurseryLost as error:
+                raise WorkerLost(f"A worker is gone with its nursery. {error}") from error
 
     def wait_ready(self) -> None:
         """Wait until workers can be had."""
@@ -106,16 +142,26 @@ class Session:
         self._deadline = time.monotonic() + limits.seconds
         self._scratch = scratch
         self.path = scratch.path
-        self._nursery, self._pid, self._channel = workshop.fork()
-        self._reaped = False
+        self._nursery, self._pid, self._channel = workshop.fork(limits)
+        self._closed = False
+        self.layers: tuple[str, ...] = ()
+        """What the worker is held to; see `confine.layers.Layer`."""
 
     def __enter__(self) -> Session:
         limits = dataclasses.asdict(self._limits)
         try:
-            self.ask("enter", folder=self._scratch.folder, limits=limits)
-        except Ended:
+            reply = self.ask("enter", folder=self._scratch.folder, limits=limits)
+            if "unconfined" in reply:
+                raise EvaluatorError(f"A worker could not be confined: {reply['unconfined']}.")
+        except Ended as end:
+            self.close()
+            if end.status is Status.TIMEOUT:
+                raise
+            raise EvaluatorError(f"A worker ended before it saw an answer. {end}") from None
+        except BaseException:
             self.close()
             raise
+        self.layers = tuple(reply["layers"])
         return self
 
     def __exit__(
@@ -128,9 +174,9 @@ class Session:
 
     def close(self) -> None:
         """Kill the worker with everything it started."""
-        self._channel.close()
-        if not self._reaped:
-            self._reaped = True
+        if not self._closed:
+            self._closed = True
+            self._channel.close()
             self._workshop.end(self._nursery, self._pid)
 
     def ask(self, operation: str, fds: tuple[int, ...] = (), **fields: Any) -> dict[str, Any]:
@@ -171,25 +217,37 @@ class Session:
         return reply
 
     def _crashed(self) -> Ended:
-        # The socket closes a moment before the process is a zombie: without a pause the
-        # nursery's own kill would be taken for the cause of death.
-        time.sleep(0.05)
-        self._reaped = True
-        status = self._workshop.reap(self._nursery, self._pid)
-        if not self._nursery.alive:
-            raise EvaluatorError("The process that starts workers died, and its workers with it.")
-        if os.WIFSIGNALED(status):
-            number = os.WTERMSIG(status)
-            name = signal.Signals(number).name
-            hint = _HINTS.get(name, "")
-            return Ended(
-                Status.RUNTIME_ERROR, f"The process that ran the answer died of {name}. {hint}"
-            )
-        code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1
-        return Ended(
-            Status.RUNTIME_ERROR,
-            f"The process that ran the answer ended early with exit code {code}.",
-        )
+        """How the worker ended, once it has.
+
+        The socket closes before the process is gone. It is not killed meanwhile: the kill would be
+        taken for the cause of death.
+
+        Raises:
+            WorkerLost: its nursery is gone.
+        """
+        deadline = time.monotonic() + DEATH_S
+        pause = 0.001
+        while True:
+            status, reason = self._workshop.status(self._nursery, self._pid)
+            if status is not None or time.monotonic() > deadline:
+                return Ended(Status.RUNTIME_ERROR, _obituary(status, reason))
+            time.sleep(pause)
+            pause = min(2 * pause, 0.1)
+
+
+def _obituary(status: int | None, reason: str) -> str:
+    """What a wait status says of a worker that is gone."""
+    if reason:
+        return f"The process that ran the answer was ended. {reason}"
+    if status is None:
+        return "The process that ran the answer hung up, but did not end."
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        known = number in signal.Signals.__members__.values()
+        name = signal.Signals(number).name if known else f"signal {number}"
+        return f"The process that ran the answer died of {name}. {_HINTS.get(name, '')}"
+    code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1
+    return f"The process that ran the answer ended early with exit code {code}."
 
 
 def number(reply: dict[str, Any], name: str, least: float = 0.0) -> float:

@@ -36,6 +36,7 @@ class SimulatedJudge(Judge):
     """Deterministic: the same request has the same outcome."""
 
     def __init__(self, device: Device) -> None:
+        super().__init__()
         self._gpu = gpu_named(device.gpu)
         self._compilers = Workshop("compile")
         self._interpreters = Workshop("interpret")

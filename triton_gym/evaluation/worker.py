@@ -24,7 +24,7 @@ import torch
 from triton_gym.evaluation import launch
 from triton_gym.evaluation.arena import Arena, CudaArena, HostArena, Slot
 from triton_gym.evaluation.channel import Channel, ChannelClosed
-from triton_gym.evaluation.sandbox import Limits, detach, restrict
+from triton_gym.evaluation.sandbox import Limits, Sandbox, Unconfined
 from triton_gym.evaluation.watch import Watch, exempt_kernels
 from triton_gym.outcome import Status
 
@@ -60,10 +60,9 @@ def prepare(mode: str) -> None:
     exempt_kernels()
 
 
-def main(channel: Channel) -> None:
+def main(channel: Channel, sandbox: Sandbox) -> None:
     """Serve the judge until it hangs up. Never returns to the nursery's code."""
-    detach(channel.fileno())
-    worker = Worker(channel)
+    worker = Worker(channel, sandbox)
     while True:
         try:
             request = channel.receive()
@@ -82,8 +81,9 @@ class Worker:
     simulated = False
     """Whether answers find a GPU that is not here; set in the nursery."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, sandbox: Sandbox) -> None:
         self._channel = channel
+        self._sandbox = sandbox
         self._path = ""
         self._entry = ""
         self._call: Callable[..., Any] = lambda: None
@@ -102,8 +102,11 @@ class Worker:
 
     def do_enter(self, folder: str, limits: dict[str, Any]) -> dict[str, Any]:
         """Take on the limits, before anything of the answer is read."""
-        restrict(folder, Limits(**limits))
-        return {}
+        try:
+            self._sandbox.restrict(folder, Limits(**limits))
+        except Unconfined as error:
+            return {"unconfined": str(error)}
+        return {"layers": sorted(self._sandbox.layers)}
 
     def do_cuda(self, index: int, share: float, flush_bytes: int) -> dict[str, Any]:
         """Start CUDA."""

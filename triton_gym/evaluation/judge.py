@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cloudpickle
@@ -22,6 +22,7 @@ import torch
 from triton_gym.errors import EvaluatorError, InvalidTaskError
 from triton_gym.evaluation import check
 from triton_gym.evaluation.arena import Arena, Layout, Slot
+from triton_gym.evaluation.reach import reachable
 from triton_gym.evaluation.sandbox import Limits
 from triton_gym.evaluation.screen import screen
 from triton_gym.evaluation.session import TRIES, Ended, Session
@@ -92,8 +93,9 @@ class Judge(abc.ABC):
             status, message = refused
             outcome = Outcome(status=status, message=message)
         else:
+            reached = reachable(request.source, request.task.entry)
             try:
-                outcome = self._persistently(request, phases)
+                outcome = self._persistently(replace(request, source=reached), phases)
             except Ended as end:
                 outcome = Outcome(
                     status=end.status,

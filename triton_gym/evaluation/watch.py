@@ -2,7 +2,8 @@
 
 Syntax cannot tell a sum of two sizes from a sum of two tensors; PyTorch's dispatcher can. While an
 answer runs, tested or timed, every operator that it reaches passes here. Allocations and views are
-free, copies (as `contiguous` makes) are counted, everything else is foreign.
+free, copies (as `contiguous` makes) are counted, a few values may be read on the host, as launch
+parameters are; everything else is foreign.
 
 Triton itself uses PyTorch, in its interpreter and its autotuner. What it does is not the answer's,
 unless it only calls back: grids, hooks, heuristics and allocators are the answer's own code.
@@ -25,10 +26,16 @@ FREE = frozenset(
         "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "zeros",
         "zeros_like", "new_zeros", "zero_", "ones", "ones_like", "new_ones", "full", "full_like",
         "new_full", "fill_", "detach", "alias", "lift_fresh", "set_", "device",
-        "is_pinned", "_local_scalar_dense_size", "sym_size", "sym_stride", "sym_numel",
+        "is_pinned", "sym_size", "sym_stride", "sym_numel", "sym_storage_offset", "arange",
+        "scalar_tensor", "lift", "is_same_size", "empty_permuted",
     }
 )  # fmt: skip
-"""Operators that allocate or describe."""
+"""Operators that allocate or describe; what they allocate depends on no argument of the answer."""
+READ = "_local_scalar_dense"
+"""What `item`, `int(x)` and `if x:` come to."""
+READS = 8
+"""Values that one call may read on the host: enough for parameters of a launch, far too few to
+compute a result from. On a GPU every read waits for the device, which the answer pays for."""
 COPIES = frozenset({"clone", "copy_", "_to_copy", "contiguous"})
 """Operators that move values without computing any."""
 
@@ -46,6 +53,7 @@ class Watch(TorchDispatchMode):
         self._path = path
         self.foreign: set[str] = set()
         self.copied_bytes = 0
+        self._reads = 0
 
     def __torch_dispatch__(
         self,
@@ -59,6 +67,8 @@ class Watch(TorchDispatchMode):
         if name in COPIES:
             if isinstance(result, torch.Tensor):
                 self.copied_bytes += 2 * result.numel() * result.element_size()
+        elif name == READ and self._reads < READS:
+            self._reads += 1
         elif name not in FREE and not func.is_view and not self._is_tritons():
             self.foreign.add(name)
         return result

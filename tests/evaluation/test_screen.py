@@ -51,7 +51,10 @@ REFUSED = {
     "an allowed member set": ("triton.jit = 1", "must not be changed"),
     "an attribute that is not listed": ("def f(x):\n    return x.numpy()", "'numpy'"),
     "an attribute bound as a variable": ("def f(tolist, x):\n    return x.tolist()", "'tolist'"),
-    "an attribute by its name in quotes": ("def f(x):\n    return getattr(x, 'numpy')()", "'numpy'"),
+    "an attribute by its name in quotes": (
+        "def f(x):\n    return getattr(x, 'numpy')()",
+        "'numpy'",
+    ),
     "a field named as a tensor's": ("class A:\n    numpy = 0", "the field"),
     "a field of a named tuple": (
         "from collections import namedtuple\nA = namedtuple('A', 'tolist')",

@@ -22,6 +22,7 @@ import torch
 from triton_gym.errors import EvaluatorError, InvalidTaskError
 from triton_gym.evaluation import check
 from triton_gym.evaluation.arena import Arena, Layout, Slot
+from triton_gym.evaluation.modules import bind, construction, state_of
 from triton_gym.evaluation.reach import reachable
 from triton_gym.evaluation.sandbox import Limits
 from triton_gym.evaluation.screen import screen
@@ -148,7 +149,12 @@ def test_cases(task: Task, seed: int, *, tiny: bool) -> list[Case]:
 
 
 def lay_out(task: Task, case: Case, seed: int, device: torch.device, layout: Layout) -> Prepared:
-    """Draw a test case, compute what it must return, and place it in shared memory."""
+    """Draw a test case, compute what it must return, and place it in shared memory.
+
+    The state of a module's reference travels as further inputs.
+    """
+    how = construction(task, case, seed)
+    task = bind(task, case, seed, device)
     inputs = check.draw_inputs(task, case, seed, device)
     plain = check.reference(task, inputs)
     exact = check.oracle(task, inputs)
@@ -157,10 +163,18 @@ def lay_out(task: Task, case: Case, seed: int, device: torch.device, layout: Lay
     expected = check.Expected(exact, check.tolerances(task, case, plain, exact))
     input_slots = tuple(layout.like(x) if isinstance(x, torch.Tensor) else None for x in inputs)
     output_slots = tuple(layout.like(x) for x in plain)
-    return Prepared(
-        case, call_message(case, inputs, input_slots, output_slots), expected, inputs,
-        input_slots, output_slots,
-    )  # fmt: skip
+    call = call_message(case, inputs, input_slots, output_slots)
+    if how is not None:
+        names, values = zip(*state_of(task), strict=True) if state_of(task) else ((), ())
+        slots = tuple(layout.like(value) for value in values)
+        call["module"] = {**how, "state": state_message(names, slots)}
+        inputs, input_slots = (*inputs, *values), (*input_slots, *slots)
+    return Prepared(case, call, expected, inputs, input_slots, output_slots)
+
+
+def state_message(names: Iterable[str], slots: Iterable[Slot]) -> list[Any]:
+    """Where a worker finds the parameters and buffers of a module."""
+    return [[name, slot.message()] for name, slot in zip(names, slots, strict=True)]
 
 
 def digest(task: Task) -> str:

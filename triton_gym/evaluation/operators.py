@@ -45,9 +45,10 @@ TORCH = _SHARED | {
     "concat", "concatenate", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
     "conv_transpose3d", "cosine_similarity", "dropout", "dstack", "einsum", "embedding", "eye",
     "group_norm", "hstack", "instance_norm", "isin", "layer_norm", "linspace", "logspace",
-    "max_pool1d", "max_pool2d", "max_pool3d", "meshgrid", "multinomial", "normal", "pairwise_distance",
-    "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "rms_norm",
-    "searchsorted", "selu", "stack", "std_mean", "tensordot", "tril_indices", "triu_indices",
+    "max_pool1d", "max_pool2d", "max_pool3d", "meshgrid", "multinomial", "normal",
+    "pairwise_distance", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like",
+    "randperm", "rms_norm", "searchsorted", "selu", "stack", "std_mean", "tensordot",
+    "tril_indices", "triu_indices",
     "var_mean", "vstack",
 }  # fmt: skip
 """Functions of `torch`."""
@@ -64,9 +65,9 @@ TENSOR = (
         name + "_"
         for name in (
             "abs", "add", "addcdiv", "addcmul", "ceil", "clamp", "clamp_max", "clamp_min", "clip",
-            "cos", "div", "eq", "erf", "exp", "exp2", "floor", "ge", "gt", "le", "lerp", "log", "lt",
-            "mul", "nan_to_num", "ne", "neg", "pow", "reciprocal", "relu", "remainder", "round",
-            "rsqrt", "sigmoid", "sign", "sin", "sqrt", "square", "sub", "tanh", "trunc",
+            "cos", "div", "eq", "erf", "exp", "exp2", "floor", "ge", "gt", "le", "lerp", "log",
+            "lt", "mul", "nan_to_num", "ne", "neg", "pow", "reciprocal", "relu", "remainder",
+            "round", "rsqrt", "sigmoid", "sign", "sin", "sqrt", "square", "sub", "tanh", "trunc",
         )
     }
 )  # fmt: skip

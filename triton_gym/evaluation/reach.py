@@ -104,10 +104,8 @@ def _bound(node: ast.AST) -> Iterator[str]:
         yield from node.names
     elif isinstance(node, ast.arg):
         yield node.arg
-    elif isinstance(node, Definition):
-        yield node.name
-    elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
-        yield node.name
+    elif isinstance(node, (Definition, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)):
+        yield node.name or ""
     else:
         yield from _imported(node)
 
@@ -145,7 +143,9 @@ def _missing_imports(stays: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
 
 def _catches(handler: ast.ExceptHandler) -> bool:
     kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
-    return any(kind is None or isinstance(kind, ast.Name) and kind.id in _ERRORS for kind in kinds)
+    return any(
+        kind is None or (isinstance(kind, ast.Name) and kind.id in _ERRORS) for kind in kinds
+    )
 
 
 def _first(node: ast.stmt) -> int:

@@ -417,7 +417,7 @@ _PRIVILEGED = (
     | _CLASS_DECORATORS
     | {_NAMED_TUPLE, "triton.constexpr_function"}
 )
-"""Imported names that the screen treats by what they stand for: they must stand for nothing else."""
+"""Imports that the screen treats by what they stand for: their names must not be bound again."""
 _FIXED = frozenset({"super", "type", "getattr", "hasattr"})
 """Builtins that the screen treats by name."""
 

@@ -21,6 +21,7 @@ from triton_gym.evaluation.judge import (
     shapes,
     test_cases,
 )
+from triton_gym.evaluation.modules import construction
 from triton_gym.evaluation.profile import speed_of_light
 from triton_gym.evaluation.session import Ended, Scratch, Session, Workshop
 from triton_gym.evaluation.simulate.eager import baseline_us, fake_arguments
@@ -77,14 +78,20 @@ class SimulatedJudge(Judge):
 
     def _build(self, request: Request, scratch: Scratch, arguments: list[Any]) -> dict[str, Any]:
         with Session(self._compilers, request.limits, scratch) as worker:
-            worker.ask("load", path=worker.path, entry=request.task.entry.name)
-            return worker.ask("build", arguments=arguments, gpu=self._gpu.name)
+            worker.ask("load", path=worker.path, **self._entry(request))
+            how = construction(request.task, request.task.bench[0], request.seed or 0)
+            return worker.ask("build", arguments=arguments, gpu=self._gpu.name, module=how)
+
+    def _entry(self, request: Request) -> dict[str, Any]:
+        """What a worker has to load, and the device that its host code is told of."""
+        entry = request.task.entry
+        return {"entry": entry.name, "kind": str(entry.kind), "gpu": self._gpu.name}
 
     def _interpret(
         self, request: Request, scratch: Scratch, arguments: list[Any]
     ) -> tuple[check.Verdict, dict[str, Any]]:
         with Session(self._interpreters, request.limits, scratch) as worker:
-            worker.send("load", path=worker.path, entry=request.task.entry.name)
+            worker.send("load", path=worker.path, **self._entry(request))
             layout = Layout()
             prepared = _prepare(request, layout)
             worker.wait()
@@ -94,7 +101,8 @@ class SimulatedJudge(Judge):
                 verdict = run_tests(worker, prepared, arena)
             finally:
                 arena.close()
-            return verdict, worker.ask("trace", arguments=arguments)
+            how = construction(request.task, request.task.bench[0], request.seed or 0)
+            return verdict, worker.ask("trace", arguments=arguments, module=how)
 
     def _estimate(
         self, request: Request, verdict: check.Verdict, builds: dict[str, Any],

@@ -99,6 +99,7 @@ class Gpu:
 
     def _note_launches(self) -> None:
         """Keep the kernels that Triton launches from now on."""
+        from triton.compiler import CompiledKernel
         from triton.runtime.jit import JITFunction
 
         run = JITFunction.run
@@ -107,10 +108,24 @@ class Gpu:
         def noted(*args: Any, **kwargs: Any) -> Any:
             kernel = run(*args, **kwargs)
             self._kernels[id(kernel)] = kernel
-            self._launches += 1
+            self._launches += not kwargs.get("warmup", False)
             return kernel
 
         JITFunction.run = noted
+        start = CompiledKernel.__getitem__
+
+        @functools.wraps(start)
+        def counted(kernel: Any, grid: Any) -> Callable[..., Any]:
+            launch = start(kernel, grid)
+
+            def launched(*args: Any, **kwargs: Any) -> Any:
+                self._kernels[id(kernel)] = kernel
+                self._launches += 1
+                return launch(*args, **kwargs)
+
+            return launched
+
+        CompiledKernel.__getitem__ = counted
 
     def forget(self) -> None:
         """Let `resources` speak of what is launched from now on."""

@@ -293,7 +293,7 @@ class CudaJudge(Judge):
                 fcntl.flock(file, fcntl.LOCK_UN)
 
 
-def _entry(request: Request) -> dict[str, str]:
+def _entry(request: Request) -> dict[str, Any]:
     """What a worker has to load."""
     return {"entry": request.task.entry.name, "kind": str(request.task.entry.kind)}
 

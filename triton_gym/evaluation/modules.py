@@ -18,7 +18,7 @@ import dataclasses
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -103,7 +103,7 @@ def build(
         device: where it goes afterwards; None to leave it where it is.
         filled: False if the values of large parameters do not matter, only their shapes.
     """
-    with _BUILDING, torch.random.fork_rng(devices=[]), nullcontext() if filled else _Blank():
+    with _BUILDING, torch.random.fork_rng(devices=[]), _filling(filled):
         torch.default_generator.manual_seed(seed)
         module = factory(*init)
     if isinstance(module, torch.nn.Module):
@@ -118,9 +118,9 @@ def _convert(module: torch.nn.Module, dtype: torch.dtype) -> None:
         for name, value in part.named_parameters(recurse=False):
             if value.is_floating_point() and value.dtype != dtype:
                 setattr(part, name, torch.nn.Parameter(value.detach().to(dtype)))
-        for name, value in part.named_buffers(recurse=False):
-            if value.is_floating_point() and value.dtype != dtype:
-                setattr(part, name, value.to(dtype))
+        for name, buffer in part.named_buffers(recurse=False):
+            if buffer.is_floating_point() and buffer.dtype != dtype:
+                setattr(part, name, buffer.to(dtype))
 
 
 def named_state(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
@@ -172,6 +172,10 @@ def unpack(value: Any) -> Any:
         return {key: unpack(item) for key, item in items.items()}
     made = [unpack(item) for item in items]
     return tuple(made) if kind == "tuple" else made
+
+
+def _filling(filled: bool) -> AbstractContextManager[Any]:
+    return nullcontext() if filled else _Blank()  # type: ignore[no-untyped-call]
 
 
 class _Blank(TorchDispatchMode):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -61,7 +61,7 @@ class SimulatedJudge(Judge):
             tested: tuple[check.Verdict, dict[str, Any]] | Ended
             with phases("test"):
                 try:
-                    tested = self._interpret(request, scratch, arguments)
+                    tested = self._interpret(request, scratch, arguments, built)
                 except Ended as end:
                     tested = end
             with phases("compile"):
@@ -88,8 +88,9 @@ class SimulatedJudge(Judge):
         return {"entry": entry.name, "kind": str(entry.kind), "gpu": self._gpu.name}
 
     def _interpret(
-        self, request: Request, scratch: Scratch, arguments: list[Any]
-    ) -> tuple[check.Verdict, dict[str, Any]]:
+        self, request: Request, scratch: Scratch, arguments: list[Any],
+        built: Future[dict[str, Any]],
+    ) -> tuple[check.Verdict, dict[str, Any]]:  # fmt: skip
         with Session(self._interpreters, request.limits, scratch) as worker:
             worker.send("load", path=worker.path, **self._entry(request))
             layout = Layout()
@@ -102,7 +103,18 @@ class SimulatedJudge(Judge):
             finally:
                 arena.close()
             how = construction(request.task, request.task.bench[0], request.seed or 0)
-            return verdict, worker.ask("trace", arguments=arguments, module=how)
+            resources: dict[str, Any] = {}
+            if worker.ask("asked")["asked"]:  # the grid depends on what a kernel uses
+                resources = {
+                    build["kernel"]: {
+                        "registers": build["registers"], "spills": build["spill_bytes"] // 4,
+                        "shared_bytes": build["shared_bytes"],
+                    }
+                    for build in built.result()["builds"]
+                }  # fmt: skip
+            return verdict, worker.ask(
+                "trace", arguments=arguments, module=how, resources=resources
+            )
 
     def _estimate(
         self, request: Request, verdict: check.Verdict, builds: dict[str, Any],

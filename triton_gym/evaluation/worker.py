@@ -235,12 +235,21 @@ class Worker:
         self._guard(Status.RUNTIME_ERROR, build, self._bench_call(arguments, module), gpu)
         return {}
 
+    def do_asked(self) -> dict[str, Any]:
+        """Whether host code wanted to know what a compiled kernel uses."""
+        from triton_gym.evaluation.simulate.state import State
+
+        return {"asked": State.asked}
+
     def do_trace(
-        self, arguments: list[Any], module: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+        self, arguments: list[Any], module: dict[str, Any] | None = None,
+        resources: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """Follow a few program instances of the answer's launches."""
         from triton_gym.evaluation import simulate
+        from triton_gym.evaluation.simulate.state import State
 
+        State.resources.update(resources or {})
         call = self._bench_call(arguments, module)
         reply: dict[str, Any] = self._guard(
             Status.RUNTIME_ERROR, simulate.trace_reply, call, self._gpu_name

@@ -27,7 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from triton_gym.errors import InvalidTaskError
 from triton_gym.task import Case, Kind, Task
 
-_BUILDING = threading.Lock()
+RANDOM = threading.Lock()
 """PyTorch's random numbers have one state for all threads of the judge."""
 _LARGE = 1 << 16
 """Elements from which on a tensor is not filled when its values do not matter."""
@@ -103,7 +103,7 @@ def build(
         device: where it goes afterwards; None to leave it where it is.
         filled: False if the values of large parameters do not matter, only their shapes.
     """
-    with _BUILDING, torch.random.fork_rng(devices=[]), _filling(filled):
+    with RANDOM, torch.random.fork_rng(devices=[]), _filling(filled):
         torch.default_generator.manual_seed(seed)
         module = factory(*init)
     if isinstance(module, torch.nn.Module):

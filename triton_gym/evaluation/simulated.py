@@ -124,6 +124,11 @@ class SimulatedJudge(Judge):
         estimate = simulate.estimate(builds, traces, self._gpu)
         light = speed_of_light(task, case, self._gpu)
         if estimate.us < LEAST_WORK * light.floor_us:
+            if any("time ran out" in note for note in estimate.notes):
+                raise Ended(
+                    Status.TIMEOUT, f"The kernels could not be followed at {case} in time; most "
+                    "often a program does too much. Launch more programs of smaller blocks.",
+                )  # fmt: skip
             raise Ended(
                 Status.CHEATING,
                 f"What the kernels do at {case} takes {estimate.us:.1f} µs, far below the speed of "

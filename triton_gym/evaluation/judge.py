@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cloudpickle
@@ -23,6 +23,8 @@ import torch
 from triton_gym.errors import InvalidTaskError
 from triton_gym.evaluation import check
 from triton_gym.evaluation.arena import Arena, Layout, Slot
+from triton_gym.evaluation.modules import bind, construction, state_of
+from triton_gym.evaluation.reach import reachable
 from triton_gym.evaluation.sandbox import Limits
 from triton_gym.evaluation.screen import screen
 from triton_gym.evaluation.session import Ended, Session, WorkerLost
@@ -130,8 +132,9 @@ class Judge(abc.ABC):
             status, message = refused
             outcome = Outcome(status=status, message=message)
         else:
+            reached = reachable(request.source, request.task.entry)
             try:
-                outcome = self._persistently(request, phases)
+                outcome = self._persistently(replace(request, source=reached), phases)
             except Ended as end:
                 outcome = Outcome(
                     status=end.status,
@@ -188,7 +191,12 @@ def test_cases(task: Task, seed: int, *, tiny: bool) -> list[Case]:
 
 
 def lay_out(task: Task, case: Case, seed: int, device: torch.device, layout: Layout) -> Prepared:
-    """Draw a test case, compute what it must return, and place it in shared memory."""
+    """Draw a test case, compute what it must return, and place it in shared memory.
+
+    The state of a module's reference travels as further inputs.
+    """
+    how = construction(task, case, seed)
+    task = bind(task, case, seed, device)
     inputs = check.draw_inputs(task, case, seed, device)
     plain = check.reference(task, inputs)
     exact = check.oracle(task, inputs)
@@ -197,10 +205,18 @@ def lay_out(task: Task, case: Case, seed: int, device: torch.device, layout: Lay
     expected = check.Expected(exact, check.tolerances(task, case, plain, exact))
     input_slots = tuple(layout.like(x) if isinstance(x, torch.Tensor) else None for x in inputs)
     output_slots = tuple(layout.like(x) for x in plain)
-    return Prepared(
-        case, call_message(case, inputs, input_slots, output_slots), expected, inputs,
-        input_slots, output_slots,
-    )  # fmt: skip
+    call = call_message(case, inputs, input_slots, output_slots)
+    if how is not None:
+        names, values = zip(*state_of(task), strict=True) if state_of(task) else ((), ())
+        slots = tuple(layout.like(value) for value in values)
+        call["module"] = {**how, "state": state_message(names, slots)}
+        inputs, input_slots = (*inputs, *values), (*input_slots, *slots)
+    return Prepared(case, call, expected, inputs, input_slots, output_slots)
+
+
+def state_message(names: Iterable[str], slots: Iterable[Slot]) -> list[Any]:
+    """Where a worker finds the parameters and buffers of a module."""
+    return [[name, slot.message()] for name, slot in zip(names, slots, strict=True)]
 
 
 def digest(task: Task) -> str:

@@ -34,6 +34,7 @@ from triton_gym.evaluation.judge import (
     test_cases,
 )
 from triton_gym.evaluation.launch import Flush
+from triton_gym.evaluation.modules import bind, construction
 from triton_gym.evaluation.profile import Light, speed_of_light
 from triton_gym.evaluation.rounds import (
     LONGEST_SLEEP_US,
@@ -105,7 +106,7 @@ class CudaJudge(Judge):
                 for case in (request.task.bench[0], *cases)
             ]
             with phases("start"):
-                worker.ask("load", path=worker.path, entry=request.task.entry.name)
+                worker.ask("load", path=worker.path, **_entry(request))
                 worker.send(
                     "cuda",
                     index=self._device.index,
@@ -138,8 +139,9 @@ class CudaJudge(Judge):
         arguments = shapes(fake_arguments(request.task, case)[1])
         with Session(self._workshop, request.limits, scratch) as worker:
             try:
-                worker.ask("load", path=worker.path, entry=request.task.entry.name)
-                worker.ask("compile", arguments=arguments, gpu=self._gpu.name)
+                worker.ask("load", path=worker.path, **_entry(request))
+                how = construction(request.task, case, 0)
+                worker.ask("compile", arguments=arguments, gpu=self._gpu.name, module=how)
             except Ended as end:
                 if end.status in (Status.COMPILE_ERROR, Status.TIMEOUT):
                     raise
@@ -167,7 +169,7 @@ class CudaJudge(Judge):
         times: list[float] = []
         baseline: list[float] = []
         walls: list[float] = []
-        stage = Stage(request.task, self._device, known, worker)
+        stage = Stage(request.task, self._device, known, worker, seed)
         try:
             first = stage.round(1, seed + 1000, self._flush, warm=True)
             estimate = max(first.times_us[0], 1.0)
@@ -246,9 +248,12 @@ class CudaJudge(Judge):
         with self._knowing:  # also because torch.compile's imports do not bear two threads
             if key not in self._known:
                 known = Known()
+                case = request.task.bench[0]
+                task = bind(request.task, case, secrets.randbits(62), self._device)
                 if request.baseline == "compile":
-                    known.compiled = torch.compile(request.task.reference)
-                known.tolerances = self._bench_tolerances(request.task, request.task.bench[0])
+                    compiled = getattr(task.reference, "module", task.reference)
+                    known.compiled = torch.compile(compiled)
+                known.tolerances = self._bench_tolerances(task, case)
                 self._known[key] = known
             return self._known[key]
 
@@ -286,6 +291,11 @@ class CudaJudge(Judge):
                 yield
             finally:
                 fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _entry(request: Request) -> dict[str, Any]:
+    """What a worker has to load."""
+    return {"entry": request.task.entry.name, "kind": str(request.task.entry.kind)}
 
 
 def _unknown_gpu(properties: Any) -> Gpu:

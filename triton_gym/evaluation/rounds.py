@@ -18,8 +18,9 @@ import torch
 from triton_gym.errors import DeviceError
 from triton_gym.evaluation import check
 from triton_gym.evaluation.arena import CudaArena, Layout, Slot
-from triton_gym.evaluation.judge import POISON, call_message
+from triton_gym.evaluation.judge import POISON, call_message, state_message
 from triton_gym.evaluation.launch import Flush, Series
+from triton_gym.evaluation.modules import bind, construction, state_of
 from triton_gym.evaluation.session import Ended, Session, number
 from triton_gym.outcome import NAN, Status
 from triton_gym.task import Task
@@ -71,9 +72,13 @@ class Known:
 class Stage:
     """Shared memory for the rounds of one evaluation, grown as they need it."""
 
-    def __init__(self, task: Task, device: torch.device, known: Known, worker: Session) -> None:
-        self._task = task
+    def __init__(
+        self, task: Task, device: torch.device, known: Known, worker: Session, seed: int
+    ) -> None:
         self._case = task.bench[0]
+        self._task = bind(task, self._case, seed, device)
+        self._construction = construction(task, self._case, seed)
+        self._state: list[Any] = []
         self._device = device
         self._known = known
         self._worker = worker
@@ -118,7 +123,10 @@ class Stage:
                     self._view(slot).copy_(value)
             for slot in output_slots:
                 self._view(slot).view(torch.uint8).fill_(POISON)
-            sets.append(call_message(self._case, inputs, input_slots, output_slots))
+            call = call_message(self._case, inputs, input_slots, output_slots)
+            if self._construction is not None:
+                call["module"] = {**self._construction, "state": self._state}
+            sets.append(call)
         if warm:  # loads the kernels, and sees what else is computed at full size
             self.copied_bytes = number(self._worker.ask("call", calls=sets), "copied_bytes")
         self._worker.ask("stage", calls=sets)
@@ -213,8 +221,13 @@ class Stage:
             )
             self._slots.append((input_slots, tuple(layout.like(x) for x in outputs)))
         self._set_bytes = layout.end // count
+        names = [name for name, _ in state_of(self._task)]
+        slots = [layout.like(value) for _, value in state_of(self._task)]
+        self._state = state_message(names, slots)
         self.close()
         self._arena = CudaArena(layout.end, self._device)
+        for slot, (_, value) in zip(slots, state_of(self._task), strict=True):
+            self._view(slot).copy_(value)
         self._worker.ask("open", size=self._arena.size, handle=self._arena.handle())
 
 

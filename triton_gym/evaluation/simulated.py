@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from triton_gym.evaluation.judge import (
     shapes,
     test_cases,
 )
+from triton_gym.evaluation.modules import construction
 from triton_gym.evaluation.profile import speed_of_light
 from triton_gym.evaluation.session import Ended, Scratch, Session, Workshop
 from triton_gym.evaluation.simulate.eager import baseline_us, fake_arguments
@@ -61,7 +62,7 @@ class SimulatedJudge(Judge):
             tested: tuple[check.Verdict, dict[str, Any]] | Ended
             with phases("test"):
                 try:
-                    tested = self._interpret(request, scratch, arguments)
+                    tested = self._interpret(request, scratch, arguments, built)
                 except Ended as end:
                     tested = end
             with phases("compile"):
@@ -78,14 +79,21 @@ class SimulatedJudge(Judge):
 
     def _build(self, request: Request, scratch: Scratch, arguments: list[Any]) -> dict[str, Any]:
         with Session(self._compilers, request.limits, scratch) as worker:
-            worker.ask("load", path=worker.path, entry=request.task.entry.name)
-            return worker.ask("build", arguments=arguments, gpu=self._gpu.name)
+            worker.ask("load", path=worker.path, **self._entry(request))
+            how = construction(request.task, request.task.bench[0], request.seed or 0)
+            return worker.ask("build", arguments=arguments, gpu=self._gpu.name, module=how)
+
+    def _entry(self, request: Request) -> dict[str, Any]:
+        """What a worker has to load, and the device that its host code is told of."""
+        entry = request.task.entry
+        return {"entry": entry.name, "kind": str(entry.kind), "gpu": self._gpu.name}
 
     def _interpret(
-        self, request: Request, scratch: Scratch, arguments: list[Any]
-    ) -> tuple[check.Verdict, dict[str, Any]]:
+        self, request: Request, scratch: Scratch, arguments: list[Any],
+        built: Future[dict[str, Any]],
+    ) -> tuple[check.Verdict, dict[str, Any]]:  # fmt: skip
         with Session(self._interpreters, request.limits, scratch) as worker:
-            worker.send("load", path=worker.path, entry=request.task.entry.name)
+            worker.send("load", path=worker.path, **self._entry(request))
             layout = Layout()
             prepared = _prepare(request, layout)
             worker.wait()
@@ -95,7 +103,19 @@ class SimulatedJudge(Judge):
                 verdict = run_tests(worker, prepared, arena)
             finally:
                 arena.close()
-            return verdict, worker.ask("trace", arguments=arguments)
+            how = construction(request.task, request.task.bench[0], request.seed or 0)
+            resources: dict[str, Any] = {}
+            if worker.ask("asked")["asked"]:  # the grid depends on what a kernel uses
+                resources = {
+                    build["kernel"]: {
+                        "registers": build["registers"], "spills": build["spill_bytes"] // 4,
+                        "shared_bytes": build["shared_bytes"],
+                    }
+                    for build in built.result()["builds"]
+                }  # fmt: skip
+            return verdict, worker.ask(
+                "trace", arguments=arguments, module=how, resources=resources
+            )
 
     def _estimate(
         self, request: Request, verdict: check.Verdict, builds: dict[str, Any],
@@ -105,6 +125,11 @@ class SimulatedJudge(Judge):
         estimate = simulate.estimate(builds, traces, self._gpu)
         light = speed_of_light(task, case, self._gpu)
         if estimate.us < LEAST_WORK * light.floor_us:
+            if any("time ran out" in note for note in estimate.notes):
+                raise Ended(
+                    Status.TIMEOUT, f"The kernels could not be followed at {case} in time; most "
+                    "often a program does too much. Launch more programs of smaller blocks.",
+                )  # fmt: skip
             raise Ended(
                 Status.CHEATING,
                 f"What the kernels do at {case} takes {estimate.us:.1f} µs, far below the speed of "

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
+import json
 import linecache
 import math
 import mmap
@@ -21,12 +22,13 @@ from typing import Any
 
 import torch
 
-from triton_gym.evaluation import launch
+from triton_gym.evaluation import launch, modules
 from triton_gym.evaluation.arena import Arena, CudaArena, HostArena, Slot
 from triton_gym.evaluation.channel import Channel, ChannelClosed
 from triton_gym.evaluation.sandbox import Limits, Sandbox, Unconfined
-from triton_gym.evaluation.watch import Watch, exempt_kernels
+from triton_gym.evaluation.watch import Watch, load_dispatch
 from triton_gym.outcome import Status
+from triton_gym.task import Kind
 
 MESSAGE_LIMIT = 3000
 """Longest feedback in characters."""
@@ -57,7 +59,7 @@ def prepare(mode: str) -> None:
 
         warm_compiler()
     simulate.prepare(interpret=mode == "interpret")
-    exempt_kernels()
+    load_dispatch()
 
 
 def main(channel: Channel, sandbox: Sandbox) -> None:
@@ -86,7 +88,10 @@ class Worker:
         self._sandbox = sandbox
         self._path = ""
         self._entry = ""
+        self._kind = ""
+        self._gpu_name = ""
         self._call: Callable[..., Any] = lambda: None
+        self._modules: dict[str, torch.nn.Module] = {}
         self._arena: Arena | None = None
         self._device = torch.device("cpu")
         self._series: Any = None
@@ -114,9 +119,11 @@ class Worker:
         self._gpu = launch.Gpu(self._device, share, flush_bytes)
         return {}
 
-    def do_load(self, path: str, entry: str) -> dict[str, Any]:
+    def do_load(
+        self, path: str, entry: str, kind: str = Kind.FUNCTION, gpu: str = "h100"
+    ) -> dict[str, Any]:
         """Import the answer and find its entry point."""
-        self._path, self._entry = path, entry
+        self._path, self._entry, self._kind, self._gpu_name = path, entry, kind, gpu
         with self._host():
             module = self._guard(Status.COMPILE_ERROR, _import, path)
         call = getattr(module, entry, None)
@@ -124,8 +131,13 @@ class Worker:
             defined = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
             raise Failure(
                 Status.COMPILE_ERROR,
-                f"The module must define a function named {entry!r}; "
-                f"it defines {', '.join(defined) or 'none'}.",
+                f"The module must define a {'class' if kind == Kind.MODULE else 'function'} named "
+                f"{entry!r}; it defines {', '.join(defined) or 'none'}.",
+            )
+        is_module = isinstance(call, type) and issubclass(call, torch.nn.Module)
+        if kind == Kind.MODULE and not is_module:
+            raise Failure(
+                Status.COMPILE_ERROR, f"{entry} must be a class that inherits from torch.nn.Module."
             )
         self._call = call
         return {}
@@ -142,9 +154,10 @@ class Worker:
         """Run the answer on each set of arguments and put its results where the judge looks."""
         copied = 0
         for call in calls:
+            function = self._callable(call.get("module"), call["case"])
             watch = Watch(self._path)
-            with watch:
-                results = self._run(call["arguments"], call["outputs"], call["case"])
+            with torch.no_grad(), watch:
+                results = self._run(function, call)
             _own_work(watch, call["case"])
             copied = max(copied, watch.copied_bytes)
             for result, slot in zip(results, self._slots(call["outputs"]), strict=True):
@@ -173,24 +186,27 @@ class Worker:
         device still works, and what is only read off comes with `do_times`.
         """
         pending: list[Any] = []
-
         self._watch = Watch(self._path)
 
-        def once(arguments: list[Any]) -> Callable[[], None]:
-            def call() -> None:
-                with self._watch:  # an answer may change its ways once it was tested
-                    pending.append(self._call(*arguments))
+        def once(arguments: list[Any], call: dict[str, Any]) -> Callable[[], None]:
+            function = self._callable(call.get("module"), call["case"])
 
-            return call
+            def run() -> None:
+                with torch.no_grad(), self._watch:  # answers may change once tested
+                    pending.append(function(*arguments))
 
-        functions = [once(arguments) for arguments, _, _ in self._staged]
+            return run
+
+        functions = [once(arguments, call) for arguments, _, call in self._staged]
         self._series = self._guard(Status.RUNTIME_ERROR, self._gpu.queue, functions, sleep_cycles)
         found: list[torch.Tensor] = []
         slots: list[torch.Tensor] = []
         for result, (_, targets, call) in zip(pending, self._staged, strict=True):
-            found += _checked(result, call["outputs"], call["case"], self._entry, self._device)
+            with self._watch:
+                found += _checked(result, call["outputs"], call["case"], self._entry, self._device)
             slots += targets
-        torch._foreach_copy_(slots, found)
+        with torch.no_grad():
+            torch._foreach_copy_(slots, found)
         self._guard(Status.RUNTIME_ERROR, torch.cuda.synchronize)
         return {}
 
@@ -204,40 +220,81 @@ class Worker:
         """Registers, spills and shared memory of the kernels that were launched."""
         return self._gpu.resources()
 
-    def do_build(self, arguments: list[Any], gpu: str) -> dict[str, Any]:
+    def do_build(
+        self, arguments: list[Any], gpu: str, module: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Compile the answer's launches for a GPU that is not here."""
         from triton_gym.evaluation import simulate
 
-        call = self._bench_call(arguments)
+        call = self._bench_call(arguments, module)
         reply: dict[str, Any] = self._guard(Status.RUNTIME_ERROR, simulate.build_reply, call, gpu)
         return reply
 
-    def do_compile(self, arguments: list[Any], gpu: str) -> dict[str, Any]:
+    def do_compile(
+        self, arguments: list[Any], gpu: str, module: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Fill Triton's cache for a call, without the GPU."""
         from triton_gym.evaluation.precompile import precompile
 
         build = functools.partial(precompile, host_code=True)
-        self._guard(Status.RUNTIME_ERROR, build, self._bench_call(arguments), gpu)
+        self._guard(Status.RUNTIME_ERROR, build, self._bench_call(arguments, module), gpu)
         return {}
 
-    def do_trace(self, arguments: list[Any]) -> dict[str, Any]:
+    def do_asked(self) -> dict[str, Any]:
+        """Whether host code wanted to know what a compiled kernel uses."""
+        from triton_gym.evaluation.simulate.state import State
+
+        return {"asked": State.asked}
+
+    def do_trace(
+        self, arguments: list[Any], module: dict[str, Any] | None = None,
+        resources: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """Follow a few program instances of the answer's launches."""
         from triton_gym.evaluation import simulate
+        from triton_gym.evaluation.simulate.state import State
 
-        call = self._bench_call(arguments)
-        reply: dict[str, Any] = self._guard(Status.RUNTIME_ERROR, simulate.trace_reply, call)
+        State.resources.update(resources or {})
+        call = self._bench_call(arguments, module)
+        reply: dict[str, Any] = self._guard(
+            Status.RUNTIME_ERROR, simulate.trace_reply, call, self._gpu_name
+        )
         return reply
 
     # -- parts ----------------------------------------------------------------------------
 
-    def _bench_call(self, arguments: list[Any]) -> Callable[[], Any]:
+    def _callable(
+        self, module: dict[str, Any] | None, case: str, *, filled: bool = True
+    ) -> Callable[..., Any]:
+        """What a call calls: the answer's function, or its module, built when first needed.
+
+        Nothing watches a constructor: it knows none of the inputs.
+        """
+        if module is None:
+            return self._call
+        key = json.dumps([module["init"], module["seed"]])
+        if key not in self._modules:
+            build = functools.partial(
+                modules.build, self._call, modules.unpack(module["init"]), module["seed"],
+                module["dtype"], None if self.simulated else self._device, filled=filled,
+            )  # fmt: skip
+            with self._host():
+                made = self._guard(Status.RUNTIME_ERROR, build, case=case)
+            state = [(name, self._view(Slot.read(slot))) for name, slot in module.get("state", ())]
+            with torch.no_grad():
+                self._guard(Status.RUNTIME_ERROR, modules.load_state, made, state, case=case)
+            self._modules[key] = made
+        return self._modules[key]
+
+    def _bench_call(self, arguments: list[Any], module: dict[str, Any] | None) -> Callable[[], Any]:
         """The answer on arguments of full size, which take no memory until they are written."""
         made = [_zeros(*value) if isinstance(value, list) else value for value in arguments]
+        function = self._callable(module, "the timed case", filled=False)
 
         def call() -> None:
             watch = Watch(self._path)
-            with watch:
-                self._call(*made)
+            with torch.no_grad(), watch:
+                function(*made)
             _own_work(watch, "the timed case")
 
         return call
@@ -253,11 +310,11 @@ class Worker:
             raise RuntimeError("a request needs shared memory before it was opened")
         return self._arena.view(slot)
 
-    def _run(self, arguments: list[Any], outputs: list[Any], case: str) -> list[torch.Tensor]:
-        made = [self._argument(value) for value in arguments]
+    def _run(self, function: Callable[..., Any], call: dict[str, Any]) -> list[torch.Tensor]:
+        made = [self._argument(value) for value in call["arguments"]]
         with self._host():
-            result = self._guard(Status.RUNTIME_ERROR, self._call, *made, case=case)
-        return _checked(result, outputs, case, self._entry, self._device)
+            result = self._guard(Status.RUNTIME_ERROR, function, *made, case=call["case"])
+        return _checked(result, call["outputs"], call["case"], self._entry, self._device)
 
     def _host(self) -> contextlib.AbstractContextManager[None]:
         """Where host code runs: on a simulated device it finds the GPU that it was written for."""
@@ -265,7 +322,7 @@ class Worker:
             return contextlib.nullcontext()
         from triton_gym.evaluation import simulate
 
-        host: contextlib.AbstractContextManager[None] = simulate.pretend()
+        host: contextlib.AbstractContextManager[None] = simulate.pretend(self._gpu_name)
         return host
 
     def _guard(

@@ -43,11 +43,12 @@ def build_reply(call: Callable[[], Any], gpu: str) -> dict[str, Any]:
     return {"builds": [b.record() for b in build(call, gpu_named(gpu))]}
 
 
-def trace_reply(call: Callable[[], Any]) -> dict[str, Any]:
+def trace_reply(call: Callable[[], Any], gpu: str) -> dict[str, Any]:
     """Follow some programs of what a call launches."""
+    from triton_gym.device import gpu_named
     from triton_gym.evaluation.simulate.trace import trace
 
-    return {"traces": [t.record() for t in trace(call)]}
+    return {"traces": [t.record() for t in trace(call, gpu=gpu_named(gpu))]}
 
 
 def estimate(builds: dict[str, Any], traces: dict[str, Any], gpu: Gpu) -> Estimate:

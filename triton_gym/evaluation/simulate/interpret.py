@@ -9,6 +9,7 @@ imported. What it changes in Triton 3.6 to 3.9:
 * 16-bit sums round after every addition, and reductions with a function of the user's own are
   done as a tree instead of one element at a time.
 * libdevice functions work, and the language is patched once instead of at every call.
+* Arguments that are floats have a type, and `warmup` returns something to ask and to launch.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from triton_gym.evaluation.simulate import formats, libdevice
 from triton_gym.evaluation.simulate.access import repair_memory
 from triton_gym.evaluation.simulate.arithmetic import repair_arithmetic, repair_reductions
 from triton_gym.evaluation.simulate.bounds import Bounds
+from triton_gym.evaluation.simulate.compiled import Compiled
 from triton_gym.evaluation.simulate.formats import BFLOAT16
 from triton_gym.evaluation.simulate.state import Program, State
 
@@ -132,6 +134,14 @@ def _elementwise(it: Any, function: Callable[..., Any]) -> Callable[..., Any]:
     return apply
 
 
+def _argument(it: Any, value: Any) -> Any:
+    """An argument of a launch as the kernel sees it: floats are scalars in fp32, not Python's."""
+    if isinstance(value, float):
+        data = np.array([value], dtype=np.float32)
+        return it.tl.tensor(it.TensorHandle(data, it.tl.float32), it.tl.float32)
+    return it._implicit_cvt(value)
+
+
 def _repair_calls(it: Any) -> None:
     """Launches with bounds and a schedule; calls between kernels without repeated patching."""
 
@@ -145,7 +155,7 @@ def _repair_calls(it: Any) -> None:
         bound = inspect.getcallargs(self.fn, *args, **kwargs)
         State.bounds = Bounds(bound.values())
         values = {
-            name: value if name in self.constexprs else it._implicit_cvt(value)
+            name: value if name in self.constexprs else _argument(it, value)
             for name, value in bound.items()
         }
         grid = self.grid(bound) if callable(self.grid) else self.grid
@@ -165,5 +175,13 @@ def _repair_calls(it: Any) -> None:
         _make_interpretable(it, self.fn)
         return self.rewrite()(*arguments, **options)
 
+    run = it.InterpretedFunction.run
+
+    def run_or_warm_up(self: Any, *arguments: Any, grid: Any, warmup: bool, **options: Any) -> Any:
+        if warmup:
+            return Compiled(self, dict(zip(self.arg_names, arguments, strict=False)) | options)
+        return run(self, *arguments, grid=grid, warmup=warmup, **options)
+
+    it.InterpretedFunction.run = run_or_warm_up
     it.GridExecutor.__call__ = launch
     it.InterpretedFunction.__call__ = call

@@ -48,5 +48,9 @@ class State:
     observer: Observer | None = None
     bulk: bool = False
     """Whether the present access goes through a tensor descriptor."""
+    resources: ClassVar[dict[str, dict[str, int]]] = {}
+    """What the compiler says that kernels use, by name, where it was asked before."""
+    asked: bool = False
+    """Whether host code wanted to know what a kernel uses."""
     patched: ClassVar[set[int]] = set()
     """Modules whose language functions were made interpretable, by id."""

@@ -56,6 +56,9 @@ class _Tracer(Numbering):
         total = grid[0] * grid[1] * grid[2]
         if total < 1:
             return
+        alternative = any(trace.index == index for trace in self.traces)
+        if alternative and monotonic() > self._deadline:
+            return  # what was followed for a moment only would seem to do next to nothing
         follower = Follower(self._deadline)
 
         def followed(numbers: Sequence[int]) -> list[Counts]:
@@ -69,6 +72,8 @@ class _Tracer(Numbering):
             footprints = _wave(follower, run, grid, total, sample)
         finally:
             State.observer = None
+        if alternative and follower.hurried:
+            return
         note = "time ran out before all sampled programs ended" if follower.hurried else ""
         self.traces.append(_summary(index, kernel, config, grid, sample, footprints, note))
 

@@ -8,13 +8,13 @@ from concurrent.futures import Future, as_completed
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from triton_gym.audit.exploits import CLASSES, Exploit
+from triton_gym.audit.exploits import KINDS, Exploit
 from triton_gym.audit.honest import Honest
+from triton_gym.audit.modules import MODULE_VICTIMS, task_of
 from triton_gym.audit.victims import VICTIMS
 from triton_gym.evaluation.sandbox import Limits
 from triton_gym.evaluation.service import Evaluator
 from triton_gym.outcome import Outcome, Status
-from triton_gym.registration import load
 
 LIMITS = Limits(seconds=20.0)
 """Limits of an exploit; honest answers have the default ones."""
@@ -53,7 +53,7 @@ class Report:
         """For each class of attack and for `honest`: how many were tried, how many went well."""
         return {
             kind: (len(found), sum(result.good for result in found))
-            for kind in (*CLASSES, "honest")
+            for kind in (*KINDS, "honest")
             if (found := [result for result in self.results if result.kind == kind])
         }
 
@@ -101,7 +101,7 @@ def audit(
     answers: list[Exploit | Honest] = [*exploits, *honest]
     for answer in answers:
         limits = LIMITS if isinstance(answer, Exploit) else None
-        future = evaluator.submit(load(answer.task), answer.source, seed=1, limits=limits)
+        future = evaluator.submit(task_of(answer.task), answer.source, seed=1, limits=limits)
         waiting[future] = answer
     honest_us = _honest_times(evaluator, {e.task for e in exploits})
     for _ in as_completed(waiting):
@@ -114,9 +114,13 @@ def audit(
 
 def _honest_times(evaluator: Evaluator, tasks: Iterable[str]) -> dict[str, float]:
     return {
-        task: evaluator.evaluate(load(task), VICTIMS[task].honest, seed=1).runtime_us
+        task: evaluator.evaluate(task_of(task), _honest(task), seed=1).runtime_us
         for task in sorted(tasks)
     }
+
+
+def _honest(task: str) -> str:
+    return VICTIMS[task].honest if task in VICTIMS else MODULE_VICTIMS[task].answer()
 
 
 def _result(answer: Exploit | Honest, outcome: Outcome, honest_us: dict[str, float]) -> Result:

@@ -66,7 +66,11 @@ def _optional(node: ast.stmt, tree: ast.Module, imported: set[str]) -> bool:
     if isinstance(node, ast.Import):
         return True
     if isinstance(node, ast.ImportFrom):
-        return node.module != "__future__" and node.names[0].name != "*"
+        return (
+            node.module not in ("__future__", None)
+            and not node.level
+            and "*" not in {alias.name for alias in node.names}
+        )
     return _is_main(node) and not any("__name__" in set(_bound(n)) for n in ast.walk(tree))
 
 

@@ -192,7 +192,7 @@ class _Screen(ast.NodeVisitor):
                 "Tensors may be allocated, viewed and passed to kernels; compute in a kernel.",
             )
         if not isinstance(node.ctx, ast.Load) and node.attr not in allowed.SETTABLE:
-            if not (isinstance(node.value, ast.Name) and node.value.id in allowed.RECEIVERS):
+            if not _is_own(node.value):
                 raise _Refused(node, f"setting the attribute {node.attr!r} is not allowed.")
         if not self._names_class(node):
             self.visit(node.value)
@@ -494,8 +494,15 @@ def _set_on_self(tree: ast.AST) -> Iterator[str]:
     """Attributes that are set on what goes by the name of `self` or `ctx`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-            if isinstance(node.value, ast.Name) and node.value.id in allowed.RECEIVERS:
+            if _is_own(node.value):
                 yield node.attr
+
+
+def _is_own(node: ast.expr) -> bool:
+    """Whether an expression is `self` or `ctx`, or an attribute of it: `self.layer`."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return isinstance(node, ast.Name) and node.id in allowed.RECEIVERS
 
 
 def _defined(tree: ast.AST) -> Iterator[str]:

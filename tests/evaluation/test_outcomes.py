@@ -43,7 +43,7 @@ ANSWERS = {
     "5 MB of source": (GOOD + "# x\n" * 1_250_000, Status.INVALID_ACTION, "characters"),
     "deep nesting": (GOOD + "y = " + "(" * 3000 + "1" + ")" * 3000, Status.INVALID_ACTION, ""),
     "no kernel": (HEAD + "def softmax(x):\n    return torch.empty_like(x)\n", Status.REJECTED, "jit"),
-    "torch computes": (GOOD.replace("return y", "return torch.softmax(x, -1)"), Status.REJECTED, "softmax"),
+    "torch computes": (GOOD.replace("return y", "return torch.softmax(x, -1)"), Status.CHEATING, "softmax"),
     "wrong function name": (GOOD.replace("softmax(", "softmin("), Status.COMPILE_ERROR, "'softmax'"),
     "wrong signature": (GOOD.replace("softmax(x)", "softmax(x, axis)"), Status.RUNTIME_ERROR, "axis"),
     "wrong shape": (GOOD.replace("return y", "return y.view(-1)"), Status.INCORRECT, "shape"),

@@ -45,6 +45,8 @@ def reachable(source: str, entry: Entry) -> str:
 
 def _stays(tree: ast.Module, entry: Entry) -> list[ast.stmt]:
     """The module's statements that run, or that something that runs could call."""
+    if not any(entry.name in _bound(node) for node in ast.walk(tree)):
+        return tree.body  # without its entry point; a worker says what there is instead
     imported = {name for node in tree.body for name in _imported(node)}
     waiting = [node for node in tree.body if _optional(node, tree, imported)]
     named = {entry.name}

@@ -24,7 +24,8 @@ from triton_gym.evaluation.confine import layers, privileges
 from triton_gym.evaluation.confine.kernel import prctl
 from triton_gym.evaluation.confine.layers import ALL, Layer
 from triton_gym.evaluation.judge import Judge, Request
-from triton_gym.evaluation.session import Scratch, Session, Workshop
+from triton_gym.evaluation.session import Scratch, Session
+from triton_gym.evaluation.workshop import Workshop
 
 FOLDERS = ("/dev/shm", "/dev", "/proc", "/sys", "/run", "/tmp", "/etc", "/var", "/home", "/root")
 """What is granted besides, one at a time, when the file layer breaks something."""

@@ -25,7 +25,8 @@ from triton_gym.evaluation import check
 from triton_gym.evaluation.arena import Arena, Layout, Slot
 from triton_gym.evaluation.sandbox import Limits
 from triton_gym.evaluation.screen import screen
-from triton_gym.evaluation.session import Ended, Session, WorkerLost
+from triton_gym.evaluation.session import Ended, Session
+from triton_gym.evaluation.workshop import WorkerLost
 from triton_gym.outcome import Outcome, Status
 from triton_gym.task import Case, Task
 

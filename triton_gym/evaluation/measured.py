@@ -45,9 +45,10 @@ from triton_gym.evaluation.rounds import (
     Stage,
     event_us,
 )
-from triton_gym.evaluation.session import Ended, Scratch, Session, Workshop
+from triton_gym.evaluation.session import Ended, Scratch, Session
 from triton_gym.evaluation.simulate.eager import fake_arguments, import_fake_tensors
 from triton_gym.evaluation.timing import Budget, Timing, summarise
+from triton_gym.evaluation.workshop import Workshop
 from triton_gym.outcome import NAN, Outcome, Source, Status
 from triton_gym.task import Case, Task
 

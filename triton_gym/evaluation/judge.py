@@ -27,7 +27,8 @@ from triton_gym.evaluation.modules import bind, construction, state_of
 from triton_gym.evaluation.reach import reachable
 from triton_gym.evaluation.sandbox import Limits
 from triton_gym.evaluation.screen import screen
-from triton_gym.evaluation.session import Ended, Session, WorkerLost
+from triton_gym.evaluation.session import Ended, Session
+from triton_gym.evaluation.workshop import WorkerLost
 from triton_gym.outcome import Outcome, Status
 from triton_gym.task import Case, Task
 

@@ -44,9 +44,10 @@ from triton_gym.evaluation.rounds import (
     contradicted,
     event_us,
 )
-from triton_gym.evaluation.session import Ended, Scratch, Session, Workshop, number
+from triton_gym.evaluation.session import Ended, Scratch, Session, number
 from triton_gym.evaluation.simulate.eager import fake_arguments, import_fake_tensors
 from triton_gym.evaluation.timing import Budget, Timing, summarise
+from triton_gym.evaluation.workshop import Workshop
 from triton_gym.outcome import NAN, Outcome, Source, Status
 from triton_gym.task import Case, Task
 

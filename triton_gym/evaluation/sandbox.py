@@ -108,12 +108,14 @@ class Sandbox:
         )
         if not (domain.files or domain.tcp or domain.peers or domain.signals):
             return
-        own: list[tuple[str, Access]] = [(folder, WRITE), ("/proc/self", READ)]
+        # CUDA's driver names its threads through files of /proc, and will not start otherwise.
+        itself = READ | Access.WRITE_FILE | Access.TRUNCATE if self.cuda else READ
+        own: list[tuple[str, Access]] = [(folder, WRITE), ("/proc/self", itself)]
         if domain.files:
             # A rule is about an inode, and /proc makes another once nobody holds this one.
             os.open("/proc/self", os.O_PATH | os.O_CLOEXEC)
         own += [(path, WRITE | Access.IOCTL_DEV) for path in self.granted]
-        landlock.restrict(self.abi, domain, (*self.places.rules, *own))
+        landlock.restrict(self.abi, domain, (*self.places.rules, *places.devices(), *own))
 
     def _filter(self) -> None:
         if not self.filters:

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
 import os
 import shutil
 import signal
 import tempfile
-import threading
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from triton_gym.errors import EvaluatorError
-from triton_gym.evaluation.channel import Channel, ChannelClosed, ChannelTimeout
-from triton_gym.evaluation.confine.layers import ALL, Layer
-from triton_gym.evaluation.nursery import Nursery, NurseryExhausted, NurseryLost
+from triton_gym.evaluation.channel import ChannelClosed, ChannelTimeout
 from triton_gym.evaluation.sandbox import Limits
+from triton_gym.evaluation.workshop import Workshop
 from triton_gym.outcome import Status
 
-STARTS = 3
-"""How often a nursery that died is replaced before that is an error."""
-PAUSES_S = (0.1, 0.5, 2.0, 5.0)
-"""Waits for the machine to have room for another process again."""
+ENTRY_LIMIT_S = 60.0
+"""How long a worker may take to confine itself: milliseconds, unless the machine is starved."""
+GONE_TRIES = 20
+"""How often a folder is removed into which a dying worker still writes."""
 DEATH_S = 5.0
 """How long a process may take from closing its channel to its end, CUDA's clean-up included."""
-
-
-class WorkerLost(EvaluatorError):
-    """The nursery died while this worker ran: the machine's fault, or the answer's."""
 
 
 class Ended(Exception):
@@ -42,74 +34,6 @@ class Ended(Exception):
         self.status = status
         self.message = message
         self.numbers = numbers
-
-
-class Workshop:
-    """A nursery that is restarted when it dies, usable from several threads.
-
-    Args:
-        mode, layers, granted: see `Nursery`.
-    """
-
-    def __init__(
-        self, mode: str, layers: frozenset[Layer] = ALL, granted: tuple[str, ...] = ()
-    ) -> None:
-        self._make = functools.partial(Nursery, mode, layers, granted)
-        self._lock = threading.Lock()
-        self._nursery = self._make()
-
-    def fork(self, limits: Limits) -> tuple[Nursery, int, Channel]:
-        """A new worker and the nursery that it came from.
-
-        Raises:
-            EvaluatorError: the machine starts no nursery, or has no room for another process.
-        """
-        for pause in (*PAUSES_S, None):
-            try:
-                return self._fork(limits)
-            except NurseryExhausted:
-                if pause is None:
-                    raise
-                time.sleep(pause)  # what was killed gives back its memory when it is gone
-        raise AssertionError  # the last pause is None
-
-    def _fork(self, limits: Limits) -> tuple[Nursery, int, Channel]:
-        with self._lock:
-            for _ in range(STARTS):
-                try:
-                    return (self._nursery, *self._nursery.fork(limits))
-                except NurseryLost:
-                    self._nursery.close()
-                    self._nursery = self._make()
-            return (self._nursery, *self._nursery.fork(limits))
-
-    def end(self, nursery: Nursery, pid: int) -> None:
-        """Kill a worker without waiting; with its nursery gone it is already dead."""
-        with self._lock, contextlib.suppress(NurseryLost):
-            if nursery.alive:
-                nursery.end(pid)
-
-    def status(self, nursery: Nursery, pid: int) -> tuple[int | None, str]:
-        """See `Nursery.status`.
-
-        Raises:
-            WorkerLost: the nursery is gone.
-        """
-        with self._lock:
-            try:
-                return nursery.status(pid)
-            except NurseryLost as error:
-                raise WorkerLost(f"A worker is gone with its nursery. {error}") from error
-
-    def wait_ready(self) -> None:
-        """Wait until workers can be had."""
-        with self._lock:
-            self._nursery.wait_ready()
-
-    def close(self) -> None:
-        """End the nursery with all of its workers."""
-        with self._lock:
-            self._nursery.close()
 
 
 class Scratch:
@@ -124,7 +48,11 @@ class Scratch:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for _ in range(GONE_TRIES):
+            shutil.rmtree(self.folder, ignore_errors=True)
+            if not os.path.exists(self.folder):
+                break
+            time.sleep(0.05)  # a worker that was killed may be in the middle of a write
 
 
 class Session:
@@ -132,17 +60,17 @@ class Session:
 
     Args:
         workshop: where workers come from.
-        limits: what the worker may use; the time runs from here.
+        limits: what the worker may use; the time runs from when it is ready for the answer.
         scratch: the answer's folder, which several workers of one evaluation may share.
     """
 
     def __init__(self, workshop: Workshop, limits: Limits, scratch: Scratch) -> None:
         self._workshop = workshop
         self._limits = limits
-        self._deadline = time.monotonic() + limits.seconds
         self._scratch = scratch
         self.path = scratch.path
         self._nursery, self._pid, self._channel = workshop.fork(limits)
+        self._deadline = time.monotonic() + ENTRY_LIMIT_S
         self._closed = False
         self.layers: tuple[str, ...] = ()
         """What the worker is held to; see `confine.layers.Layer`."""
@@ -155,13 +83,14 @@ class Session:
                 raise EvaluatorError(f"A worker could not be confined: {reply['unconfined']}.")
         except Ended as end:
             self.close()
-            if end.status is Status.TIMEOUT:
-                raise
-            raise EvaluatorError(f"A worker ended before it saw an answer. {end}") from None
+            raise EvaluatorError(
+                f"A worker came to nothing before it saw an answer. {end}"
+            ) from None
         except BaseException:
             self.close()
             raise
         self.layers = tuple(reply["layers"])
+        self._deadline = time.monotonic() + self._limits.seconds
         return self
 
     def __exit__(

@@ -23,8 +23,9 @@ from triton_gym.evaluation.judge import (
 )
 from triton_gym.evaluation.modules import construction
 from triton_gym.evaluation.profile import speed_of_light
-from triton_gym.evaluation.session import Ended, Scratch, Session, Workshop
+from triton_gym.evaluation.session import Ended, Scratch, Session
 from triton_gym.evaluation.simulate.eager import baseline_us, fake_arguments
+from triton_gym.evaluation.workshop import Workshop
 from triton_gym.outcome import Outcome, Source, Status
 from triton_gym.task import Task
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _NAMES = frozenset(
-    {"CC", "CONDA_PREFIX", "CXX", "HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "TMPDIR", "TZ",
-     "USER", "VIRTUAL_ENV"}
+    {"CC", "COMPILER_PATH", "CONDA_PREFIX", "CPATH", "CXX", "C_INCLUDE_PATH", "HOME", "LANG",
+     "LANGUAGE", "LIBRARY_PATH", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV"}
 )  # fmt: skip
 _BEGINNINGS = (
-    "CUBLAS", "CUDA_", "KMP_", "LC_", "LD_", "MKL_", "NVIDIA_", "NV_", "OMP_", "OPENBLAS_",
-    "PYTHON", "PYTORCH_", "TORCH", "TRITON_",
+    "CUBLAS", "CUDA_", "GCC_", "GLIBC_", "GOMP_", "KMP_", "LC_", "LD_", "MALLOC_", "MKL_", "NIX_",
+    "NVIDIA_", "NV_", "OMP_", "OPENBLAS_", "PYTHON", "PYTORCH_", "TORCH", "TRITON_",
 )  # fmt: skip
 _SECRET = ("KEY", "PASSWORD", "SECRET", "TOKEN")
 

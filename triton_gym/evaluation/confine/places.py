@@ -42,11 +42,11 @@ _DEVICES = (
 _TOOLS = ("cc", "gcc", "clang", "ld", "as")
 _TOOL_FOLDERS = ("bin", "include", "lib", "lib32", "lib64", "libexec", "share/gcc")
 _NAMED_IN = (
-    "CUDA_HOME", "CUDA_PATH", "LD_LIBRARY_PATH", "TRITON_CUOBJDUMP_PATH", "TRITON_LIBCUDA_PATH",
-    "TRITON_LIBDEVICE_PATH", "TRITON_NVDISASM_PATH", "TRITON_PTXAS_BLACKWELL_PATH",
-    "TRITON_PTXAS_PATH",
+    "CPATH", "CUDA_HOME", "CUDA_PATH", "C_INCLUDE_PATH", "LD_LIBRARY_PATH", "LIBRARY_PATH",
+    "TRITON_CUOBJDUMP_PATH", "TRITON_LIBCUDA_PATH", "TRITON_LIBDEVICE_PATH",
+    "TRITON_NVDISASM_PATH", "TRITON_PTXAS_BLACKWELL_PATH", "TRITON_PTXAS_PATH",
 )  # fmt: skip
-"""Variables that name files or folders of CUDA."""
+"""Variables that name files or folders of compilers and CUDA."""
 _ANSWERS = ("envs", "agents", "audit")
 """Parts of this package with references, best answers and collected tricks."""
 _DEEPEST = 12
@@ -71,11 +71,12 @@ def find() -> Places:
     real = {os.path.realpath(path) for path in candidates if os.path.exists(path)}
     readable = _outermost(found for path in real for found in _around(path, private))
     readable += (p for p in (*_CONFIGURATION, *_KERNEL) if os.path.exists(p))
-    devices = [path for pattern in _DEVICES for path in glob(pattern)]
-    return Places(
-        tuple((path, READ) for path in readable) + tuple((path, DEVICE) for path in devices),
-        _essential(),
-    )
+    return Places(tuple((path, READ) for path in readable), _essential())
+
+
+def devices() -> list[tuple[str, Access]]:
+    """The devices that are there now; the driver makes some when a process first uses the GPU."""
+    return [(path, DEVICE) for pattern in _DEVICES for path in glob(pattern)]
 
 
 def _interpreter() -> Iterator[str]:

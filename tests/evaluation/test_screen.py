@@ -216,7 +216,7 @@ def test_what_something_reaches_is_screened(name):
 def test_an_import_that_may_fail_fails():
     source = "try:\n    import apex, os\nexcept ImportError:\n    apex = None\nprint(apex)\n"
     left = reachable(source, ENTRY)
-    assert left.splitlines()[1] == "    raise ImportError('not part of an answer')"
+    assert left.splitlines()[1] == "    raise ModuleNotFoundError('not part of an answer')"
 
 
 @pytest.mark.parametrize(

@@ -158,8 +158,8 @@ MODULE_ATTACKS = (
                  "self.kept = nn.Parameter(y)\nreturn y",
                  "self.kept = nn.Parameter(torch.zeros(1))", harmless=True),
     ModuleAttack("skips after the warm-up", "does nothing once it has been tested",
-                 "CALLS.append(1)\nif len(CALLS) > 3:\n    return torch.empty_like(LAST[0])\n$launch\n"
-                 "LAST[:] = [y]\nreturn y", module="CALLS = []\nLAST = []"),
+                 "CALLS.append(1)\nif len(CALLS) > 3:\n    return torch.empty_like(LAST[0])\n"
+                 "$launch\nLAST[:] = [y]\nreturn y", module="CALLS = []\nLAST = []"),
     ModuleAttack("one workspace for all results", "later calls overwrite earlier results",
                  "self.calls += 1\nif self.calls % 2 or self.y is None:\n    $launch\n"
                  "    self.y = y\nreturn self.y", "self.calls = 0\nself.y = None", harmless=True),

@@ -16,6 +16,7 @@ from __future__ import annotations
 import ast
 import builtins
 import functools
+import importlib
 import string
 import types
 from collections.abc import Iterator
@@ -166,6 +167,8 @@ class _Screen(ast.NodeVisitor):
             return
         if name.startswith("_"):
             raise _Refused(node, f"{module}.{name} is private.")
+        if module.startswith("triton.language") and not _exists(module, name):
+            return  # Triton says so better, with the line
         raise _Refused(
             node,
             f"{module}.{name} is not allowed: a host function may allocate, view, compute "
@@ -420,6 +423,15 @@ _PRIVILEGED = (
 """Imports that the screen treats by what they stand for: their names must not be bound again."""
 _FIXED = frozenset({"super", "type", "getattr", "hasattr"})
 """Builtins that the screen treats by name."""
+
+
+@functools.cache
+def _exists(module: str, name: str) -> bool:
+    """Whether a module has a member: people write functions that Triton does not have."""
+    try:
+        return hasattr(importlib.import_module(module), name)
+    except ImportError:
+        return False
 
 
 def _attribute_read(node: ast.Call) -> ast.Attribute | None:

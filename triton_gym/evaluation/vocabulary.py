@@ -28,7 +28,7 @@ TORCH = operators.TORCH | frozenset(
         "ones_like", "full", "full_like", "arange", "tensor", "as_tensor", "scalar_tensor",
         # views and copies
         "reshape", "transpose", "permute", "unsqueeze", "squeeze", "flatten", "as_strided", "t",
-        "swapaxes", "swapdims", "movedim", "moveaxis", "narrow", "select", "split", "chunk",
+        "swapaxes", "swapdims", "movedim", "moveaxis", "narrow", "view_as_real", "select", "split", "chunk",
         "unbind", "unflatten", "ravel", "broadcast_tensors", "clone", "detach", "atleast_2d",
         "broadcast_shapes", "broadcast_to", "numel", "is_tensor", "is_floating_point",
         "is_complex", "promote_types", "result_type", "can_cast", "is_grad_enabled",
@@ -36,6 +36,7 @@ TORCH = operators.TORCH | frozenset(
         # context
         "cuda", "no_grad", "inference_mode", "enable_grad", "set_grad_enabled", "autocast", "nn",
         "jit", "amp", "autograd", "backends", "Generator", "manual_seed",
+        "initial_seed", "seed",
         "set_float32_matmul_precision",
     }
 )  # fmt: skip
@@ -229,7 +230,7 @@ DEFINED = frozenset({"backward", "setup_context"})
 """Methods that a class may define and that nothing may name: of tensors they run other threads."""
 RECEIVERS = frozenset({"self", "ctx"})
 """Names whose attributes may be set. Since any object may go by them, `FIELDS` has the say."""
-FIELDS = operators.TENSOR | {
+FIELDS = operators.TENSOR | operators.TORCH | operators.FUNCTIONAL | {
     "weight", "bias", "dtype", "device", "eps", "training", "in_features", "out_features",
     "normalized_shape", "num_warps", "num_stages", "name", "value", "forward", "dim", "shape",
     "stride", "size", "layout", "index", "padding", "scale", "kernel_size", "mode", "p", "T",

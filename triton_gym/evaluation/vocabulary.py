@@ -28,15 +28,14 @@ TORCH = operators.TORCH | frozenset(
         "ones_like", "full", "full_like", "arange", "tensor", "as_tensor", "scalar_tensor",
         # views and copies
         "reshape", "transpose", "permute", "unsqueeze", "squeeze", "flatten", "as_strided", "t",
-        "swapaxes", "swapdims", "movedim", "moveaxis", "narrow", "view_as_real", "select", "split", "chunk",
-        "unbind", "unflatten", "ravel", "broadcast_tensors", "clone", "detach", "atleast_2d",
+        "swapaxes", "swapdims", "movedim", "moveaxis", "narrow", "select", "split", "chunk",
+        "view_as_real", "unbind", "unflatten", "ravel", "broadcast_tensors", "clone", "detach", "atleast_2d",
         "broadcast_shapes", "broadcast_to", "numel", "is_tensor", "is_floating_point",
         "is_complex", "promote_types", "result_type", "can_cast", "is_grad_enabled",
         "get_default_dtype", "__version__", "version",
         # context
         "cuda", "no_grad", "inference_mode", "enable_grad", "set_grad_enabled", "autocast", "nn",
-        "jit", "amp", "autograd", "backends", "Generator", "manual_seed",
-        "initial_seed", "seed",
+        "jit", "amp", "autograd", "backends", "Generator", "manual_seed", "seed", "initial_seed",
         "set_float32_matmul_precision",
     }
 )  # fmt: skip

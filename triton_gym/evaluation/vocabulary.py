@@ -29,8 +29,8 @@ TORCH = operators.TORCH | frozenset(
         # views and copies
         "reshape", "transpose", "permute", "unsqueeze", "squeeze", "flatten", "as_strided", "t",
         "swapaxes", "swapdims", "movedim", "moveaxis", "narrow", "select", "split", "chunk",
-        "view_as_real", "unbind", "unflatten", "ravel", "broadcast_tensors", "clone", "detach", "atleast_2d",
-        "broadcast_shapes", "broadcast_to", "numel", "is_tensor", "is_floating_point",
+        "view_as_real", "unbind", "unflatten", "ravel", "broadcast_tensors", "clone", "detach",
+        "atleast_2d", "broadcast_shapes", "broadcast_to", "numel", "is_tensor", "is_floating_point",
         "is_complex", "promote_types", "result_type", "can_cast", "is_grad_enabled",
         "get_default_dtype", "__version__", "version",
         # context

@@ -8,8 +8,10 @@ import pytest
 
 from triton_gym import Entry, Status
 from triton_gym.evaluation import vocabulary
+from triton_gym.evaluation.declarations import foreign_names
 from triton_gym.evaluation.reach import reachable
-from triton_gym.evaluation.screen import DEPTH_LIMIT, SOURCE_LIMIT, foreign_names, screen
+from triton_gym.evaluation.screen import screen
+from triton_gym.evaluation.source import DEPTH_LIMIT, SOURCE_LIMIT
 
 KERNEL = (
     "import torch\nimport triton\nimport triton.language as tl\n"

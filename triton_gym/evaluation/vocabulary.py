@@ -131,6 +131,16 @@ FACTORIES = frozenset(
 """Classes that make classes from text when called: they serve as bases only."""
 BASES = FACTORIES | FUNCTIONS | {"object", "torch.nn.Module"}
 """What a class may inherit from."""
+NAMED_TUPLE = "collections.namedtuple"
+"""Makes a class from names, which must stand in the call."""
+CLASS_DECORATORS = frozenset({"dataclasses.dataclass", "enum.unique"})
+"""What may only decorate a class: called on another's, they change it."""
+PRIVILEGED = (
+    DECORATORS | BASES | CLASS_DECORATORS | {NAMED_TUPLE, "triton.constexpr_function"}
+)  # fmt: skip
+"""Imports that the screen treats by what they stand for: their names must not be bound again."""
+FIXED = frozenset({"super", "type", "getattr", "hasattr"})
+"""Builtins that the screen treats by name."""
 FLAGS = frozenset(
     {
         "torch.backends.cuda.matmul.allow_tf32", "torch.backends.cudnn.allow_tf32",

@@ -8,8 +8,10 @@ import pytest
 
 from triton_gym import Entry, Status
 from triton_gym.evaluation import vocabulary
+from triton_gym.evaluation.declarations import foreign_names
 from triton_gym.evaluation.reach import reachable
-from triton_gym.evaluation.screen import DEPTH_LIMIT, SOURCE_LIMIT, foreign_names, screen
+from triton_gym.evaluation.screen import screen
+from triton_gym.evaluation.source import DEPTH_LIMIT, SOURCE_LIMIT
 
 KERNEL = (
     "import torch\nimport triton\nimport triton.language as tl\n"
@@ -24,7 +26,7 @@ REFUSED = {
     "the same by attribute": ("import enum\nenum.bltns", "enum.bltns"),
     "the same of the language": ("tl.core.builtins", "'builtins'"),
     "the same of a library": (
-        "from triton.language.extra import libdevice\nlibdevice.core",
+        "from triton.language.extra.cuda import libdevice\nlibdevice.core",
         "libdevice.core",
     ),
     "a private member": ("torch._C", "private"),
@@ -144,6 +146,7 @@ PASSES = {
     "what PyTorch computes": "def f(x):\n    return x if x.is_cuda else torch.softmax(x, -1).sum(0)",
     "a field that tensors have": "class A:\n    shape: int = 0\n    grid: int = 1\nA().grid",
     "an attribute in quotes": "getattr(torch, 'float8_e5m2', None)\nhasattr(tl, 'make_block_ptr')",
+    "a function that Triton does not have": "@triton.jit\ndef k(x):\n    tl.gelu(x)",
     "a template": "'{} of {name:>3}'.format(1, name=2)",
     "the name of a class": "def f(x):\n    return type(x).__name__ + x.__class__.__name__",
     "a flag of PyTorch": "torch.backends.cuda.matmul.allow_tf32 = True",
@@ -216,7 +219,7 @@ def test_what_something_reaches_is_screened(name):
 def test_an_import_that_may_fail_fails():
     source = "try:\n    import apex, os\nexcept ImportError:\n    apex = None\nprint(apex)\n"
     left = reachable(source, ENTRY)
-    assert left.splitlines()[1] == "    raise ImportError('not part of an answer')"
+    assert left.splitlines()[1] == "    raise ModuleNotFoundError('not part of an answer')"
 
 
 @pytest.mark.parametrize(

@@ -231,9 +231,9 @@ KERNELS = (
     Style(
         "a device function kept apart",
         copied("apart_kernel[(triton.cdiv(y.numel(), 512),)](z, y, y.numel(), BLOCK=512)"),
-        "@triton.jit(noinline=True)\ndef same(x):\n    return x\n\n\n"
+        "@triton.jit(noinline=True)\ndef first(block, step):\n    return block * step\n\n\n"
         + COPY.replace("copy_kernel", "apart_kernel").replace(
-            "tl.load(x_ptr + i, mask=i < size)", "same(tl.load(x_ptr + i, mask=i < size))"
+            "tl.program_id(0) * BLOCK", "first(tl.program_id(0), BLOCK)"
         ),
     ),
     _kernel("static assertions", "tl.static_assert(BLOCK % 16 == 0, 'multiple of 16')\n"
@@ -269,8 +269,8 @@ KERNELS = (
     _kernel("conditions on types", "if x_ptr.dtype.element_ty == tl.float16:\n    x = x + 0\n"
             "elif x.dtype.is_fp32():\n    x = x * 1\nelse:\n    x = x.to(y_ptr.type.element_ty)"),
     _kernel("hints", "tl.assume(size > 0)\ni = tl.max_contiguous(tl.multiple_of(i, 16), 16)\n"
-            "x = tl.load(x_ptr + i, mask=mask, other=0.0, eviction_policy='evict_first',"
-            " cache_modifier='.cg')"),
+            "x = tl.load(x_ptr + i, mask=mask, other=0.0, eviction_policy='evict_first'"
+            ")"),
     _kernel("shapes in the kernel", "x = tl.reshape(x, (2, BLOCK // 2)).trans().trans()\n"
             "x = x.reshape(BLOCK)\nx = tl.ravel(tl.expand_dims(x, 0))"),
     _kernel("split and joined", "a, b = tl.split(tl.reshape(x, (BLOCK // 2, 2)))\n"
@@ -280,6 +280,10 @@ KERNELS = (
             imports="from triton.language.extra import libdevice"),
     _kernel("names from the language", "x = where(mask, x, 0.0)",
             imports="from triton.language import where, float32"),
+    Style("names from the language alone", copied(
+        "bare_kernel[(triton.cdiv(y.numel(), 512),)](z, y, y.numel(), BLOCK=512)"),
+        COPY.replace("copy_kernel", "bare_kernel").replace("tl.", ""),
+        "from triton.language import arange, constexpr, load, program_id, store"),
     _kernel("random numbers unused", "noise = tl.rand(7, i)\nx = tl.where(noise < 0, 0.0, x)"
             ".to(x.dtype)"),
     _kernel("sizes as 64-bit", "i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)\n"
@@ -289,9 +293,6 @@ KERNELS = (
             "tl.atomic_add(count_ptr, tl.sum(zero, 0).to(tl.int32))",
             call="count = torch.zeros(1, dtype=torch.int32, device=y.device)\n"
             "styled_kernel[(triton.cdiv(y.numel(), 512),)](z, y, y.numel(), count, BLOCK=512)"),
-    _kernel("inline assembly", "bits = tl.inline_asm_elementwise('mov.b32 $$0, $$1;', '=r,r',"
-            " [tl.arange(0, BLOCK)], dtype=tl.int32, is_pure=True, pack=1)\n"
-            "x = tl.where(bits < 0, 0.0, x).to(x.dtype)"),
 )  # fmt: skip
 """Styles of kernels."""
 VARIETY = (*HOST, *KERNELS)

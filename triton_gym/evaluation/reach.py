@@ -39,7 +39,7 @@ def reachable(source: str, entry: Entry) -> str:
         if node not in stays and _alone(node, tree):
             _replace(lines, node, b"")
     for node in _missing_imports(stays):
-        _replace(lines, node, b"raise ImportError('not part of an answer')")
+        _replace(lines, node, b"raise ModuleNotFoundError('not part of an answer')")
     return b"\n".join(lines).decode()
 
 

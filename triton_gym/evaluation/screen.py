@@ -15,47 +15,30 @@ from __future__ import annotations
 
 import ast
 import builtins
-import functools
-import string
-import types
-from collections.abc import Iterator
-from typing import Any
 
 from triton_gym.evaluation import vocabulary as allowed
+from triton_gym.evaluation.declarations import (
+    attribute_read,
+    bindings,
+    defined,
+    exists,
+    foreign_names,
+    is_own,
+    plain_template,
+    set_on_self,
+    tuple_fields,
+)
 from triton_gym.evaluation.language import LANGUAGE
 from triton_gym.evaluation.reach import reachable
+from triton_gym.evaluation.source import parse
 from triton_gym.outcome import Status
 from triton_gym.task import Entry
-
-SOURCE_LIMIT = 60_000
-"""Longest source in characters."""
-DEPTH_LIMIT = 120
-"""Deepest nesting of the syntax tree."""
 
 
 class _Refused(Exception):
     def __init__(self, node: ast.AST, reason: str) -> None:
         line = getattr(node, "lineno", None)
         super().__init__(f"Line {line}: {reason}" if line else reason)
-
-
-def parse(source: str) -> ast.Module | str:
-    """The syntax tree of a source, or why there is none."""
-    if not source.strip():
-        return "The answer is empty; expected a Python module with a Triton kernel."
-    if len(source) > SOURCE_LIMIT:
-        return f"The source has {len(source)} characters; at most {SOURCE_LIMIT} are allowed."
-    if "\0" in source:
-        return "The source contains null bytes."
-    try:
-        tree = ast.parse(source)
-        compile(tree, "answer.py", "exec", dont_inherit=True)
-    except SyntaxError as error:
-        text = f": `{error.text.strip()[:200]}`" if error.text else ""
-        return f"SyntaxError at line {error.lineno}: {error.msg}{text}"
-    except (ValueError, RecursionError, MemoryError, UnicodeError) as error:
-        return f"The source cannot be parsed: {type(error).__name__}: {error}"
-    return tree
 
 
 def screen(source: str, entry: Entry) -> tuple[Status, str] | None:
@@ -86,9 +69,9 @@ class _Screen(ast.NodeVisitor):
         self._entry = entry
         self._modules: dict[str, str] = {}  # local name -> module it stands for
         self._members: dict[str, str] = {}  # local name -> full name of what was imported
-        self._own = set(_bindings(tree))
-        self._set = set(_set_on_self(tree))
-        self._fields = self._set | set(_defined(tree))
+        self._own = set(bindings(tree))
+        self._set = set(set_on_self(tree))
+        self._fields = self._set | set(defined(tree))
         self._parents: dict[ast.AST, ast.AST] = {}
         self._inside_kernel = 0
 
@@ -98,10 +81,10 @@ class _Screen(ast.NodeVisitor):
                 self._parents[child] = node
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 self._imported(node)
-        privileged = {n for n, full in self._members.items() if full in _PRIVILEGED}
+        privileged = {n for n, full in self._members.items() if full in allowed.PRIVILEGED}
         for name in sorted({*self._modules, *privileged} & self._own):
             raise _Refused(self._tree, f"{name!r} is imported and must not be bound again.")
-        for name in self._own & {"__name__", *_FIXED}:
+        for name in self._own & {"__name__", *allowed.FIXED}:
             raise _Refused(self._tree, f"{name!r} must not be bound.")
         self._fields_allowed()
         for node in self._tree.body:
@@ -166,6 +149,8 @@ class _Screen(ast.NodeVisitor):
             return
         if name.startswith("_"):
             raise _Refused(node, f"{module}.{name} is private.")
+        if module.startswith("triton.language") and not exists(module, name):
+            return  # Triton says so better, with the line
         raise _Refused(
             node,
             f"{module}.{name} is not allowed: a host function may allocate, view, compute "
@@ -192,7 +177,7 @@ class _Screen(ast.NodeVisitor):
                 "Tensors may be allocated, viewed and passed to kernels; compute in a kernel.",
             )
         if not isinstance(node.ctx, ast.Load) and node.attr not in allowed.SETTABLE:
-            if not _is_own(node.value):
+            if not is_own(node.value):
                 raise _Refused(node, f"setting the attribute {node.attr!r} is not allowed.")
         if not self._names_class(node):
             self.visit(node.value)
@@ -203,7 +188,7 @@ class _Screen(ast.NodeVisitor):
             parent = self._parents[node]
             return isinstance(parent, (ast.Subscript, ast.Attribute)) and parent.value is node
         if name == "format":  # a template can read attributes
-            return isinstance(node.value, ast.Constant) and _plain_template(node.value.value)
+            return isinstance(node.value, ast.Constant) and plain_template(node.value.value)
         return (
             name in allowed.ATTRIBUTES
             or (name in self._fields and name not in allowed.DEFINED)
@@ -282,7 +267,7 @@ class _Screen(ast.NodeVisitor):
         """Visit a call; an attribute read by a name in quotes is one like any other."""
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         if name in ("getattr", "hasattr"):
-            read = _attribute_read(node)
+            read = attribute_read(node)
             if read is None:
                 raise _Refused(node, f"the builtin {name!r} is not allowed with a computed name.")
             if name == "hasattr" and self._module_of(read.value) and not read.attr.startswith("_"):
@@ -297,11 +282,11 @@ class _Screen(ast.NodeVisitor):
         """Classes that make classes are for inheriting from, class decorators for decorating."""
         if full in allowed.FACTORIES:
             raise _Refused(node, f"{full} may only be inherited from.")
-        if full == _NAMED_TUPLE:
+        if full == allowed.NAMED_TUPLE:
             call = self._parents[node]
-            if not (isinstance(call, ast.Call) and call.func is node and _tuple_fields(call)):
+            if not (isinstance(call, ast.Call) and call.func is node and tuple_fields(call)):
                 raise _Refused(node, f"{full} may only be called, with its names as they are.")
-        if full in _CLASS_DECORATORS:
+        if full in allowed.CLASS_DECORATORS:
             parent = self._parents[node]
             where = node
             if isinstance(parent, ast.Call) and parent.func is node and not parent.args:
@@ -409,119 +394,3 @@ class _Screen(ast.NodeVisitor):
 
 
 _LIBRARY = ".libdevice"
-_NAMED_TUPLE = "collections.namedtuple"
-_CLASS_DECORATORS = frozenset({"dataclasses.dataclass", "enum.unique"})
-_PRIVILEGED = (
-    allowed.DECORATORS
-    | allowed.BASES
-    | _CLASS_DECORATORS
-    | {_NAMED_TUPLE, "triton.constexpr_function"}
-)
-"""Imports that the screen treats by what they stand for: their names must not be bound again."""
-_FIXED = frozenset({"super", "type", "getattr", "hasattr"})
-"""Builtins that the screen treats by name."""
-
-
-def _attribute_read(node: ast.Call) -> ast.Attribute | None:
-    """`getattr(x, "name")` as `x.name`; None if the name is computed."""
-    if not 2 <= len(node.args) <= 3 or node.keywords:
-        return None
-    name = node.args[1]
-    if not (isinstance(name, ast.Constant) and isinstance(name.value, str)):
-        return None
-    return ast.copy_location(ast.Attribute(node.args[0], name.value, ast.Load()), node)
-
-
-def _plain_template(text: object) -> bool:
-    """Whether a text that is formatted names arguments only, not attributes of theirs."""
-    if not isinstance(text, str):
-        return False
-    try:
-        parts = list(string.Formatter().parse(text))
-    except ValueError:
-        return False
-    return all(
-        (field or "").replace("_", "").isalnum() or not field for _, field, _, _ in parts
-    ) and not any("{" in (spec or "") for _, _, spec, _ in parts)
-
-
-def _tuple_fields(call: ast.Call) -> list[str]:
-    """Names of the fields of `namedtuple("Name", …)`, if they stand there."""
-    if len(call.args) != 2 or any(k.arg != "defaults" for k in call.keywords):
-        return []
-    title, names = call.args
-    if not (isinstance(title, ast.Constant) and isinstance(title.value, str)):
-        return []
-    if isinstance(names, ast.Constant) and isinstance(names.value, str):
-        return names.value.replace(",", " ").split()
-    if isinstance(names, ast.List | ast.Tuple):
-        found = [n.value for n in names.elts if isinstance(n, ast.Constant)]
-        if len(found) == len(names.elts) and all(isinstance(n, str) for n in found):
-            return [str(n) for n in found]
-    return []
-
-
-@functools.cache
-def foreign_names() -> frozenset[str]:
-    """Names of attributes that objects have which an answer comes by without making them."""
-    import torch
-
-    kinds: tuple[Any, ...] = (
-        torch.Tensor, torch.nn.Module, torch.dtype, torch.device, torch.Generator, torch,
-        torch.cuda, str, bytes, dict, list, tuple, set, int, float, type, property, BaseException,
-        functools.partial, AttributeError, ImportError, StopIteration, OSError,
-        *(kind for kind in vars(types).values() if isinstance(kind, type)),
-    )  # fmt: skip
-    return allowed.TRITON_FIELDS.union(*map(dir, kinds))
-
-
-def _bindings(tree: ast.AST) -> Iterator[str]:
-    """Names that the answer binds itself, imports aside: every way that Python has."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.arg):
-            yield node.arg
-        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            yield node.name
-        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            yield node.id
-        elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
-            yield node.name
-        elif isinstance(node, (ast.Global, ast.Nonlocal)):
-            yield from node.names
-
-
-def _set_on_self(tree: ast.AST) -> Iterator[str]:
-    """Attributes that are set on what goes by the name of `self` or `ctx`."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-            if _is_own(node.value):
-                yield node.attr
-
-
-def _is_own(node: ast.expr) -> bool:
-    """Whether an expression is `self` or `ctx`, or an attribute of it: `self.layer`."""
-    while isinstance(node, ast.Attribute):
-        node = node.value
-    return isinstance(node, ast.Name) and node.id in allowed.RECEIVERS
-
-
-def _defined(tree: ast.AST) -> Iterator[str]:
-    """Attributes that the answer's own classes define: methods, class variables, fields."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            name = node.func.attr if isinstance(node.func, ast.Attribute) else (
-                node.func.id if isinstance(node.func, ast.Name) else ""
-            )  # fmt: skip
-            if name == "namedtuple":
-                yield from _tuple_fields(node)
-            elif name == "SimpleNamespace":
-                yield from (k.arg for k in node.keywords if k.arg)
-            elif name in ("register_buffer", "register_parameter", "add_module") and node.args:
-                if isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str):
-                    yield node.args[0].value
-        elif isinstance(node, ast.ClassDef):
-            for inner in node.body:
-                if isinstance(inner, ast.FunctionDef):
-                    yield inner.name
-                else:
-                    yield from _bindings(inner)

@@ -29,13 +29,13 @@ TORCH = operators.TORCH | frozenset(
         # views and copies
         "reshape", "transpose", "permute", "unsqueeze", "squeeze", "flatten", "as_strided", "t",
         "swapaxes", "swapdims", "movedim", "moveaxis", "narrow", "select", "split", "chunk",
-        "unbind", "unflatten", "ravel", "broadcast_tensors", "clone", "detach", "atleast_2d",
-        "broadcast_shapes", "broadcast_to", "numel", "is_tensor", "is_floating_point",
+        "view_as_real", "unbind", "unflatten", "ravel", "broadcast_tensors", "clone", "detach",
+        "atleast_2d", "broadcast_shapes", "broadcast_to", "numel", "is_tensor", "is_floating_point",
         "is_complex", "promote_types", "result_type", "can_cast", "is_grad_enabled",
         "get_default_dtype", "__version__", "version",
         # context
         "cuda", "no_grad", "inference_mode", "enable_grad", "set_grad_enabled", "autocast", "nn",
-        "jit", "amp", "autograd", "backends", "Generator", "manual_seed",
+        "jit", "amp", "autograd", "backends", "Generator", "manual_seed", "seed", "initial_seed",
         "set_float32_matmul_precision",
     }
 )  # fmt: skip
@@ -131,6 +131,16 @@ FACTORIES = frozenset(
 """Classes that make classes from text when called: they serve as bases only."""
 BASES = FACTORIES | FUNCTIONS | {"object", "torch.nn.Module"}
 """What a class may inherit from."""
+NAMED_TUPLE = "collections.namedtuple"
+"""Makes a class from names, which must stand in the call."""
+CLASS_DECORATORS = frozenset({"dataclasses.dataclass", "enum.unique"})
+"""What may only decorate a class: called on another's, they change it."""
+PRIVILEGED = (
+    DECORATORS | BASES | CLASS_DECORATORS | {NAMED_TUPLE, "triton.constexpr_function"}
+)  # fmt: skip
+"""Imports that the screen treats by what they stand for: their names must not be bound again."""
+FIXED = frozenset({"super", "type", "getattr", "hasattr"})
+"""Builtins that the screen treats by name."""
 FLAGS = frozenset(
     {
         "torch.backends.cuda.matmul.allow_tf32", "torch.backends.cudnn.allow_tf32",
@@ -229,7 +239,7 @@ DEFINED = frozenset({"backward", "setup_context"})
 """Methods that a class may define and that nothing may name: of tensors they run other threads."""
 RECEIVERS = frozenset({"self", "ctx"})
 """Names whose attributes may be set. Since any object may go by them, `FIELDS` has the say."""
-FIELDS = operators.TENSOR | {
+FIELDS = operators.TENSOR | operators.TORCH | operators.FUNCTIONAL | {
     "weight", "bias", "dtype", "device", "eps", "training", "in_features", "out_features",
     "normalized_shape", "num_warps", "num_stages", "name", "value", "forward", "dim", "shape",
     "stride", "size", "layout", "index", "padding", "scale", "kernel_size", "mode", "p", "T",

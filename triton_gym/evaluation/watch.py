@@ -27,7 +27,8 @@ FREE = frozenset(
         "zeros_like", "new_zeros", "zero_", "ones", "ones_like", "new_ones", "full", "full_like",
         "new_full", "fill_", "detach", "alias", "lift_fresh", "set_", "device",
         "is_pinned", "sym_size", "sym_stride", "sym_numel", "sym_storage_offset", "arange",
-        "scalar_tensor", "lift", "is_same_size", "empty_permuted",
+        "scalar_tensor", "lift", "is_same_size", "empty_permuted", "promote_types", "result_type",
+        "can_cast",
     }
 )  # fmt: skip
 """Operators that allocate or describe; what they allocate depends on no argument of the answer."""

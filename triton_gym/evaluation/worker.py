@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import json
-import linecache
-import math
-import mmap
-import sys
-import traceback
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import torch
 
 from triton_gym.evaluation import launch, modules
+from triton_gym.evaluation.answer import (
+    Failure,
+    checked,
+    import_answer,
+    line_in,
+    own_work,
+    zeros,
+)
 from triton_gym.evaluation.arena import Arena, CudaArena, HostArena, Slot
 from triton_gym.evaluation.channel import Channel, ChannelClosed
 from triton_gym.evaluation.sandbox import Limits, Sandbox, Unconfined
@@ -32,14 +33,6 @@ from triton_gym.task import Kind
 
 MESSAGE_LIMIT = 3000
 """Longest feedback in characters."""
-
-
-class Failure(Exception):
-    """The answer failed; becomes the reply."""
-
-    def __init__(self, status: Status, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 def prepare(mode: str) -> None:
@@ -125,7 +118,7 @@ class Worker:
         """Import the answer and find its entry point."""
         self._path, self._entry, self._kind, self._gpu_name = path, entry, kind, gpu
         with self._host():
-            module = self._guard(Status.COMPILE_ERROR, _import, path)
+            module = self._guard(Status.COMPILE_ERROR, import_answer, path)
         call = getattr(module, entry, None)
         if not callable(call):
             defined = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
@@ -158,7 +151,7 @@ class Worker:
             watch = Watch(self._path)
             with torch.no_grad(), watch:
                 results = self._run(function, call)
-            _own_work(watch, call["case"])
+            own_work(watch, call["case"])
             copied = max(copied, watch.copied_bytes)
             for result, slot in zip(results, self._slots(call["outputs"]), strict=True):
                 slot.copy_(result)
@@ -203,7 +196,7 @@ class Worker:
         slots: list[torch.Tensor] = []
         for result, (_, targets, call) in zip(pending, self._staged, strict=True):
             with self._watch:
-                found += _checked(result, call["outputs"], call["case"], self._entry, self._device)
+                found += checked(result, call["outputs"], call["case"], self._entry, self._device)
             slots += targets
         with torch.no_grad():
             torch._foreach_copy_(slots, found)
@@ -212,7 +205,7 @@ class Worker:
 
     def do_times(self) -> dict[str, Any]:
         """Device time of each call of the last `do_time`, in µs, and bytes that a call copied."""
-        _own_work(self._watch, "the timed case")
+        own_work(self._watch, "the timed case")
         copied = self._watch.copied_bytes / len(self._staged)
         return {"times_us": self._series.times_us, "copied_bytes": copied}
 
@@ -288,14 +281,14 @@ class Worker:
 
     def _bench_call(self, arguments: list[Any], module: dict[str, Any] | None) -> Callable[[], Any]:
         """The answer on arguments of full size, which take no memory until they are written."""
-        made = [_zeros(*value) if isinstance(value, list) else value for value in arguments]
+        made = [zeros(*value) if isinstance(value, list) else value for value in arguments]
         function = self._callable(module, "the timed case", filled=False)
 
         def call() -> None:
             watch = Watch(self._path)
             with torch.no_grad(), watch:
                 function(*made)
-            _own_work(watch, "the timed case")
+            own_work(watch, "the timed case")
 
         return call
 
@@ -314,7 +307,7 @@ class Worker:
         made = [self._argument(value) for value in call["arguments"]]
         with self._host():
             result = self._guard(Status.RUNTIME_ERROR, function, *made, case=call["case"])
-        return _checked(result, call["outputs"], call["case"], self._entry, self._device)
+        return checked(result, call["outputs"], call["case"], self._entry, self._device)
 
     def _host(self) -> contextlib.AbstractContextManager[None]:
         """Where host code runs: on a simulated device it finds the GPU that it was written for."""
@@ -345,76 +338,6 @@ class Worker:
             error = error.__cause__
             kind = type(error).__name__
         text = str(error).strip() or "no message"
-        line = _line_in(error, self._path)
+        line = line_in(error, self._path)
         where = f" on {case}" if case else ""
         return Failure(status, f"{kind}{where}{line}: {text}")
-
-
-def _import(path: str) -> ModuleType:
-    """The answer as a module. Triton reads a kernel's source from its file."""
-    spec = importlib.util.spec_from_file_location("answer", path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"cannot load {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["answer"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def _own_work(watch: Watch, case: str) -> None:
-    """Refuse an answer that had PyTorch compute."""
-    if watch.foreign:
-        raise Failure(
-            Status.CHEATING,
-            f"PyTorch computed ({', '.join(sorted(watch.foreign)[:5])}) on {case}: the answer's "
-            "own Triton kernels must do all of the work.",
-        )
-
-
-def _zeros(shape: list[int], name: str) -> torch.Tensor:
-    """Zeros whose pages the system provides when they are touched; `torch.zeros` touches all."""
-    dtype = getattr(torch, name)
-    size = max(math.prod(shape) * dtype.itemsize, 1)
-    return torch.frombuffer(mmap.mmap(-1, size), dtype=dtype, count=math.prod(shape)).view(shape)
-
-
-def _line_in(error: BaseException, path: str) -> str:
-    """The line of the answer that an exception came from, with its text."""
-    if isinstance(error, SyntaxError) and error.lineno:
-        return f" at line {error.lineno}"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
-    if not frames or frames[-1].lineno is None:
-        return ""
-    number = frames[-1].lineno
-    return f" at line {number} (`{linecache.getline(path, number).strip()}`)"
-
-
-def _checked(
-    result: Any, outputs: list[Any], case: str, entry: str, device: torch.device
-) -> list[torch.Tensor]:
-    """The result as a list of plain tensors of the right shape and dtype.
-
-    Subclasses are refused: their methods could compute later than the clock runs.
-    """
-    results = list(result) if isinstance(result, (tuple, list)) else [result]
-    if len(results) != len(outputs):
-        raise Failure(
-            Status.INCORRECT, f"{entry} returned {len(results)} values on {case}; "
-            f"expected {len(outputs)}."
-        )  # fmt: skip
-    for value, message in zip(results, outputs, strict=True):
-        slot = Slot.read(message)
-        if type(value) is not torch.Tensor:
-            raise Failure(
-                Status.INCORRECT,
-                f"{entry} must return a torch.Tensor; on {case} it returned "
-                f"{type(value).__name__}.",
-            )
-        dtype = str(value.dtype).removeprefix("torch.")
-        if tuple(value.shape) != slot.shape or dtype != slot.dtype or value.device != device:
-            raise Failure(
-                Status.INCORRECT,
-                f"{entry} returned shape {tuple(value.shape)}, dtype {dtype} on {value.device} "
-                f"for {case}; expected shape {slot.shape}, dtype {slot.dtype} on {device}.",
-            )
-    return results

@@ -68,8 +68,8 @@ MODULE_ATTACKS = (
     ModuleAttack("fallback in training", _LAYERS,
                  "if self.training:\n    return $torch\n" + _RUN),
     ModuleAttack("layer after the warm-up", "PyTorch computes where nobody watches",
-                 "self.calls += 1\nif self.calls > 3:\n    return $torch\n" + _RUN,
-                 "self.calls = 0"),
+                 "CALLS.append(1)\nif len(CALLS) > 3:\n    return $torch\n" + _RUN,
+                 module="CALLS = []"),
     ModuleAttack("autograd function", _LAYERS, "return Fn.apply(x, self)",
                  module="class Fn(torch.autograd.Function):\n    @staticmethod\n"
                  "    def forward(ctx, x, self):\n        return $torch"),
@@ -99,14 +99,16 @@ MODULE_ATTACKS = (
     ModuleAttack("forward set in the constructor", _SWAPPED, init="self.forward = self.work",
                  methods="def work(self, x):\n    return $torch\n"),
     ModuleAttack("forward set to a lambda", _SWAPPED, init="self.forward = lambda x: $torch"),
-    ModuleAttack("forward replaced at run time", _SWAPPED, "self.forward = self.work\n" + _RUN,
+    ModuleAttack("forward replaced at run time", _SWAPPED,
+                 "self.forward = self.work\nreturn self(x)",
                  methods="def work(self, x):\n    return $torch\n"),
     ModuleAttack("forward replaced in the class", _SWAPPED,
                  init="ModelNew.forward = lambda self, x: $torch"),
     ModuleAttack("train() computes", _SWAPPED, "return self.train(x)",
                  methods="def train(self, x):\n    return $torch\n"),
     ModuleAttack("to() gives another object", _SWAPPED,
-                 methods="def to(self, *rest, **options):\n    return lambda x: $torch\n"),
+                 methods="def to(self, *rest, **options):\n    return lambda x: $torch\n",
+                 harmless=True),  # nothing is moved where there is no GPU
     ModuleAttack("forward hook", _SWAPPED,
                  init="self.register_forward_hook(lambda m, x, y: y)"),
     ModuleAttack("forward pre-hook", _SWAPPED,
@@ -156,8 +158,8 @@ MODULE_ATTACKS = (
                  "self.kept = nn.Parameter(y)\nreturn y",
                  "self.kept = nn.Parameter(torch.zeros(1))", harmless=True),
     ModuleAttack("skips after the warm-up", "does nothing once it has been tested",
-                 "self.calls += 1\nif self.calls > 3:\n    return self.y\n$launch\nself.y = y\n"
-                 "return y", "self.calls = 0\nself.y = None"),
+                 "CALLS.append(1)\nif len(CALLS) > 3:\n    return torch.empty_like(LAST[0])\n"
+                 "$launch\nLAST[:] = [y]\nreturn y", module="CALLS = []\nLAST = []"),
     ModuleAttack("one workspace for all results", "later calls overwrite earlier results",
                  "self.calls += 1\nif self.calls % 2 or self.y is None:\n    $launch\n"
                  "    self.y = y\nreturn self.y", "self.calls = 0\nself.y = None", harmless=True),

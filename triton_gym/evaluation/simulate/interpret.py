@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -92,9 +93,15 @@ def _repair_types(it: Any) -> None:
 def _make_interpretable(it: Any, function: Any) -> None:
     """Patch the language modules that a function sees, once for the life of the process."""
     scope = function.__globals__
+    if not State.language:
+        State.language.update(
+            (id(value), (name, value)) for name, value in vars(it.tl).items() if callable(value)
+        )
     modules = {id(value) for value in scope.values() if value is it.tl or value is it.tl.core}
-    if not modules <= State.patched:
-        it._patch_lang(function)
+    if not (modules or {id(it.tl)}) <= State.patched:
+        # A kernel may have imported the names that it uses instead of the module.
+        it._patch_lang(function if modules else SimpleNamespace(__globals__={"tl": it.tl}))
+        modules = modules or {id(it.tl)}
         # Triton 3.6 hands NumPy a vector of one where it wants a scalar.
         it.tl.tensor.__index__ = lambda self: int(self.handle.data.reshape(-1)[0])
         State.patched |= modules
@@ -102,6 +109,10 @@ def _make_interpretable(it: Any, function: Any) -> None:
             module.range = _steps
     if id(scope) not in State.patched:
         State.patched.add(id(scope))
+        for key, value in list(scope.items()):
+            known = State.language.get(id(value))
+            if known is not None and not isinstance(value, type):  # from triton.language import …
+                scope[key] = getattr(it.tl, known[0])
         libdevice.install(scope, lambda function: _elementwise(it, function))
 
 

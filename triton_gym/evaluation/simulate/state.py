@@ -52,5 +52,7 @@ class State:
     """What the compiler says that kernels use, by name, where it was asked before."""
     asked: bool = False
     """Whether host code wanted to know what a kernel uses."""
+    language: ClassVar[dict[int, tuple[str, Any]]] = {}
+    """The language's functions before they were made interpretable, with their names, by id."""
     patched: ClassVar[set[int]] = set()
     """Modules whose language functions were made interpretable, by id."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from .building import Progress, build
 from .config import DataConfig
+from .examples import prompt_and_reply
 from .storage import read_rows
 
-__all__ = ["DataConfig", "Progress", "build", "read_rows"]
+__all__ = ["DataConfig", "Progress", "build", "prompt_and_reply", "read_rows"]

@@ -10,7 +10,7 @@ import importlib.metadata
 import json
 import platform
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -23,9 +23,10 @@ from triton_gym.outcome import Outcome
 from triton_gym.runs.folder import write_whole
 
 from .config import DataConfig
-from .examples import Row, holds, rows
+from .examples import Row, rows
 from .plan import Plan, planned
 from .storage import Folder
+from .tally import Tally, statistics
 from .verification import Verification
 
 ENVIRONMENT = "TritonKernel-composed-v0"
@@ -51,18 +52,6 @@ class Progress:
     """Evaluations in this call."""
     seconds: float
     """Time of this call."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Tried:
-    """Counts that are kept beside a shard: what was tried, not only what was kept."""
-
-    meant: Counter[str]
-    """Answers, repairs and speedups that were written; the latter two also by their cause."""
-    held: Counter[str]
-    """Those that turned out so."""
-    ends: Counter[str]
-    """Statuses of the modules with a fault."""
 
 
 def build(config: DataConfig, progress: Callable[[Progress], None] | None = None) -> dict[str, Any]:
@@ -108,16 +97,16 @@ class _Builder:
         known = sum(end - start for start, end in self._finished[split])
         examples, done = 0, known
         collected: list[Row] = []
-        tried = _Tried(Counter(), Counter(), Counter())
+        tally = Tally()
         for plan, outcomes, (start, end) in self._evaluated(split, missing, verification):
             found = list(rows(plan, outcomes, self._config, origin))
             collected += found
-            _count(tried, plan, outcomes, self._config)
+            tally.add(plan, outcomes, self._config.least_gain)
             examples += len(found)
             done += 1
             if plan.index + 1 == end:
-                self._write(split, start, end, collected, tried)
-                collected, tried = [], _Tried(Counter(), Counter(), Counter())
+                self._write(split, start, end, collected, tally)
+                collected, tally = [], Tally()
             seconds = time.monotonic() - self._began
             total = self._total(split)
             self._tell(Progress(split, done, total, examples, self._evaluations, seconds))
@@ -133,10 +122,9 @@ class _Builder:
         """The counts of a shard, written after it: a shard with counts is finished."""
         return self._folder.shard(split, start, end).with_suffix(".tally.json")
 
-    def _write(self, split: str, start: int, end: int, found: list[Row], tried: _Tried) -> None:
+    def _write(self, split: str, start: int, end: int, found: list[Row], tally: Tally) -> None:
         self._folder.write(self._folder.shard(split, start, end), found)
-        counts = {"meant": tried.meant, "held": tried.held, "ends": tried.ends}
-        _write_json(self._tally(split, start, end), counts)
+        _write_json(self._tally(split, start, end), tally.to_json())
         self._finished[split].append((start, end))
 
     def _evaluated(
@@ -191,47 +179,23 @@ class _Builder:
         seen: set[str] = set()
         kept: list[Row] = []
         read = 0
-        totals = {name: Counter[str]() for name in ("meant", "held", "ends")}
+        total = Tally()
         for start, end in shards:
             for row in self._folder.read(self._folder.shard(split, start, end)):
                 read += 1
                 if row["key"] not in seen:
                     seen.add(row["key"])
                     kept.append(row)
-            tally = json.loads(self._tally(split, start, end).read_text())
-            for name, counter in totals.items():
-                counter.update(tally[name])
+            counts = json.loads(self._tally(split, start, end).read_text())
+            total.join(Tally.from_json(counts))
         self._folder.write(self._folder.final(split), kept)
-        return {
-            "tasks": sum(end - start for start, end in shards),
-            "graphs": len({row["graph"] for row in kept}),
-            "examples": len(kept),
-            "duplicates": (read - len(kept)) / read if read else 0.0,
-            "kinds": dict(sorted(Counter(row["kind"] for row in kept).items())),
-            "styles": dict(sorted(Counter(row["style"] for row in kept).items())),
-            "verified": {k: totals["held"][k] / n for k, n in sorted(totals["meant"].items())},
-            "faults_end_in": dict(sorted(totals["ends"].items())),
-        }
+        return statistics(sum(end - start for start, end in shards), read, kept, total)
 
 
 def _results(
     plan: Plan, futures: dict[str, Future[Outcome]], shard: tuple[int, int]
 ) -> tuple[Plan, Mapping[str, Outcome], tuple[int, int]]:
     return plan, {source: future.result() for source, future in futures.items()}, shard
-
-
-def _count(tried: _Tried, plan: Plan, outcomes: Mapping[str, Outcome], config: DataConfig) -> None:
-    for answer in plan.answers:
-        tried.meant["answer"] += 1
-        tried.held["answer"] += outcomes[answer.source].correct
-    for pair in plan.pairs:
-        worse, better = outcomes[pair.before], outcomes[pair.after.source]
-        held = holds(pair, worse, better, config.least_gain)
-        for name in (pair.kind, f"{pair.kind}: {pair.cause}"):
-            tried.meant[name] += 1
-            tried.held[name] += held
-        if pair.kind == "repair":
-            tried.ends[str(worse.status)] += 1
 
 
 def _origin(device: str) -> dict[str, str]:

@@ -68,6 +68,15 @@ def rows(
             )
 
 
+def prompt_and_reply(row: Row) -> tuple[list[dict[str, str]], str]:
+    """The messages before the answer, and the answer.
+
+    It alone is to be learned: an earlier reply of a conversation is the wrong or the slow one.
+    """
+    *prompt, last = row["messages"]
+    return prompt, last["content"]
+
+
 def holds(pair: Pair, worse: Outcome, better: Outcome, least_gain: float) -> bool:
     """Whether a pair is what it was meant to be."""
     if not better.correct:

@@ -15,7 +15,16 @@ import pytest
 
 from triton_gym import InvalidOptionError, RunError
 from triton_gym.action import edited, kernel_from
-from triton_gym.agents.data import DataConfig, build, building, examples, faults, read_rows, storage
+from triton_gym.agents.data import (
+    DataConfig,
+    build,
+    building,
+    examples,
+    faults,
+    prompt_and_reply,
+    read_rows,
+    storage,
+)
 from triton_gym.agents.data.plan import subject_of
 from triton_gym.agents.data.writers import STYLES, applicable, fast_shape, write
 from triton_gym.agents.edits import edit_between
@@ -156,7 +165,8 @@ def test_what_is_built_holds(tmp_path, monkeypatch, evaluator):
         roles = [message["role"] for message in row["messages"]]
         assert roles in (["system", "user", "assistant"],
                          ["system", "user", "assistant", "user", "assistant"])  # fmt: skip
-        reply = row["messages"][-1]["content"]
+        prompt, reply = prompt_and_reply(row)
+        assert prompt == row["messages"][:-1]
         if row["kind"].endswith("_edit"):
             assert edited(row["before"], reply) == row["module"]
         else:
@@ -257,7 +267,7 @@ def test_a_data_set_can_be_prolonged(tmp_path, instant):
 
 def test_a_time_limit_leaves_a_data_set(tmp_path, instant, monkeypatch):
     monkeypatch.setattr(Instant, "delay", 0.02)
-    config = DataConfig(out=str(tmp_path), graphs=500, test_graphs=0, shard=2, seconds=0.3)
+    config = DataConfig(out=str(tmp_path), graphs=500, test_graphs=0, shard=2, seconds=3.0)
     stats = build(config)
     assert not stats["complete"]
     assert 0 < stats["train"]["tasks"] < 500

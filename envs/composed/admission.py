@@ -45,7 +45,7 @@ def _admissible_at(problem: Problem, sizes: dict[str, int]) -> bool:
 
     graph = problem.graph
     tame = dataclasses.replace(problem, dtype="float16")  # levels are for float32 alone
-    generator = torch.Generator().manual_seed(7)
+    generator = torch.Generator("cpu").manual_seed(7)
     wanted = dict(list(sizes.items())[: 3 if graph.kind is Kind.MATMUL else 2])
     inputs = tame.inputs(Case("float64", wanted), generator)
     values = list(_steps(graph, inputs, None))
@@ -78,7 +78,7 @@ def _steps(
     def blurred(value: torch.Tensor) -> torch.Tensor:
         if noise is None:
             return value
-        drawn = torch.randn(value.shape, generator=noise, dtype=value.dtype)
+        drawn = torch.randn(value.shape, generator=noise, dtype=value.dtype, device=value.device)
         return value * (1.0 + NOISE * drawn)
 
     t = blurred(named["x"] @ named["w"] if graph.kind is Kind.MATMUL else named["x"])

@@ -59,10 +59,14 @@ class Problem:
         import torch
 
         def normal(*shape: int) -> torch.Tensor:
-            return torch.randn(shape, generator=generator, device=generator.device)
+            return torch.randn(
+                shape, generator=generator, device=generator.device, dtype=torch.float32
+            )
 
         def uniform(low: float, high: float) -> torch.Tensor:
-            drawn = torch.rand((rows, 1), generator=generator, device=generator.device)
+            drawn = torch.rand(
+                (rows, 1), generator=generator, device=generator.device, dtype=torch.float32
+            )
             return low + (high - low) * drawn
 
         rows, cols = case["rows"], case["cols"]

@@ -18,7 +18,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from triton_gym.errors import RunError
+from triton_gym.errors import InvalidTaskError, RunError
 from triton_gym.outcome import Outcome
 from triton_gym.runs.folder import write_whole
 
@@ -47,7 +47,7 @@ class Progress:
     total: int
     """Tasks of the split to finish."""
     examples: int
-    """Examples of the split so far, duplicates included."""
+    """Examples of the split in this call, duplicates included."""
     evaluations: int
     """Evaluations in this call."""
     seconds: float
@@ -90,7 +90,8 @@ class _Builder:
 
     def run(self, split: str, verification: Verification) -> None:
         """Write the shards of a split that are not there yet."""
-        origin = _origin(verification.device)
+        options = json.dumps(self._options(split))
+        origin = {**_origin(verification.device), "options": options}
         wanted = self._shards(split)
         missing = [s for s in wanted if not self._tally(split, *s).exists()]
         self._finished[split] = [s for s in wanted if s not in missing]
@@ -99,7 +100,7 @@ class _Builder:
         collected: list[Row] = []
         tally = Tally()
         for plan, outcomes, (start, end) in self._evaluated(split, missing, verification):
-            found = list(rows(plan, outcomes, self._config, origin))
+            found = [] if outcomes is None else list(rows(plan, outcomes, self._config, origin))
             collected += found
             tally.add(plan, outcomes, self._config.least_gain)
             examples += len(found)
@@ -110,6 +111,11 @@ class _Builder:
             seconds = time.monotonic() - self._began
             total = self._total(split)
             self._tell(Progress(split, done, total, examples, self._evaluations, seconds))
+
+    def _options(self, split: str) -> dict[str, Any]:
+        """The environment's options; with them and a row's seed, `reset` draws its task again."""
+        config = self._config
+        return {"split": split, "difficulty": config.difficulty, "kind": config.kind}
 
     def _total(self, split: str) -> int:
         return self._config.graphs if split == "train" else self._config.test_graphs
@@ -129,8 +135,11 @@ class _Builder:
 
     def _evaluated(
         self, split: str, shards: list[tuple[int, int]], verification: Verification
-    ) -> Iterator[tuple[Plan, Mapping[str, Outcome], tuple[int, int]]]:
-        """Plans in order with the outcomes of their sources; later ones are under way meanwhile."""
+    ) -> Iterator[tuple[Plan, Mapping[str, Outcome] | None, tuple[int, int]]]:
+        """Plans in order with the outcomes of their sources; later ones are under way meanwhile.
+
+        None for outcomes of a task that turns out to be at fault itself.
+        """
         waiting: deque[tuple[Plan, dict[str, Future[Outcome]], tuple[int, int]]] = deque()
         ahead = AHEAD * verification.workers
         under_way = 0
@@ -149,10 +158,7 @@ class _Builder:
         self, split: str, shards: list[tuple[int, int]]
     ) -> Iterator[tuple[Plan, tuple[int, int]]]:
         config = self._config
-        env = gym.make(
-            ENVIRONMENT, split=split, difficulty=config.difficulty, kind=config.kind,
-            device="simulated",
-        )  # fmt: skip
+        env = gym.make(ENVIRONMENT, **self._options(split), device="simulated")
         for start, end in shards:
             if config.seconds and time.monotonic() - self._began > config.seconds:
                 return
@@ -194,8 +200,11 @@ class _Builder:
 
 def _results(
     plan: Plan, futures: dict[str, Future[Outcome]], shard: tuple[int, int]
-) -> tuple[Plan, Mapping[str, Outcome], tuple[int, int]]:
-    return plan, {source: future.result() for source, future in futures.items()}, shard
+) -> tuple[Plan, Mapping[str, Outcome] | None, tuple[int, int]]:
+    try:
+        return plan, {source: future.result() for source, future in futures.items()}, shard
+    except InvalidTaskError:
+        return plan, None, shard
 
 
 def _origin(device: str) -> dict[str, str]:

@@ -115,7 +115,7 @@ def _jsonl(rows: Iterable[Row]) -> bytes:
 
 TEXTS = ("kind", "split", "graph", "graph_kind", "dtype", "bench", "entry", "style", "shape",
          "cause", "module", "before", "before_status", "key", "environment", "device",
-         "versions")  # fmt: skip
+         "versions", "options")  # fmt: skip
 COUNTS = ("seed", "steps")
 NUMBERS = ("before_runtime_us", "runtime_us", "baseline_us", "speedup", "roofline", "max_error",
            "tolerance", "registers", "spills", "shared_bytes")  # fmt: skip

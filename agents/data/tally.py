@@ -18,14 +18,18 @@ class Tally:
     """Counts of some tasks."""
 
     meant: Counter[str] = field(default_factory=Counter)
-    """Answers, repairs and speedups that were written; the latter two also by their cause."""
+    """Tasks, and answers, repairs and speedups that were written; these two also by their cause."""
     held: Counter[str] = field(default_factory=Counter)
     """Those that turned out so."""
     ends: Counter[str] = field(default_factory=Counter)
     """Statuses of the modules with a fault."""
 
-    def add(self, plan: Plan, outcomes: Mapping[str, Outcome], least_gain: float) -> None:
-        """Count a task."""
+    def add(self, plan: Plan, outcomes: Mapping[str, Outcome] | None, least_gain: float) -> None:
+        """Count a task; one without outcomes was at fault itself."""
+        self.meant["task"] += 1
+        if outcomes is None:
+            return
+        self.held["task"] += 1
         for answer in plan.answers:
             self.meant["answer"] += 1
             self.held["answer"] += outcomes[answer.source].correct

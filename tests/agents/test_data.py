@@ -11,9 +11,10 @@ import sys
 import time
 from concurrent.futures import Future
 
+import gymnasium as gym
 import pytest
 
-from triton_gym import InvalidOptionError, RunError
+from triton_gym import InvalidOptionError, InvalidTaskError, RunError
 from triton_gym.action import edited, kernel_from
 from triton_gym.agents.data import (
     DataConfig,
@@ -29,7 +30,6 @@ from triton_gym.agents.data.plan import subject_of
 from triton_gym.agents.data.writers import STYLES, applicable, fast_shape, write
 from triton_gym.agents.edits import edit_between
 from triton_gym.composition.graph import Graph, Kind, Layout, Operand, Step
-from triton_gym.envs.composed.family import Family
 from triton_gym.envs.composed.problem import Problem
 from triton_gym.outcome import Outcome, Status
 
@@ -171,7 +171,9 @@ def test_what_is_built_holds(tmp_path, monkeypatch, evaluator):
             assert edited(row["before"], reply) == row["module"]
         else:
             assert kernel_from(reply) == row["module"]
-        task = Family(split=row["split"])(task_seed(row["seed"]))
+        env = gym.make(row["environment"], **json.loads(row["options"]), device="simulated")
+        env.reset(seed=row["seed"])
+        task = env.unwrapped.task
         assert row["entry"] == task.entry.name
         assert task.reference.text.strip() in row["messages"][1]["content"]
         assert row["speedup"] > 0
@@ -179,13 +181,6 @@ def test_what_is_built_holds(tmp_path, monkeypatch, evaluator):
             assert row["before_runtime_us"] >= config.least_gain * row["runtime_us"]
         if row["kind"].startswith("repair"):
             assert row["before_status"] in set(map(str, examples.FAILURES))
-
-
-def task_seed(seed):
-    """The seed that a reset with `seed` draws a task from."""
-    import gymnasium as gym
-
-    return int(gym.utils.seeding.np_random(seed)[0].integers(1 << 62))
 
 
 class Instant:
@@ -272,6 +267,21 @@ def test_a_time_limit_leaves_a_data_set(tmp_path, instant, monkeypatch):
     assert not stats["complete"]
     assert 0 < stats["train"]["tasks"] < 500
     assert len(read_rows(tmp_path / "train.parquet")) == stats["train"]["examples"]
+
+
+def test_a_task_at_fault_is_left_out(tmp_path, instant, monkeypatch):
+    def broken(self, task, source, seed):
+        future = Instant.right(self, task, source, seed)
+        if seed == 2:
+            future = Future()
+            future.set_exception(InvalidTaskError("The oracle is not finite."))
+        return future
+
+    monkeypatch.setattr(Instant, "right", Instant.submit, raising=False)
+    monkeypatch.setattr(Instant, "submit", broken)
+    stats = build(DataConfig(out=str(tmp_path), graphs=4, test_graphs=0))
+    assert stats["train"]["verified"]["task"] == 0.75
+    assert {row["seed"] for row in read_rows(tmp_path / "train.parquet")} == {0, 1, 3}
 
 
 def test_another_recipe_needs_another_folder(tmp_path, instant):

@@ -8,8 +8,8 @@ from triton_gym.composition.plain import JIT, TILE_SIZES, Subject, launch, produ
 from .shape import Shape, flat_kernel, indented, work, workspace
 
 _MASK = "mask = (row[:, None] < rows) & (col[None, :] < cols)"
-_PERSISTENT_PROGRAMS = 264
-"""Two on each multiprocessor of an H100."""
+_PERSISTENT_PROGRAMS = 528
+"""Four on each multiprocessor of an H100."""
 
 
 def tile_grid(subject: Subject, shape: Shape) -> str:

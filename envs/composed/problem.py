@@ -94,8 +94,13 @@ class Problem:
         return float(case.torch_dtype.itemsize * elements)
 
     def reduction(self, case: Case) -> int:
-        """Terms of the longest sum."""
-        return case.sizes.get("k", case["cols"] if self.graph.kind is Kind.ROWS else 1)
+        """Terms of the longest sum, or what allows for a chain of elementwise operations.
+
+        Errors of a sum of n terms grow like the root of n, those of a chain like its length in the
+        worst case: Triton's exp and division err by 2 units in the last place each.
+        """
+        terms = case.sizes.get("k", case["cols"] if self.graph.kind is Kind.ROWS else 1)
+        return max(terms, self.graph.operations**2)
 
     def task(self) -> Task:
         """The task."""

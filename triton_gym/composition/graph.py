@@ -162,6 +162,11 @@ class Graph:
             total += rows * width * (step.row.flops if step.row else _elementwise_flops(step))
         return total
 
+    @property
+    def operations(self) -> int:
+        """Elementwise operations on the way of one value."""
+        return sum(_elementwise_flops(step) for step in self.steps if not step.row)
+
     def read(self, rows: int, cols: int) -> int:
         """Elements of all operands beside `x` and `w`."""
         size = {Layout.FULL: rows * cols, Layout.VECTOR: cols, Layout.COLUMN: rows}

@@ -26,7 +26,11 @@ def _changes(*pairs: tuple[str, str]) -> tuple[_Change, ...]:
 FAULTS: Mapping[str, Sequence[_Change]] = MappingProxyType(
     {
         "missing_mask": _changes((r", mask=\w+(?: < \w+)?", "")),
-        "wrong_other": _changes((r"other=0\.0", "other=1.0"), (r'float\("-inf"\)', "0.0")),
+        "wrong_other": _changes(
+            # Of a product both: one factor of 0 is enough.
+            (r"other=0\.0\)(\n[^\n]*\n[^\n]*)other=0\.0\)", r"other=1.0)\1other=1.0)"),
+            (r'float\("-inf"\)', "0.0"),
+        ),
         "missing_where": _changes((r"^ *(\w+) = tl\.where\(\w+, \1, [^\n]*\n", "")),
         "off_by_one": _changes(
             (r"(mask = \w+ < )(n|cols)$", r"\1\2 - 1"),
@@ -48,7 +52,7 @@ FAULTS: Mapping[str, Sequence[_Change]] = MappingProxyType(
         "low_precision": _changes(
             (r"dtype=tl\.float32", "dtype=tl.float16"),
             (r"dtype=torch\.float32", "dtype=torch.float16"),
-            (r"\.to\(tl\.float32\)", ""),
+            (r"(tl\.load\(x_ptr[^\n]*\))$", r"\1.to(tl.float16)"),
         ),
         "wrong_grid": _changes(
             (r"triton\.cdiv\(([\w.]+(?:\(\))?), (\d+)\)", r"(\1 // \2)"),

@@ -12,6 +12,7 @@ import torch
 
 import triton_gym
 from triton_gym import InvalidOptionError, InvalidTaskError
+from triton_gym.cli.names import environment_id
 from triton_gym.composition.graph import Graph, Kind, Layout, Operand, Step
 from triton_gym.composition.kernel import ROW, whole
 from triton_gym.composition.operators import UNARY
@@ -251,3 +252,4 @@ def test_a_family_is_not_a_task():
     with pytest.raises(InvalidOptionError, match="each reset draws one"):
         triton_gym.load("composed")
     assert "composed" not in triton_gym.tasks()
+    assert environment_id("composed") == ID

@@ -124,8 +124,8 @@ class Stage:
             for slot in output_slots:
                 self._view(slot).view(torch.uint8).fill_(POISON)
             call = call_message(self._case, inputs, input_slots, output_slots)
-            if self._construction is not None:
-                call["module"] = {**self._construction, "state": self._state}
+            if self._construction is not None:  # one module serves all calls: see `Worker`
+                call["module"] = {**self._construction, "state": [] if index else self._state}
             sets.append(call)
         if warm:  # loads the kernels, and sees what else is computed at full size
             self.copied_bytes = number(self._worker.ask("call", calls=sets), "copied_bytes")

@@ -229,6 +229,7 @@ class Worker:
         """Fill Triton's cache for a call, without the GPU."""
         from triton_gym.evaluation.precompile import precompile
 
+        self._gpu_name = gpu
         build = functools.partial(precompile, host_code=True)
         self._guard(Status.RUNTIME_ERROR, build, self._bench_call(arguments, module), gpu)
         return {}
@@ -271,7 +272,7 @@ class Worker:
                 modules.build, self._call, modules.unpack(module["init"]), module["seed"],
                 module["dtype"], None if self.simulated else self._device, filled=filled,
             )  # fmt: skip
-            with self._host():
+            with self._host(pretended=not filled):
                 made = self._guard(Status.RUNTIME_ERROR, build, case=case)
             state = [(name, self._view(Slot.read(slot))) for name, slot in module.get("state", ())]
             with torch.no_grad():
@@ -309,9 +310,13 @@ class Worker:
             result = self._guard(Status.RUNTIME_ERROR, function, *made, case=call["case"])
         return checked(result, call["outputs"], call["case"], self._entry, self._device)
 
-    def _host(self) -> contextlib.AbstractContextManager[None]:
-        """Where host code runs: on a simulated device it finds the GPU that it was written for."""
-        if not self.simulated:
+    def _host(self, *, pretended: bool = False) -> contextlib.AbstractContextManager[None]:
+        """Where host code runs: on a simulated device it finds the GPU that it was written for.
+
+        Args:
+            pretended: the same on a real device, which a process that only compiles leaves alone.
+        """
+        if not (self.simulated or pretended):
             return contextlib.nullcontext()
         from triton_gym.evaluation import simulate
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from time import monotonic
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,8 @@ PROGRAMS = 4
 WAVE = 132
 """Consecutive programs whose reads are compared: one for each multiprocessor of a Hopper GPU."""
 SECONDS = 20.0
-"""How long the trace of a whole call may take."""
+"""How much processor time the trace of a whole call may take: wall time would let the result depend
+on what else the machine does."""
 
 
 class _Tracer(Numbering):
@@ -48,7 +49,7 @@ class _Tracer(Numbering):
         super().__init__()
         self.traces: list[LaunchTrace] = []
         self._programs = programs
-        self._deadline = monotonic() + seconds
+        self._deadline = process_time() + seconds
 
     def execute(self, kernel: str, grid: Program, run: Callable[[Program], None]) -> None:
         """Follow some programs of one launch."""
@@ -57,7 +58,7 @@ class _Tracer(Numbering):
         if total < 1:
             return
         alternative = any(trace.index == index for trace in self.traces)
-        if alternative and monotonic() > self._deadline:
+        if alternative and process_time() > self._deadline:
             return  # what was followed for a moment only would seem to do next to nothing
         follower = Follower(self._deadline)
 

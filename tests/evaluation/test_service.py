@@ -121,3 +121,16 @@ def test_wrong_arguments_are_refused_at_once(options, told, evaluator):
     arguments = {"source": TASK.starter, **options}
     with pytest.raises(InvalidOptionError, match=told):
         evaluator.submit(TASK, arguments.pop("source"), **arguments)
+
+
+def test_a_nursery_killed_at_its_start_leaves_no_file(monkeypatch, tmp_path):
+    from triton_gym.evaluation.nursery import Nursery
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # as in a judge
+    nursery = Nursery("compile")
+    environment = Path(f"/proc/{nursery._process.pid}/environ")
+    while b"TMPDIR=" not in environment.read_bytes():
+        time.sleep(0.01)  # it has not been started yet
+    assert f"TMPDIR={tmp_path}\0".encode() in environment.read_bytes()
+    nursery._process.kill()
+    nursery.close()

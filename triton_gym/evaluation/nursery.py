@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from typing import Any
 
 from triton_gym.errors import EvaluatorError
@@ -46,6 +47,7 @@ class Nursery:
         self._channel, theirs = pair()
         environment = {
             **narrowed(os.environ),
+            "TMPDIR": tempfile.gettempdir(),  # in a judge its own folder, which goes with it
             "TRITON_INTERPRET": "1" if mode == "interpret" else "0",
             # The default changes with Triton 3.10; results must not.
             "TRITON_DEFAULT_FP_FUSION": "1",

@@ -7,6 +7,7 @@ other evaluations, and the catalogue with its references and best answers.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -97,8 +98,8 @@ def _packages() -> Iterator[str]:
 
     A folder on the path may as well be a project with its data, or the current one.
     """
-    for entry in sys.path:
-        folder = Path(entry or ".").resolve()
+    for entry in filter(None, sys.path):
+        folder = Path(entry).resolve()
         if folder.is_dir() and (
             folder.name in ("site-packages", "dist-packages") or any(folder.glob("*.dist-info"))
         ):
@@ -153,9 +154,10 @@ def _private() -> tuple[str, ...]:
         "/", "/home", "/root", "/tmp", "/var/tmp", "/dev/shm", tempfile.gettempdir(),
         os.path.expanduser("~"), *(str(installed / name) for name in _ANSWERS),
     }  # fmt: skip
-    here = os.getcwd()
-    if not {here, os.path.dirname(here)} & _prefixes():  # unless someone works in Python's own
-        folders.add(here)
+    with contextlib.suppress(FileNotFoundError):  # it may have been removed
+        here = os.getcwd()
+        if not {here, os.path.dirname(here)} & _prefixes():  # someone may work in Python's own
+            folders.add(here)
     return tuple(os.path.realpath(folder) for folder in folders)
 
 

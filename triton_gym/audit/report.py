@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import random
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, as_completed
 from dataclasses import asdict, dataclass
@@ -43,6 +46,8 @@ class Report:
 
     device: str
     results: tuple[Result, ...]
+    unfinished: int = 0
+    """Answers whose turn had not come when the time was up."""
 
     @property
     def failures(self) -> tuple[Result, ...]:
@@ -61,6 +66,7 @@ class Report:
         """The report as plain JSON values."""
         return {
             "device": self.device,
+            "unfinished": self.unfinished,
             "counts": {k: {"tried": n, "good": good} for k, (n, good) in self.counts().items()},
             "results": [
                 {**asdict(r), "runtime_us": None if math.isnan(r.runtime_us) else r.runtime_us}
@@ -87,7 +93,8 @@ def audit(
     exploits: Sequence[Exploit],
     honest: Sequence[Honest],
     *,
-    done: Callable[[], None] = lambda: None,
+    done: Callable[[Result], None] = lambda result: None,
+    seconds: float = math.inf,
 ) -> Report:
     """Evaluate every answer of both suites.
 
@@ -95,20 +102,29 @@ def audit(
         evaluator: whose judge is on trial; its workers run at the same time.
         exploits: what must gain nothing.
         honest: what must be accepted.
-        done: called after each answer.
+        done: called after each answer, with what became of it.
+        seconds: when to stop; the report then holds what is known, in a random order's beginning.
     """
-    waiting: dict[Future[Outcome], Exploit | Honest] = {}
+    until = time.monotonic() + seconds
+    honest_us = _honest_times(evaluator, {e.task for e in exploits})
     answers: list[Exploit | Honest] = [*exploits, *honest]
-    for answer in answers:
+    waiting: dict[Future[Outcome], int] = {}
+    for number in random.Random(0).sample(range(len(answers)), len(answers)):
+        answer = answers[number]
         limits = LIMITS if isinstance(answer, Exploit) else None
         future = evaluator.submit(task_of(answer.task), answer.source, seed=1, limits=limits)
-        waiting[future] = answer
-    honest_us = _honest_times(evaluator, {e.task for e in exploits})
-    for _ in as_completed(waiting):
-        done()
+        waiting[future] = number
+    results: dict[int, Result] = {}
+    with contextlib.suppress(TimeoutError, KeyboardInterrupt):
+        for future in as_completed(waiting, max(until - time.monotonic(), 0.0)
+                                   if until < math.inf else None):  # fmt: skip
+            number = waiting[future]
+            results[number] = _result(answers[number], future.result(), honest_us)
+            done(results[number])
     return Report(
         evaluator.describe(),
-        tuple(_result(a, future.result(), honest_us) for future, a in waiting.items()),
+        tuple(result for _, result in sorted(results.items())),
+        len(answers) - len(results),
     )
 
 

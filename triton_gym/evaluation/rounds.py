@@ -38,10 +38,13 @@ CLOCK_SHARE = 0.1
 """The same as a share of a call's time."""
 CLOCK_STEP_US = 2.0
 """The same for each launch: the gaps between kernels."""
-SLEEP_US = 120.0
+SLEEP_US = 250.0
 """How long the device sleeps for each launch of a round, so that the host can queue them all."""
 LONGEST_SLEEP_US = 4000.0
 """The same for a host function that is slow to launch, before its round counts as contradicted."""
+ROUND_SLEEP_US = 80_000.0
+"""Longest sleep of a round. It is counted in cycles of a clock that drifts by some thousandths, and
+what it took is taken off the judge's clock: a long one would hide or invent time."""
 SLEEP_CYCLES_PER_US = 1500
 """Cycles of the sleep for a microsecond, roughly; what it took is measured."""
 SPENT_ON_BASELINE_US = 60_000.0
@@ -100,7 +103,8 @@ class Stage:
         # Results live three times: the reference's, the worker's own, and the shared copy.
         room = int(min(ROUND_BYTES, free // 4) // max(self._set_bytes, 1))
         wanted = int(ROUND_US / runtime_us) + 1
-        return max(2, min(room, wanted, ROUND_LAUNCHES))
+        awake = int(ROUND_SLEEP_US / self.sleep_us)
+        return max(2, min(room, wanted, awake, ROUND_LAUNCHES))
 
     def round(self, count: int, seed: int, flush: Flush, *, warm: bool = False) -> Round:
         """Time reference and answer on `count` fresh sets of inputs, and verify every result.

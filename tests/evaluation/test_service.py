@@ -34,6 +34,15 @@ def descendants(pid: int) -> list[int]:
     return found + [grandchild for child in found for grandchild in descendants(child)]
 
 
+def judge_beside(before: set[int], seconds: float = 15) -> int:
+    """The judge that was started since; it comes from a thread of the evaluator."""
+    deadline = time.monotonic() + seconds
+    while not (new := set(children(os.getpid())) - before) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    (judge,) = new
+    return judge
+
+
 def gone(pids: list[int], seconds: float = 15) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -54,9 +63,9 @@ def test_a_killed_judge_is_replaced_and_nothing_is_lost():
     with Evaluator("simulated", workers=2) as evaluator:
         before = set(children(os.getpid()))
         futures = [evaluator.submit(TASK, TASK.starter + f"# {i}\n", seed=i) for i in range(3)]
-        (judge,) = set(children(os.getpid())) - before
-        below = descendants(judge)
+        judge = judge_beside(before)
         time.sleep(1.0)
+        below = descendants(judge)
         os.kill(judge, signal.SIGKILL)
         assert [f.result(120).status for f in futures] == ["correct"] * 3
         assert gone(below)
@@ -66,7 +75,7 @@ def test_a_killed_nursery_is_replaced():
     with Evaluator("simulated") as evaluator:
         before = set(children(os.getpid()))
         assert evaluator.evaluate(TASK, TASK.starter).correct
-        (judge,) = set(children(os.getpid())) - before
+        judge = judge_beside(before)
         for nursery in children(judge):
             os.kill(nursery, signal.SIGKILL)
         time.sleep(0.2)
@@ -78,7 +87,7 @@ def test_closing_leaves_no_process_and_no_file():
     evaluator = Evaluator("simulated")
     others = set(children(os.getpid()))
     evaluator.evaluate(TASK, TASK.starter)
-    (judge,) = set(children(os.getpid())) - others
+    judge = judge_beside(others)
     family = [judge, *descendants(judge)]
     pending = evaluator.submit(TASK, TASK.expert)
     time.sleep(0.4)  # it is under way

@@ -109,9 +109,11 @@ class Scheduler:
             self._count["submitted"] += 1
             heapq.heappush(self._queue, (entry.order, evaluation.id))
             self._dispatch()
-            if all(seat.drained for seat in self._seats):  # none could be started
-                self._entries.pop(evaluation.id, None)
+            try:
                 self._usable()
+            except EvaluatorError:  # no judge could be started
+                self._entries.pop(evaluation.id, None)
+                raise
 
     def withdraw(self, evaluation: Evaluation) -> None:
         """Forget a cancelled evaluation; its judge, if it has one, keeps its place until then."""
@@ -145,7 +147,7 @@ class Scheduler:
             while not (found := {seat.hardware for seat in self._seats if seat.hardware}):
                 self._usable()
                 usable = [seat for seat in self._seats if not seat.drained]
-                if all(seat.link is None for seat in usable):
+                if usable and all(seat.link is None for seat in usable):
                     self._start(usable[0])
                     continue
                 self._changed.wait()
@@ -191,7 +193,7 @@ class Scheduler:
             )
         if self._closed:
             raise EvaluatorError("The evaluator is closed; make another.")
-        if all(seat.drained for seat in self._seats):
+        if self._seats and all(seat.drained for seat in self._seats):
             reasons = "; ".join(f"{seat.device}: {seat.drained}" for seat in self._seats)
             raise EvaluatorError(f"No judge is left. {reasons}")
 

@@ -170,6 +170,13 @@ class Evaluator:
         self._scheduler.add(future, work, self._recorder(key, task.name, work), wait)
         return future
 
+    def submit_work(self, work: Work) -> Evaluation:
+        """Start an evaluation that another evaluator has prepared."""
+        number = self._scheduler.number()
+        future = Evaluation(number, "", work.source, 0, self._scheduler.withdraw, self)
+        self._scheduler.add(future, work, None)
+        return future
+
     def map(
         self,
         task: Task | Iterable[Task],
@@ -221,6 +228,14 @@ class Evaluator:
     def describe(self) -> str:
         """The device in a word, e.g. `cuda:0` or `simulated:h100`; the first of several."""
         return str(self.device)
+
+    def hardware(self) -> str:
+        """The model of the devices, as their judges say; starts one if none is up.
+
+        Raises:
+            EvaluatorError: no judge can be had.
+        """
+        return ", ".join(sorted(self._scheduler.hardware()))
 
     def close(self) -> None:
         """End the processes. Evaluations that are under way fail with `EvaluatorError`."""

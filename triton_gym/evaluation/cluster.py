@@ -91,6 +91,7 @@ class RayEvaluator(Evaluator):
                 raise EvaluatorError(f"There is no Ray cluster at {address!r}: {error}") from error
         found = _device(device, ray.cluster_resources())
         self.workers = workers or (CPUS_PER_JUDGE if found.simulated else MOST_WORKERS)
+        needs: dict[str, float]
         needs = {"num_cpus": self.workers} if found.simulated else {"num_gpus": 1, "num_cpus": cpus}
         scheduler = Scheduler([], pending)
         roster = _Roster(ray, scheduler, found, self.workers, needs, judges)

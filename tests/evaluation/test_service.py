@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import copy
+import gc
+import itertools
 import os
 import pickle
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -53,10 +59,12 @@ def gone(pids: list[int], seconds: float = 15) -> bool:
     return False
 
 
-def leftovers() -> set[str]:
-    import tempfile
-
-    return {p.name for p in Path(tempfile.gettempdir()).glob("triton-gym-*") if p.is_dir()}
+@pytest.fixture
+def leftovers(tmp_path, monkeypatch):
+    """What lies in a folder of its own for temporary files: other programs use the usual one."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return lambda: sorted(p.name for p in tmp_path.iterdir())
 
 
 def test_a_killed_judge_is_replaced_and_nothing_is_lost():
@@ -82,8 +90,7 @@ def test_a_killed_nursery_is_replaced():
         assert evaluator.evaluate(TASK, TASK.expert).correct
 
 
-def test_closing_leaves_no_process_and_no_file():
-    before = leftovers()
+def test_closing_leaves_no_process_and_no_file(leftovers):
     evaluator = Evaluator("simulated")
     others = set(children(os.getpid()))
     evaluator.evaluate(TASK, TASK.starter)
@@ -95,7 +102,7 @@ def test_closing_leaves_no_process_and_no_file():
     with pytest.raises(EvaluatorError, match="closed"):
         pending.result(10)
     assert gone(family)
-    assert leftovers() <= before
+    assert not leftovers()
 
 
 def test_a_fault_of_the_task_is_the_callers(evaluator):
@@ -130,3 +137,132 @@ def test_wrong_arguments_are_refused_at_once(options, told, evaluator):
     arguments = {"source": TASK.starter, **options}
     with pytest.raises(InvalidOptionError, match=told):
         evaluator.submit(TASK, arguments.pop("source"), **arguments)
+
+
+def test_a_judge_killed_among_several_loses_and_doubles_nothing():
+    with Evaluator(devices=["simulated", "simulated"], workers=1) as evaluator:
+        before = set(children(os.getpid()))
+        told = []
+        futures = [evaluator.submit(TASK, TASK.starter + f"# {i}\n", seed=i) for i in range(8)]
+        for future in futures:
+            future.add_done_callback(lambda f: told.append(f.id))
+        while sum(f.done() for f in futures) < 2:
+            time.sleep(0.05)
+        judges = sorted(set(children(os.getpid())) - before)
+        assert len(judges) == 2
+        os.kill(judges[0], signal.SIGKILL)
+        assert [f.result(120).status for f in futures] == ["correct"] * 8
+        assert sorted(told) == [f.id for f in futures]
+        progress = evaluator.progress()
+        assert progress.done == 8
+        assert sum(judge.deaths for judge in progress.judges) == 1
+        assert progress.redone >= 1
+
+
+def test_outcomes_come_in_order_or_as_they_finish(evaluator):
+    sources = [TASK.starter, "not python (", TASK.starter + "\n# again\n", "import os"]
+    seen = []
+    outcomes = list(evaluator.map(TASK, sources, seeds=[1, 2], progress=seen.append))
+    assert [str(o.status) for o in outcomes] == ["correct", "invalid_action", "correct", "rejected"]
+    assert len(seen) == 4
+    futures = {evaluator.submit(TASK, source): index for index, source in enumerate(sources)}
+    finished = {futures[f]: f.result().status for f in concurrent.futures.as_completed(futures)}
+    assert [str(finished[i]) for i in range(4)] == [str(o.status) for o in outcomes]
+
+
+def test_map_takes_no_more_than_its_bound_and_cancels_what_is_left():
+    taken = []
+
+    def endless():
+        for index in itertools.count():
+            taken.append(index)
+            yield "import os"
+
+    with Evaluator("simulated", workers=1, pending=3) as evaluator:
+        outcomes = evaluator.map(TASK, endless())
+        assert [next(outcomes).status for _ in range(5)] == ["rejected"] * 5
+        outcomes.close()
+        assert len(taken) <= 5 + 3
+        assert evaluator.progress().waiting == 0
+
+
+def test_an_interpreter_that_just_ends_leaves_nothing_behind(leftovers):
+    script = (
+        "import sys, triton_gym\n"
+        "from triton_gym import Evaluator\n"
+        "task = triton_gym.load('sum_rows')\n"
+        "evaluator = Evaluator('simulated', workers=1)\n"
+        "futures = [evaluator.submit(task, task.starter, seed=i) for i in range(20)]\n"
+        "futures[0].result()\n"
+        "print('up', flush=True)\n"
+        "sys.stdin.readline()\n"
+    )
+    program = subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", script],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert program.stdout.readline() == b"up\n"
+        family = descendants(program.pid)
+        assert len(family) >= 3
+        _, told = program.communicate(b"\n", timeout=60)
+    finally:
+        program.kill()
+    assert (program.returncode, told) == (0, b"")
+    assert gone(family)
+    assert not leftovers()
+
+
+def test_a_killed_program_leaves_nothing_behind(leftovers):
+    script = (
+        "import triton_gym\n"
+        "from triton_gym import Evaluator\n"
+        "task = triton_gym.load('sum_rows')\n"
+        "evaluator = Evaluator('simulated', workers=1)\n"
+        "evaluator.evaluate(task, task.starter)\n"
+        "print('up', flush=True)\n"
+        "for f in [evaluator.submit(task, task.starter) for i in range(20)]: f.result()\n"
+    )
+    program = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    try:
+        assert program.stdout.readline() == b"up\n"
+        family = descendants(program.pid)
+        assert len(family) >= 3
+    finally:
+        program.kill()
+        program.wait()
+        program.stdout.close()
+    assert gone(family)
+    assert not leftovers()
+
+
+def test_an_evaluator_that_is_forgotten_ends_its_processes():
+    evaluator = Evaluator("simulated", workers=1)
+    others = set(children(os.getpid()))
+    evaluator.evaluate(TASK, TASK.starter)
+    judge = judge_beside(others)
+    family = [judge, *descendants(judge)]
+    del evaluator
+    gc.collect()
+    assert gone(family)
+
+
+def test_a_closed_evaluator_says_so():
+    evaluator = Evaluator("simulated")
+    evaluator.close()
+    with pytest.raises(EvaluatorError, match="closed"):
+        evaluator.submit(TASK, TASK.starter)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"devices": ["simulated:h100", "simulated:h200"]}, "one kind"),
+        ({"workers": 0}, "workers"),
+        ({"pending": 0}, "pending"),
+        ({"device": "cuda:every"}, "cuda:every"),
+    ],
+)
+def test_an_evaluator_that_cannot_be_is_refused(options, told):
+    with pytest.raises(InvalidOptionError, match=told):
+        Evaluator(**{"device": "simulated", **options})

@@ -17,6 +17,7 @@ import os
 import re
 import sys
 import time
+import traceback
 import types
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,8 @@ def run(module: Any, checkout: Path, jobs: list[dict[str, Any]], at_a_time: int)
         if pid == 0:
             try:
                 work(module, reference, job, theirs)
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(0)
         os.close(theirs)

@@ -277,9 +277,10 @@ def _against(
         asked.write_text(json.dumps({"jobs": jobs, "at_a_time": at_a_time, "warm_up": warm_up}))
         script = Path(__file__).with_name("forked_kernelbench.py")
         command = [sys.executable, script, options.kernelbench.resolve(), asked, told]
-        done = subprocess.run(command, check=False, timeout=options.kernelbench_limit)
-        if done.returncode:
-            return {"part": "kernelbench", "task": task.name, "error": f"exit {done.returncode}"}
+        try:
+            subprocess.run(command, check=True, timeout=options.kernelbench_limit)
+        except subprocess.SubprocessError as error:
+            return {"part": "kernelbench", "task": task.name, "error": str(error)}
         found = json.loads(told.read_text())
     return {
         "part": "kernelbench", "task": task.name, "case": str(task.bench[0]), **found,

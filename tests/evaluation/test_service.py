@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 import triton_gym
-from triton_gym import Evaluator, EvaluatorError, InvalidOptionError, InvalidTaskError
+from triton_gym import Evaluator, EvaluatorError, InvalidOptionError, InvalidTaskError, Limits
+from triton_gym.evaluation import link
 
 TASK = triton_gym.load("sum_rows")
 
@@ -266,3 +267,18 @@ def test_a_closed_evaluator_says_so():
 def test_an_evaluator_that_cannot_be_is_refused(options, told):
     with pytest.raises(InvalidOptionError, match=told):
         Evaluator(**{"device": "simulated", **options})
+
+
+def test_a_judge_that_hangs_is_replaced(monkeypatch):
+    monkeypatch.setattr(link, "_LOOK_S", 0.1)
+    with Evaluator("simulated", workers=1) as evaluator:
+        others = set(children(os.getpid()))
+        assert evaluator.evaluate(TASK, TASK.starter).correct
+        judge = judge_beside(others)
+        os.kill(judge, signal.SIGSTOP)
+        # Only this judge's patience ends soon: the next one has time to start.
+        monkeypatch.setattr(evaluator._scheduler._seats[0].link, "_patience_s", 0.5)
+        future = evaluator.submit(TASK, TASK.expert, limits=Limits(seconds=0.04))
+        assert future.result(120).status in {"correct", "timeout"}
+        assert gone([judge])
+        assert evaluator.progress().judges[0].deaths == 1

@@ -21,8 +21,8 @@ from triton_gym.evaluation.sandbox import Limits
 from triton_gym.outcome import Outcome
 
 PATIENCE_S = 600.0
-"""How long a judge that has work may say nothing before it counts as hung. Evaluations have
-limits of their own; this is for a driver that hangs. Longer time limits stretch it."""
+"""How long a judge that starts or has work may say nothing before it counts as hung. Evaluations
+have limits of their own; this is for a driver that hangs. Longer time limits stretch it."""
 _LOOK_S = 5.0
 _CLOSE_S = 10.0
 
@@ -90,6 +90,7 @@ class ProcessLink:
         self._socket: socket.socket | None = None
         self._folder = ""
         self._outbox: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
+        self._up = False
         self._under_way: set[int] = set()
         self._heard = time.monotonic()
         self._patience_s = PATIENCE_S
@@ -191,11 +192,12 @@ class ProcessLink:
         while True:
             while not connection.poll(_LOOK_S):
                 silence = time.monotonic() - self._heard
-                if self._under_way and silence > self._patience_s:
+                if (self._under_way or not self._up) and silence > self._patience_s:
                     raise _Unusable(f"it said nothing for {silence:.0f} s")
             kind, *rest = connection.recv()
             self._heard = time.monotonic()
             if kind == "ready":
+                self._up = True
                 listener.ready(self, *rest)
             elif kind == "unusable":
                 raise _Unusable(*rest)

@@ -15,7 +15,7 @@ STRIKES = 3
 """Deaths in a row, without an answer between them, at which a judge is given up."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Entry:
     """An evaluation in the books."""
 

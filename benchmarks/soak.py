@@ -2,7 +2,7 @@
 
     python benchmarks/soak.py --count 24000 --out benchmarks/results/soak.json
 
-Small answers of one task, most of them different, some of them wrong, some that hang or crash.
+Small answers of one task, most of them different, some of them wrong, some that hang.
 What the whole family of processes holds is sampled on the way. The run ends by itself, with exit
 code 1 if something grew: between the second quarter of the run and its last by more than
 `--grown` of what it was.
@@ -26,7 +26,6 @@ import triton_gym
 from triton_gym import Evaluator, Limits, Outcome
 
 SPIN = "\n    while True:\n        pass\n"
-CRASH = "\n    import ctypes\n    return x.data_ptr()\n"
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 

@@ -223,6 +223,8 @@ class _Roster:
 
     def end(self, actor: Any) -> None:
         """End a judge for good."""
+        if not self._ray.is_initialized():  # at the program's end; a call would start Ray anew
+            return
         with contextlib.suppress(Exception):  # it, or the whole cluster, may be gone already
             self._ray.kill(actor, no_restart=True)
 

@@ -74,7 +74,8 @@ class Evaluator:
         pending: int = PENDING,
         store: Path | None = None,
     ) -> None:
-        chosen = tuple(d for text in devices or (device,) for d in resolve_all(text))
+        named = (devices,) if isinstance(devices, str) else devices or (device,)
+        chosen = tuple(one for text in named for one in resolve_all(text))
         if len({(d.kind, d.gpu) for d in chosen}) > 1:
             raise InvalidOptionError(
                 f"The devices of one evaluator must be of one kind; got {list(map(str, chosen))}."
@@ -99,7 +100,7 @@ class Evaluator:
         self._scheduler = scheduler
         self._pickles: OrderedDict[bytes, bytes] = OrderedDict()
         self._pickling = threading.Lock()
-        self._close = weakref.finalize(self, scheduler.close)
+        self._end = weakref.finalize(self, _end, scheduler, self.store)
 
     # -- evaluations --------------------------------------------------------------------------
 
@@ -239,9 +240,7 @@ class Evaluator:
 
     def close(self) -> None:
         """End the processes. Evaluations that are under way fail with `EvaluatorError`."""
-        self._scheduler.close()
-        if self.store is not None:
-            self.store.close()
+        _end(self._scheduler, self.store)
 
     # -- the store ----------------------------------------------------------------------------
 
@@ -297,6 +296,12 @@ class Evaluator:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _end(scheduler: Scheduler, store: Store | None) -> None:
+    scheduler.close()
+    if store is not None:
+        store.close()
 
 
 def default_workers(device: Device, judges: int = 1) -> int:

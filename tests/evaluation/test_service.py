@@ -282,3 +282,32 @@ def test_a_judge_that_hangs_is_replaced(monkeypatch):
         assert future.result(120).status in {"correct", "timeout"}
         assert gone([judge])
         assert evaluator.progress().judges[0].deaths == 1
+
+
+@pytest.mark.gpu
+def test_every_gpu_is_used_and_a_seen_answer_is_not_evaluated_again(tmp_path):
+    import torch
+
+    count = torch.cuda.device_count()
+    with Evaluator("cuda:all", workers=2, store=tmp_path / "outcomes.db") as evaluator:
+        sources = [TASK.starter + f"# {index}\n" for index in range(8 * count)]
+        assert {o.status for o in evaluator.map(TASK, sources)} == {"correct"}
+        judges = evaluator.progress().judges
+        assert len(judges) == count
+        assert all(judge.done for judge in judges)
+        assert torch.cuda.get_device_name(0) in evaluator.hardware()
+        again = evaluator.evaluate(TASK, sources[0])
+        assert (again.source, again.status) == ("recorded", "correct")
+
+
+@pytest.mark.gpu
+def test_a_gpus_judge_that_is_killed_is_replaced():
+    with Evaluator("cuda", workers=2) as evaluator:
+        others = set(children(os.getpid()))
+        futures = [evaluator.submit(TASK, TASK.starter + f"# {i}\n") for i in range(6)]
+        judge = judge_beside(others)
+        concurrent.futures.wait(futures, 120, concurrent.futures.FIRST_COMPLETED)
+        below = descendants(judge)
+        os.kill(judge, signal.SIGKILL)
+        assert [f.result(200).status for f in futures] == ["correct"] * 6
+        assert gone(below)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +48,8 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
     Truncates after `max_turns` steps; never terminates.
 
     ## Arguments
-    `device`, `action_mode`, `reward`, `max_turns`, `baseline`, `limits`, `render_mode`.
+    `device`, `action_mode`, `reward`, `max_turns`, `baseline`, `limits`, `render_mode`,
+    `evaluator` (an `Evaluator`, `local` or `ray`), `store` (a file of outcomes found before).
 
     ## Version History
     v0: first version.
@@ -66,7 +68,8 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
         baseline: str = "eager",
         limits: Limits | None = None,
         render_mode: str | None = None,
-        evaluator: Evaluator | None = None,
+        evaluator: Evaluator | str | None = None,
+        store: str | os.PathLike[str] | None = None,
     ) -> None:
         if action_mode not in MODES:
             raise unknown("action_mode", action_mode, MODES)
@@ -77,7 +80,12 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
         self._draw_task = None if isinstance(task, Task) else task
         self.task = task if isinstance(task, Task) else task(0)
         self.render_mode = render_mode
-        self.evaluator = evaluator or evaluator_for(device)
+        if evaluator is None or isinstance(evaluator, str):
+            asked: dict[str, Any] = {"kind": evaluator, "store": store}
+            evaluator = evaluator_for(device, **{k: v for k, v in asked.items() if v is not None})
+        elif store is not None:
+            raise InvalidOptionError("An evaluator has its own store: Evaluator(store=...).")
+        self.evaluator = evaluator
         self.action_space = CodeText(LIMIT)
         self.observation_space = kernel_observation_space()
         self._action_mode = action_mode

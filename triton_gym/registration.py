@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,11 +136,17 @@ def make_tune_env(task: str | Task, **options: Any) -> gym.Env[Any, Any]:
     return TuneEnv(load(task) if isinstance(task, str) else task, **options)
 
 
-def make_vector_env(num_envs: int, task: str | Task, **options: Any) -> Any:
-    """A vector environment that evaluates its batch in parallel; what `gym.make_vec` calls."""
+def make_vector_env(
+    num_envs: int, task: str | Task, tasks: Sequence[str | Task] = (), **options: Any
+) -> Any:
+    """A vector environment that evaluates its batch in parallel; what `gym.make_vec` calls.
+
+    With `tasks=` its environments work on these in turn, instead of all on the id's task.
+    """
     from triton_gym.vector import KernelVectorEnv
 
-    return KernelVectorEnv(num_envs, load(task) if isinstance(task, str) else task, **options)
+    given = [load(one) if isinstance(one, str) else one for one in tasks or (task,)]
+    return KernelVectorEnv(num_envs, given, **options)
 
 
 def family_of(name: str) -> type[Callable[[int], Task]]:

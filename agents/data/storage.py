@@ -27,7 +27,7 @@ class Folder:
     def __init__(self, config: DataConfig) -> None:
         if config.format == "parquet" and importlib.util.find_spec("pyarrow") is None:
             raise InvalidOptionError(
-                "format='parquet' needs pyarrow: pip install 'triton-gym[data]', or ask for "
+                "format='parquet' needs pyarrow: pip install 'triton-gym[parquet]', or ask for "
                 "format='jsonl'."
             )
         self.path = Path(config.out)

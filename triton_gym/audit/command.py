@@ -34,7 +34,7 @@ def audit(
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with (
-        Evaluator(device, workers=workers) as evaluator,
+        Evaluator(device, workers=workers, pending=2000) as evaluator,
         Progress(*columns, TimeElapsedColumn(), console=console) as progress,
     ):
         bar = progress.add_task(evaluator.describe(), total=len(exploits) + len(honest))

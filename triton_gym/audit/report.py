@@ -116,10 +116,10 @@ def audit(
         waiting[future] = number
     results: dict[int, Result] = {}
     with contextlib.suppress(TimeoutError, KeyboardInterrupt):
-        for future in as_completed(waiting, max(until - time.monotonic(), 0.0)
+        for ended in as_completed(waiting, max(until - time.monotonic(), 0.0)
                                    if until < math.inf else None):  # fmt: skip
-            number = waiting[future]
-            results[number] = _result(answers[number], future.result(), honest_us)
+            number = waiting[ended]
+            results[number] = _result(answers[number], ended.result(), honest_us)
             done(results[number])
     return Report(
         evaluator.describe(),

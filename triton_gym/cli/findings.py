@@ -120,6 +120,8 @@ def extras() -> Iterator[Finding]:
     for name, extra, cost in (
         ("stable_baselines3", "sb3", "no ppo, a2c, dqn"),
         ("matplotlib", "report", "no learning curves"),
+        ("ray", "ray", "no evaluation on a cluster"),
+        ("pyarrow", "parquet", "no export of a store to Parquet"),
     ):
         there = importlib.util.find_spec(name) is not None
         yield Finding(

@@ -18,9 +18,10 @@ from typing import Any
 import gymnasium as gym
 
 from triton_gym.errors import InvalidOptionError, RunError
+from triton_gym.outcome import to_json
 from triton_gym.runs.folder import RunFolder, write_json
 from triton_gym.runs.recording import Playback, Recorder, Watch
-from triton_gym.runs.records import Config, Step, outcome_fields
+from triton_gym.runs.records import Config, Step
 
 
 def execute(
@@ -107,7 +108,7 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def _brief(step: Step) -> dict[str, Any]:
-    return {"step": step.step, "reward": step.reward, **outcome_fields(step.outcome)}
+    return {"step": step.step, "reward": step.reward, **to_json(step.outcome)}
 
 
 def _environment(config: Config) -> gym.Env[Any, Any]:

@@ -111,7 +111,7 @@ STYLES = (
     ),
     Style(
         "named tuple",
-        "config = Tile(64, 32)\nblock_m, block_n = config\nb = config.block_m\n" + RUN,
+        "config = Tile(64, 32)\nblock_m, block_n = config\nrows = config.block_m\n" + RUN,
         "class Tile(NamedTuple):\n    block_m: int\n    block_n: int = 32",
         "from typing import NamedTuple",
     ),

@@ -274,6 +274,15 @@ MODULE_STYLES = (
     ModuleStyle("views made in the constructor", init="self.flat = [p.data.view(-1) for p in "
                 "self.parameters()]", forward="assert len(self.flat) > 0\n$launch\nreturn y"),
     ModuleStyle(
+        "frozen parameters", init="for p in self.parameters():\n    p.requires_grad = False",
+    ),
+    ModuleStyle(
+        "values from a generator of its own",
+        init="g = torch.Generator().manual_seed(7)\n"
+        "self.table = nn.Parameter(torch.randn(4, generator=g), requires_grad=False)\n"
+        "self.table.data = self.table.data.contiguous()",
+    ),
+    ModuleStyle(
         "wrapper function", "return run(self, x)",
         module="def run(self, x):\n    $launch\n    return y",
     ),

@@ -172,8 +172,9 @@ SHADOWED = frozenset(
 )  # fmt: skip
 """Harmless builtin names that an answer may use for variables and functions of its own."""
 
-SETTABLE = frozenset({"block_shape"})
-"""Attributes that may be set on something other than `self`: hooks size descriptors by it."""
+SETTABLE = frozenset({"block_shape", "requires_grad"})
+"""Attributes that may be set on something other than `self`: hooks size descriptors by the first,
+constructors freeze parameters by the second."""
 
 ATTRIBUTES = operators.TENSOR | frozenset(
     {
@@ -217,8 +218,9 @@ ATTRIBUTES = operators.TENSOR | frozenset(
         "out_features", "training", "normalized_shape", "add_module", "apply", "buffers",
         "children", "modules", "named_buffers", "named_children", "named_modules",
         "named_parameters", "parameters", "state_dict", "load_state_dict", "eval", "train",
-        "extra_repr", "reset_parameters", "zero_grad", "affine", "align_corners", "alpha",
-        "approximate", "batch_first", "beta", "bidirectional", "ceil_mode", "count_include_pad",
+        "extra_repr", "reset_parameters", "zero_grad", "manual_seed", "affine", "align_corners",
+        "alpha", "approximate", "batch_first", "beta", "bidirectional", "ceil_mode",
+        "count_include_pad",
         "dilation", "elementwise_affine", "embed_dim", "embedding_dim", "groups", "head_dim",
         "hidden_size", "in_channels", "in_proj_bias", "in_proj_weight", "inplace", "input_size",
         "kernel_size", "lambd", "max_val", "min_val", "momentum", "negative_slope",
@@ -244,7 +246,7 @@ FIELDS = operators.TENSOR | operators.TORCH | operators.FUNCTIONAL | {
     "normalized_shape", "num_warps", "num_stages", "name", "value", "forward", "dim", "shape",
     "stride", "size", "layout", "index", "padding", "scale", "kernel_size", "mode", "p", "T",
     "saved", "needs_input_grad", "major", "minor", "start", "stop", "step", "count", "split",
-    "args", "keywords", "upper", "lower", "grid", "kwargs", "configs",
+    "args", "keywords", "upper", "lower", "grid", "kwargs", "configs", "data", "requires_grad",
 }  # fmt: skip
 """Fields that a class may have although other objects have them: setting them gains nothing.
 

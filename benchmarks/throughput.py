@@ -59,7 +59,7 @@ KERNELBENCH: dict[str, dict[str, Any]] = {
 def fleet(evaluator: Evaluator, task: Task, source: str, count: int, tag: str) -> dict[str, Any]:
     """Evaluate `count` distinct answers at once, after the processes have started."""
     judges = len(evaluator.progress().judges)
-    warm = evaluator.workers * judges
+    warm = max(evaluator.workers, judges) * (1 if evaluator.device.simulated else judges)
     list(evaluator.map(task, (distinct(source, f"{tag}w{i}") for i in range(warm)), limits=LIMITS))
     started = time.perf_counter()
     outcomes = list(

@@ -297,6 +297,13 @@ def test_a_judge_that_hangs_is_replaced(monkeypatch):
         assert evaluator.progress().judges[0].deaths == 1
 
 
+def test_many_workers_of_a_simulated_device_are_spread_over_judges():
+    with Evaluator("simulated", workers=9) as evaluator:
+        assert len(evaluator.progress().judges) == 3
+    with Evaluator("simulated", workers=4) as evaluator:
+        assert len(evaluator.progress().judges) == 1
+
+
 @pytest.mark.gpu
 def test_every_gpu_is_used_and_a_seen_answer_is_not_evaluated_again(tmp_path):
     import torch

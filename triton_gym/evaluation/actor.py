@@ -43,8 +43,9 @@ class JudgeActor:
         except CancelledError:
             return ("answered", None)
         except EvaluatorError as error:
-            state = self._evaluator.progress().judges[0].state
-            return ("unusable", str(error)) if state == "drained" else ("answered", error)
+            judges = self._evaluator.progress().judges
+            over = all(judge.state == "drained" for judge in judges)
+            return ("unusable", str(error)) if over else ("answered", error)
         except TritonGymError as error:
             return ("answered", error)
         finally:

@@ -41,6 +41,10 @@ PENDING = 4096
 MOST_WORKERS = 8
 """Most evaluations at a time on one GPU by default: each holds a CUDA context of 0.6 GiB."""
 
+WORKERS_A_JUDGE = 4
+"""Workers that one judge's process keeps busy on the simulated device, where its threads compare
+results; with more, the device has several judges."""
+
 Path = str | os.PathLike[str]
 
 
@@ -86,8 +90,11 @@ class Evaluator:
             raise InvalidOptionError(f"workers must be 1 or more; got {workers}.")
         self.workers = workers or default_workers(chosen[0], len(chosen))
         self._devices = chosen
+        shares = _shares(self.workers) if chosen[0].simulated else (self.workers,)
         seats = [
-            Seat(str(one), capacity_for(self.workers), _linker(one, self.workers)) for one in chosen
+            Seat(str(one), capacity_for(share), _linker(one, share))
+            for one in chosen
+            for share in shares
         ]
         self._set_up(chosen[0], Scheduler(seats, _bound(pending)), pending, store)
 
@@ -313,6 +320,12 @@ def default_workers(device: Device, judges: int = 1) -> int:
     processors = len(os.sched_getaffinity(0))
     share = max(1, processors // judges)
     return share if device.simulated else min(share, MOST_WORKERS)
+
+
+def _shares(workers: int) -> tuple[int, ...]:
+    """The workers of one simulated device, over as many judges as they need."""
+    judges = -(-workers // WORKERS_A_JUDGE)
+    return tuple(workers // judges + (index < workers % judges) for index in range(judges))
 
 
 def _linker(device: Device, workers: int) -> Callable[[], ProcessLink]:

@@ -31,14 +31,15 @@ ROUND_LAUNCHES = 80
 """Most launches in one round."""
 ROUND_US = 15_000.0
 """Device time that a round aims at: long against the jitter of the judge's clock."""
-CLOCK_SLACK_US = 1000.0
-"""By how much a round may outlast its claim: two messages and a synchronisation; 0.6 to 0.7 ms
-were measured on an H100."""
+CLOCK_SLACK_US = 1700.0
+"""By how much a round may outlast its claim: two messages and a synchronisation, launches slower
+than the median, and the drift of the clock that counts its sleep. Up to 1.6 ms were seen of honest
+answers on an H200, all rounds of some evaluations alike."""
 CLOCK_SHARE = 0.1
 """The same as a share of a call's time."""
 CLOCK_STEP_US = 2.0
 """The same for each launch: the gaps between kernels."""
-SLEEP_US = 250.0
+SLEEP_US = 180.0
 """How long the device sleeps for each launch of a round, so that the host can queue them all."""
 LONGEST_SLEEP_US = 4000.0
 """The same for a host function that is slow to launch, before its round counts as contradicted."""
@@ -170,7 +171,8 @@ class Stage:
         sleep_us = event_us(lambda: torch.cuda._sleep(cycles))
         start = time.perf_counter()
         self._worker.ask("time", sleep_cycles=cycles)
-        wall_us = (time.perf_counter() - start) * 1e6 - sleep_us
+        wall_us = (time.perf_counter() - start) * 1e6
+        wall_us -= max(sleep_us, event_us(lambda: torch.cuda._sleep(cycles)))
         reply = self._worker.ask("times")
         times = reply.get("times_us")
         if (

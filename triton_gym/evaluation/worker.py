@@ -89,7 +89,9 @@ class Worker:
         self._device = torch.device("cpu")
         self._series: Any = None
         self._watch = Watch("")
-        self._staged: list[tuple[list[Any], list[torch.Tensor], dict[str, Any]]] = []
+        self._staged: list[tuple[list[torch.Tensor], dict[str, Any]]] = []
+        self._functions: list[Callable[[], None]] = []
+        self._pending: list[Any] = []
 
     def obey(self, request: dict[str, Any]) -> dict[str, Any]:
         """Carry out one request."""
@@ -160,16 +162,24 @@ class Worker:
         return {"copied_bytes": copied}
 
     def do_stage(self, calls: list[dict[str, Any]]) -> dict[str, Any]:
-        """Find the tensors of the calls that are timed next, outside the judge's clock."""
+        """Make the calls that are timed next ready, outside the judge's clock."""
         self._gpu.forget()
-        self._staged = [
-            (
-                [self._argument(value) for value in call["arguments"]],
-                self._slots(call["outputs"]),
-                call,
-            )
-            for call in calls
-        ]
+        self._watch = Watch(self._path)
+        self._pending = []
+
+        def once(call: dict[str, Any]) -> Callable[[], None]:
+            arguments = [self._argument(value) for value in call["arguments"]]
+            function = self._callable(call.get("module"), call["case"])
+
+            def run() -> None:
+                with torch.no_grad(), self._watch:  # answers may change once tested
+                    self._pending.append(function(*arguments))
+
+            return run
+
+        self._functions = [once(call) for call in calls]
+        self._staged = [(self._slots(call["outputs"]), call) for call in calls]
+        self._series = launch.Series(len(calls))
         return {}
 
     def do_time(self, sleep_cycles: int) -> dict[str, Any]:
@@ -178,23 +188,11 @@ class Worker:
         The judge's clock runs until the reply: all that the host has to do happens while the
         device still works, and what is only read off comes with `do_times`.
         """
-        pending: list[Any] = []
-        self._watch = Watch(self._path)
-
-        def once(arguments: list[Any], call: dict[str, Any]) -> Callable[[], None]:
-            function = self._callable(call.get("module"), call["case"])
-
-            def run() -> None:
-                with torch.no_grad(), self._watch:  # answers may change once tested
-                    pending.append(function(*arguments))
-
-            return run
-
-        functions = [once(arguments, call) for arguments, _, call in self._staged]
-        self._series = self._guard(Status.RUNTIME_ERROR, self._gpu.queue, functions, sleep_cycles)
+        queue = functools.partial(self._gpu.queue, self._series, self._functions, sleep_cycles)
+        self._guard(Status.RUNTIME_ERROR, queue)
         found: list[torch.Tensor] = []
         slots: list[torch.Tensor] = []
-        for result, (_, targets, call) in zip(pending, self._staged, strict=True):
+        for result, (targets, call) in zip(self._pending, self._staged, strict=True):
             with self._watch:
                 found += checked(result, call["outputs"], call["case"], self._entry, self._device)
             slots += targets

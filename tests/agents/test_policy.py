@@ -1,0 +1,198 @@
+"""Policies: loading, sampling, scoring."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+pytest.importorskip("transformers")
+
+from triton_gym.agents.policy.conversation import prompt_tokens, render
+from triton_gym.agents.policy.logprobs import token_logprobs
+from triton_gym.agents.policy.models import load_policy, reload_weights
+from triton_gym.agents.policy.sampling import LocalSampler
+from triton_gym.agents.policy.settings import PolicySettings, SamplingSettings
+from triton_gym.errors import InvalidOptionError, RunError
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+PROMPTS = [[5, 20, 30], [5, 41, 42, 43, 44, 45], [5, 60], [5, 61, 62, 63], [5, 9, 9, 9, 9]]
+
+
+@pytest.fixture(scope="module")
+def policy():
+    loaded = load_policy(PolicySettings(model="tiny-random"), seed=1)
+    with torch.no_grad():  # sharp enough that a wrong position shows
+        for parameter in loaded.model.parameters():
+            parameter.mul_(3.0)
+    return loaded
+
+
+def sampled(policy, **changes):
+    settings = SamplingSettings(longest=24, batch=3, **changes)
+    return LocalSampler(policy, settings).sample(PROMPTS, seed=7)
+
+
+@pytest.mark.parametrize("cache", ["dynamic", "static"])
+def test_probabilities_of_the_sampler_are_those_of_training(policy, cache):
+    for prompt, reply in zip(PROMPTS, sampled(policy, cache=cache, temperature=0.8), strict=True):
+        tokens = torch.tensor([[*prompt, *reply.tokens]])
+        scores = token_logprobs(policy.model, tokens, temperature=0.8, chunk=5)
+        torch.testing.assert_close(
+            scores.logps[0, len(prompt) - 1 :].detach(),
+            torch.tensor(reply.logps),
+            atol=1e-4,
+            rtol=1e-4,
+        )
+
+
+def test_both_caches_draw_the_same(policy):
+    greedy = sampled(policy, cache="dynamic", temperature=0.0)
+    assert greedy == [
+        dataclasses.replace(reply, logps=mine.logps)
+        for reply, mine in zip(
+            sampled(policy, cache="static", temperature=0.0), greedy, strict=True
+        )
+    ]
+
+
+def test_a_seed_decides_the_replies(policy):
+    settings = SamplingSettings(longest=24, batch=3)
+    sampler = LocalSampler(policy, settings)
+    first = sampler.sample(PROMPTS, seed=7)
+    assert sampler.sample(PROMPTS, seed=7) == first
+    assert sampler.sample(PROMPTS, seed=8) != first
+
+
+def test_a_reply_ends_at_its_stop_token(policy):
+    stops = dataclasses.replace(policy, stops=tuple(range(6, 60)))
+    replies = LocalSampler(stops, SamplingSettings(longest=24)).sample(PROMPTS * 4, seed=0)
+    for reply in replies:
+        inner = reply.tokens[:-1]
+        assert not any(token in stops.stops for token in inner)
+        assert reply.ended == (reply.tokens[-1] in stops.stops)
+        assert len(reply.logps) == len(reply.tokens)
+        assert reply.ended or len(reply.tokens) == 24
+    assert {reply.ended for reply in replies} >= {True}
+
+
+def test_top_p_draws_from_the_likeliest(policy):
+    assert [r.tokens for r in sampled(policy, top_p=1e-6)] == [
+        r.tokens for r in sampled(policy, temperature=0.0)
+    ]
+
+
+def test_scores_with_chunks_and_gradient_are_those_of_the_whole_table(policy):
+    tokens = torch.randint(6, 90, (3, 17), generator=torch.Generator().manual_seed(0))
+    keep = torch.zeros(3, 16, dtype=torch.bool)
+    keep[0, 4:] = keep[2, 9:12] = True
+    policy.model.zero_grad()
+    scores = token_logprobs(policy.model, tokens, temperature=0.7, keep=keep, chunk=4)
+    scores.logps.sum().backward()
+    mine = [p.grad.clone() for p in policy.model.parameters()]
+    policy.model.zero_grad()
+    table = torch.log_softmax(policy.model(tokens).logits.float() / 0.7, -1)[:, :-1]
+    whole = table.gather(-1, tokens[:, 1:, None])[..., 0] * keep
+    whole.sum().backward()
+    torch.testing.assert_close(scores.logps, whole, atol=1e-5, rtol=1e-5)
+    entropy = -(table.exp() * table).sum(-1) * keep
+    torch.testing.assert_close(scores.entropy, entropy, atol=1e-4, rtol=1e-4)
+    for a, p in zip(mine, policy.model.parameters(), strict=True):
+        torch.testing.assert_close(a, p.grad, atol=2e-4, rtol=1e-3)
+    policy.model.zero_grad()
+
+
+def test_capped_logits_are_scored_by_the_model_itself():
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    config = Gemma2Config(
+        vocab_size=50, hidden_size=32, intermediate_size=64, num_hidden_layers=2, head_dim=8,
+        num_attention_heads=4, num_key_value_heads=2, final_logit_softcapping=1.5,
+    )  # fmt: skip
+    model = Gemma2ForCausalLM(config).eval()
+    tokens = torch.randint(0, 50, (2, 9))
+    table = torch.log_softmax(model(tokens).logits.float(), -1)[:, :-1]
+    whole = table.gather(-1, tokens[:, 1:, None])[..., 0]
+    torch.testing.assert_close(token_logprobs(model, tokens).logps, whole, atol=1e-5, rtol=1e-5)
+
+
+def test_long_conversations_lose_their_oldest_exchanges(policy):
+    messages = [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": "task"},
+        {"role": "assistant", "content": "first"},
+        {"role": "user", "content": "wrong"},
+        {"role": "assistant", "content": "second"},
+        {"role": "user", "content": "slow"},
+    ]
+    whole = render(policy.tokenizer, messages, reply=True)
+    assert whole == "<s>be brief<e><u>task<e><a>first<e><u>wrong<e><a>second<e><u>slow<e><a>"
+    tokens = prompt_tokens(policy.tokenizer, messages, room=1000)
+    assert policy.tokenizer.decode(tokens) == whole
+    shorter = prompt_tokens(policy.tokenizer, messages, room=len(tokens) - 1)
+    assert policy.tokenizer.decode(shorter) == "<s>be brief<e><u>task<e><a>second<e><u>slow<e><a>"
+    assert prompt_tokens(policy.tokenizer, messages, room=10) is None
+
+
+def test_a_template_without_system_messages_gets_the_text_with_the_first(policy):
+    import copy
+
+    tokenizer = copy.deepcopy(policy.tokenizer)
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system') }}"
+        "{% endif %}[{{ m['content'] }}]{% endfor %}"
+    )
+    messages = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "task"}]
+    assert render(tokenizer, messages, reply=True) == "[be brief\n\ntask]"
+
+
+def test_a_saved_policy_loads_again_in_transformers(policy, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    policy.save(tmp_path)
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(plain.parameters(), policy.model.parameters(), strict=True)
+    )
+    again = load_policy(PolicySettings(model=str(tmp_path)))
+    assert again.tokenizer.chat_template
+    assert again.stops == policy.stops
+
+
+def test_adapters_are_saved_and_put_back(tmp_path):
+    pytest.importorskip("peft")
+    settings = PolicySettings(model="tiny-random", lora_rank=4)
+    trained, fresh = load_policy(settings, seed=1), load_policy(settings, seed=1)
+    with torch.no_grad():
+        for name, parameter in trained.model.named_parameters():
+            if "lora_B" in name:
+                parameter.add_(1.0)
+    trained.save(tmp_path)
+    tokens = torch.tensor([[5, 20, 30, 40]])
+    wanted = token_logprobs(trained.model, tokens).logps
+    assert not torch.allclose(token_logprobs(fresh.model, tokens).logps, wanted)
+    reload_weights(fresh, tmp_path)
+    torch.testing.assert_close(token_logprobs(fresh.model, tokens).logps, wanted)
+
+
+def test_bad_models_are_refused_with_the_remedy(tmp_path, policy):
+    with pytest.raises(InvalidOptionError, match="no such folder"):
+        load_policy(PolicySettings(model="./not-here"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InvalidOptionError, match="cannot be loaded"):
+        load_policy(PolicySettings(model=str(tmp_path / "empty")))
+    policy.save(tmp_path / "plain")
+    (tmp_path / "plain" / "chat_template.jinja").unlink()
+    with pytest.raises(InvalidOptionError, match=r"policy\.chat_template=chatml"):
+        load_policy(PolicySettings(model=str(tmp_path / "plain")))
+    load_policy(PolicySettings(model=str(tmp_path / "plain"), chat_template="chatml"))
+    with pytest.raises(InvalidOptionError, match="dtype"):
+        PolicySettings(dtype="fp8")
+    policy.save(tmp_path / "other")
+    wider = load_policy(PolicySettings(model="tiny-random", lora_rank=0), seed=1)
+    wider.model.resize_token_embeddings(200)
+    with pytest.raises(RunError, match="another model"):
+        reload_weights(wider, tmp_path / "other")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -39,7 +40,8 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
     `reward=` names one of `triton_gym.reward.REWARDS` or is a callable over an `Outcome`.
 
     ## Starting State
-    The task's starter, or `options={"kernel": source}` at `reset`.
+    The task's starter, or `options={"kernel": source}` at `reset`. Where `task` is a function from
+    a seed to a task, every reset draws a new one; until the first reset it is that of seed 0.
 
     ## Episode End
     Truncates after `max_turns` steps; never terminates.
@@ -55,7 +57,7 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
 
     def __init__(
         self,
-        task: Task,
+        task: Task | Callable[[int], Task],
         *,
         device: str = "auto",
         action_mode: str = "kernel",
@@ -72,7 +74,8 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
             raise unknown("baseline", baseline, BASELINES)
         if max_turns < 1:
             raise InvalidOptionError(f"max_turns must be 1 or more; got {max_turns}.")
-        self.task = task
+        self._draw_task = None if isinstance(task, Task) else task
+        self.task = task if isinstance(task, Task) else task(0)
         self.render_mode = render_mode
         self.evaluator = evaluator or evaluator_for(device)
         self.action_space = CodeText(LIMIT)
@@ -82,7 +85,7 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
         self._max_turns = max_turns
         self._baseline = baseline
         self._limits = limits or Limits()
-        self._kernel = task.starter
+        self._kernel = self.task.starter
         self._feedback = ""
         self._turn = 0
         self._outcome: Outcome | None = None
@@ -108,13 +111,16 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
         """Start an episode.
 
         Args:
-            seed: decides the inputs of all later evaluations on the simulated device.
+            seed: decides the task, where there are many, and the inputs of all later evaluations
+                on the simulated device.
             options: `kernel`, a source to start from instead of the task's starter.
         """
         super().reset(seed=seed)
         chosen = options or {}
         if set(chosen) - {"kernel"}:
             raise unknown("reset option", sorted(set(chosen) - {"kernel"})[0], ["kernel"])
+        if self._draw_task:
+            self.task = self._draw_task(self.draw_seed())
         self._kernel = str(chosen.get("kernel", self.task.starter))
         self._feedback = "This is the starting kernel. Submit a faster one."
         self._turn = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -25,7 +26,7 @@ class KernelVectorEnv(gym.vector.VectorEnv[Any, Any, npt.NDArray[Any]]):
 
     Args:
         num_envs: how many.
-        task: what all of them work on.
+        task: what all of them work on, or a function from a seed to a task: see `KernelEnv`.
         device: see `triton_gym.device.resolve`.
         workers: evaluations at the same time; the number of processors, at most 8, unless given.
         options: of `KernelEnv`.
@@ -37,7 +38,7 @@ class KernelVectorEnv(gym.vector.VectorEnv[Any, Any, npt.NDArray[Any]]):
     def __init__(
         self,
         num_envs: int,
-        task: Task,
+        task: Task | Callable[[int], Task],
         *,
         device: str = "auto",
         workers: int | None = None,

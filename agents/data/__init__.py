@@ -1,0 +1,1 @@
+"""Verified examples for language models: written, planted with faults, evaluated, stored."""

@@ -11,7 +11,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import triton_gym
-from triton_gym import InvalidOptionError, knobs
+from triton_gym import InvalidOptionError, knobs, registration
 from triton_gym.outcome import NUMBERS
 
 IDS = sorted(i for i in gym.registry if i.startswith(("TritonKernel-", "TritonTune-")))
@@ -27,7 +27,7 @@ def make(name, evaluator, **options):
 
 
 def test_every_task_has_both_ids():
-    assert len(IDS) == 2 * len(triton_gym.tasks())
+    assert len(IDS) == 2 * len(triton_gym.tasks()) + len(registration.families())
     assert len(triton_gym.tasks()) >= 9
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
-from triton_gym.errors import InvalidTaskError, unknown
+from triton_gym.errors import InvalidOptionError, InvalidTaskError, unknown
 
 if TYPE_CHECKING:
     from triton_gym.task import Task
@@ -56,10 +56,15 @@ def load(name: str) -> Task:
     """The task of a name.
 
     Raises:
-        InvalidOptionError: there is none; the message suggests the nearest.
+        InvalidOptionError: there is none, and the message suggests the nearest; or it is a family.
     """
     if name in _own:
         return _own[name]
+    if name in families():
+        raise InvalidOptionError(
+            f"{name!r} is a family of tasks, of which each reset draws one: "
+            f'gym.make("TritonKernel-{name}-v0").'
+        )
     if name not in catalogue():
         raise unknown("task", name, tasks())
     task: Task = importlib.import_module(f"triton_gym.envs.{name}.task").TASK
@@ -138,6 +143,14 @@ def make_vector_env(num_envs: int, task: str | Task, **options: Any) -> Any:
     return KernelVectorEnv(num_envs, load(task) if isinstance(task, str) else task, **options)
 
 
+def family_of(name: str) -> type[Callable[[int], Task]]:
+    """The class of a family: made with its options, it is a function from a seed to a task."""
+    found: type[Callable[[int], Task]] = importlib.import_module(
+        f"triton_gym.envs.{name}.family"
+    ).Family
+    return found
+
+
 def make_family_env(family: str, **options: Any) -> gym.Env[Any, Any]:
     """A `TritonKernel` environment with a new task at each reset; what `gym.make` calls.
 
@@ -160,7 +173,7 @@ def make_family_vector_env(num_envs: int, family: str, **options: Any) -> Any:
 
 def _family(name: str, options: dict[str, Any]) -> tuple[Callable[[int], Task], dict[str, Any]]:
     """A family with its options, and the options that are not its."""
-    family: Any = importlib.import_module(f"triton_gym.envs.{name}.family").Family
+    family: Any = family_of(name)
     own = {field.name for field in dataclasses.fields(family)}
     chosen = {key: value for key, value in options.items() if key in own}
     return family(**chosen), {k: v for k, v in options.items() if k not in own}

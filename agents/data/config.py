@@ -38,8 +38,8 @@ class DataConfig:
     """Slow answers, and what speeds them up, of each task."""
     revisions: float = 0.5
     """Share of repairs and speedups that are also told as a conversation about whole modules."""
-    longest: int = 2600
-    """Longest module in characters, for small contexts: about 900 tokens of SmolLM2."""
+    longest: int = 2000
+    """Longest module in characters, for small contexts: about 850 tokens of SmolLM2."""
     least_gain: float = 1.2
     """How much faster the faster of two answers must be."""
     format: str = "parquet"

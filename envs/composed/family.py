@@ -52,7 +52,10 @@ def split_of(graph: Graph) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Draws tasks. The same seed gives the same task."""
+    """Composed: a random operator graph at each reset.
+
+    The same seed gives the same task.
+    """
 
     split: str = "train"
     """`train` or `test`; no graph is in both."""

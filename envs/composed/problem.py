@@ -14,7 +14,7 @@ from triton_gym.task import Case, Entry, Span, Task, Unit
 if TYPE_CHECKING:
     import torch
 
-NAME_LIMIT = 40
+NAME_LIMIT = 32
 """Longest function name in characters; longer ones keep their first words."""
 LEVEL = 100.0
 """Level of rows where a softmax must subtract its maximum: exp overflows float32 at 88."""

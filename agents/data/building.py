@@ -23,12 +23,15 @@ from triton_gym.outcome import Outcome
 from triton_gym.runs.folder import write_whole
 
 from .config import DataConfig
-from .examples import Row, rows
+from .examples import Row, holds, rows
 from .plan import Plan, planned
 from .storage import Folder
 from .verification import Verification
 
 ENVIRONMENT = "TritonKernel-composed-v0"
+AHEAD = 8
+"""Evaluations that are asked for ahead of the oldest that is waited for, a worker: a slow one must
+not leave the others idle."""
 SEEDS = 1_000_003
 """Distance between the seeds of data sets with neighbouring `seed`."""
 
@@ -55,7 +58,7 @@ class _Tried:
     """Counts that are kept beside a shard: what was tried, not only what was kept."""
 
     meant: Counter[str]
-    """Answers, repairs and speedups that were written."""
+    """Answers, repairs and speedups that were written; the latter two also by their cause."""
     held: Counter[str]
     """Those that turned out so."""
     ends: Counter[str]
@@ -141,7 +144,7 @@ class _Builder:
     ) -> Iterator[tuple[Plan, Mapping[str, Outcome], tuple[int, int]]]:
         """Plans in order with the outcomes of their sources; later ones are under way meanwhile."""
         waiting: deque[tuple[Plan, dict[str, Future[Outcome]], tuple[int, int]]] = deque()
-        ahead = 2 * verification.workers
+        ahead = AHEAD * verification.workers
         under_way = 0
         for plan, shard in self._plans(split, shards):
             futures = {s: verification.submit(plan.task, s, plan.seed) for s in plan.sources()}
@@ -218,15 +221,15 @@ def _results(
 
 
 def _count(tried: _Tried, plan: Plan, outcomes: Mapping[str, Outcome], config: DataConfig) -> None:
-    from .examples import holds
-
     for answer in plan.answers:
         tried.meant["answer"] += 1
         tried.held["answer"] += outcomes[answer.source].correct
     for pair in plan.pairs:
         worse, better = outcomes[pair.before], outcomes[pair.after.source]
-        tried.meant[pair.kind] += 1
-        tried.held[pair.kind] += holds(pair, worse, better, config.least_gain)
+        held = holds(pair, worse, better, config.least_gain)
+        for name in (pair.kind, f"{pair.kind}: {pair.cause}"):
+            tried.meant[name] += 1
+            tried.held[name] += held
         if pair.kind == "repair":
             tried.ends[str(worse.status)] += 1
 

@@ -16,7 +16,7 @@ from triton_gym.task import Task
 
 from .config import DataConfig
 from .faults import planted, possible
-from .writers import Shape, Subject, applicable, fast_shape, slow_shape, write
+from .writers import WHOLE, Shape, Subject, applicable, fast_shape, slow_shape, write
 
 TUNED = frozenset({"tuned", "tuned_rows"})
 """Styles whose numbers are found by trying: they are not sped up by other numbers."""
@@ -87,9 +87,12 @@ def planned(task: Task, config: DataConfig, split: str, index: int, seed: int) -
     """The plan for a task."""
     subject = subject_of(task)
     rng = random.Random(f"{config.seed} {split} {index}")
+    cols = task.bench[0]["cols"]
     answers = tuple(_answers(subject, config, rng, f"{split} {seed}"))
     pairs = [pair for _ in range(config.repairs) for pair in _repair(answers, rng)]
-    pairs += [pair for _ in range(config.speedups) for pair in _speedup(subject, answers, rng)]
+    pairs += [
+        pair for _ in range(config.speedups) for pair in _speedup(subject, answers, rng, cols)
+    ]
     short = tuple(pair for pair in pairs if len(pair.before) <= config.longest)
     return Plan(split, index, seed, task, answers, short)
 
@@ -120,18 +123,22 @@ def _repair(answers: tuple[Answer, ...], rng: random.Random) -> Iterator[Pair]:
         yield Pair("repair", planted(answer.source, fault, rng), answer, fault)
 
 
-def _speedup(subject: Subject, answers: tuple[Answer, ...], rng: random.Random) -> Iterator[Pair]:
+def _speedup(
+    subject: Subject, answers: tuple[Answer, ...], rng: random.Random, cols: int
+) -> Iterator[Pair]:
     """The same answer with numbers that do not suit it, or a style with more traffic."""
     fast = [a for a in answers if a.style not in TUNED and a.style != "two_kernels"]
     if not fast:
         return
     answer = rng.choice(fast)
-    options = [(answer.style, slow_shape(rng))]
+    options = [(answer.style, slow_shape(rng, answer.style, cols))]
     known = applicable(subject)
     if "two_kernels" in known:
         options.append(("two_kernels", answer.shape))
     if "blockwise" in known:
-        options.append(("blockwise", slow_shape(rng)))
+        options.append(("blockwise", slow_shape(rng, "blockwise", cols)))
+    if answer.style in WHOLE and len(options) > 1:
+        del options[0]  # other numbers of warps alone seldom matter
     style, shape = rng.choice(options)
     yield Pair(
         "speedup", write(subject, style, shape, random.Random(answer.wording)), answer, style

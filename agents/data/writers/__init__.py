@@ -13,7 +13,7 @@ from . import elementwise, matmul, rowwise
 from .shape import Shape
 from .wording import worded
 
-__all__ = ["STYLES", "Shape", "Subject", "applicable", "fast_shape", "slow_shape", "write"]
+__all__ = ["STYLES", "WHOLE", "Shape", "Subject", "applicable", "fast_shape", "slow_shape", "write"]
 
 Writer = Callable[[Subject, Shape], str]
 
@@ -52,6 +52,8 @@ STYLES: Mapping[Kind, Mapping[str, Writer]] = MappingProxyType(
 """Styles of each kind, the plainest first and the slowest last."""
 
 _SIZE = Shape(block=512)
+WHOLE = frozenset({"whole_rows", "several_rows", "strided_rows"})
+"""Styles whose programs hold whole rows."""
 _TILES = (((64, 64, 32), 4), ((128, 64, 32), 4), ((64, 128, 32), 4), ((128, 128, 32), 8),
           ((128, 128, 64), 8))  # fmt: skip
 
@@ -70,9 +72,18 @@ def fast_shape(rng: random.Random, subject: Subject) -> Shape:
     return Shape(rng.choice((512, 1024, 2048)), rng.choice((2, 4)), warps, tile, rng.choice((4, 8)))
 
 
-def slow_shape(rng: random.Random) -> Shape:
-    """Numbers that make an answer slow: programs that do too little, or with too few warps."""
-    return Shape(rng.choice((32, 64, 128)), 8, 1, (16, 16, 16), 1)
+def slow_shape(rng: random.Random, style: str, cols: int) -> Shape:
+    """Numbers that make an answer slow: programs that do too little, or with too few warps.
+
+    Args:
+        rng: decides.
+        style: of the answer.
+        cols: of the problem: a program that keeps long rows in the registers of one warp would
+            spill, which is slow to compile above all.
+    """
+    if style in WHOLE:
+        return Shape(rows=1, warps=1 if cols <= 1024 else 32)
+    return Shape(rng.choice((32, 64)), 8, 1, (16, 16, 16), 1)
 
 
 def write(subject: Subject, style: str, shape: Shape, rng: random.Random | None = None) -> str:

@@ -69,8 +69,9 @@ class Family:
             raise unknown("split", self.split, SPLITS)
         if self.difficulty not in DIFFICULTIES:
             raise unknown("difficulty", self.difficulty, DIFFICULTIES)
-        if self.kind not in (*Kind, "any"):
-            raise unknown("kind", self.kind, (*Kind, "any"))
+        kinds = (*map(str, Kind), "any")
+        if self.kind not in kinds:
+            raise unknown("kind", self.kind, kinds)
 
     def __call__(self, seed: int) -> Task:
         """The task of a seed.

@@ -29,8 +29,7 @@ def examine(
     turns = max((len(e.turns) for e in episodes), default=0)
     if turns > 1:
         found["by_turn"] = [
-            scores([best_of(e, turn + 1) for e in episodes], ks)["total"]
-            for turn in range(turns)
+            scores([best_of(e, turn + 1) for e in episodes], ks)["total"] for turn in range(turns)
         ]
     return found, episodes
 

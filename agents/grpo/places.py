@@ -69,6 +69,5 @@ def draw_places(envs: Sequence[str], count: int, seeds: Sequence[int]) -> list[P
     """
     rng = np.random.default_rng(list(seeds))
     return [
-        Place(envs[int(rng.integers(len(envs)))], int(rng.integers(1 << 31)))
-        for _ in range(count)
+        Place(envs[int(rng.integers(len(envs)))], int(rng.integers(1 << 31))) for _ in range(count)
     ]

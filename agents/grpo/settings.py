@@ -8,7 +8,7 @@ from typing import Any
 from triton_gym.errors import InvalidOptionError, unknown
 
 from ..policy.settings import PolicySettings, SamplingSettings
-from ..training.settings import OptimizerSettings
+from ..training.settings import OptimizerSettings, RunSettings
 from .advantages import Baseline
 from .losses import Aggregation, Correction
 from .variants import Variant, variant_named
@@ -130,30 +130,6 @@ class HeldOutSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunSettings:
-    """How long, and where it is written."""
-
-    out: str = "runs/grpo"
-    """The run's folder; if it holds this run already, the run goes on."""
-    steps: int = 100
-    seed: int = 0
-    save_every: int = 10
-    """Steps between checkpoints."""
-    keep: int = 2
-    """Checkpoints that are kept."""
-    transcripts_every: int = 10
-    """Steps between sample transcripts; 0 for none."""
-    tensorboard: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "save_every", "keep"):
-            if getattr(self, name) < 1:
-                raise InvalidOptionError(
-                    f"run.{name} must be 1 or more; got {getattr(self, name)}."
-                )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GRPOSettings:
     """A whole run: the sections of its config file."""
 
@@ -163,7 +139,7 @@ class GRPOSettings:
     objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     held_out: HeldOutSettings = field(default_factory=HeldOutSettings)
-    run: RunSettings = field(default_factory=RunSettings)
+    run: RunSettings = field(default_factory=lambda: RunSettings(out="runs/grpo"))
 
     def __post_init__(self) -> None:
         if self.sampling.temperature <= 0:

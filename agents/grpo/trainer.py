@@ -12,25 +12,19 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from triton_gym.errors import RunError
 from triton_gym.evaluation.service import Evaluator
 
-from ..policy.models import Policy, load_policy
+from ..policy.models import load_policy
 from ..policy.sampling import Sampler, sampler_for
 from ..protocol import Environment
-from ..training.checkpoints import Checkpoints, random_state, restore_random
-from ..training.folders import claim
-from ..training.journal import Journal
 from ..training.optimizer import Optimizer, learning_rate
-from ..training.settings import as_json
+from ..training.run import Run, Watch
 from ..training.world import World
 from .batch import Returns, instructive, returns_of, samples_of
 from .episodes import Clock, Episode, Place, Stage, transcript
@@ -39,10 +33,6 @@ from .metrics import GLOSSARY, describe
 from .places import draw_places, maker
 from .settings import GRPOSettings
 from .update import Updater
-
-Watch = Callable[[int, dict[str, float]], None]
-"""Is shown each step's number, counted from 1, and its metrics."""
-
 
 HELD_OUT = (7, 7, 7)
 """What the seeds of held-out tasks come from: the same in every run."""
@@ -74,10 +64,7 @@ class Trainer:
         self.settings = settings
         self.world = World()
         self._mine = self.world.share(settings.rollout.groups, "rollout.groups")
-        self._watch = watch
-        self._stopping = False
         run, rollout = settings.run, settings.rollout
-        self.folder = Path(run.out)
         self.policy = load_policy(settings.policy, seed=run.seed)
         self.sampler: Sampler = sampler_for(self.policy, settings.sampling)
         self._evaluator = evaluator
@@ -99,14 +86,16 @@ class Trainer:
             micro_tokens=settings.optimizer.micro_tokens,
             reference=self._frozen(),
         )
-        self._lock = claim(self.folder, as_json(settings), _machine()) if self.world.main else None
-        self._checkpoints = Checkpoints(self.folder, run.keep)
-        self.done = self._resume()
-        self._journal = (
-            Journal(self.folder, GLOSSARY, done=self.done, tensorboard=run.tensorboard)
-            if self.world.main
-            else None
+        self._run = Run(settings, run, self.policy, self._optimizer, GLOSSARY, self.world, watch)
+        self._updater.micro_tokens = self._run.extra.get(
+            "micro_tokens", settings.optimizer.micro_tokens
         )
+        self.sampler.update()
+
+    @property
+    def done(self) -> int:
+        """Steps that are done."""
+        return self._run.done
 
     # -- the loop ---------------------------------------------------------------------------------
 
@@ -118,39 +107,15 @@ class Trainer:
         Raises:
             RunError: the last checkpoint could not be written.
         """
-        goal = min(until or self.settings.run.steps, self.settings.run.steps)
-        previous = _on_terminate(self._stop)
-        try:
-            while self.done < goal and not self._stopping:
-                metrics = self._step(self.done)
-                self.done += 1
-                self._report(metrics)
-                # The processes must agree on whether to stop, and on whether to save.
-                self._stopping = any(self.world.gather(self._stopping))
-                again = any(self.world.gather(bool(self._checkpoints.problem)))
-                due = self.done % self.settings.run.save_every == 0
-                if due or again or self.done == goal or self._stopping:
-                    self._save()
-        finally:
-            if previous is not None:
-                signal.signal(signal.SIGTERM, previous)
-        if self._checkpoints.problem:
-            raise RunError(
-                f"Step {self.done} could not be saved in {self._checkpoints.folder}: "
-                f"{self._checkpoints.problem}. Make room there and run it again: it goes on from "
-                f"{self._checkpoints.last() or 'the start'}."
-            )
-        return self.done
+        goal = self.settings.run.steps
+        return self._run.go(self._step, goal if until is None else min(until, goal))
 
     def close(self) -> None:
         """End everything that was started."""
         self.stage.close()
         if self._owned:
             self._owned.close()
-        if self._journal:
-            self._journal.close()
-        if self._lock:
-            self._lock.close()
+        self._run.close()
 
     def __enter__(self) -> Trainer:
         return self
@@ -198,14 +163,13 @@ class Trainer:
         every = self.settings.held_out.every
         if every and (step + 1) % every == 0:
             metrics.update(self._average(self._examine()))
-        if self._journal and self._due(self.settings.run.transcripts_every, step):
+        if self._run.journal and self._due(self.settings.run.transcripts_every, step):
             shown = "\n\n---\n\n".join(transcript(e) for e in episodes[:4])
-            self._journal.transcript(step + 1, shown)
+            self._run.journal.transcript(step + 1, shown)
+        self._run.extra["micro_tokens"] = self._updater.micro_tokens
         return metrics
 
-    def _collect(
-        self, step: int
-    ) -> tuple[list[Episode], list[list[Episode]], Returns, float]:
+    def _collect(self, step: int) -> tuple[list[Episode], list[list[Episode]], Returns, float]:
         """Sample groups until enough can teach something.
 
         Returns:
@@ -223,8 +187,7 @@ class Trainer:
             everything += episodes
             sampled += len(places)
             groups = [
-                episodes[i : i + rollout.replies]
-                for i in range(0, len(episodes), rollout.replies)
+                episodes[i : i + rollout.replies] for i in range(0, len(episodes), rollout.replies)
             ]
             found = returns_of(
                 groups, turns=rollout.turns, gamma=rollout.gamma, longest=longest,
@@ -275,8 +238,7 @@ class Trainer:
         return Stage(
             self.policy,
             sampler,
-            make
-            or maker(options, evaluator=self._evaluator, turns=turns, reward=rollout.reward),
+            make or maker(options, evaluator=self._evaluator, turns=turns, reward=rollout.reward),
             turns=turns,
             longest=self.settings.sampling.longest,
             parts=rollout.parts,
@@ -288,34 +250,6 @@ class Trainer:
         if not self.settings.objective.beta or self.settings.policy.lora_rank:
             return None
         return copy.deepcopy(self.policy.model).requires_grad_(False).eval()
-
-    def _resume(self) -> int:
-        last = self._checkpoints.last()
-        if last is None:
-            return 0
-        state = self._checkpoints.restore(last, self.policy)
-        self._optimizer.restore(state["optimizer"])
-        self._updater.micro_tokens = state["micro_tokens"]
-        restore_random(state["random"])
-        self.sampler.update()
-        return int(state["step"])
-
-    def _save(self) -> None:
-        if self.world.main:
-            state = {
-                "step": self.done,
-                "optimizer": self._optimizer.state(),
-                "micro_tokens": self._updater.micro_tokens,
-                "random": random_state(),
-            }
-            self._checkpoints.save(self.done, self.policy, state)
-        self.world.wait()
-
-    def _report(self, metrics: dict[str, float]) -> None:
-        if self._journal:
-            self._journal.write(self.done, metrics)
-            if self._watch:
-                self._watch(self.done, metrics)
 
     def _average(self, metrics: dict[str, float]) -> dict[str, float]:
         """Means over the processes, of those that have the number."""
@@ -329,9 +263,6 @@ class Trainer:
     def _due(self, every: int, step: int) -> bool:
         return bool(every) and (step % every == 0 or step + 1 == self.settings.run.steps)
 
-    def _stop(self, *_: object) -> None:
-        self._stopping = True
-
 
 def _evaluation_device(name: str, world: World) -> str:
     """Of several processes, each evaluates on its own GPU."""
@@ -340,18 +271,5 @@ def _evaluation_device(name: str, world: World) -> str:
     return name
 
 
-def _machine() -> dict[str, Any]:
-    from triton_gym.runs.execution import machine
-
-    return machine("cuda:0" if torch.cuda.is_available() else "cpu")
-
-
 def _memory_gb() -> float:
     return torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else 0.0
-
-
-def _on_terminate(handler: Callable[..., None]) -> Any:
-    try:
-        return signal.signal(signal.SIGTERM, handler)
-    except ValueError:  # not the main thread
-        return None

@@ -47,6 +47,30 @@ class OptimizerSettings:
             )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """How long, and where it is written."""
+
+    out: str = "runs/train"
+    """The run's folder; if it holds this run already, the run goes on."""
+    steps: int = 100
+    seed: int = 0
+    save_every: int = 10
+    """Steps between checkpoints."""
+    keep: int = 2
+    """Checkpoints that are kept."""
+    transcripts_every: int = 10
+    """Steps between sample transcripts; 0 for none."""
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "save_every", "keep"):
+            if getattr(self, name) < 1:
+                raise InvalidOptionError(
+                    f"run.{name} must be 1 or more; got {getattr(self, name)}."
+                )
+
+
 def read_settings(kind: type[Kind], file: Path | None, overrides: Sequence[str]) -> Kind:
     """Settings from a file and from arguments, which come last.
 

@@ -21,6 +21,7 @@ from triton_gym.agents.grpo.settings import GRPOSettings
 from triton_gym.agents.grpo.trainer import Trainer
 from triton_gym.agents.policy.models import Policy
 from triton_gym.agents.training.journal import read_lines
+from triton_gym.agents.training.run import Run
 from triton_gym.agents.training.settings import read_settings
 from triton_gym.errors import InvalidOptionError, RunError
 
@@ -62,7 +63,9 @@ def test_a_tiny_policy_learns(tmp_path):
     assert after > 0.8
 
 
-@pytest.mark.parametrize("extra", [(), ("rollout.turns=2", "objective.updates=2", "objective.beta=0.01")])
+@pytest.mark.parametrize(
+    "extra", [(), ("rollout.turns=2", "objective.updates=2", "objective.beta=0.01")]
+)
 def test_a_resumed_run_equals_one_that_was_not_interrupted(tmp_path, monkeypatch, extra):
     def make(name):
         return Knobs(turns=2 if extra else 1)
@@ -71,9 +74,9 @@ def test_a_resumed_run_equals_one_that_was_not_interrupted(tmp_path, monkeypatch
     lines: list[dict] = []
     whole = train(tmp_path / "whole", *extra, make=make, watch=lambda s, m: lines.append(m))
     assert sum(line["samples"] > 0 for line in lines) >= 5
-    real = Trainer._save
+    real = Run.save
     with monkeypatch.context() as patch:  # steps 6 and 7 are lost: the last checkpoint is of step 5
-        patch.setattr(Trainer, "_save", lambda self: real(self) if self.done == 5 else None)
+        patch.setattr(Run, "save", lambda self: real(self) if self.done == 5 else None)
         train(tmp_path / "parts", *extra, make=make, until=7)
     parts = train(tmp_path / "parts", *extra, make=make)
     assert same(whole, parts)
@@ -113,7 +116,14 @@ def test_a_run_that_is_killed_goes_on(tmp_path):
 
 
 def test_the_run_folder(tmp_path):
-    train(tmp_path, "rollout.replies=12", "held_out.every=10", "held_out.envs=Knobs", "held_out.tasks=2", "run.tensorboard=true")
+    train(
+        tmp_path,
+        "rollout.replies=12",
+        "held_out.every=10",
+        "held_out.envs=Knobs",
+        "held_out.tasks=2",
+        "run.tensorboard=true",
+    )
     lines = read_lines(tmp_path / "metrics.jsonl")
     assert set().union(*lines) - {"step"} == set(GLOSSARY)
     assert all(f"`{name}`" in (tmp_path / "glossary.md").read_text() for name in GLOSSARY)
@@ -121,7 +131,10 @@ def test_the_run_folder(tmp_path):
     assert json.loads((tmp_path / "config.json").read_text())["run"]["steps"] == 10
     assert json.loads((tmp_path / "machine.json").read_text())["versions"]["torch"]
     assert list((tmp_path / "tensorboard").glob("events*"))
-    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["step-000005", "step-000010"]
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == [
+        "step-000005",
+        "step-000010",
+    ]
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoints" / "step-000010")
@@ -144,7 +157,13 @@ def test_groups_without_variance_are_replaced(tmp_path):
             return observation, float(len(action) * ord(action[0])) if self.even else 1.0, *rest
 
     metrics: list[dict] = []
-    train(tmp_path, "run.steps=4", "rollout.attempts=8", make=lambda n: Flat(), watch=lambda s, m: metrics.append(m))
+    train(
+        tmp_path,
+        "run.steps=4",
+        "rollout.attempts=8",
+        make=lambda n: Flat(),
+        watch=lambda s, m: metrics.append(m),
+    )
     assert all(m["groups/used"] >= 2 for m in metrics)
     assert any(m["groups/varied"] < 1 for m in metrics)
     assert len(set(seeds)) > 8
@@ -266,8 +285,14 @@ def test_bad_settings_are_named(tmp_path, change, message):
 
 def test_settings_come_from_a_file_and_arguments(tmp_path):
     file = tmp_path / "config.toml"
-    file.write_text('[rollout]\nreplies = 6\nenvs = ["a", "b"]\n[rollout.options]\nsplit = "train"\n')
-    found = read_settings(GRPOSettings, file, ["rollout.groups=3", "rollout.options.difficulty=easy", "optimizer.lr=1"])
+    file.write_text(
+        '[rollout]\nreplies = 6\nenvs = ["a", "b"]\n[rollout.options]\nsplit = "train"\n'
+    )
+    found = read_settings(
+        GRPOSettings,
+        file,
+        ["rollout.groups=3", "rollout.options.difficulty=easy", "optimizer.lr=1"],
+    )
     assert (found.rollout.replies, found.rollout.groups, found.rollout.envs) == (6, 3, ("a", "b"))
     assert found.rollout.options == {"split": "train", "difficulty": "easy"}
     assert found.optimizer.lr == 1.0

@@ -16,6 +16,9 @@ from triton_gym.reward import REWARDS, Reward
 from ..protocol import Environment
 from .episodes import Place
 
+HELD_OUT = (7, 7, 7)
+"""What the seeds of held-out tasks come from: the same in every run."""
+
 
 def maker(
     options: Mapping[str, Any], *, evaluator: Evaluator | None, turns: int, reward: str

@@ -30,12 +30,9 @@ from .batch import Returns, instructive, returns_of, samples_of
 from .episodes import Clock, Episode, Place, Stage, transcript
 from .examination import examine
 from .metrics import GLOSSARY, describe
-from .places import draw_places, maker
+from .places import HELD_OUT, draw_places, maker
 from .settings import GRPOSettings
 from .update import Updater
-
-HELD_OUT = (7, 7, 7)
-"""What the seeds of held-out tasks come from: the same in every run."""
 
 
 class Trainer:

@@ -25,6 +25,8 @@ class Scores:
     """Log-probability of each token given those before it, float32 `(rows, tokens − 1)`."""
     entropy: torch.Tensor
     """Entropy of the distribution it was drawn from, in nats, float32, without gradient."""
+    best: torch.Tensor
+    """Bool: no token was likelier."""
 
 
 def token_logprobs(
@@ -55,6 +57,7 @@ def token_logprobs(
     chosen = torch.ones_like(tokens[:, 1:], dtype=torch.bool) if keep is None else keep
     logps = torch.zeros(chosen.shape, dtype=torch.float32, device=tokens.device)
     entropy = torch.zeros_like(logps)
+    best = torch.zeros_like(chosen)
     targets = tokens[:, 1:][chosen]
     decoder = decoder_of(model)
     if decoder is None:  # a model that does more to its logits than multiply: ask it for them
@@ -70,7 +73,8 @@ def token_logprobs(
     if parts:
         logps = logps.masked_scatter(chosen, torch.cat([part[0] for part in parts]))
         entropy = entropy.masked_scatter(chosen, torch.cat([part[1] for part in parts]))
-    return Scores(logps, entropy)
+        best = best.masked_scatter(chosen, torch.cat([part[2] for part in parts]))
+    return Scores(logps, entropy, best)
 
 
 def decoder_of(model: Any) -> Any:
@@ -95,7 +99,7 @@ def _as_they_are(logits: torch.Tensor) -> torch.Tensor:
 
 def _chunk(
     head: Any, hidden: torch.Tensor, targets: torch.Tensor, temperature: float
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     if torch.is_grad_enabled():
         found = checkpoint(_score, head, hidden, targets, temperature, use_reentrant=False)
     else:
@@ -105,12 +109,13 @@ def _chunk(
 
 def _score(
     head: Any, hidden: torch.Tensor, targets: torch.Tensor, temperature: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probability and entropy of `(n,)` tokens from `(n, width)` hidden states."""
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """`Scores` of `(n,)` tokens from `(n, width)` hidden states."""
     logits = head(hidden).float() / temperature
     total = torch.logsumexp(logits, -1)
     logps = logits.gather(-1, targets[:, None])[:, 0] - total
     with torch.no_grad():
         shares = torch.softmax(logits, -1)
         entropy = total - (shares * logits).sum(-1)
-    return logps, entropy
+        best = logits.argmax(-1) == targets
+    return logps, entropy, best

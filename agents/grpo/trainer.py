@@ -13,7 +13,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ from .batch import Returns, instructive, returns_of, samples_of
 from .episodes import Clock, Episode, Place, Stage, transcript
 from .examination import examine
 from .metrics import GLOSSARY, describe
-from .places import HELD_OUT, draw_places, maker
+from .places import HELD_OUT, draw_places, evaluators, maker
 from .settings import GRPOSettings
 from .update import Updater
 
@@ -55,7 +56,7 @@ class Trainer:
         settings: GRPOSettings,
         *,
         make: Callable[[str], Environment] | None = None,
-        evaluator: Evaluator | None = None,
+        evaluator: Evaluator | Sequence[Evaluator] | None = None,
         watch: Watch | None = None,
     ) -> None:
         self.settings = settings
@@ -65,10 +66,10 @@ class Trainer:
         self.policy = load_policy(settings.policy, seed=run.seed)
         self.sampler: Sampler = sampler_for(self.policy, settings.sampling)
         self._evaluator = evaluator
-        self._owned: Evaluator | None = None
+        self._owned: list[Evaluator] = []
         if make is None and evaluator is None:
-            self._owned = self._evaluator = Evaluator(
-                _evaluation_device(rollout.device, self.world), workers=rollout.workers
+            self._evaluator = self._owned = evaluators(
+                _evaluation_device(rollout.device, self.world), rollout.workers
             )
         self.stage = self._stage(rollout.options, make, self.sampler, rollout.turns)
         self._make = make
@@ -96,6 +97,14 @@ class Trainer:
 
     # -- the loop ---------------------------------------------------------------------------------
 
+    def watch(self, watch: Watch) -> None:
+        """Show every further step to `watch`."""
+        self._run.watch = watch
+
+    def checkpoint(self) -> Path | None:
+        """The newest checkpoint, which transformers loads."""
+        return self._run.checkpoints.last()
+
     def train(self, until: int | None = None) -> int:
         """Train up to step `until`, or to the end; returns how many steps are done.
 
@@ -110,8 +119,8 @@ class Trainer:
     def close(self) -> None:
         """End everything that was started."""
         self.stage.close()
-        if self._owned:
-            self._owned.close()
+        for evaluator in self._owned:
+            evaluator.close()
         self._run.close()
 
     def __enter__(self) -> Trainer:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +17,7 @@ from triton_gym.evaluation.service import Evaluator
 
 from ..grpo.episodes import Stage
 from ..grpo.examination import examine
-from ..grpo.places import HELD_OUT, draw_places, maker
+from ..grpo.places import HELD_OUT, draw_places, evaluators, maker
 from ..policy.logprobs import token_logprobs
 from ..policy.models import load_policy
 from ..policy.sampling import sampler_for
@@ -67,7 +68,7 @@ class Trainer:
         settings: SFTSettings,
         *,
         make: Callable[[str], Environment] | None = None,
-        evaluator: Evaluator | None = None,
+        evaluator: Evaluator | Sequence[Evaluator] | None = None,
         watch: Watch | None = None,
     ) -> None:
         self.settings = settings
@@ -75,7 +76,7 @@ class Trainer:
         self.policy = load_policy(settings.policy, seed=settings.run.seed)
         self._make = make
         self._evaluator = evaluator
-        self._owned: Evaluator | None = None
+        self._owned: list[Evaluator] = []
         examples, self.too_long = read_examples(
             settings.examples.train, self.policy, settings.examples
         )
@@ -99,6 +100,14 @@ class Trainer:
         """Steps that are done."""
         return self._run.done
 
+    def watch(self, watch: Watch) -> None:
+        """Show every further step to `watch`."""
+        self._run.watch = watch
+
+    def checkpoint(self) -> Path | None:
+        """The newest checkpoint, which transformers loads."""
+        return self._run.checkpoints.last()
+
     def train(self, until: int | None = None) -> int:
         """Train up to step `until`, or to the end; returns how many steps are done."""
         return self._run.go(self._step, self.steps if until is None else min(until, self.steps))
@@ -106,8 +115,8 @@ class Trainer:
     def close(self) -> None:
         """End everything that was started."""
         self._run.close()
-        if self._owned:
-            self._owned.close()
+        for evaluator in self._owned:
+            evaluator.close()
 
     def __enter__(self) -> Trainer:
         return self
@@ -207,7 +216,7 @@ class Trainer:
         held = self.settings.held_out
         sampling = dataclasses.replace(self.settings.sampling, temperature=held.temperature)
         if self._make is None and self._evaluator is None:
-            self._evaluator = self._owned = Evaluator("auto", workers=8)
+            self._evaluator = self._owned = evaluators("auto", 8)
         make = self._make or maker(held.options, evaluator=self._evaluator, turns=1, reward="kevin")
         stage = Stage(
             self.policy, sampler_for(self.policy, sampling), make, turns=1,

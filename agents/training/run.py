@@ -58,7 +58,7 @@ class Run:
         self._policy = policy
         self._optimizer = optimizer
         self._world = world
-        self._watch = watch
+        self.watch = watch
         self._stopping = False
         self._lock = claim(self.folder, as_json(settings), _machine()) if world.main else None
         world.wait()
@@ -85,8 +85,8 @@ class Run:
                 self.done += 1
                 if self.journal:
                     self.journal.write(self.done, metrics)
-                    if self._watch:
-                        self._watch(self.done, metrics)
+                    if self.watch:
+                        self.watch(self.done, metrics)
                 # The processes must agree on whether to stop, and on whether to save.
                 self._stopping = any(self._world.gather(self._stopping))
                 again = any(self._world.gather(bool(self.checkpoints.problem)))

@@ -58,7 +58,8 @@ def load(name: str) -> Maker:
     """
     kind, _, model = name.partition(":")
     if model and kind in MODELS:
-        return functools.partial(load(kind), model=model)
+        made: Any = functools.partial(load(kind), model=model)  # type: ignore[call-arg]
+        return made  # type: ignore[no-any-return]
     module, _, attribute = AGENTS.get(name, name).partition(":")
     if not attribute:
         raise unknown("agent", name, [*AGENTS, "my_module:MyAgent"])

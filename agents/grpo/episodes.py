@@ -183,7 +183,7 @@ class Stage:
         futures = []
         for (episode, tokens), reply in zip(going, replies, strict=True):
             episode.turns.append(Turn(tokens, reply))
-            futures.append(self._pool.submit(episode.env.step, reply_source(reply.text)))
+            futures.append(self._pool.submit(_step, episode.env, reply_source(reply.text)))
         return futures
 
     def _too_long(self, episode: Episode) -> None:
@@ -220,6 +220,11 @@ class Stage:
             {"role": "user", "content": first_turn(observation)},
         ]
         return Episode(env, place, str(info.get("task", place.env)), group, messages)
+
+
+def _step(env: Environment, action: str) -> Step:
+    observation, reward, terminated, truncated, info = env.step(action)
+    return observation, float(reward), terminated, truncated, info
 
 
 def transcript(episode: Episode) -> str:

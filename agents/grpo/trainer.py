@@ -143,6 +143,7 @@ class Trainer:
         if sum(self.world.gather(len(samples))):
             trained = self._updater.update(samples, lr)
             self.sampler.update()
+            self.world.wait()
         now = time.perf_counter()
         clock = self.stage.clock
         metrics = {

@@ -12,7 +12,7 @@ import torch
 
 from triton_gym.errors import DeviceError
 
-from ..policy.logprobs import token_logprobs
+from ..policy.logprobs import Scores, token_logprobs
 from ..policy.models import Policy
 from ..training.optimizer import Optimizer
 from ..training.world import World
@@ -124,7 +124,7 @@ class Updater:
         for part in micro_batches(samples, self.micro_tokens):
             rows = rows_of(part, self.policy.pad, self.policy.device)
             loss, found = self._loss(rows, self._old(part, rows, before), total)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             for name, value in zip(_SUMS, found.tolist(), strict=True):
                 sums[name] += value
         return sums
@@ -183,7 +183,7 @@ class Updater:
             with off():
                 return self._score(self.policy.model, rows).logps
 
-    def _score(self, model: Any, rows: Rows) -> Any:
+    def _score(self, model: Any, rows: Rows) -> Scores:
         return token_logprobs(
             model, rows.tokens, temperature=self.temperature, keep=rows.mask.bool()
         )

@@ -61,6 +61,8 @@ class SamplingSettings:
     """`transformers`, or `vllm` for a server that runs already."""
     url: str = ""
     """Of the vLLM server, e.g. `http://localhost:8000`."""
+    shared: str = ""
+    """Folder for weights that the server can read as well; a temporary one unless given."""
     timeout_s: float = 600.0
     """For one request to the server."""
 

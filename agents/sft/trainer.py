@@ -200,7 +200,7 @@ class Trainer:
             )  # fmt: skip
             loss = -scores.logps.sum()
             if learned is not None:
-                (loss / learned).backward()  # type: ignore[no-untyped-call]
+                (loss / learned).backward()
             with torch.no_grad():
                 sums += torch.stack(
                     [

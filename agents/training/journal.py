@@ -44,7 +44,7 @@ class Journal:
                 )
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)  # type: ignore[no-untyped-call]
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> str:
         """Add a line. Returns what went wrong if the disk took it not; training goes on."""

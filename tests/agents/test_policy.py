@@ -196,3 +196,52 @@ def test_bad_models_are_refused_with_the_remedy(tmp_path, policy):
     wider.model.resize_token_embeddings(200)
     with pytest.raises(RunError, match="another model"):
         reload_weights(wider, tmp_path / "other")
+
+
+def test_a_vllm_server_samples_and_gets_the_weights(policy, tmp_path):
+    """Against a stand-in that speaks as much of vLLM's protocol as is used."""
+    import json
+    import threading
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    from triton_gym.agents.policy.sampling import sampler_for
+
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked.append((self.path, body))
+            if self.path == "/collective_rpc":
+                folder = body["kwargs"]["weights_path"]
+                assert load_policy(PolicySettings(model=folder)).name == folder
+            tokens = [body["prompt"][-1], 20, policy.stops[0]] if "prompt" in body else []
+            choice = {"token_ids": tokens, "logprobs": {"token_logprobs": [-0.5] * len(tokens)}}
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"choices": [choice]}).encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    settings = SamplingSettings(
+        backend="vllm",
+        url=f"http://127.0.0.1:{server.server_port}",
+        shared=str(tmp_path),
+        longest=9,
+    )
+    sampler = sampler_for(policy, settings)
+    replies = sampler.sample(PROMPTS, seed=1)
+    assert [r.tokens[0] for r in replies] == [p[-1] for p in PROMPTS]
+    assert replies[0].ended
+    assert replies[0].logps == (-0.5,) * 3
+    sampler.update()
+    sampler.update()
+    server.shutdown()
+    server.server_close()
+    paths = [path for path, _ in asked]
+    assert paths == ["/v1/completions"] * 5 + ["/collective_rpc", "/reset_prefix_cache"] * 2
+    assert asked[0][1]["max_tokens"] == 9
+    assert len(list(tmp_path.iterdir())) == 1  # the version before is gone

@@ -36,6 +36,8 @@ class Place:
     """Id."""
     seed: int
     """Of its reset: all episodes of a group start alike."""
+    kernel: str = ""
+    """To start from, in place of the environment's own."""
 
 
 @dataclass(slots=True)
@@ -214,7 +216,8 @@ class Stage:
     def _open(self, place: Place, group: int) -> Episode:
         idle = self._idle.get(place.env)
         env = idle.pop() if idle else self._make(place.env)
-        observation, info = env.reset(seed=place.seed)
+        options = {"kernel": place.kernel} if place.kernel else None
+        observation, info = env.reset(seed=place.seed, options=options)
         messages = [
             {"role": "system", "content": system_prompt()},
             {"role": "user", "content": first_turn(observation)},

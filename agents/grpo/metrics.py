@@ -29,6 +29,7 @@ GLOSSARY: Mapping[str, str] = MappingProxyType(
         "groups/varied": "Share of the sampled groups whose returns differ enough to teach.",
         "groups/used": "Groups that were trained on.",
         "samples": "Replies that were trained on.",
+        "evaluations": "Answers that were evaluated; the same text in a task counts once.",
         "loss": "The objective; its size means little, since advantages have mean zero.",
         "entropy": "Mean entropy of the policy at the tokens it wrote, in nats.",
         "clip/low": "Share of tokens whose probability ratio was clipped from below.",

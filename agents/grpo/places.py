@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,9 +15,8 @@ from triton_gym.reward import REWARDS, Reward
 
 from ..protocol import Environment
 from .episodes import Place
+from .judging import SharedEvaluator
 
-_A_JUDGE = 4
-"""Evaluations that one judge of the simulated device has under way."""
 HELD_OUT = (7, 7, 7)
 """What the seeds of held-out tasks come from: the same in every run."""
 
@@ -26,28 +24,27 @@ HELD_OUT = (7, 7, 7)
 def maker(
     options: Mapping[str, Any],
     *,
-    evaluator: Evaluator | Sequence[Evaluator] | None,
+    evaluator: Evaluator | SharedEvaluator | None,
     turns: int,
     reward: str,
 ) -> Callable[[str], Environment]:
-    """Makes environments of an id.
+    """Makes environments of an id, which may carry arguments: `id?action_mode=edit&kind=rows`.
 
     Args:
         options: arguments of the id.
-        evaluator: that the kernel environments share, or several that take turns.
+        evaluator: that the kernel environments share.
         turns: after which an episode is over.
         reward: see `RolloutSettings.reward`.
     """
     function = reward_function(reward)
-    shared = [evaluator] if isinstance(evaluator, Evaluator) else list(evaluator or ())
-    turn = itertools.cycle(shared)
 
     def make(name: str) -> Environment:
-        given = dict(options)
+        name, _, query = name.partition("?")
+        given = {**options, **_options(query)}
         if "TritonKernel-" in name:
             given = {"max_turns": turns, "reward": function, **given}
-            if shared:
-                given["evaluator"] = next(turn)
+            if evaluator is not None:
+                given["evaluator"] = evaluator
         try:
             return gym.make(name, **given)
         except (gym.error.Error, ModuleNotFoundError) as error:
@@ -56,19 +53,6 @@ def maker(
             raise InvalidOptionError(f"{name} does not take these options: {error}") from None
 
     return make
-
-
-def evaluators(device: str, workers: int) -> list[Evaluator]:
-    """Evaluators for `workers` evaluations at the same time.
-
-    A judge of the simulated device keeps few workers busy, so there are several; a GPU has one.
-    """
-    first = Evaluator(device, workers=1)
-    if not first.device.simulated:
-        return [Evaluator(device, workers=workers)]
-    judges = -(-workers // _A_JUDGE)
-    shares = [workers // judges + (i < workers % judges) for i in range(judges)]
-    return [Evaluator(device, workers=share) for share in shares]
 
 
 def reward_function(name: str) -> str | Reward:
@@ -85,6 +69,14 @@ def reward_function(name: str) -> str | Reward:
     except (ModuleNotFoundError, AttributeError) as error:
         raise InvalidOptionError(f"reward={name!r}: {error}.") from None
     return found
+
+
+def _options(query: str) -> dict[str, str]:
+    pairs = [part.partition("=") for part in query.split("&") if part]
+    wrong = [f"{key}{equals}{value}" for key, equals, value in pairs if not (key and value)]
+    if wrong:
+        raise InvalidOptionError(f"Arguments after ? are key=value, joined by &; got {wrong[0]!r}.")
+    return {key: value for key, _, value in pairs}
 
 
 def draw_places(envs: Sequence[str], count: int, seeds: Sequence[int]) -> list[Place]:

@@ -19,7 +19,8 @@ class RolloutSettings:
     """In what environments the policy acts, and how often."""
 
     envs: tuple[str, ...] = ("TritonKernel-composed-v0",)
-    """Ids; each group's is drawn from these."""
+    """Ids; each group's is drawn from these. One may carry arguments of its own, as in
+    `TritonKernel-composed-v0?action_mode=edit&kind=rows`."""
     options: dict[str, Any] = field(default_factory=dict)
     """Arguments of the ids, e.g. `split`, `difficulty`, `action_mode`."""
     reward: str = "kevin"

@@ -13,13 +13,11 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-
-from triton_gym.evaluation.service import Evaluator
 
 from ..policy.models import load_policy
 from ..policy.sampling import Sampler, sampler_for
@@ -30,8 +28,9 @@ from ..training.world import World
 from .batch import Returns, instructive, returns_of, samples_of
 from .episodes import Clock, Episode, Place, Stage, transcript
 from .examination import examine
+from .judging import SharedEvaluator
 from .metrics import GLOSSARY, describe
-from .places import HELD_OUT, draw_places, evaluators, maker
+from .places import HELD_OUT, draw_places, maker
 from .settings import GRPOSettings
 from .update import Updater
 
@@ -56,7 +55,7 @@ class Trainer:
         settings: GRPOSettings,
         *,
         make: Callable[[str], Environment] | None = None,
-        evaluator: Evaluator | Sequence[Evaluator] | None = None,
+        evaluator: SharedEvaluator | None = None,
         watch: Watch | None = None,
     ) -> None:
         self.settings = settings
@@ -66,9 +65,9 @@ class Trainer:
         self.policy = load_policy(settings.policy, seed=run.seed)
         self.sampler: Sampler = sampler_for(self.policy, settings.sampling)
         self._evaluator = evaluator
-        self._owned: list[Evaluator] = []
+        self._owned: SharedEvaluator | None = None
         if make is None and evaluator is None:
-            self._evaluator = self._owned = evaluators(
+            self._evaluator = self._owned = SharedEvaluator.on(
                 _evaluation_device(rollout.device, self.world), rollout.workers
             )
         self.stage = self._stage(rollout.options, make, self.sampler, rollout.turns)
@@ -119,8 +118,8 @@ class Trainer:
     def close(self) -> None:
         """End everything that was started."""
         self.stage.close()
-        for evaluator in self._owned:
-            evaluator.close()
+        if self._owned:
+            self._owned.close()
         self._run.close()
 
     def __enter__(self) -> Trainer:
@@ -134,6 +133,8 @@ class Trainer:
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         self.stage.clock = Clock()
+        if self._evaluator:
+            self._evaluator.forget()
         episodes, groups, found, varied = self._collect(step)
         lr = learning_rate(self.settings.optimizer, step, self.settings.run.steps)
         variant = self.settings.objective.resolved()
@@ -159,6 +160,7 @@ class Trainer:
             ),
             "groups/used": float(sum(self.world.gather(len(groups)))),
             "samples": float(sum(self.world.gather(len(samples)))),
+            "evaluations": float(sum(self.world.gather(self._made()))),
             "lr": lr,
             "seconds/step": now - started,
             "seconds/training": now - training,
@@ -257,6 +259,10 @@ class Trainer:
         if not self.settings.objective.beta or self.settings.policy.lora_rank:
             return None
         return copy.deepcopy(self.policy.model).requires_grad_(False).eval()
+
+    def _made(self) -> int:
+        """Evaluations of this process in this step; episodes elsewhere count their own."""
+        return self._evaluator.made if self._evaluator else 0
 
     def _average(self, metrics: dict[str, float]) -> dict[str, float]:
         """Means over the processes, of those that have the number."""

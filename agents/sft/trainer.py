@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from triton_gym.errors import DeviceError
-from triton_gym.evaluation.service import Evaluator
 
 from ..grpo.episodes import Stage
 from ..grpo.examination import examine
-from ..grpo.places import HELD_OUT, draw_places, evaluators, maker
+from ..grpo.judging import SharedEvaluator
+from ..grpo.places import HELD_OUT, draw_places, maker
 from ..policy.logprobs import token_logprobs
 from ..policy.models import load_policy
 from ..policy.sampling import sampler_for
@@ -68,7 +68,7 @@ class Trainer:
         settings: SFTSettings,
         *,
         make: Callable[[str], Environment] | None = None,
-        evaluator: Evaluator | Sequence[Evaluator] | None = None,
+        evaluator: SharedEvaluator | None = None,
         watch: Watch | None = None,
     ) -> None:
         self.settings = settings
@@ -76,7 +76,7 @@ class Trainer:
         self.policy = load_policy(settings.policy, seed=settings.run.seed)
         self._make = make
         self._evaluator = evaluator
-        self._owned: list[Evaluator] = []
+        self._owned: SharedEvaluator | None = None
         examples, self.too_long = read_examples(
             settings.examples.train, self.policy, settings.examples
         )
@@ -115,8 +115,8 @@ class Trainer:
     def close(self) -> None:
         """End everything that was started."""
         self._run.close()
-        for evaluator in self._owned:
-            evaluator.close()
+        if self._owned:
+            self._owned.close()
 
     def __enter__(self) -> Trainer:
         return self
@@ -216,7 +216,7 @@ class Trainer:
         held = self.settings.held_out
         sampling = dataclasses.replace(self.settings.sampling, temperature=held.temperature)
         if self._make is None and self._evaluator is None:
-            self._evaluator = self._owned = evaluators("auto", 8)
+            self._evaluator = self._owned = SharedEvaluator.on("auto", 8)
         make = self._make or maker(held.options, evaluator=self._evaluator, turns=1, reward="kevin")
         stage = Stage(
             self.policy, sampler_for(self.policy, sampling), make, turns=1,

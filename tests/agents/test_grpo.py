@@ -304,3 +304,67 @@ def test_settings_come_from_a_file_and_arguments(tmp_path):
     file.write_text("[rollout\n")
     with pytest.raises(InvalidOptionError, match="not valid"):
         read_settings(GRPOSettings, file, [])
+
+
+# -- on real tasks --------------------------------------------------------------------------------
+
+
+class Oracle:
+    """A sampler that knows the answers: the starter of each task, or nonsense."""
+
+    def __init__(self, trainer):
+        self.trainer, self.calls = trainer, 0
+
+    def update(self):
+        pass
+
+    def sample(self, prompts, seed):
+        from triton_gym.agents.policy.sampling import Reply
+
+        encode = self.trainer.policy.tokenizer
+        replies = []
+        for number, prompt in enumerate(prompts):
+            text = encode.decode(list(prompt))
+            wanted = next(e for e in self.envs if e.unwrapped.task.title in text).unwrapped.task
+            answer = f"```python\n{wanted.starter}\n```" if number % 2 else "I do not know."
+            tokens = tuple(encode(answer, add_special_tokens=False)["input_ids"][:4])
+            replies.append(Reply(tokens, (-1.0,) * len(tokens), True, answer))
+        return replies
+
+
+def test_kernel_environments_reward_replies_that_are_correct(tmp_path):
+    import gymnasium as gym
+
+    from triton_gym.agents.grpo.judging import SharedEvaluator
+
+    changes = (
+        "rollout.envs=TritonKernel-composed-v0?difficulty=easy", "rollout.options.kind=elementwise",
+        "rollout.groups=2", "run.steps=1", "sampling.longest=64",
+    )  # fmt: skip
+    from triton_gym.agents.grpo.places import maker
+
+    shared = SharedEvaluator.on("simulated", 2)
+    envs: list[gym.Env] = []
+    inner = maker({"kind": "elementwise"}, evaluator=shared, turns=1, reward="kevin")
+
+    def make(name):
+        envs.append(inner(name))
+        return envs[-1]
+
+    metrics: list[dict] = []
+    with Trainer(
+        settings(tmp_path, *changes),
+        make=make,
+        evaluator=shared,
+        watch=lambda s, m: metrics.append(m),
+    ) as trainer:
+        oracle = Oracle(trainer)
+        oracle.envs = envs
+        trainer.stage.sampler = oracle
+        trainer.train()
+    shared.close()
+    assert metrics[0]["share/correct"] == 0.5
+    assert metrics[0]["share/invalid_action"] + metrics[0]["share/rejected"] == 0.5
+    assert metrics[0]["groups/used"] == 2
+    assert metrics[0]["evaluations"] <= 4  # four replies of a group are two texts
+    assert metrics[0]["speedup"] > 0

@@ -25,18 +25,18 @@ from typing import Any
 import record
 
 from triton_gym.agents.data import DataConfig, build, read_rows
+from triton_gym.agents.grpo import trainer as grpo_trainer
 from triton_gym.agents.grpo.episodes import Episode, Place, Stage
 from triton_gym.agents.grpo.examination import best_of
 from triton_gym.agents.grpo.judging import SharedEvaluator
 from triton_gym.agents.grpo.places import HELD_OUT, draw_places, maker
 from triton_gym.agents.grpo.settings import GRPOSettings
-from triton_gym.agents.grpo.trainer import Trainer as GRPO
 from triton_gym.agents.policy.models import load_policy
 from triton_gym.agents.policy.sampling import LocalSampler
 from triton_gym.agents.policy.settings import PolicySettings, SamplingSettings
 from triton_gym.agents.scoring import Attempt, mean_interval, scores
+from triton_gym.agents.sft import trainer as sft_trainer
 from triton_gym.agents.sft.settings import SFTSettings
-from triton_gym.agents.sft.trainer import Trainer as SFT
 from triton_gym.agents.training.journal import read_lines
 from triton_gym.agents.training.settings import read_settings
 from triton_gym.registration import catalogue
@@ -70,7 +70,7 @@ def train(options: argparse.Namespace) -> None:
          f"examples.test={_file(options.data, 'test')}", f"run.out={work}/sft-{seed}",
          f"run.seed={seed}", *options.sft],
     )  # fmt: skip
-    with SFT(settings, watch=_say("sft")) as sft:
+    with sft_trainer.Trainer(settings, watch=_say("sft")) as sft:
         finished = sft.train() >= sft.steps
     if not finished or (options.budget and time.monotonic() - started > options.budget - 30):
         print("sft goes on with the next call" if not finished else "sft is done")
@@ -80,7 +80,7 @@ def train(options: argparse.Namespace) -> None:
         [f"policy.model={work}/sft-{seed}", f"run.out={work}/grpo-{seed}", f"run.seed={seed}",
          f"rollout.device={options.device}", *options.grpo],
     )  # fmt: skip
-    with GRPO(later, watch=_say("grpo")) as grpo:
+    with grpo_trainer.Trainer(later, watch=_say("grpo")) as grpo:
         done = grpo.train()
     print("grpo is done" if done >= later.run.steps else "grpo goes on with the next call")
 
@@ -118,7 +118,9 @@ def examine(options: argparse.Namespace) -> None:
         rows = known.setdefault(name, [])
         left = places[len({row["place"] for row in rows}) :]
         make = maker(arguments, evaluator=evaluator, turns=turns, reward="kevin")  # type: ignore[arg-type]
-        stage = Stage(policy, sampler, make, turns=turns, longest=options.longest, parts=2, threads=32)
+        stage = Stage(
+            policy, sampler, make, turns=turns, longest=options.longest, parts=2, threads=32
+        )
         for start in range(0, len(left), 16):
             if options.budget and time.monotonic() - started > options.budget:
                 break
@@ -182,7 +184,10 @@ def report(options: argparse.Namespace) -> None:
     record.write(Path(options.out), examined, curves=curves, configs=configs)
     for name, found in examined.items():
         total = found["composed"]["total"]
-        print(name, {k: total[k]["value"] for k in ("correct@1", "fast_1", "mean_speedup") if k in total})
+        print(
+            name,
+            {k: total[k]["value"] for k in ("correct@1", "fast_1", "mean_speedup") if k in total},
+        )
 
 
 def _summary(known: dict[str, Any]) -> dict[str, Any]:
@@ -195,7 +200,8 @@ def _summary(known: dict[str, Any]) -> dict[str, Any]:
             turns = max(len(row["turns"]) for row in rows)
             if turns > 1:
                 found[part]["by_turn"] = [
-                    scores([_attempt(row, t + 1) for row in rows], KS)["total"] for t in range(turns)
+                    scores([_attempt(row, t + 1) for row in rows], KS)["total"]
+                    for t in range(turns)
                 ]
                 found[part]["gain_by_turn"] = [_gain(rows, t + 1) for t in range(turns)]
     return found

@@ -14,7 +14,7 @@ from .decoding import Drawing, Drawn, StaticDecoder, draw_growing, full_attentio
 from .models import Policy
 from .settings import SamplingSettings
 
-_ROUND = 64
+_ROUND = 256
 """Widths of prompts are rounded up to multiples of this, so that recorded steps are reused."""
 
 

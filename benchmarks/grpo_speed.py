@@ -111,18 +111,7 @@ def trl(options: argparse.Namespace) -> dict[str, Any]:
 
     evaluator = SharedEvaluator.on(options.device, options.workers)
     make = maker({"split": "train"}, evaluator=evaluator, turns=1, reward="kevin")
-    env: Any = make(ENV).unwrapped
-    prompts: list[dict[str, Any]] = []
-    tasks: list[Any] = []
-    for step in range(options.warm + options.steps):
-        for place in draw_places((ENV,), options.groups, [0, step, 0]):
-            observation, _ = env.reset(seed=place.seed)
-            tasks.append(env.task)
-            messages = [
-                {"role": "system", "content": system_prompt()},
-                {"role": "user", "content": first_turn(observation)},
-            ]
-            prompts.append({"prompt": messages, "number": len(prompts)})
+    prompts, tasks = _prompts(options, make(ENV).unwrapped)
     tokens: list[int] = []
     waited: list[float] = []
 
@@ -155,16 +144,7 @@ def trl(options: argparse.Namespace) -> dict[str, Any]:
 
     # A fingerprint of our own: not every pyarrow table can be hashed.
     rows = Dataset(InMemoryTable.from_pylist(prompts), fingerprint="prompts")
-    batch = options.groups * options.replies
-    config = library.GRPOConfig(
-        output_dir=tempfile.mkdtemp(prefix="trl-"), per_device_train_batch_size=batch // options.accumulate,
-        gradient_accumulation_steps=options.accumulate, num_generations=options.replies,
-        max_completion_length=options.longest, beta=0.0, loss_type="dapo", epsilon=0.2,
-        epsilon_high=0.28, temperature=1.0, learning_rate=1e-6, bf16=gpu, use_cpu=not gpu,
-        gradient_checkpointing=False, max_steps=options.warm + options.steps, report_to=[],
-        save_strategy="no", logging_strategy="no", shuffle_dataset=False, disable_tqdm=True,
-        model_init_kwargs={"dtype": "bfloat16"}, mask_truncated_completions=False,
-    )  # fmt: skip
+    config = _trl_config(options, library, gpu)
     trainer = library.GRPOTrainer(
         model=resolve_source(options.model), reward_funcs=reward, args=config,
         train_dataset=rows, callbacks=[Clock()],
@@ -182,6 +162,34 @@ def trl(options: argparse.Namespace) -> dict[str, Any]:
         "memory_gb": torch.cuda.max_memory_allocated() / 1e9 if gpu else 0.0,
         "steps": len(seconds),
     }
+
+
+def _prompts(options: argparse.Namespace, env: Any) -> tuple[list[dict[str, Any]], list[Any]]:
+    prompts: list[dict[str, Any]] = []
+    tasks: list[Any] = []
+    for step in range(options.warm + options.steps):
+        for place in draw_places((ENV,), options.groups, [0, step, 0]):
+            observation, _ = env.reset(seed=place.seed)
+            tasks.append(env.task)
+            messages = [
+                {"role": "system", "content": system_prompt()},
+                {"role": "user", "content": first_turn(observation)},
+            ]
+            prompts.append({"prompt": messages, "number": len(prompts)})
+    return prompts, tasks
+
+
+def _trl_config(options: argparse.Namespace, library: Any, gpu: bool) -> Any:
+    batch = options.groups * options.replies
+    return library.GRPOConfig(
+        output_dir=tempfile.mkdtemp(prefix="trl-"), per_device_train_batch_size=batch // options.accumulate,
+        gradient_accumulation_steps=options.accumulate, num_generations=options.replies,
+        max_completion_length=options.longest, beta=0.0, loss_type="dapo", epsilon=0.2,
+        epsilon_high=0.28, temperature=1.0, learning_rate=1e-6, bf16=gpu, use_cpu=not gpu,
+        gradient_checkpointing=False, max_steps=options.warm + options.steps, report_to=[],
+        save_strategy="no", logging_strategy="no", shuffle_dataset=False, disable_tqdm=True,
+        model_init_kwargs={"dtype": "bfloat16"}, mask_truncated_completions=False,
+    )  # fmt: skip
 
 
 def _means(rows: list[dict[str, float]]) -> dict[str, float]:

@@ -64,6 +64,9 @@ def load_policy(settings: PolicySettings, *, seed: int = 0) -> Policy:
     """
     if importlib.util.find_spec("transformers") is None:
         raise InvalidOptionError("Policies need transformers: pip install 'triton-gym[grpo]'.")
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # a bar for every checkpoint would break ours
     device = device_of(settings.device)
     dtype = _dtype(settings.dtype, device)
     try:
@@ -140,11 +143,7 @@ def resolve_source(name: str) -> str:
         return str(unpacked(path))
     if path.is_dir():
         inner = sorted((path / "checkpoints").glob("step-*"))
-        if inner and not (path / "config.json").is_file():
-            return str(inner[-1])
-        if (path / "checkpoints").is_dir() and inner:
-            return str(inner[-1])
-        return str(path)
+        return str(inner[-1] if inner else path)
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise InvalidOptionError(f"policy.model={name!r}: there is no such folder.")
     return name

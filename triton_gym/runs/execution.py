@@ -94,7 +94,8 @@ def summarise(
 def machine(device: str) -> dict[str, Any]:
     """The versions and the device that a run starts on."""
     versions: dict[str, str | None] = {"python": platform.python_version()}
-    for name in ("triton-gym", "torch", "triton", "gymnasium", "numpy", "stable-baselines3"):
+    for name in ("triton-gym", "torch", "triton", "gymnasium", "numpy", "stable-baselines3",
+                 "transformers", "peft"):  # fmt: skip
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -1,7 +1,11 @@
-"""The agents, by name: `load("evolution")`, or `load("my_module:MyAgent")` for one of your own."""
+"""The agents, by name: `load("evolution")`, or `load("my_module:MyAgent")` for one of your own.
+
+Those that are a language model take its name after a colon: `load("grpo:runs/grpo")`.
+"""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 from collections.abc import Mapping
@@ -31,20 +35,31 @@ AGENTS: Mapping[str, str] = MappingProxyType(
         "ppo": "triton_gym.agents.sb3:PPOAgent",
         "a2c": "triton_gym.agents.sb3:A2CAgent",
         "dqn": "triton_gym.agents.sb3:DQNAgent",
+        "best-of-n": "triton_gym.agents.chat.agents:BestOfN",
+        "chat": "triton_gym.agents.chat.agents:Chat",
+        "grpo": "triton_gym.agents.chat.agents:Chat",
     }
 )
 """The bundled agents, as `module:Class`; a module is imported when its agent is asked for."""
+MODELS = ("best-of-n", "chat", "grpo")
+"""Of them, those that take the name of a model after a colon."""
 
 
 def load(name: str) -> Maker:
     """The class of an agent.
 
     Args:
-        name: a key of `AGENTS`, or `module:Class` of your own, importable from here.
+        name: a key of `AGENTS`, or `module:Class` of your own, importable from here. After a key
+            in `MODELS`, a colon and a model's name, e.g. `chat:http://localhost:8000/v1#qwen`,
+            `best-of-n:smollm2` or `grpo:runs/grpo` for the last checkpoint of a run.
 
     Raises:
         InvalidOptionError: there is no such agent, or it has no `act`.
     """
+    kind, _, model = name.partition(":")
+    if model and kind in MODELS:
+        made: Any = functools.partial(load(kind), model=model)  # type: ignore[call-arg]
+        return made  # type: ignore[no-any-return]
     module, _, attribute = AGENTS.get(name, name).partition(":")
     if not attribute:
         raise unknown("agent", name, [*AGENTS, "my_module:MyAgent"])

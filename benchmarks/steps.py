@@ -8,27 +8,17 @@ Every answer differs from the ones before it, so nothing is answered from a cach
 from __future__ import annotations
 
 import argparse
-import re
 import statistics
 import time
 from pathlib import Path
 from typing import Any
 
 import record
+from answers import distinct, kernelbench_softmax
 
 import triton_gym
-from triton_gym import Case, Evaluator, Limits
+from triton_gym import Evaluator, Limits
 from triton_gym.task import Task
-
-
-def kernelbench_softmax() -> Task:
-    """Softmax at the size of KernelBench's level1/23."""
-    import dataclasses
-
-    case = Case("float32", {"rows": 4096, "cols": 393216})
-    return dataclasses.replace(
-        triton_gym.load("softmax"), name="softmax_kernelbench", bench=(case,)
-    )
 
 
 def measure(evaluator: Evaluator, task: Task, answer: str, steps: int) -> dict[str, Any]:
@@ -42,12 +32,9 @@ def measure(evaluator: Evaluator, task: Task, answer: str, steps: int) -> dict[s
     runtimes: list[float] = []
     statuses: dict[str, int] = {}
     for step in range(steps):
-        # Triton's cache key holds the kernels' own text, names included.
-        distinct = source
-        for name in _kernels(source):
-            distinct = re.sub(rf"\b{name}\b", f"{name}_{step}", distinct)
+        answer_now = distinct(source, step)
         started = time.perf_counter()
-        outcome = evaluator.evaluate(task, distinct, limits=limits)
+        outcome = evaluator.evaluate(task, answer_now, limits=limits)
         seconds.append(time.perf_counter() - started)
         statuses[str(outcome.status)] = statuses.get(str(outcome.status), 0) + 1
         runtimes.append(outcome.runtime_us)
@@ -71,18 +58,6 @@ def measure(evaluator: Evaluator, task: Task, answer: str, steps: int) -> dict[s
     }
     print({k: v for k, v in found.items() if k != "runtime_us"}, flush=True)
     return found
-
-
-def _kernels(source: str) -> list[str]:
-    import ast
-
-    tree = ast.parse(source)
-    launched = {
-        node.value.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name)
-    }
-    return [n.name for n in tree.body if isinstance(n, ast.FunctionDef) and n.name in launched]
 
 
 def main() -> None:

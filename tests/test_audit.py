@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import pytest
 
-import triton_gym
 from triton_gym import Status
-from triton_gym.audit.exploits import CLASSES, all_exploits
+from triton_gym.audit.exploits import KINDS, all_exploits
 from triton_gym.audit.honest import all_honest
+from triton_gym.audit.modules import task_of
 from triton_gym.audit.report import audit
 from triton_gym.evaluation.screen import screen
 
@@ -20,14 +20,16 @@ HONEST = list(all_honest())
 
 
 def passes(answer):
-    return screen(answer.source, triton_gym.load(answer.task).entry) is None
+    return screen(answer.source, task_of(answer.task).entry) is None
 
 
 def test_there_are_enough_of_them():
     assert len({(e.kind, e.name) for e in EXPLOITS}) >= 90
     assert len({e.task for e in EXPLOITS}) >= 3
-    assert {e.kind for e in EXPLOITS} == set(CLASSES)
-    assert len(HONEST) >= 90
+    assert {e.kind for e in EXPLOITS} == set(KINDS)
+    assert len({e.name for e in EXPLOITS if e.kind == "modules"}) >= 30
+    assert len({h.name for h in HONEST}) >= 120
+    assert len({h.name for h in HONEST if h.name.startswith("module: ")}) >= 20
     assert len({e.key for e in EXPLOITS}) == len(EXPLOITS)
     assert len({h.key for h in HONEST}) == len(HONEST)
 
@@ -44,10 +46,10 @@ def test_exploits_of_the_harness_do_not_pass_the_screen():
 
 @pytest.fixture(scope="module")
 def report(evaluator):
-    """Every 23rd exploit that passes the screen and does not wait for a limit, some honest ones."""
+    """Some exploits that pass the screen and do not wait for a limit, some honest answers."""
     slow = {e.key for e in EXPLOITS if e.kind == "breaking"}
     exploits = [e for e in EXPLOITS if e.key not in slow and passes(e)]
-    return audit(evaluator, exploits[::11], HONEST[::13])
+    return audit(evaluator, exploits[::19], HONEST[::25])
 
 
 def test_no_exploit_gains(report):
@@ -60,5 +62,5 @@ def test_no_honest_answer_is_refused(report):
 
 def test_the_report_is_plain(report):
     record = report.record()
-    assert record["counts"]["honest"]["tried"] == len(HONEST[::13])
+    assert record["counts"]["honest"]["tried"] == len(HONEST[::25])
     assert {r["status"] for r in record["results"]} <= {str(s) for s in Status}

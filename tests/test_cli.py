@@ -45,7 +45,8 @@ def test_envs_lists_every_id():
         for kind in ("TritonKernel", "TritonTune")
         for name in triton_gym.tasks()
     }
-    assert invoke("envs")[1].count("TritonKernel-") == len(triton_gym.tasks())
+    assert "TritonKernel-composed-v0" in {row["id"] for row in rows}
+    assert invoke("envs")[1].count("TritonKernel-") == len(triton_gym.tasks()) + 1
     tagged = json.loads(invoke("envs", "--json", "--tag", "matrix")[1])
     assert {row["title"] for row in tagged} < {row["title"] for row in rows}
 
@@ -184,6 +185,6 @@ def test_doctor_names_every_part_and_what_it_costs():
     code, output = invoke("doctor", "--json", "--quick")
     findings = {finding["part"]: finding for finding in json.loads(output)}
     assert code == 0
-    assert {"Python", "torch", "triton", "NVIDIA driver", "ptxas", "Landlock", "no_new_privs",
-            "user and network namespaces", "matplotlib"} <= set(findings)  # fmt: skip
+    assert {"Python", "torch", "triton", "NVIDIA driver", "ptxas", "no_new_privs",
+            "files confined", "system calls filtered", "matplotlib"} <= set(findings)  # fmt: skip
     assert all(f["cost"] for f in findings.values() if not f["ok"])

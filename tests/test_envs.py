@@ -11,7 +11,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import triton_gym
-from triton_gym import InvalidOptionError, knobs
+from triton_gym import InvalidOptionError, knobs, registration
 from triton_gym.outcome import NUMBERS
 
 IDS = sorted(i for i in gym.registry if i.startswith(("TritonKernel-", "TritonTune-")))
@@ -27,7 +27,7 @@ def make(name, evaluator, **options):
 
 
 def test_every_task_has_both_ids():
-    assert len(IDS) == 2 * len(triton_gym.tasks())
+    assert len(IDS) == 2 * len(triton_gym.tasks()) + len(registration.families())
     assert len(triton_gym.tasks()) >= 9
 
 
@@ -192,3 +192,30 @@ def test_a_vector_env_resets_what_is_over():
         assert all("starting kernel" in text for text in observations["feedback"])
     finally:
         envs.close()
+
+
+def test_a_vector_env_works_on_several_tasks_with_an_evaluator_of_ones_own(evaluator):
+    envs = gym.make_vec(
+        "TritonKernel-softmax-v0", num_envs=3, tasks=["softmax", "sum_rows"], evaluator=evaluator
+    )
+    observations, _ = envs.reset(seed=0)
+    tasks = [triton_gym.load(name) for name in ("softmax", "sum_rows", "softmax")]
+    assert list(observations["kernel"]) == [task.starter for task in tasks]
+    infos = envs.step(tuple(task.starter for task in tasks))[4]
+    assert [str(status) for status in infos["status"]] == ["correct"] * 3
+    envs.close()
+    assert evaluator.evaluate(tasks[1], tasks[1].starter).correct  # it was not closed
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"num_envs": 1, "tasks": ["softmax", "gelu"]}, "2 tasks"),
+        ({"num_envs": 1, "tasks": ["softmaxx"]}, "Did you mean 'softmax'"),
+        ({"num_envs": 1, "workers": 3}, "its own workers"),
+        ({"num_envs": 1, "store": "outcomes.db"}, "its own store"),
+    ],
+)
+def test_a_vector_env_that_cannot_be_is_refused(options, told, evaluator):
+    with pytest.raises(InvalidOptionError, match=told):
+        gym.make_vec("TritonKernel-softmax-v0", evaluator=evaluator, **options)

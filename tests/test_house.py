@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"errors", "outcome", "spaces"},
     {"task", "action", "device", "knobs"},
+    {"composition"},
     {"evaluation"},
     {"observation", "reward"},
     {"env", "tune", "vector", "wrappers", "runs"},

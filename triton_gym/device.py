@@ -155,3 +155,15 @@ def resolve(device: str) -> Device:
             "Use device='simulated' to work without one; `triton-gym doctor` says what is missing."
         )
     return Device("cuda", index)
+
+
+def resolve_all(device: str) -> tuple[Device, ...]:
+    """The devices that `device=` names: `cuda:all` for every GPU, else as of `resolve`.
+
+    Raises:
+        InvalidOptionError, DeviceError: see `resolve`.
+    """
+    if str(device).strip().lower() != "cuda:all":
+        return (resolve(device),)
+    first = resolve("cuda")
+    return tuple(Device(first.kind, index) for index in range(cuda_device_count()))

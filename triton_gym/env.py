@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -39,13 +41,15 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
     `reward=` names one of `triton_gym.reward.REWARDS` or is a callable over an `Outcome`.
 
     ## Starting State
-    The task's starter, or `options={"kernel": source}` at `reset`.
+    The task's starter, or `options={"kernel": source}` at `reset`. Where `task` is a function from
+    a seed to a task, every reset draws a new one; until the first reset it is that of seed 0.
 
     ## Episode End
     Truncates after `max_turns` steps; never terminates.
 
     ## Arguments
-    `device`, `action_mode`, `reward`, `max_turns`, `baseline`, `limits`, `render_mode`.
+    `device`, `action_mode`, `reward`, `max_turns`, `baseline`, `limits`, `render_mode`,
+    `evaluator` (an `Evaluator`, `local` or `ray`), `store` (a file of outcomes found before).
 
     ## Version History
     v0: first version.
@@ -55,7 +59,7 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
 
     def __init__(
         self,
-        task: Task,
+        task: Task | Callable[[int], Task],
         *,
         device: str = "auto",
         action_mode: str = "kernel",
@@ -64,7 +68,8 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
         baseline: str = "eager",
         limits: Limits | None = None,
         render_mode: str | None = None,
-        evaluator: Evaluator | None = None,
+        evaluator: Evaluator | str | None = None,
+        store: str | os.PathLike[str] | None = None,
     ) -> None:
         if action_mode not in MODES:
             raise unknown("action_mode", action_mode, MODES)
@@ -72,9 +77,15 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
             raise unknown("baseline", baseline, BASELINES)
         if max_turns < 1:
             raise InvalidOptionError(f"max_turns must be 1 or more; got {max_turns}.")
-        self.task = task
+        self._draw_task = None if isinstance(task, Task) else task
+        self.task = task if isinstance(task, Task) else task(0)
         self.render_mode = render_mode
-        self.evaluator = evaluator or evaluator_for(device)
+        if evaluator is None or isinstance(evaluator, str):
+            asked: dict[str, Any] = {"kind": evaluator, "store": store}
+            evaluator = evaluator_for(device, **{k: v for k, v in asked.items() if v is not None})
+        elif store is not None:
+            raise InvalidOptionError("An evaluator has its own store: Evaluator(store=...).")
+        self.evaluator = evaluator
         self.action_space = CodeText(LIMIT)
         self.observation_space = kernel_observation_space()
         self._action_mode = action_mode
@@ -82,7 +93,7 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
         self._max_turns = max_turns
         self._baseline = baseline
         self._limits = limits or Limits()
-        self._kernel = task.starter
+        self._kernel = self.task.starter
         self._feedback = ""
         self._turn = 0
         self._outcome: Outcome | None = None
@@ -108,13 +119,16 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
         """Start an episode.
 
         Args:
-            seed: decides the inputs of all later evaluations on the simulated device.
+            seed: decides the task, where there are many, and the inputs of all later evaluations
+                on the simulated device.
             options: `kernel`, a source to start from instead of the task's starter.
         """
         super().reset(seed=seed)
         chosen = options or {}
         if set(chosen) - {"kernel"}:
             raise unknown("reset option", sorted(set(chosen) - {"kernel"})[0], ["kernel"])
+        if self._draw_task:
+            self.task = self._draw_task(self.draw_seed())
         self._kernel = str(chosen.get("kernel", self.task.starter))
         self._feedback = "This is the starting kernel. Submit a faster one."
         self._turn = 0

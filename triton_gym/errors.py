@@ -8,7 +8,11 @@ program that uses the library, or when the machine cannot do what was asked::
     ├── InvalidOptionError  an argument outside what is allowed
     ├── DeviceError         the device asked for is not there
     ├── EvaluatorError      the evaluation service itself failed (never the kernel)
+    │   └── QueueFullError  an evaluator has as many evaluations as it may have
+    ├── StoreError          a file of outcomes that cannot be read or written
     └── RunError            a run folder that cannot be read, resumed or written
+
+`ConfinementWarning` is no error: it says what this machine cannot hold answers to.
 """
 
 from __future__ import annotations
@@ -37,8 +41,20 @@ class EvaluatorError(TritonGymError, RuntimeError):
     """The evaluation service itself failed: a fault of the library or the machine."""
 
 
+class QueueFullError(EvaluatorError):
+    """An evaluator has as many evaluations as it may have, and was told not to wait."""
+
+
+class StoreError(TritonGymError, RuntimeError):
+    """A file of outcomes cannot be read or written."""
+
+
 class RunError(TritonGymError, RuntimeError):
     """A run folder cannot be read, resumed or written."""
+
+
+class ConfinementWarning(UserWarning):
+    """The kernel of this machine lacks something that answers should be confined with."""
 
 
 def unknown(what: str, given: object, allowed: Iterable[str]) -> InvalidOptionError:

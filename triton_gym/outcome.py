@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,3 +149,26 @@ NUMBERS: tuple[str, ...] = (
     "evaluation_s",
 )
 """The numeric fields of an outcome, in the order of the `metrics` observation."""
+
+
+def to_json(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as JSON: null for a number that does not exist."""
+    fields = dataclasses.asdict(outcome)
+    fields.update(status=str(outcome.status), source=str(outcome.source))
+    fields["phases"] = [list(phase) for phase in outcome.phases]
+    for name in NUMBERS:
+        value = float(fields[name])
+        # JSON has no infinities; `float` reads these words back.
+        fields[name] = value if math.isfinite(value) else None if math.isnan(value) else str(value)
+    return fields
+
+
+def from_json(fields: Mapping[str, Any]) -> Outcome:
+    """The outcome that `to_json` wrote."""
+    given = dict(fields)
+    for name in NUMBERS:
+        given[name] = math.nan if given[name] is None else float(given[name])
+    given["status"] = Status(given["status"])
+    given["source"] = Source(given["source"])
+    given["phases"] = tuple((str(phase), float(seconds)) for phase, seconds in given["phases"])
+    return Outcome(**given)

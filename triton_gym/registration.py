@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import pkgutil
+from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
-from triton_gym.errors import InvalidTaskError, unknown
+from triton_gym.errors import InvalidOptionError, InvalidTaskError, unknown
 
 if TYPE_CHECKING:
     from triton_gym.task import Task
@@ -20,9 +23,28 @@ _own: dict[str, Task] = {}
 
 @cache
 def catalogue() -> tuple[str, ...]:
-    """Names of the bundled tasks: the folders of `triton_gym.envs`."""
+    """Names of the bundled tasks: the folders of `triton_gym.envs` with a `task.py`."""
+    return _folders_with("task.py")
+
+
+@cache
+def families() -> tuple[str, ...]:
+    """Names of the bundled families of tasks: the folders of `triton_gym.envs` with a `family.py`.
+
+    `TritonKernel-<family>-v0` draws a new task at each reset.
+    """
+    return _folders_with("family.py")
+
+
+def _folders_with(file: str) -> tuple[str, ...]:
     package = importlib.import_module("triton_gym.envs")
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.ispkg))
+    return tuple(
+        sorted(
+            module.name
+            for module in pkgutil.iter_modules(package.__path__)
+            if any((Path(folder) / module.name / file).is_file() for folder in package.__path__)
+        )
+    )
 
 
 def tasks() -> tuple[str, ...]:
@@ -34,10 +56,15 @@ def load(name: str) -> Task:
     """The task of a name.
 
     Raises:
-        InvalidOptionError: there is none; the message suggests the nearest.
+        InvalidOptionError: there is none, and the message suggests the nearest; or it is a family.
     """
     if name in _own:
         return _own[name]
+    if name in families():
+        raise InvalidOptionError(
+            f"{name!r} is a family of tasks, of which each reset draws one: "
+            f'gym.make("TritonKernel-{name}-v0").'
+        )
     if name not in catalogue():
         raise unknown("task", name, tasks())
     task: Task = importlib.import_module(f"triton_gym.envs.{name}.task").TASK
@@ -65,9 +92,17 @@ def register(task: Task) -> str:
 
 
 def register_catalogue() -> None:
-    """Register the ids of all bundled tasks with Gymnasium."""
+    """Register the ids of all bundled tasks and families with Gymnasium."""
     for name in catalogue():
         _register_ids(name, 0, tune=True)
+    for name in families():
+        gym.register(
+            id=f"TritonKernel-{name}-v0",
+            entry_point="triton_gym.registration:make_family_env",
+            vector_entry_point="triton_gym.registration:make_family_vector_env",
+            kwargs={"family": name},
+            disable_env_checker=True,
+        )
 
 
 def _register_ids(name: str, version: int, *, tune: bool) -> None:
@@ -101,8 +136,50 @@ def make_tune_env(task: str | Task, **options: Any) -> gym.Env[Any, Any]:
     return TuneEnv(load(task) if isinstance(task, str) else task, **options)
 
 
-def make_vector_env(num_envs: int, task: str | Task, **options: Any) -> Any:
-    """A vector environment that evaluates its batch in parallel; what `gym.make_vec` calls."""
+def make_vector_env(
+    num_envs: int, task: str | Task, tasks: Sequence[str | Task] = (), **options: Any
+) -> Any:
+    """A vector environment that evaluates its batch in parallel; what `gym.make_vec` calls.
+
+    With `tasks=` its environments work on these in turn, instead of all on the id's task.
+    """
     from triton_gym.vector import KernelVectorEnv
 
-    return KernelVectorEnv(num_envs, load(task) if isinstance(task, str) else task, **options)
+    given = [load(one) if isinstance(one, str) else one for one in tasks or (task,)]
+    return KernelVectorEnv(num_envs, given, **options)
+
+
+def family_of(name: str) -> type[Callable[[int], Task]]:
+    """The class of a family: made with its options, it is a function from a seed to a task."""
+    found: type[Callable[[int], Task]] = importlib.import_module(
+        f"triton_gym.envs.{name}.family"
+    ).Family
+    return found
+
+
+def make_family_env(family: str, **options: Any) -> gym.Env[Any, Any]:
+    """A `TritonKernel` environment with a new task at each reset; what `gym.make` calls.
+
+    Options that are fields of the family (for `composed`: `split`, `difficulty`, `kind`) choose
+    its tasks, the others are of `KernelEnv`.
+    """
+    from triton_gym.env import KernelEnv
+
+    draw, others = _family(family, options)
+    return KernelEnv(draw, **others)
+
+
+def make_family_vector_env(num_envs: int, family: str, **options: Any) -> Any:
+    """A vector environment over a family; what `gym.make_vec` calls."""
+    from triton_gym.vector import KernelVectorEnv
+
+    draw, others = _family(family, options)
+    return KernelVectorEnv(num_envs, draw, **others)
+
+
+def _family(name: str, options: dict[str, Any]) -> tuple[Callable[[int], Task], dict[str, Any]]:
+    """A family with its options, and the options that are not its."""
+    family: Any = family_of(name)
+    own = {field.name for field in dataclasses.fields(family)}
+    chosen = {key: value for key, value in options.items() if key in own}
+    return family(**chosen), {k: v for k, v in options.items() if k not in own}

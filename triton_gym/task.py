@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     Tensors = tuple[torch.Tensor, ...]
 
 
+class Kind(enum.StrEnum):
+    """What an answer defines."""
+
+    FUNCTION = "function"
+    """A host function that takes and returns tensors."""
+    MODULE = "module"
+    """A `torch.nn.Module` that is built once for a case and then called, as in KernelBench."""
+
+
 class Unit(enum.StrEnum):
     """Which arithmetic units bound a task's FLOPs."""
 
@@ -93,9 +102,19 @@ class Entry:
     name: str
     """Name of the function or class that the answer must define."""
     parameters: tuple[str, ...]
-    """Names of the positional parameters that are passed."""
-    kind: str = "function"
-    """`function`, or `module` for a `torch.nn.Module` that is built once and then called."""
+    """Names of the positional parameters that are passed; of `forward`, for a module."""
+    kind: str = Kind.FUNCTION
+    """`function` or `module`, see `Kind`."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in list(Kind):
+            raise InvalidTaskError(
+                f"Unknown kind {self.kind!r} of an entry point. Allowed: {', '.join(Kind)}."
+            )
+
+
+def _no_arguments(case: Case) -> tuple[Any, ...]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +135,8 @@ class Task:
     entry: Entry
     """What an answer must define."""
     reference: Callable[..., Any]
-    """PyTorch reference: the arguments to the result (a tensor or a tuple of tensors)."""
+    """PyTorch reference: the arguments to the result (a tensor or a tuple of tensors). If the entry
+    point is a module: its class, or a function that makes the module from `init`'s arguments."""
     inputs: Callable[[Case, torch.Generator], Tensors]
     """Draws the arguments of a case."""
     tiny: tuple[Case, ...]
@@ -135,6 +155,11 @@ class Task:
     """Source of a correct, plain answer."""
     expert: str
     """Source of the best answer known here, with its knobs as module constants."""
+    init: Callable[[Case], tuple[Any, ...]] = _no_arguments
+    """Arguments of a module's constructor for a case: plain values, the same for reference and
+    answer."""
+    drawn: Callable[[random.Random, bool], Case] | None = None
+    """Draws a hidden case, tiny if so asked, where `spans` cannot: sizes that hang together."""
     knobs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Module-level integer constants of `expert` and the values each may take."""
     part: Callable[..., Any] | None = None
@@ -158,7 +183,7 @@ class Task:
             )
         names = set(self.spans)
         for case in (*self.tiny, *self.bench):
-            if set(case.sizes) != names:
+            if set(case.sizes) != names and self.drawn is None:
                 raise InvalidTaskError(
                     f"Case {case} of task {self.name!r} has sizes {sorted(case.sizes)}, but its "
                     f"spans name {sorted(names)}."
@@ -171,11 +196,16 @@ class Task:
 
     @property
     def signature(self) -> str:
-        """The host function as an answer defines it."""
+        """The host function as an answer defines it, or the class with its `forward`."""
+        if self.entry.kind == Kind.MODULE:
+            arguments = ", ".join(("self", *self.entry.parameters))
+            return f"class {self.entry.name}(torch.nn.Module):  def forward({arguments})"
         return f"def {self.entry.name}({', '.join(self.entry.parameters)}):"
 
     def draw(self, rng: random.Random, *, tiny: bool) -> Case:
         """A hidden test case: every size from its span, the dtype from the task's."""
+        if self.drawn is not None:
+            return self.drawn(rng, tiny)
         sizes = {name: span.draw(rng, tiny=tiny) for name, span in self.spans.items()}
         return Case(rng.choice(self.dtypes), sizes)
 

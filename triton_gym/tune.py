@@ -5,6 +5,7 @@ A small numeric environment for ordinary reinforcement learning algorithms.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import gymnasium as gym
@@ -49,7 +50,8 @@ class TuneEnv(gym.Env[Values, npt.NDArray[np.int64]]):
     Truncates after `max_turns` steps; never terminates.
 
     ## Arguments
-    `device`, `reward`, `max_turns`, `baseline`, `limits`, `render_mode`.
+    `device`, `reward`, `max_turns`, `baseline`, `limits`, `render_mode`,
+    `evaluator` (an `Evaluator`, `local` or `ray`), `store` (a file of outcomes found before).
 
     ## Version History
     v0: first version.
@@ -67,7 +69,8 @@ class TuneEnv(gym.Env[Values, npt.NDArray[np.int64]]):
         baseline: str = "eager",
         limits: Limits | None = None,
         render_mode: str | None = None,
-        evaluator: Evaluator | None = None,
+        evaluator: Evaluator | str | None = None,
+        store: str | os.PathLike[str] | None = None,
     ) -> None:
         if not task.knobs:
             raise InvalidTaskError(f"Task {task.name!r} declares no knobs, so it cannot be tuned.")
@@ -76,7 +79,12 @@ class TuneEnv(gym.Env[Values, npt.NDArray[np.int64]]):
         self.task = task
         self.knobs = {name: tuple(values) for name, values in task.knobs.items()}
         self.render_mode = render_mode
-        self.evaluator = evaluator or evaluator_for(device)
+        if evaluator is None or isinstance(evaluator, str):
+            asked: dict[str, Any] = {"kind": evaluator, "store": store}
+            evaluator = evaluator_for(device, **{k: v for k, v in asked.items() if v is not None})
+        elif store is not None:
+            raise InvalidOptionError("An evaluator has its own store: Evaluator(store=...).")
+        self.evaluator = evaluator
         self._sizes = [len(values) for values in self.knobs.values()]
         self.action_space = gym.spaces.MultiDiscrete(self._sizes)
         size = len(self._sizes) + METRICS_SIZE + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -15,6 +16,7 @@ from gymnasium.vector.utils import batch_space, concatenate, create_empty_array
 from triton_gym.action import InvalidAction
 from triton_gym.env import KernelEnv
 from triton_gym.errors import InvalidOptionError
+from triton_gym.evaluation.pool import make_evaluator
 from triton_gym.evaluation.service import Evaluator
 from triton_gym.outcome import Outcome, Status
 from triton_gym.task import Task
@@ -25,9 +27,12 @@ class KernelVectorEnv(gym.vector.VectorEnv[Any, Any, npt.NDArray[Any]]):
 
     Args:
         num_envs: how many.
-        task: what all of them work on.
-        device: see `triton_gym.device.resolve`.
-        workers: evaluations at the same time; the number of processors, at most 8, unless given.
+        tasks: what they work on, each a task or a function from a seed to one (see `KernelEnv`):
+            environment i on task i, over again if there are fewer.
+        device: see `Evaluator`; `cuda:all` spreads the batch over all GPUs.
+        workers: evaluations at the same time on each device; see `Evaluator`.
+        evaluator: used in place of one of its own, and not closed; or `local` or `ray`.
+        store: file of outcomes that were found before.
         options: of `KernelEnv`.
 
     An environment whose episode is over is reset by the next step, which ignores its action
@@ -37,16 +42,25 @@ class KernelVectorEnv(gym.vector.VectorEnv[Any, Any, npt.NDArray[Any]]):
     def __init__(
         self,
         num_envs: int,
-        task: Task,
+        tasks: Task | Callable[[int], Task] | Sequence[Task | Callable[[int], Task]],
         *,
         device: str = "auto",
         workers: int | None = None,
+        evaluator: Evaluator | str | None = None,
+        store: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> None:
         if num_envs < 1:
             raise InvalidOptionError(f"num_envs must be 1 or more; got {num_envs}.")
-        self._evaluator = Evaluator(device, workers=workers or min(os.cpu_count() or 1, 8))
-        self.envs = [KernelEnv(task, evaluator=self._evaluator, **options) for _ in range(num_envs)]
+        given = tuple(tasks) if isinstance(tasks, Sequence) else (tasks,)
+        if not 1 <= len(given) <= num_envs:
+            raise InvalidOptionError(f"{len(given)} tasks were given for {num_envs} environments.")
+        self._owned = evaluator is None or isinstance(evaluator, str)
+        self._evaluator = _evaluator(evaluator, device, workers, store)
+        self.envs = [
+            KernelEnv(given[index % len(given)], evaluator=self._evaluator, **options)
+            for index in range(num_envs)
+        ]
         self.num_envs = num_envs
         first = self.envs[0]
         self.metadata = {**first.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
@@ -131,5 +145,19 @@ class KernelVectorEnv(gym.vector.VectorEnv[Any, Any, npt.NDArray[Any]]):
         return tuple(env.render() for env in self.envs)
 
     def close_extras(self, **kwargs: Any) -> None:
-        """End the evaluator's processes."""
-        self._evaluator.close()
+        """End the evaluator's processes, unless the evaluator was given."""
+        if self._owned:
+            self._evaluator.close()
+
+
+def _evaluator(
+    given: Evaluator | str | None,
+    device: str,
+    workers: int | None,
+    store: str | os.PathLike[str] | None,
+) -> Evaluator:
+    if given is None or isinstance(given, str):
+        return make_evaluator(given or "local", device, workers=workers, store=store)
+    if workers is not None or store is not None:
+        raise InvalidOptionError("An evaluator has its own workers and its own store.")
+    return given

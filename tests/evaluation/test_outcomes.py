@@ -43,7 +43,7 @@ ANSWERS = {
     "5 MB of source": (GOOD + "# x\n" * 1_250_000, Status.INVALID_ACTION, "characters"),
     "deep nesting": (GOOD + "y = " + "(" * 3000 + "1" + ")" * 3000, Status.INVALID_ACTION, ""),
     "no kernel": (HEAD + "def softmax(x):\n    return torch.empty_like(x)\n", Status.REJECTED, "jit"),
-    "torch computes": (GOOD.replace("return y", "return torch.softmax(x, -1)"), Status.REJECTED, "softmax"),
+    "torch computes": (GOOD.replace("return y", "return torch.softmax(x, -1)"), Status.CHEATING, "softmax"),
     "wrong function name": (GOOD.replace("softmax(", "softmin("), Status.COMPILE_ERROR, "'softmax'"),
     "wrong signature": (GOOD.replace("softmax(x)", "softmax(x, axis)"), Status.RUNTIME_ERROR, "axis"),
     "wrong shape": (GOOD.replace("return y", "return y.view(-1)"), Status.INCORRECT, "shape"),
@@ -129,7 +129,8 @@ def test_memory_on_the_device(gpu_evaluator):
 def test_a_crash_is_an_outcome(evaluator):
     # The screen keeps ctypes out, so the crash is made where an answer's code runs.
     from triton_gym.evaluation.sandbox import Limits as SandboxLimits
-    from triton_gym.evaluation.session import Ended, Scratch, Session, Workshop
+    from triton_gym.evaluation.session import Ended, Scratch, Session
+    from triton_gym.evaluation.workshop import Workshop
 
     workshop = Workshop("compile")
     try:

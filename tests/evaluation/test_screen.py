@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 
 from triton_gym import Entry, Status
 from triton_gym.evaluation import vocabulary
-from triton_gym.evaluation.screen import DEPTH_LIMIT, SOURCE_LIMIT, foreign_names, screen
+from triton_gym.evaluation.declarations import foreign_names
+from triton_gym.evaluation.reach import reachable
+from triton_gym.evaluation.screen import screen
+from triton_gym.evaluation.source import DEPTH_LIMIT, SOURCE_LIMIT
 
 KERNEL = (
     "import torch\nimport triton\nimport triton.language as tl\n"
@@ -21,7 +26,7 @@ REFUSED = {
     "the same by attribute": ("import enum\nenum.bltns", "enum.bltns"),
     "the same of the language": ("tl.core.builtins", "'builtins'"),
     "the same of a library": (
-        "from triton.language.extra import libdevice\nlibdevice.core",
+        "from triton.language.extra.cuda import libdevice\nlibdevice.core",
         "libdevice.core",
     ),
     "a private member": ("torch._C", "private"),
@@ -46,12 +51,34 @@ REFUSED = {
     "a module as a value": ("t = torch", "may only be used as torch."),
     "a member set": ("torch.softmax = 1", "torch.softmax"),
     "an allowed member set": ("triton.jit = 1", "must not be changed"),
-    "an attribute that is not listed": ("def f(x):\n    return x.softmax(-1)", "'softmax'"),
-    "an attribute bound as a variable": (
-        "def f(softmax, x):\n    return x.softmax(-1)",
-        "'softmax'",
+    "an attribute that is not listed": ("def f(x):\n    return x.numpy()", "'numpy'"),
+    "an attribute bound as a variable": ("def f(tolist, x):\n    return x.tolist()", "'tolist'"),
+    "an attribute by its name in quotes": (
+        "def f(x):\n    return getattr(x, 'numpy')()",
+        "'numpy'",
     ),
-    "a field named as a tensor's": ("class A:\n    softmax = 0", "the field"),
+    "a field named as a tensor's": ("class A:\n    numpy = 0", "the field"),
+    "a field of a named tuple": (
+        "from collections import namedtuple\nA = namedtuple('A', 'tolist')",
+        "the field",
+    ),
+    "a field of a namespace": (
+        "from types import SimpleNamespace\nA = SimpleNamespace(tolist=1)",
+        "the field",
+    ),
+    "a named tuple of computed names": (
+        "from collections import namedtuple\nA = namedtuple('A', 'to' + 'list')",
+        "as they are",
+    ),
+    "a method of tensors set": ("def g(self):\n    self.copy_ = 0", "the field"),
+    "a method of autograd named": (
+        "class F(torch.autograd.Function):\n    def backward(ctx, y):\n        pass\n"
+        "def f(x):\n    x.backward()",
+        "'backward'",
+    ),
+    "a template that reads attributes": ("def f(x):\n    return '{0.T}'.format(x)", "'format'"),
+    "the name of the module": ("__name__ = '__main__'", "__name__"),
+    "another way to name it": ("for __name__ in ['__main__']:\n    pass", "__name__"),
     "a field named as a frame's": ("class A:\n    f_back = 0", "the field"),
     "a field named as a kernel's": (
         "class A:\n    def g(self):\n        self.run = 0",
@@ -61,10 +88,12 @@ REFUSED = {
     "an attribute set on something else": ("def f(x):\n    x.data = x", "setting"),
     "a private attribute": ("def f(x):\n    return x._base", "private"),
     "a double underscore": ("().__class__", "private"),
-    "a language's method in host code": ("def f(x):\n    return x.cumsum(0)", "'cumsum'"),
+    "a language's method in host code": ("def f(x):\n    return x.associative_scan(0)", "'assoc"),
     "a kernel's Python function called": ("def f(x):\n    return kernel.fn(x)", "'fn'"),
     "the same as a value": ("g = kernel.fn", "'fn'"),
-    "a builtin that is not listed": ("getattr(1, 'real')", "'getattr'"),
+    "a builtin that is not listed": ("globals()", "'globals'"),
+    "an attribute by a computed name": ("getattr(1, 're' + 'al')", "'getattr'"),
+    "getattr as a value": ("g = [getattr]", "'getattr'"),
     "a builtin as a value": ("g = [eval]", "'eval'"),
     "a builtin in other letters": ("ｅｖａｌ('1')", "'eval'"),
     "a double underscore name": ("__builtins__", "'__builtins__'"),
@@ -114,13 +143,40 @@ PASSES = {
     "except ImportError:\n    from triton.language.extra.cuda.libdevice import tanh",
     "a generator": "def g():\n    yield triton.Config({})",
     "a variable named as a builtin": "def f(input):\n    return input",
+    "what PyTorch computes": "def f(x):\n    return x if x.is_cuda else torch.softmax(x, -1).sum(0)",
+    "a field that tensors have": "class A:\n    shape: int = 0\n    grid: int = 1\nA().grid",
+    "an attribute in quotes": "getattr(torch, 'float8_e5m2', None)\nhasattr(tl, 'make_block_ptr')",
+    "a function that Triton does not have": "@triton.jit\ndef k(x):\n    tl.gelu(x)",
+    "a template": "'{} of {name:>3}'.format(1, name=2)",
+    "the name of a class": "def f(x):\n    return type(x).__name__ + x.__class__.__name__",
+    "a flag of PyTorch": "torch.backends.cuda.matmul.allow_tf32 = True",
+    "an import that may fail": "try:\n    import apex\nexcept ImportError:\n    apex = None",
 }
+UNREACHED = {
+    "a test": "if __name__ == '__main__':\n    import os\n    os.system('')",
+    "a function": "def test():\n    import os\n    return eval('1')",
+    "functions that call each other": "def g():\n    h()\ndef h():\n    g(open())",
+    "a class": "class Model(torch.nn.Softmax):\n    __del__ = print",
+    "an import": "import numpy as np\nfrom os import system",
+    "a benchmark": "@triton.testing.perf_report([])\ndef bench():\n    return triton.testing.do_bench()",
+}
+
+
+def reached(source):
+    """The source, and a mention of everything that it defines: what nothing reaches is dropped."""
+    names = {"kernel"}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {(a.asname or a.name).partition(".")[0] for a in node.names} - {"*"}
+    return f"{KERNEL}{source}\ndef f_all():\n    {', '.join(names)}\nf_all\n"
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(name):
     source, told = REFUSED[name]
-    verdict = screen(KERNEL + source + "\n", ENTRY)
+    verdict = screen(reached(source), ENTRY)
     assert verdict is not None
     assert verdict[0] is Status.REJECTED
     assert told in verdict[1]
@@ -128,7 +184,42 @@ def test_refused(name):
 
 @pytest.mark.parametrize("name", PASSES)
 def test_passes(name):
-    assert screen(KERNEL + PASSES[name] + "\n", ENTRY) is None
+    assert screen(KERNEL + PASSES[name] + "\nkernel\n", ENTRY) is None
+
+
+@pytest.mark.parametrize("name", UNREACHED)
+def test_what_nothing_reaches_is_taken_out(name):
+    host = "\ndef f(x):\n    kernel[(1,)](torch.empty(1))\n"
+    source = KERNEL + UNREACHED[name] + host
+    left = reachable(source, ENTRY)
+    assert screen(source, ENTRY) is None
+    assert ast.dump(ast.parse(left)) == ast.dump(ast.parse(KERNEL + host))
+    assert len(left.splitlines()) == len(source.splitlines())
+
+
+REACHED = {
+    "from another statement": "def g():\n    eval('1')\ng()",
+    "from the entry": "def f(x):\n    g()\ndef g():\n    eval('1')",
+    "by a decorator of the answer's own": "def keep(h):\n    L.append(h)\nL = []\n@keep\n"
+    "def g():\n    eval('1')\nL[0]()",
+    "from a kernel": "kernel\n@triton.jit\ndef h():\n    g()\ndef g():\n    eval('1')\nh",
+    "from an annotation": "def g():\n    eval('1')\ndef f(x: g()):\n    pass",
+    "on the line of another statement": "import os; os.system('')",
+    "a main block whose name is bound": "if __name__ == '__main__':\n    eval('1')\n"
+    "__name__ = '__main__'",
+    "a main block with an else": "if __name__ == '__main__':\n    pass\nelse:\n    eval('1')",
+}
+
+
+@pytest.mark.parametrize("name", REACHED)
+def test_what_something_reaches_is_screened(name):
+    assert screen(KERNEL + REACHED[name] + "\nkernel\n", ENTRY) is not None
+
+
+def test_an_import_that_may_fail_fails():
+    source = "try:\n    import apex, os\nexcept ImportError:\n    apex = None\nprint(apex)\n"
+    left = reachable(source, ENTRY)
+    assert left.splitlines()[1] == "    raise ModuleNotFoundError('not part of an answer')"
 
 
 @pytest.mark.parametrize(
@@ -157,6 +248,26 @@ def test_every_module_has_a_closed_list():
 
 
 def test_fields_that_are_excepted_open_nothing():
-    # Whoever adds a field here has to think of what it is on a tensor, a kernel and a frame.
-    assert len(vocabulary.FIELDS) == 14
+    # What the evaluation calls on objects that an answer can name must not be set on them.
     assert vocabulary.FIELDS & foreign_names()
+    used = {
+        "copy_", "zero_", "fill_", "view", "numel", "element_size", "data_ptr", "run", "fn",
+        "elapsed_time", "record", "synchronize", "query", "load_binary", "launch_metadata",
+    }  # fmt: skip
+    assert not vocabulary.FIELDS & (used | vocabulary.TRITON_FIELDS - {"configs", "grid"})
+
+
+def test_nothing_is_named_that_the_watch_does_not_see():
+    unseen = {
+        "numpy", "tolist", "apply_", "map_", "map2_", "backward", "register_hook", "storage",
+        "untyped_storage", "set_", "resize_", "share_memory_", "pin_memory", "record_stream",
+        "register_forward_hook", "register_forward_pre_hook", "compile", "to_sparse", "dlpack",
+        "const_data_ptr", "grad_fn", "module_load", "as_subclass", "resolve_neg", "conj", "imag",
+    }  # fmt: skip
+    assert not vocabulary.ATTRIBUTES & unseen
+    named = {n for k, v in vocabulary.MEMBERS.items() if k.startswith("torch") for n in v}
+    assert not named & {
+        "compile", "script", "load", "save", "from_file", "from_numpy", "frombuffer", "ops",
+        "DataParallel", "LazyLinear", "graph", "CUDAGraph", "Stream", "Event", "stream", "fork",
+        "library", "utils", "multiprocessing", "distributed", "vmap", "func", "hub", "package",
+    }  # fmt: skip

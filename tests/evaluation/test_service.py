@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import copy
+import gc
+import itertools
 import os
 import pickle
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 import triton_gym
-from triton_gym import Evaluator, EvaluatorError, InvalidOptionError, InvalidTaskError
+from triton_gym import Evaluator, EvaluatorError, InvalidOptionError, InvalidTaskError, Limits
+from triton_gym.evaluation import link
 
 TASK = triton_gym.load("sum_rows")
 
@@ -34,6 +41,15 @@ def descendants(pid: int) -> list[int]:
     return found + [grandchild for child in found for grandchild in descendants(child)]
 
 
+def judge_beside(before: set[int], seconds: float = 15) -> int:
+    """The judge that was started since; it comes from a thread of the evaluator."""
+    deadline = time.monotonic() + seconds
+    while not (new := set(children(os.getpid())) - before) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    (judge,) = new
+    return judge
+
+
 def gone(pids: list[int], seconds: float = 15) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -44,19 +60,21 @@ def gone(pids: list[int], seconds: float = 15) -> bool:
     return False
 
 
-def leftovers() -> set[str]:
-    import tempfile
-
-    return {p.name for p in Path(tempfile.gettempdir()).glob("triton-gym-*") if p.is_dir()}
+@pytest.fixture
+def leftovers(tmp_path, monkeypatch):
+    """What lies in a folder of its own for temporary files: other programs use the usual one."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return lambda: sorted(p.name for p in tmp_path.iterdir())
 
 
 def test_a_killed_judge_is_replaced_and_nothing_is_lost():
     with Evaluator("simulated", workers=2) as evaluator:
         before = set(children(os.getpid()))
         futures = [evaluator.submit(TASK, TASK.starter + f"# {i}\n", seed=i) for i in range(3)]
-        (judge,) = set(children(os.getpid())) - before
-        below = descendants(judge)
+        judge = judge_beside(before)
         time.sleep(1.0)
+        below = descendants(judge)
         os.kill(judge, signal.SIGKILL)
         assert [f.result(120).status for f in futures] == ["correct"] * 3
         assert gone(below)
@@ -66,19 +84,18 @@ def test_a_killed_nursery_is_replaced():
     with Evaluator("simulated") as evaluator:
         before = set(children(os.getpid()))
         assert evaluator.evaluate(TASK, TASK.starter).correct
-        (judge,) = set(children(os.getpid())) - before
+        judge = judge_beside(before)
         for nursery in children(judge):
             os.kill(nursery, signal.SIGKILL)
         time.sleep(0.2)
         assert evaluator.evaluate(TASK, TASK.expert).correct
 
 
-def test_closing_leaves_no_process_and_no_file():
-    before = leftovers()
+def test_closing_leaves_no_process_and_no_file(leftovers):
     evaluator = Evaluator("simulated")
     others = set(children(os.getpid()))
     evaluator.evaluate(TASK, TASK.starter)
-    (judge,) = set(children(os.getpid())) - others
+    judge = judge_beside(others)
     family = [judge, *descendants(judge)]
     pending = evaluator.submit(TASK, TASK.expert)
     time.sleep(0.4)  # it is under way
@@ -86,7 +103,7 @@ def test_closing_leaves_no_process_and_no_file():
     with pytest.raises(EvaluatorError, match="closed"):
         pending.result(10)
     assert gone(family)
-    assert leftovers() <= before
+    assert not leftovers()
 
 
 def test_a_fault_of_the_task_is_the_callers(evaluator):
@@ -121,3 +138,196 @@ def test_wrong_arguments_are_refused_at_once(options, told, evaluator):
     arguments = {"source": TASK.starter, **options}
     with pytest.raises(InvalidOptionError, match=told):
         evaluator.submit(TASK, arguments.pop("source"), **arguments)
+
+
+def test_a_nursery_killed_at_its_start_leaves_no_file(monkeypatch, tmp_path):
+    from triton_gym.evaluation.nursery import Nursery
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # as in a judge
+    nursery = Nursery("compile")
+    environment = Path(f"/proc/{nursery._process.pid}/environ")
+    while b"TMPDIR=" not in environment.read_bytes():
+        time.sleep(0.01)  # it has not been started yet
+    assert f"TMPDIR={tmp_path}\0".encode() in environment.read_bytes()
+    nursery._process.kill()
+    nursery.close()
+
+
+def test_a_judge_killed_among_several_loses_and_doubles_nothing():
+    with Evaluator(devices=["simulated", "simulated"], workers=1) as evaluator:
+        before = set(children(os.getpid()))
+        told = []
+        futures = [evaluator.submit(TASK, TASK.starter + f"# {i}\n", seed=i) for i in range(8)]
+        for future in futures:
+            future.add_done_callback(lambda f: told.append(f.id))
+        while sum(f.done() for f in futures) < 2:
+            time.sleep(0.05)
+        judges = sorted(set(children(os.getpid())) - before)
+        assert len(judges) == 2
+        os.kill(judges[0], signal.SIGKILL)
+        assert [f.result(120).status for f in futures] == ["correct"] * 8
+        assert sorted(told) == [f.id for f in futures]
+        progress = evaluator.progress()
+        assert progress.done == 8
+        assert sum(judge.deaths for judge in progress.judges) == 1
+        assert progress.redone >= 1
+
+
+def test_outcomes_come_in_order_or_as_they_finish(evaluator):
+    sources = [TASK.starter, "not python (", TASK.starter + "\n# again\n", "import os"]
+    seen = []
+    outcomes = list(evaluator.map(TASK, sources, seeds=[1, 2], progress=seen.append))
+    assert [str(o.status) for o in outcomes] == ["correct", "invalid_action", "correct", "rejected"]
+    assert len(seen) == 4
+    futures = {evaluator.submit(TASK, source): index for index, source in enumerate(sources)}
+    finished = {futures[f]: f.result().status for f in concurrent.futures.as_completed(futures)}
+    assert [str(finished[i]) for i in range(4)] == [str(o.status) for o in outcomes]
+
+
+def test_map_takes_no_more_than_its_bound_and_cancels_what_is_left():
+    taken = []
+
+    def endless():
+        for index in itertools.count():
+            taken.append(index)
+            yield "import os"
+
+    with Evaluator("simulated", workers=1, pending=3) as evaluator:
+        outcomes = evaluator.map(TASK, endless())
+        assert [next(outcomes).status for _ in range(5)] == ["rejected"] * 5
+        outcomes.close()
+        assert len(taken) <= 5 + 3
+        assert evaluator.progress().waiting == 0
+
+
+def test_an_interpreter_that_just_ends_leaves_nothing_behind(leftovers):
+    script = (
+        "import sys, triton_gym\n"
+        "from triton_gym import Evaluator\n"
+        "task = triton_gym.load('sum_rows')\n"
+        "evaluator = Evaluator('simulated', workers=1)\n"
+        "futures = [evaluator.submit(task, task.starter, seed=i) for i in range(20)]\n"
+        "futures[0].result()\n"
+        "print('up', flush=True)\n"
+        "sys.stdin.readline()\n"
+    )
+    program = subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", script],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert program.stdout.readline() == b"up\n"
+        family = descendants(program.pid)
+        assert len(family) >= 3
+        _, told = program.communicate(b"\n", timeout=60)
+    finally:
+        program.kill()
+    assert (program.returncode, told) == (0, b"")
+    assert gone(family)
+    assert not leftovers()
+
+
+def test_a_killed_program_leaves_nothing_behind(leftovers):
+    script = (
+        "import triton_gym\n"
+        "from triton_gym import Evaluator\n"
+        "task = triton_gym.load('sum_rows')\n"
+        "evaluator = Evaluator('simulated', workers=1)\n"
+        "evaluator.evaluate(task, task.starter)\n"
+        "print('up', flush=True)\n"
+        "for f in [evaluator.submit(task, task.starter) for i in range(20)]: f.result()\n"
+    )
+    program = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    try:
+        assert program.stdout.readline() == b"up\n"
+        family = descendants(program.pid)
+        assert len(family) >= 3
+    finally:
+        program.kill()
+        program.wait()
+        program.stdout.close()
+    assert gone(family)
+    assert not leftovers()
+
+
+def test_an_evaluator_that_is_forgotten_ends_its_processes():
+    evaluator = Evaluator("simulated", workers=1)
+    others = set(children(os.getpid()))
+    evaluator.evaluate(TASK, TASK.starter)
+    judge = judge_beside(others)
+    family = [judge, *descendants(judge)]
+    del evaluator
+    gc.collect()
+    assert gone(family)
+
+
+def test_a_closed_evaluator_says_so():
+    evaluator = Evaluator("simulated")
+    evaluator.close()
+    with pytest.raises(EvaluatorError, match="closed"):
+        evaluator.submit(TASK, TASK.starter)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"devices": ["simulated:h100", "simulated:h200"]}, "one kind"),
+        ({"workers": 0}, "workers"),
+        ({"pending": 0}, "pending"),
+        ({"device": "cuda:every"}, "cuda:every"),
+    ],
+)
+def test_an_evaluator_that_cannot_be_is_refused(options, told):
+    with pytest.raises(InvalidOptionError, match=told):
+        Evaluator(**{"device": "simulated", **options})
+
+
+def test_a_judge_that_hangs_is_replaced(monkeypatch):
+    monkeypatch.setattr(link, "_LOOK_S", 0.1)
+    with Evaluator("simulated", workers=1) as evaluator:
+        others = set(children(os.getpid()))
+        assert evaluator.evaluate(TASK, TASK.starter).correct
+        judge = judge_beside(others)
+        os.kill(judge, signal.SIGSTOP)
+        # Only this judge's patience ends soon: the next one has time to start.
+        monkeypatch.setattr(evaluator._scheduler._seats[0].link, "_patience_s", 0.5)
+        future = evaluator.submit(TASK, TASK.expert, limits=Limits(seconds=0.04))
+        assert future.result(120).status in {"correct", "timeout"}
+        assert gone([judge])
+        assert evaluator.progress().judges[0].deaths == 1
+
+
+def test_many_workers_of_a_simulated_device_are_spread_over_judges():
+    with Evaluator("simulated", workers=9) as evaluator:
+        assert len(evaluator.progress().judges) == 3
+    with Evaluator("simulated", workers=4) as evaluator:
+        assert len(evaluator.progress().judges) == 1
+
+
+@pytest.mark.gpu
+def test_every_gpu_is_used_and_a_seen_answer_is_not_evaluated_again(tmp_path):
+    import torch
+
+    count = torch.cuda.device_count()
+    with Evaluator("cuda:all", workers=2, store=tmp_path / "outcomes.db") as evaluator:
+        sources = [TASK.starter + f"# {index}\n" for index in range(8 * count)]
+        assert {o.status for o in evaluator.map(TASK, sources)} == {"correct"}
+        judges = evaluator.progress().judges
+        assert len(judges) == count
+        assert all(judge.done for judge in judges)
+        assert torch.cuda.get_device_name(0) in evaluator.hardware()
+        again = evaluator.evaluate(TASK, sources[0])
+        assert (again.source, again.status) == ("recorded", "correct")
+
+
+@pytest.mark.gpu
+def test_a_gpus_judge_that_is_killed_is_replaced():
+    with Evaluator("cuda", workers=2) as evaluator:
+        others = set(children(os.getpid()))
+        futures = [evaluator.submit(TASK, TASK.starter + f"# {i}\n") for i in range(6)]
+        judge = judge_beside(others)
+        concurrent.futures.wait(futures, 120, concurrent.futures.FIRST_COMPLETED)
+        below = descendants(judge)
+        os.kill(judge, signal.SIGKILL)
+        assert [f.result(200).status for f in futures] == ["correct"] * 6
+        assert gone(below)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import random
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, as_completed
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from triton_gym.audit.exploits import CLASSES, Exploit
+from triton_gym.audit.exploits import KINDS, Exploit
 from triton_gym.audit.honest import Honest
+from triton_gym.audit.modules import MODULE_VICTIMS, task_of
 from triton_gym.audit.victims import VICTIMS
 from triton_gym.evaluation.sandbox import Limits
 from triton_gym.evaluation.service import Evaluator
 from triton_gym.outcome import Outcome, Status
-from triton_gym.registration import load
 
 LIMITS = Limits(seconds=20.0)
 """Limits of an exploit; honest answers have the default ones."""
@@ -43,6 +46,8 @@ class Report:
 
     device: str
     results: tuple[Result, ...]
+    unfinished: int = 0
+    """Answers whose turn had not come when the time was up."""
 
     @property
     def failures(self) -> tuple[Result, ...]:
@@ -53,7 +58,7 @@ class Report:
         """For each class of attack and for `honest`: how many were tried, how many went well."""
         return {
             kind: (len(found), sum(result.good for result in found))
-            for kind in (*CLASSES, "honest")
+            for kind in (*KINDS, "honest")
             if (found := [result for result in self.results if result.kind == kind])
         }
 
@@ -61,6 +66,7 @@ class Report:
         """The report as plain JSON values."""
         return {
             "device": self.device,
+            "unfinished": self.unfinished,
             "counts": {k: {"tried": n, "good": good} for k, (n, good) in self.counts().items()},
             "results": [
                 {**asdict(r), "runtime_us": None if math.isnan(r.runtime_us) else r.runtime_us}
@@ -87,7 +93,8 @@ def audit(
     exploits: Sequence[Exploit],
     honest: Sequence[Honest],
     *,
-    done: Callable[[], None] = lambda: None,
+    done: Callable[[Result], None] = lambda result: None,
+    seconds: float = math.inf,
 ) -> Report:
     """Evaluate every answer of both suites.
 
@@ -95,28 +102,41 @@ def audit(
         evaluator: whose judge is on trial; its workers run at the same time.
         exploits: what must gain nothing.
         honest: what must be accepted.
-        done: called after each answer.
+        done: called after each answer, with what became of it.
+        seconds: when to stop; the report then holds what is known, in a random order's beginning.
     """
-    waiting: dict[Future[Outcome], Exploit | Honest] = {}
-    answers: list[Exploit | Honest] = [*exploits, *honest]
-    for answer in answers:
-        limits = LIMITS if isinstance(answer, Exploit) else None
-        future = evaluator.submit(load(answer.task), answer.source, seed=1, limits=limits)
-        waiting[future] = answer
+    until = time.monotonic() + seconds
     honest_us = _honest_times(evaluator, {e.task for e in exploits})
-    for _ in as_completed(waiting):
-        done()
+    answers: list[Exploit | Honest] = [*exploits, *honest]
+    waiting: dict[Future[Outcome], int] = {}
+    for number in random.Random(0).sample(range(len(answers)), len(answers)):
+        answer = answers[number]
+        limits = LIMITS if isinstance(answer, Exploit) else None
+        future = evaluator.submit(task_of(answer.task), answer.source, seed=1, limits=limits)
+        waiting[future] = number
+    results: dict[int, Result] = {}
+    with contextlib.suppress(TimeoutError, KeyboardInterrupt):
+        for ended in as_completed(waiting, max(until - time.monotonic(), 0.0)
+                                   if until < math.inf else None):  # fmt: skip
+            number = waiting[ended]
+            results[number] = _result(answers[number], ended.result(), honest_us)
+            done(results[number])
     return Report(
         evaluator.describe(),
-        tuple(_result(a, future.result(), honest_us) for future, a in waiting.items()),
+        tuple(result for _, result in sorted(results.items())),
+        len(answers) - len(results),
     )
 
 
 def _honest_times(evaluator: Evaluator, tasks: Iterable[str]) -> dict[str, float]:
     return {
-        task: evaluator.evaluate(load(task), VICTIMS[task].honest, seed=1).runtime_us
+        task: evaluator.evaluate(task_of(task), _honest(task), seed=1).runtime_us
         for task in sorted(tasks)
     }
+
+
+def _honest(task: str) -> str:
+    return VICTIMS[task].honest if task in VICTIMS else MODULE_VICTIMS[task].answer()
 
 
 def _result(answer: Exploit | Honest, outcome: Outcome, honest_us: dict[str, float]) -> Result:

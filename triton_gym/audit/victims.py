@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import string
 import textwrap
@@ -50,7 +51,7 @@ class Victim:
 
     def answer(
         self, body: str, *, module: str = "", imports: str = "", decorators: str = "",
-        host: str = "", edits: tuple[tuple[str, str], ...] = (),
+        host: str = "", edits: tuple[tuple[str, str], ...] = (), named: bool = False,
     ) -> str:  # fmt: skip
         """A complete answer: imports, the honest kernel, more of a module, the host function.
 
@@ -61,20 +62,36 @@ class Victim:
             decorators: what decorates the honest kernel above `@triton.jit`.
             host: what decorates the host function.
             edits: replacements in the kernel, regular expressions and what takes their place.
+            named: see `naming`.
         """
         kernel = self.kernel
         for pattern, replacement in edits:
             kernel = re.sub(pattern, replacement, kernel, count=1)
         lines = "\n".join(f"    {line}" if line else "" for line in self.fill(body).splitlines())
+        more = self.fill(module)
+        mention = naming(more) if named else ""
         return (
             f"{HEAD}{self.fill(imports)}\n\n{self.fill(decorators)}{kernel}\n\n"
-            f"{self.fill(module)}\n\n{host}def {self.task}({self.args}):\n{lines}\n"
+            f"{more}\n\n{host}def {self.task}({self.args}):\n{lines}\n{mention}"
         )
 
     @property
     def honest(self) -> str:
         """The plain answer that clock tricks are held against."""
         return self.answer("y = $make\n$launch\nreturn y")
+
+
+def naming(module: str) -> str:
+    """A statement that names the honest kernel and everything that `module` defines.
+
+    What nothing reaches is taken out of an answer. An attack is to get further than that.
+    """
+    try:
+        body = ast.parse(module).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ""
+    names = [n.name for n in body if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
+    return f"\n\nNAMED = [{', '.join(['honest_kernel', *names])}]\n"
 
 
 _BY_HAND = re.compile(r"^( *)\$by_hand", re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The command line: `triton-gym envs | show | eval | bench | run | doctor`.
+"""The command line: `triton-gym envs | show | eval | bench | run | train | score | store | doctor`.
 
 Importing this loads no torch; each command loads what it needs.
 """
@@ -36,14 +36,18 @@ def main() -> None:
 
 
 from triton_gym.audit import command as audit  # noqa: E402
-from triton_gym.cli import catalogue, doctor, evaluate, run  # noqa: E402
+from triton_gym.cli import catalogue, doctor, evaluate, run, score, store  # noqa: E402
+from triton_gym.cli.train import train  # noqa: E402
 
 app.command("envs")(catalogue.envs)
 app.command("show")(catalogue.show)
 app.command("eval")(evaluate.evaluate)
 app.command("bench")(evaluate.bench)
 app.command("run")(run.run)
+app.command("score")(score.score)
+app.add_typer(train, name="train")
 app.command("doctor")(doctor.doctor)
 app.command("audit")(audit.audit)
+app.add_typer(store.app, name="store")
 
 __all__ = ["app", "main"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,8 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from triton_gym import registration
-from triton_gym.cli.names import ids_of, task_of
-from triton_gym.task import Task
+from triton_gym.cli.names import family_id, ids_of, task_of
 
 _JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -24,24 +24,26 @@ def envs(
     as_json: _JSON = False,
 ) -> None:
     """List the environments."""
-    found: list[tuple[str, Task]] = []
+    rows: list[dict[str, Any]] = []
     for name in registration.tasks():
         task = registration.load(name)
-        if not tag or tag in task.tags:
-            found.extend((env_id, task) for env_id in ids_of(name, task))
-    if as_json:
-        rows = [
+        rows += [
             {"id": env_id, "title": task.title, "tags": task.tags, "knobs": len(task.knobs)}
-            for env_id, task in found
+            for env_id in ids_of(name, task)
         ]
+    for name in registration.families():
+        title = (inspect.getdoc(registration.family_of(name)) or "").partition("\n")[0]
+        rows.append({"id": family_id(name), "title": title, "tags": (name,), "knobs": 0})
+    rows = [row for row in rows if not tag or tag in row["tags"]]
+    if as_json:
         print(json.dumps(rows, indent=2))
         return
     table = Table(box=None, padding=(0, 1))
     for column in ("id", "title", "tags", "knobs"):
         # Ids are for copying: they must not be cut.
         table.add_column(column, no_wrap=column == "id", overflow="fold")
-    for env_id, task in found:
-        table.add_row(env_id, task.title, " ".join(task.tags), str(len(task.knobs)))
+    for row in rows:
+        table.add_row(row["id"], row["title"], " ".join(row["tags"]), str(row["knobs"]))
     Console().print(table)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import os
 import platform
@@ -15,9 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-
-_LANDLOCK_CREATE_RULESET = 444
-_PR_GET_NO_NEW_PRIVS = 39
 
 _IPC = """
 import torch
@@ -33,11 +29,6 @@ if __name__ == "__main__":
     process.start()
     assert queue.get(timeout=60) == 8.0
     process.join()
-"""
-_NAMESPACES = """
-import ctypes
-NEW_USER, NEW_NET = 0x10000000, 0x40000000
-raise SystemExit(ctypes.CDLL(None).unshare(NEW_USER | NEW_NET))
 """
 
 
@@ -115,23 +106,11 @@ def tools() -> Iterator[Finding]:
 
 
 def confinement() -> Iterator[Finding]:
-    """What answers can be confined with."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    version = int(libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, 1))
-    yield Finding(
-        "Landlock", version > 0, f"ABI {version}" if version > 0 else "not available",
-        _if(version > 0, "an answer can read this user's files"),
-    )  # fmt: skip
-    spaces = _succeeds(_NAMESPACES)
-    yield Finding(
-        "user and network namespaces", spaces, "available" if spaces else "not available",
-        _if(spaces, "an answer can use the network"),
-    )  # fmt: skip
-    privileges = libc.prctl(_PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) >= 0
-    yield Finding(
-        "no_new_privs", privileges, "available" if privileges else "not available",
-        _if(privileges, "an answer can start set-uid programs"),
-    )  # fmt: skip
+    """What answers are confined with."""
+    from triton_gym.evaluation.confine.layers import mechanisms
+
+    for found in mechanisms():
+        yield Finding(found.name, found.there, found.found, _if(found.there, found.cost))
     cores = len(os.sched_getaffinity(0))
     yield Finding("CPU cores", True, str(cores))
 
@@ -141,6 +120,8 @@ def extras() -> Iterator[Finding]:
     for name, extra, cost in (
         ("stable_baselines3", "sb3", "no ppo, a2c, dqn"),
         ("matplotlib", "report", "no learning curves"),
+        ("ray", "ray", "no evaluation on a cluster"),
+        ("pyarrow", "parquet", "no export of a store to Parquet"),
     ):
         there = importlib.util.find_spec(name) is not None
         yield Finding(

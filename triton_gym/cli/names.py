@@ -37,12 +37,20 @@ def ids_of(name: str, task: Task) -> list[str]:
     return [f"{kind}-{name}-v{task.version}" for kind in kinds]
 
 
+def family_id(name: str) -> str:
+    """The environment of a family of tasks."""
+    return f"TritonKernel-{name}-v0"
+
+
 def environment_id(name: str) -> str:
-    """The id as given, or the kernel environment of a bare task name."""
+    """The id as given, or the kernel environment of a bare task's or family's name."""
     if name in registration.tasks():
         return ids_of(name, registration.load(name))[0]
+    if name in registration.families():
+        return family_id(name)
     if not _ID.fullmatch(name):
         known = [i for n in registration.tasks() for i in ids_of(n, registration.load(n))]
+        known += map(family_id, registration.families())
         raise unknown("environment", name, known)
     return name
 

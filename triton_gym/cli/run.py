@@ -32,7 +32,11 @@ STEPS = 40
 
 def run(
     agent: Annotated[
-        str | None, typer.Argument(help="random, evolution, ppo, a2c, dqn, or my_module:MyAgent.")
+        str | None,
+        typer.Argument(
+            help="random, evolution, ppo, a2c, dqn, best-of-n:MODEL, chat:MODEL, "
+            "grpo:CHECKPOINT, or my_module:MyAgent."
+        ),
     ] = None,
     env: Annotated[
         str | None, typer.Argument(metavar="ENV", help="E.g. TritonKernel-softmax-v0.")

@@ -27,6 +27,8 @@ def time_with_spread(outcome: Outcome) -> str:
     text = microseconds(outcome.runtime_us)
     if outcome.source is Source.SIMULATED:
         return f"{text} (simulated)"
+    if outcome.source is Source.RECORDED:
+        return f"{text} (recorded)"
     low, high = outcome.runtime_low_us, outcome.runtime_high_us
     if not math.isfinite(low) or not math.isfinite(high):
         return text

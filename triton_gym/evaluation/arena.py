@@ -79,13 +79,6 @@ def _view(block: torch.Tensor, slot: Slot) -> torch.Tensor:
     return piece.view(getattr(torch, slot.dtype)).view(slot.shape)
 
 
-def lazy_zeros(shape: list[int], name: str) -> torch.Tensor:
-    """Zeros whose pages the system provides when they are touched; `torch.zeros` touches all."""
-    dtype = getattr(torch, name)
-    size = max(math.prod(shape) * dtype.itemsize, 1)
-    return torch.frombuffer(mmap.mmap(-1, size), dtype=dtype, count=math.prod(shape)).view(shape)
-
-
 def _piece(memory: mmap.mmap, slot: Slot) -> torch.Tensor:
     """The tensor at a slot, with a storage of exactly its size: so a kernel that reaches past its
     end is found out, though other tensors lie there."""

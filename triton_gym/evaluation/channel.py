@@ -28,10 +28,21 @@ class ChannelTimeout(Exception):
 
 
 class Channel:
-    """One end of a conversation. Not safe for use from several threads at once."""
+    """One end of a conversation. Not safe for use from several threads at once.
 
-    def __init__(self, sock: socket.socket) -> None:
+    Args:
+        sock: a connected stream socket.
+        takes_files: whether open files that come with a message are kept. The judge's ends take
+            none: a hostile worker would fill its table of open files.
+    """
+
+    def __init__(self, sock: socket.socket, *, takes_files: bool = False) -> None:
         self.sock = sock
+        self._takes_files = takes_files
+        # What has come of the next message. It outlives a timeout: a reader that gave up between
+        # a header and its body would take the body for the next header.
+        self._come = bytearray()
+        self._fds: list[int] = []
         sock.setblocking(True)
 
     def fileno(self) -> int:
@@ -49,28 +60,33 @@ class Channel:
             ChannelClosed: the other side is gone.
         """
         body = json.dumps(message, separators=(",", ":")).encode()
+        whole = _HEADER.pack(len(body)) + body
         ancillary = []
         if fds:
             ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
         try:
-            self.sock.sendmsg([_HEADER.pack(len(body))], ancillary)
-            self.sock.sendall(body)
+            sent = self.sock.sendmsg([whole], ancillary)
+            self.sock.sendall(whole[sent:])
         except OSError as error:
             raise ChannelClosed(str(error)) from error
 
     def receive(self, timeout_s: float | None = None) -> dict[str, Any]:
         """The next message; files sent with it stand under `"fds"`.
 
+        After a timeout it can be called again: what had come by then is kept.
+
         Raises:
             ChannelClosed: the other side is gone or does not speak this protocol.
             ChannelTimeout: nothing complete came within `timeout_s`.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        header, fds = self._read(_HEADER.size, deadline, with_fds=True)
-        (length,) = _HEADER.unpack(header)
+        self._fill(_HEADER.size, deadline)
+        (length,) = _HEADER.unpack(self._come[: _HEADER.size])
         if length > LIMIT:
             raise ChannelClosed(f"a message of {length} bytes was announced; the limit is {LIMIT}")
-        body, _ = self._read(length, deadline)
+        self._fill(_HEADER.size + length, deadline)
+        body, fds = bytes(self._come[_HEADER.size :]), self._fds
+        self._come, self._fds = bytearray(), []
         try:
             message = json.loads(body)
         except (ValueError, RecursionError) as error:
@@ -81,29 +97,30 @@ class Channel:
             message["fds"] = fds
         return message
 
-    def _read(
-        self, count: int, deadline: float | None, *, with_fds: bool = False
-    ) -> tuple[bytes, list[int]]:
-        parts: list[bytes] = []
-        fds: list[int] = []
-        while count:
+    def _fill(self, count: int, deadline: float | None) -> None:
+        """Read until `count` bytes of the next message have come, and no more."""
+        while len(self._come) < count:
             if deadline is not None:
                 left = max(0.0, deadline - time.monotonic())
-                if not select.select([self.sock], [], [], left)[0]:
+                if not self._arrives(left):
                     raise ChannelTimeout
+            missing = min(count - len(self._come), 1 << 20)
             try:
-                if with_fds:
-                    data, received, _, _ = socket.recv_fds(self.sock, count, 8)
-                    fds += received
-                else:
-                    data = self.sock.recv(min(count, 1 << 20))
+                if self._takes_files:
+                    data, fds, _, _ = socket.recv_fds(self.sock, missing, 8)
+                else:  # without room for them the kernel closes what files come along
+                    data, fds = self.sock.recv(missing), []
             except OSError as error:
                 raise ChannelClosed(str(error)) from error
             if not data:
                 raise ChannelClosed("the other side closed the channel")
-            parts.append(data)
-            count -= len(data)
-        return b"".join(parts), fds
+            self._come += data
+            self._fds += fds
+
+    def _arrives(self, seconds: float) -> bool:
+        poll = select.poll()  # unlike select, it knows descriptors beyond 1024
+        poll.register(self.sock, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
 
 
 def pair() -> tuple[Channel, socket.socket]:

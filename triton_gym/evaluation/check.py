@@ -14,7 +14,7 @@ result plus the statistical growth of rounding errors in a float32 sum of n term
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,8 +79,14 @@ def draw_inputs(task: Task, case: Case, seed: int, device: torch.device) -> tupl
 
 def reference(task: Task, arguments: Sequence[Any]) -> tuple[torch.Tensor, ...]:
     """The reference's outputs as a tuple, in the arguments' own dtype."""
+    return _outputs(task, task.reference, arguments)
+
+
+def _outputs(
+    task: Task, function: Callable[..., Any], arguments: Sequence[Any]
+) -> tuple[torch.Tensor, ...]:
     with torch.no_grad():
-        result = task.reference(*arguments)
+        result = function(*arguments)
     outputs = tuple(result) if isinstance(result, (tuple, list)) else (result,)
     if not all(isinstance(output, torch.Tensor) for output in outputs):
         raise InvalidTaskError(f"The reference of task {task.name!r} must return tensors.")
@@ -89,7 +95,8 @@ def reference(task: Task, arguments: Sequence[Any]) -> tuple[torch.Tensor, ...]:
 
 def oracle(task: Task, arguments: Sequence[Any]) -> tuple[torch.Tensor, ...]:
     """The reference's outputs computed in float64."""
-    return reference(task, [upcast(value) for value in arguments])
+    exact = getattr(task.reference, "exact", task.reference)  # a module's parameters are upcast too
+    return _outputs(task, exact, [upcast(value) for value in arguments])
 
 
 def upcast(value: Any) -> Any:

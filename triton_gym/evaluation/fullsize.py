@@ -7,9 +7,10 @@ from a seed that is made from the task, since equal requests must have equal out
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,9 +18,10 @@ import torch
 
 from triton_gym.evaluation import check
 from triton_gym.evaluation.arena import Layout, PrivateArena, SealedBlock, Slot
-from triton_gym.evaluation.judge import digest, shapes
+from triton_gym.evaluation.judge import digest, shapes, state_message
+from triton_gym.evaluation.modules import bind, construction, state_of
 from triton_gym.evaluation.simulate.eager import fake_arguments
-from triton_gym.task import Case, Task
+from triton_gym.task import Case, Kind, Task
 
 _CPU = torch.device("cpu")
 LARGEST_BYTES = 1 << 30
@@ -45,6 +47,10 @@ class FullSize:
     outputs: list[Any]
     """Slots with the results' shapes and dtypes."""
     block: SealedBlock | None
+    reference: Callable[..., Any]
+    """The task's; for a task of modules one that is built, where it can be afforded."""
+    module: dict[str, Any] | None = None
+    """How workers build their module for this case, if `reference` is one that is built."""
     whole: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     """Oracle and plain reference of whole results, where they were computed."""
 
@@ -82,23 +88,34 @@ class FullSizes:
 
 
 def _draw(task: Task, key: str) -> FullSize:
-    case = task.bench[0]
+    case, seed = task.bench[0], int(key[:8], 16)
     mode, fakes = fake_arguments(task, case)
+    with mode:
+        shaped = bind(task, case, seed)
     with torch.no_grad(), mode:
-        found = task.reference(*fakes)
+        found = shaped.reference(*fakes)
     results = found if isinstance(found, (tuple, list)) else (found,)
     layout = Layout()
     outputs = [layout.like(result).message() for result in results]
     if sum(x.nbytes for x in fakes if isinstance(x, torch.Tensor)) > LARGEST_BYTES:
-        return FullSize(case, (), shapes(fakes), outputs, None)
-    drawn = check.draw_inputs(task, case, int(key[:8], 16), _CPU)
+        return FullSize(case, (), shapes(fakes), outputs, None, task.reference)
+    drawn = check.draw_inputs(task, case, seed, _CPU)
+    # A module is only built where its results can be compared.
+    module = None
+    bound = task
+    if task.entry.kind == Kind.MODULE and _affordable(task, case, outputs):
+        module, bound = construction(task, case, seed), bind(task, case, seed)
+    state = state_of(bound)
     layout = Layout()
     slots = [layout.like(x) if isinstance(x, torch.Tensor) else None for x in drawn]
+    places = [layout.like(value) for _, value in state]
     block = SealedBlock(layout.end)
-    for slot, value in zip(slots, drawn, strict=True):
+    for slot, value in zip((*slots, *places), (*drawn, *(v for _, v in state)), strict=True):
         if slot:
             block.write(slot, value)
     block.seal()
+    if module is not None:
+        module["state"] = state_message([name for name, _ in state], places)
     view = PrivateArena(block.size, block.fd)
     return FullSize(
         case,
@@ -106,7 +123,15 @@ def _draw(task: Task, key: str) -> FullSize:
         [s.message() if s else v for s, v in zip(slots, drawn, strict=True)],
         outputs,
         block,
+        bound.reference,
+        module,
     )
+
+
+def _affordable(task: Task, case: Case, outputs: Sequence[Any]) -> bool:
+    """Whether the whole reference may be computed and kept."""
+    values = sum(math.prod(Slot.read(message).shape) for message in outputs)
+    return task.flops(case) <= WHOLE_FLOPS and values <= WHOLE_VALUES
 
 
 def secret(source: str, seed: int | None) -> int:
@@ -130,10 +155,10 @@ def part_of(
         if isinstance(exact, (tuple, list)):
             return exact[output], plain[output]
         return exact, plain
-    shapes = [Slot.read(message).shape for message in full.outputs]
     if not full.whole:
-        if task.flops(full.case) > WHOLE_FLOPS or sum(map(math.prod, shapes)) > WHOLE_VALUES:
+        if not _affordable(task, full.case, full.outputs):
             return None
+        task = dataclasses.replace(task, reference=full.reference)
         both = (check.oracle(task, full.arguments), check.reference(task, full.arguments))
         full.whole.update(enumerate(zip(*both, strict=True)))
     return full.whole[output]

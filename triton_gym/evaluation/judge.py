@@ -10,26 +10,32 @@ from __future__ import annotations
 import abc
 import hashlib
 import random
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cloudpickle
 import torch
 
-from triton_gym.errors import EvaluatorError, InvalidTaskError
+from triton_gym.errors import InvalidTaskError
 from triton_gym.evaluation import check
 from triton_gym.evaluation.arena import Arena, Layout, Slot
+from triton_gym.evaluation.modules import bind, construction, state_of
+from triton_gym.evaluation.reach import reachable
 from triton_gym.evaluation.sandbox import Limits
 from triton_gym.evaluation.screen import screen
-from triton_gym.evaluation.session import TRIES, Ended, Session
+from triton_gym.evaluation.session import Ended, Session
+from triton_gym.evaluation.workshop import WorkerLost
 from triton_gym.outcome import Outcome, Status
 from triton_gym.task import Case, Task
 
 POISON = 0xFF
 """Bytes that results are filled with beforehand: NaN in every floating dtype."""
+TRIES = 3
+"""How often an answer is evaluated whose nursery dies, the last time alone."""
 HIDDEN_CASES = 3
 """How many shapes are drawn from the task's range for each evaluation."""
 
@@ -76,14 +82,49 @@ class Prepared:
     output_slots: tuple[Slot, ...]
 
 
+class Turns:
+    """Lets many evaluations run at once, or one alone."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running = 0
+        self._lonely = 0  # evaluations that run alone, or wait for it
+
+    @contextmanager
+    def __call__(self, *, alone: bool) -> Iterator[None]:
+        """Wait for a turn, and hold it.
+
+        Args:
+            alone: whether nothing else may run meanwhile. Who comes later then waits.
+        """
+        with self._changed:
+            if alone:
+                self._lonely += 1
+                self._changed.wait_for(lambda: not self._running)
+            else:
+                self._changed.wait_for(lambda: not self._lonely)
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._lonely -= alone
+                self._changed.notify_all()
+
+
 class Judge(abc.ABC):
     """What all devices share."""
+
+    def __init__(self) -> None:
+        self._turns = Turns()
 
     def evaluate(self, request: Request) -> Outcome:
         """The outcome of one answer. Never raises because of the answer.
 
         Raises:
             InvalidTaskError: the task itself is at fault.
+            EvaluatorError: the machine is.
         """
         started = time.perf_counter()
         phases = Phases()
@@ -92,8 +133,9 @@ class Judge(abc.ABC):
             status, message = refused
             outcome = Outcome(status=status, message=message)
         else:
+            reached = reachable(request.source, request.task.entry)
             try:
-                outcome = self._persistently(request, phases)
+                outcome = self._persistently(replace(request, source=reached), phases)
             except Ended as end:
                 outcome = Outcome(
                     status=end.status,
@@ -105,16 +147,20 @@ class Judge(abc.ABC):
         return self._finish(outcome, time.perf_counter() - started, phases)
 
     def _persistently(self, request: Request, phases: Phases) -> Outcome:
-        """Evaluate again if the process that starts workers died: most often another answer did it.
+        """Evaluate again if the nursery died meanwhile: most often another answer did it.
+
+        The last time it runs alone, so that it cannot be blamed for what another one does.
 
         Raises:
-            Ended: see `_judge`; also if it dies every time, which is then this answer's doing.
+            Ended: see `_judge`; also if the nursery dies every time, which is this answer's doing.
+            EvaluatorError: the machine's fault: no nursery starts, no process can be had.
         """
-        for _ in range(TRIES + 1):
-            try:
-                return self._judge(request, phases)
-            except EvaluatorError:
-                continue
+        for left in reversed(range(TRIES)):
+            with self._turns(alone=left == 0):
+                try:
+                    return self._judge(request, phases)
+                except WorkerLost:
+                    continue
         raise Ended(
             Status.RUNTIME_ERROR, "The process that starts workers died whenever the answer ran."
         )
@@ -146,7 +192,12 @@ def test_cases(task: Task, seed: int, *, tiny: bool) -> list[Case]:
 
 
 def lay_out(task: Task, case: Case, seed: int, device: torch.device, layout: Layout) -> Prepared:
-    """Draw a test case, compute what it must return, and place it in shared memory."""
+    """Draw a test case, compute what it must return, and place it in shared memory.
+
+    The state of a module's reference travels as further inputs.
+    """
+    how = construction(task, case, seed)
+    task = bind(task, case, seed, device)
     inputs = check.draw_inputs(task, case, seed, device)
     plain = check.reference(task, inputs)
     exact = check.oracle(task, inputs)
@@ -155,10 +206,18 @@ def lay_out(task: Task, case: Case, seed: int, device: torch.device, layout: Lay
     expected = check.Expected(exact, check.tolerances(task, case, plain, exact))
     input_slots = tuple(layout.like(x) if isinstance(x, torch.Tensor) else None for x in inputs)
     output_slots = tuple(layout.like(x) for x in plain)
-    return Prepared(
-        case, call_message(case, inputs, input_slots, output_slots), expected, inputs,
-        input_slots, output_slots,
-    )  # fmt: skip
+    call = call_message(case, inputs, input_slots, output_slots)
+    if how is not None:
+        names, values = zip(*state_of(task), strict=True) if state_of(task) else ((), ())
+        slots = tuple(layout.like(value) for value in values)
+        call["module"] = {**how, "state": state_message(names, slots)}
+        inputs, input_slots = (*inputs, *values), (*input_slots, *slots)
+    return Prepared(case, call, expected, inputs, input_slots, output_slots)
+
+
+def state_message(names: Iterable[str], slots: Iterable[Slot]) -> list[Any]:
+    """Where a worker finds the parameters and buffers of a module."""
+    return [[name, slot.message()] for name, slot in zip(names, slots, strict=True)]
 
 
 def digest(task: Task) -> str:

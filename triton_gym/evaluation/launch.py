@@ -93,7 +93,7 @@ class Gpu:
             pair = torch.zeros((2, 64), dtype=dtype, device=self._flush.device)
             pair[0].copy_(pair[1])
             torch._foreach_copy_([pair[0]], [pair[1]])
-        self.queue([self._flush], 1)
+        self.queue(Series(1), [self._flush], 1)
         torch.cuda.synchronize()
 
     def _note_launches(self) -> None:
@@ -114,11 +114,11 @@ class Gpu:
         self._kernels.clear()
         self._launches = 0
 
-    def queue(self, functions: Sequence[Callable[[], object]], sleep_cycles: int) -> Series:
+    def queue(
+        self, series: Series, functions: Sequence[Callable[[], object]], sleep_cycles: int
+    ) -> None:
         """Queue timed calls; see `Series`."""
-        series = Series(len(functions))
         series.queue(functions, self._flush, sleep_cycles)
-        return series
 
     def resources(self) -> dict[str, Any]:
         """Registers a thread, spilled bytes a thread and shared bytes a program.

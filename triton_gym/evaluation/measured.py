@@ -34,6 +34,7 @@ from triton_gym.evaluation.judge import (
     test_cases,
 )
 from triton_gym.evaluation.launch import Flush
+from triton_gym.evaluation.modules import bind, construction
 from triton_gym.evaluation.profile import Light, speed_of_light
 from triton_gym.evaluation.rounds import (
     LONGEST_SLEEP_US,
@@ -43,20 +44,24 @@ from triton_gym.evaluation.rounds import (
     contradicted,
     event_us,
 )
-from triton_gym.evaluation.session import Ended, Scratch, Session, Workshop
+from triton_gym.evaluation.session import Ended, Scratch, Session, number
 from triton_gym.evaluation.simulate.eager import fake_arguments, import_fake_tensors
 from triton_gym.evaluation.timing import Budget, Timing, summarise
+from triton_gym.evaluation.workshop import Workshop
 from triton_gym.outcome import NAN, Outcome, Source, Status
 from triton_gym.task import Case, Task
 
 COMPILERS = 4
 """Processes that compile one answer for its different shapes."""
+RESOURCES = ("launches", "registers", "spills", "shared_bytes")
+"""What a worker says of the kernels that it launched; -1 where that is unknown."""
 
 
 class CudaJudge(Judge):
     """Owns one GPU."""
 
     def __init__(self, device: Device) -> None:
+        super().__init__()
         self._workshop = Workshop("cuda")
         self._device = torch.device("cuda", device.index)
         torch.cuda.set_device(self._device)
@@ -102,7 +107,7 @@ class CudaJudge(Judge):
                 for case in (request.task.bench[0], *cases)
             ]
             with phases("start"):
-                worker.ask("load", path=worker.path, entry=request.task.entry.name)
+                worker.ask("load", path=worker.path, **_entry(request))
                 worker.send(
                     "cuda",
                     index=self._device.index,
@@ -122,7 +127,8 @@ class CudaJudge(Judge):
                     verdict = run_tests(worker, prepared, arena)
             with phases("profile"), self._locked(fcntl.LOCK_EX):
                 timing, baseline, coverage = self._profile(request, worker, known, seed)
-                resources = worker.ask("resources")
+                reply = worker.ask("resources")
+                resources = {name: number(reply, name, least=-1) for name in RESOURCES}
         return self._outcome(request, verdict, timing, baseline, coverage, resources)
 
     def _share(self, request: Request) -> float:
@@ -134,8 +140,9 @@ class CudaJudge(Judge):
         arguments = shapes(fake_arguments(request.task, case)[1])
         with Session(self._workshop, request.limits, scratch) as worker:
             try:
-                worker.ask("load", path=worker.path, entry=request.task.entry.name)
-                worker.ask("compile", arguments=arguments, gpu=self._gpu.name)
+                worker.ask("load", path=worker.path, **_entry(request))
+                how = construction(request.task, case, 0)
+                worker.ask("compile", arguments=arguments, gpu=self._gpu.name, module=how)
             except Ended as end:
                 if end.status in (Status.COMPILE_ERROR, Status.TIMEOUT):
                     raise
@@ -163,7 +170,7 @@ class CudaJudge(Judge):
         times: list[float] = []
         baseline: list[float] = []
         walls: list[float] = []
-        stage = Stage(request.task, self._device, known, worker)
+        stage = Stage(request.task, self._device, known, worker, seed)
         try:
             first = stage.round(1, seed + 1000, self._flush, warm=True)
             estimate = max(first.times_us[0], 1.0)
@@ -197,7 +204,7 @@ class CudaJudge(Judge):
 
     def _outcome(
         self, request: Request, verdict: check.Verdict, timing: Timing, baseline: Timing,
-        coverage: float, resources: dict[str, Any],
+        coverage: float, resources: dict[str, float],
     ) -> Outcome:  # fmt: skip
         case = request.task.bench[0]
         light = speed_of_light(request.task, case, self._gpu, self.copy_gbps)
@@ -210,10 +217,10 @@ class CudaJudge(Judge):
                 f"{light.floor_us:.2f} µs for {case}: the work was not done, or the task's FLOPs "
                 "or bytes are wrong."
             )
-        elif not resources.get("launches"):
+        elif not resources["launches"]:
             status = Status.CHEATING
             message = "No Triton kernel was launched: the answer's own kernels must do the work."
-        number = {k: float(v) if v >= 0 else NAN for k, v in resources.items()}
+        known = {name: value if value >= 0 else NAN for name, value in resources.items()}
         return Outcome(
             status=status,
             message=message,
@@ -229,10 +236,10 @@ class CudaJudge(Judge):
             bound=light.bound(timing.median_us),
             max_error=verdict.max_error,
             tolerance=verdict.tolerance,
-            coverage=coverage if resources.get("launches") else 0.0,
-            registers=number["registers"],
-            spills=number["spills"],
-            shared_bytes=number["shared_bytes"],
+            coverage=coverage if resources["launches"] else 0.0,
+            registers=known["registers"],
+            spills=known["spills"],
+            shared_bytes=known["shared_bytes"],
         )
 
     # -- what is kept -------------------------------------------------------------------------
@@ -242,9 +249,12 @@ class CudaJudge(Judge):
         with self._knowing:  # also because torch.compile's imports do not bear two threads
             if key not in self._known:
                 known = Known()
+                case = request.task.bench[0]
+                task = bind(request.task, case, secrets.randbits(62), self._device)
                 if request.baseline == "compile":
-                    known.compiled = torch.compile(request.task.reference)
-                known.tolerances = self._bench_tolerances(request.task, request.task.bench[0])
+                    compiled = getattr(task.reference, "module", task.reference)
+                    known.compiled = torch.compile(compiled)
+                known.tolerances = self._bench_tolerances(task, case)
                 self._known[key] = known
             return self._known[key]
 
@@ -284,6 +294,11 @@ class CudaJudge(Judge):
                 fcntl.flock(file, fcntl.LOCK_UN)
 
 
+def _entry(request: Request) -> dict[str, Any]:
+    """What a worker has to load."""
+    return {"entry": request.task.entry.name, "kind": str(request.task.entry.kind)}
+
+
 def _unknown_gpu(properties: Any) -> Gpu:
     """Limits of a GPU that is not in the table: its own memory clock, an H100's peaks."""
     like = gpu_named("h100")
@@ -296,13 +311,13 @@ def _unknown_gpu(properties: Any) -> Gpu:
     )  # fmt: skip
 
 
-def _message(timing: Timing, baseline: Timing, light: Light, resources: dict[str, Any]) -> str:
+def _message(timing: Timing, baseline: Timing, light: Light, resources: dict[str, float]) -> str:
     us = timing.median_us
     return (
         f"Correct. {us:.1f} µs [{timing.low_us:.1f}, {timing.high_us:.1f}], PyTorch "
         f"{baseline.median_us:.1f} µs: speedup {baseline.median_us / us:.2f}. "
         f"{light.roofline(us):.0%} of the speed of light, {light.gbps(us):.0f} GB/s, "
         f"{light.tflops(us):.1f} TFLOP/s, {light.bound(us)}-bound. "
-        f"{resources.get('registers', -1)} registers, {resources.get('spills', -1)} bytes spilled, "
-        f"{resources.get('shared_bytes', -1)} bytes of shared memory."
+        f"{resources['registers']:.0f} registers, {resources['spills']:.0f} bytes spilled, "
+        f"{resources['shared_bytes']:.0f} bytes of shared memory."
     )

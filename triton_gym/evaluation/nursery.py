@@ -1,47 +1,64 @@
-"""The parent of all workers: a process that has imported torch and Triton and forks on request.
-
-It never touches CUDA, because a process that has cannot be forked. It runs no answer itself: it
-forks, hands the child its socket, and reaps. Two of them serve a simulated device, since
-Triton's interpreter must be chosen before Triton is imported.
-
-Run as `python -m triton_gym.evaluation.nursery <fd> <mode>`.
-"""
+"""The judge's handle on a nursery: the process that forks workers (`cradle.py`)."""
 
 from __future__ import annotations
 
+import json
 import os
-import signal
-import socket
 import subprocess
 import sys
+import tempfile
 from typing import Any
 
 from triton_gym.errors import EvaluatorError
 from triton_gym.evaluation.channel import Channel, ChannelClosed, ChannelTimeout, pair
+from triton_gym.evaluation.confine import family
+from triton_gym.evaluation.confine.environment import narrowed
+from triton_gym.evaluation.confine.layers import ALL, Layer
+from triton_gym.evaluation.sandbox import Limits
 
 START_LIMIT_S = 180.0
 """How long the imports of a new nursery may take."""
-FORK_LIMIT_S = 20.0
+REPLY_LIMIT_S = 60.0
+"""How long any other reply may take: milliseconds, unless the machine is starved."""
+CLOSE_LIMIT_S = 5.0
+
+
+class NurseryLost(EvaluatorError):
+    """A nursery died or fell silent, and its workers are gone with it."""
+
+
+class NurseryExhausted(EvaluatorError):
+    """The machine has no room for another process now."""
 
 
 class Nursery:
-    """The judge's handle on a nursery process.
+    """A nursery process. Not safe for use from several threads at once.
 
     Args:
         mode: what its workers do: `cuda`, `compile` without a GPU, or `interpret`.
+        layers: what they are held to, where the machine can.
+        granted: folders that they can write to besides their own. Both are for finding out what
+            breaks a layer on a machine (benchmarks/confinement.py); nothing that users set.
     """
 
-    def __init__(self, mode: str) -> None:
+    def __init__(
+        self, mode: str, layers: frozenset[Layer] = ALL, granted: tuple[str, ...] = ()
+    ) -> None:
         self._channel, theirs = pair()
         environment = {
-            **os.environ,
+            **narrowed(os.environ),
+            "TMPDIR": tempfile.gettempdir(),  # in a judge its own folder, which goes with it
             "TRITON_INTERPRET": "1" if mode == "interpret" else "0",
             # The default changes with Triton 3.10; results must not.
             "TRITON_DEFAULT_FP_FUSION": "1",
             "OMP_NUM_THREADS": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        command = [sys.executable, "-m", __spec__.name, str(theirs.fileno()), mode]
+        orders = {"mode": mode, "layers": sorted(layers), "granted": granted}
+        command = [
+            sys.executable, "-m", "triton_gym.evaluation.cradle", str(theirs.fileno()),
+            json.dumps(orders),
+        ]  # fmt: skip
         self._process = subprocess.Popen(
             command,
             pass_fds=(theirs.fileno(),),
@@ -51,117 +68,89 @@ class Nursery:
         )
         theirs.close()
         self._ready = False
+        self._workers: set[int] = set()
 
     def wait_ready(self) -> None:
         """Wait for the imports.
 
         Raises:
-            EvaluatorError: the process died or took too long.
+            NurseryLost: the process died or took too long.
         """
         if not self._ready:
             self._receive(START_LIMIT_S)
             self._ready = True
-
-    def _receive(self, limit_s: float) -> dict[str, Any]:
-        try:
-            return self._channel.receive(limit_s)
-        except (ChannelClosed, ChannelTimeout) as error:
-            code = self._process.poll()
-            raise EvaluatorError(
-                f"The process that starts workers is gone or silent (exit code {code}): {error}"
-            ) from error
 
     @property
     def alive(self) -> bool:
         """Whether the process runs."""
         return self._process.poll() is None
 
-    def fork(self) -> tuple[int, Channel]:
-        """A new worker: its process id, and the channel to it."""
+    def fork(self, limits: Limits) -> tuple[int, Channel]:
+        """A new worker: its process id, and the channel to it.
+
+        Raises:
+            NurseryLost: the process died or is silent.
+            NurseryExhausted: the system gave it no further process.
+        """
         self.wait_ready()
         ours, theirs = pair()
         try:
-            self._channel.send({"op": "fork"}, (theirs.fileno(),))
-        except ChannelClosed as error:
+            reply = self._ask(
+                {
+                    "op": "fork", "processes": limits.processes, "host_bytes": limits.host_bytes,
+                },
+                (theirs.fileno(),),
+            )  # fmt: skip
+            if "error" in reply:
+                raise NurseryExhausted(f"No process can be started: {reply['error']}")
+        except EvaluatorError:
             ours.close()
-            raise EvaluatorError(f"The process that starts workers is gone: {error}") from error
+            raise
         finally:
             theirs.close()
-        return int(self._receive(FORK_LIMIT_S)["pid"]), ours
+        pid = int(reply["pid"])
+        self._workers.add(pid)
+        return pid, ours
 
     def end(self, pid: int) -> None:
         """Kill a worker with everything it started, and do not wait: CUDA takes its time."""
-        self._channel.send({"op": "end", "pid": pid})
-        self._receive(FORK_LIMIT_S)
+        self._ask({"op": "end", "pid": pid})
+        self._workers.discard(pid)
 
-    def reap(self, pid: int) -> int:
-        """End a worker with everything it started; returns its wait status."""
-        self._channel.send({"op": "reap", "pid": pid})
-        return int(self._receive(FORK_LIMIT_S)["status"])
+    def status(self, pid: int) -> tuple[int | None, str]:
+        """The wait status of a worker, None while it runs, and why the nursery ended it if so."""
+        reply = self._ask({"op": "status", "pid": pid})
+        return reply["status"], str(reply["reason"])
 
     def close(self) -> None:
         """End the process and all of its workers."""
         self._channel.close()
         try:
-            self._process.wait(5)
+            self._process.wait(CLOSE_LIMIT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        if self._workers:
+            family.kill_orphans(self._workers, CLOSE_LIMIT_S)
 
-
-def _kill(pid: int) -> None:
-    """Kill a worker with its session."""
-    for end in (os.killpg, os.kill):  # before its setsid a worker has no group of its own
+    def _ask(self, request: dict[str, Any], fds: tuple[int, ...] = ()) -> dict[str, Any]:
         try:
-            end(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            continue
+            self._channel.send(request, fds)
+        except ChannelClosed as error:
+            raise self._lost(error) from error
+        return self._receive(REPLY_LIMIT_S)
 
-
-def _serve(channel: Channel, mode: str) -> None:
-    from triton_gym.evaluation import worker
-
-    worker.prepare(mode)
-    try:
-        channel.send({"ready": True})
-    except ChannelClosed:
-        return  # the judge went away while this process was starting
-    workers: set[int] = set()
-    dying: set[int] = set()
-    while True:
-        dying = {pid for pid in dying if os.waitpid(pid, os.WNOHANG)[0] == 0}
+    def _receive(self, limit_s: float) -> dict[str, Any]:
         try:
-            request = channel.receive(0.5 if dying else None)
-        except ChannelTimeout:
-            continue
-        except ChannelClosed:
-            break
-        if request["op"] in ("end", "reap"):
-            pid = int(request["pid"])
-            workers.discard(pid)
-            _kill(pid)
-            if request["op"] == "end":
-                dying.add(pid)
-                channel.send({})
-            else:
-                channel.send({"status": os.waitpid(pid, 0)[1]})
-            continue
-        (fd,) = request["fds"]
-        pid = os.fork()
-        if pid == 0:
-            try:
-                channel.close()
-                worker.main(Channel(socket.socket(fileno=fd)))
-            finally:
-                os._exit(0)  # nothing that the answer left behind may run on
-        os.close(fd)
-        workers.add(pid)
-        channel.send({"pid": pid})
-    for pid in workers:
-        _kill(pid)
-    for pid in workers | dying:
-        os.waitpid(pid, 0)
+            return self._channel.receive(limit_s)
+        except ChannelTimeout as error:
+            self._process.kill()  # or a late reply would be taken for the next one
+            raise self._lost(f"no reply within {limit_s:g} s") from error
+        except ChannelClosed as error:
+            raise self._lost(error) from error
 
-
-if __name__ == "__main__":
-    _serve(Channel(socket.socket(fileno=int(sys.argv[1]))), sys.argv[2])
+    def _lost(self, reason: object) -> NurseryLost:
+        code = self._process.poll()
+        return NurseryLost(
+            f"The process that starts workers is gone or silent (exit code {code}): {reason}"
+        )

@@ -1,24 +1,28 @@
 """What a worker gives up before it sees an answer.
 
-Applied in the worker itself, right after the fork: nothing here can be undone by the code that
-runs later without rights that the worker no longer has.
+`detach` comes right after the fork, `restrict` with the judge's first request. Nothing here can be
+undone by the code that runs later, nor by what it starts: `confine` holds the mechanisms, this
+module their order.
 """
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import resource
-import signal
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_DUMPABLE = 4
-_PR_SET_NO_NEW_PRIVS = 38
+from triton_gym.evaluation.confine import landlock, places, privileges, seccomp
+from triton_gym.evaluation.confine.landlock import READ, WRITE, Access
+from triton_gym.evaluation.confine.layers import ALL, Layer, available
+from triton_gym.evaluation.confine.places import Places
+from triton_gym.evaluation.confine.refusals import refusals
+
+_OPEN_FILES = 4096
+_NO_QUEUES = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,58 +32,147 @@ class Limits:
     seconds: float = 60.0
     """Wall time of the whole evaluation."""
     host_bytes: int = 8 << 30
-    """Memory that a worker may allocate on the host."""
+    """Memory that a worker may allocate on the host, with all that it starts."""
     device_bytes: int = 0
     """Memory that a worker may allocate on the GPU; 0 for what the judge leaves free."""
     file_bytes: int = 256 << 20
     """Largest file that a worker may write."""
     processes: int = 256
-    """Threads and processes of the worker's user."""
+    """Threads and processes of a worker, with all that it starts."""
 
 
-def detach(keep: int) -> None:
+class Unconfined(Exception):
+    """A worker could not be confined as this machine allows. Never the answer's doing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """How a nursery's workers are confined; made after its imports, used in every worker."""
+
+    layers: frozenset[Layer]
+    """Those that are taken on."""
+    places: Places
+    """Files of Python, its packages and the machine."""
+    abi: int
+    """Version of Landlock, 0 for none."""
+    filters: bool
+    """Whether the kernel filters system calls."""
+    cuda: bool
+    """Whether workers start CUDA."""
+    granted: tuple[str, ...] = ()
+    """Further folders that can be read and written; only for finding out what is needed."""
+
+    @classmethod
+    def make(
+        cls, *, cuda: bool, layers: frozenset[Layer] = ALL, granted: tuple[str, ...] = ()
+    ) -> Sandbox:
+        """The sandbox of this process's workers, as far as the machine has the layers."""
+        # What was made so far is never collected, and so never copied, in a worker.
+        gc.collect()
+        gc.freeze()
+        return cls(
+            layers & available(), places.find(), landlock.abi(), seccomp.available(), cuda, granted
+        )
+
+    def restrict(self, folder: str, limits: Limits) -> None:
+        """Bound what this process can use, and make `folder` its only place to write.
+
+        Raises:
+            Unconfined: a layer that the machine has could not be taken on, or holds too much.
+        """
+        if len(os.listdir("/proc/self/task")) > 1:
+            raise Unconfined("a thread runs already, and would stay as it is")
+        try:
+            _settle(folder)
+            if Layer.LIMITS in self.layers:
+                _limit(limits)
+            privileges.no_new_privileges()
+            if Layer.CAPABILITIES in self.layers:
+                privileges.drop_capabilities()
+            self._enclose(folder)
+            self._filter()
+            for path in self.places.essential:
+                with open(path, "rb"):
+                    pass
+        except OSError as error:
+            raise Unconfined(str(error)) from error
+        gc.collect()
+        gc.disable()
+
+    def _enclose(self, folder: str) -> None:
+        domain = landlock.Domain(
+            files=Layer.FILES in self.layers,
+            tcp=Layer.TCP in self.layers,
+            peers=Layer.PEERS in self.layers and self.abi >= landlock.ABI_SCOPES,
+            signals=Layer.SIGNALS in self.layers and self.abi >= landlock.ABI_SCOPES,
+        )
+        if not (domain.files or domain.tcp or domain.peers or domain.signals):
+            return
+        # CUDA's driver names its threads through files of /proc, and will not start otherwise.
+        itself = READ | Access.WRITE_FILE | Access.TRUNCATE if self.cuda else READ
+        own: list[tuple[str, Access]] = [(folder, WRITE), ("/proc/self", itself)]
+        if domain.files:
+            # A rule is about an inode, and /proc makes another once nobody holds this one.
+            os.open("/proc/self", os.O_PATH | os.O_CLOEXEC)
+        own += [(path, WRITE | Access.IOCTL_DEV) for path in self.granted]
+        landlock.restrict(self.abi, domain, (*self.places.rules, *places.devices(), *own))
+
+    def _filter(self) -> None:
+        if not self.filters:
+            return
+        refused = refusals(
+            self.layers, pid=os.getpid(), cuda=self.cuda,
+            scoped=self.abi >= landlock.ABI_SCOPES,
+        )  # fmt: skip
+        if refused:
+            seccomp.install(seccomp.program(refused))
+
+
+def detach(keep: int, parent: int) -> None:
     """Leave the parent's session, files and output; die when the parent dies.
 
     Args:
         keep: the one descriptor that stays open.
+        parent: process id of the nursery.
     """
     os.setsid()
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() == 1:  # the parent died before the line above
-        os._exit(1)
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    privileges.die_with(parent)
+    privileges.die_first()
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(null, standard)
     os.closerange(3, keep)
-    os.closerange(keep + 1, 4096)
+    os.closerange(keep + 1, max(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
-def restrict(folder: str, limits: Limits) -> None:
-    """Bound what the process can use, and make `folder` its only place to write.
-
-    Raises:
-        OSError: a limit could not be set.
-    """
+def _settle(folder: str) -> None:
+    """Have everything that writes files write them to `folder`."""
     os.chdir(folder)
-    os.environ["HOME"] = os.environ["TMPDIR"] = folder
+    for variable in ("HOME", "TMPDIR", "TRITON_HOME", "XDG_CACHE_HOME"):
+        os.environ[variable] = folder
     tempfile.tempdir = folder
     os.environ["TRITON_CACHE_DIR"] = str(Path(folder, "cache"))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limits.file_bytes, limits.file_bytes))
+    os.environ["CUDA_CACHE_PATH"] = str(Path(folder, "ptx"))
+
+
+def _limit(limits: Limits) -> None:
+    """What the kernel counts for each process; the nursery counts their sum (`family`)."""
     # RLIMIT_AS would count the address space that CUDA merely reserves.
-    used = _data_bytes()
-    bound = used + limits.host_bytes
-    resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
-    seconds = int(limits.seconds) + 5
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds * 4, seconds * 4))
-    gc.collect()
-    gc.disable()
+    bound = _data_bytes() + limits.host_bytes
+    seconds = (int(limits.seconds) + 5) * 4
+    files = min(_OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    for kind, both in (
+        (resource.RLIMIT_CORE, (0, 0)),
+        (resource.RLIMIT_FSIZE, (limits.file_bytes, limits.file_bytes)),
+        (resource.RLIMIT_DATA, (bound, bound)),
+        (resource.RLIMIT_CPU, (seconds, seconds)),
+        (resource.RLIMIT_NOFILE, (files, files)),
+        (resource.RLIMIT_MSGQUEUE, _NO_QUEUES),
+    ):
+        resource.setrlimit(kind, both)
 
 
 def _data_bytes() -> int:

@@ -2,52 +2,43 @@
 
 An allow-list over the syntax tree, not a list of bad words. It is the first of several lines: what
 syntax cannot hold (arithmetic on tensors, a kernel that does nothing) is held where the answer
-runs and where its results are compared.
+runs and where its results are compared. It looks at what can run only (`reach.py`), which is also
+all that a worker is given.
+
+What PyTorch computes may be named, since only running it in a call is cheating, and the `Watch`
+sees that. The screen is strict where the `Watch` is blind: files, processes, threads, streams,
+clocks, text that becomes code, attributes by computed names, and what would change the `Watch`,
+Triton or PyTorch themselves.
 """
 
 from __future__ import annotations
 
 import ast
 import builtins
-import functools
-import types
-from collections.abc import Iterator
-from typing import Any
 
 from triton_gym.evaluation import vocabulary as allowed
+from triton_gym.evaluation.declarations import (
+    attribute_read,
+    bindings,
+    defined,
+    exists,
+    foreign_names,
+    is_own,
+    plain_template,
+    set_on_self,
+    tuple_fields,
+)
 from triton_gym.evaluation.language import LANGUAGE
+from triton_gym.evaluation.reach import reachable
+from triton_gym.evaluation.source import parse
 from triton_gym.outcome import Status
 from triton_gym.task import Entry
-
-SOURCE_LIMIT = 60_000
-"""Longest source in characters."""
-DEPTH_LIMIT = 120
-"""Deepest nesting of the syntax tree."""
 
 
 class _Refused(Exception):
     def __init__(self, node: ast.AST, reason: str) -> None:
         line = getattr(node, "lineno", None)
         super().__init__(f"Line {line}: {reason}" if line else reason)
-
-
-def parse(source: str) -> ast.Module | str:
-    """The syntax tree of a source, or why there is none."""
-    if not source.strip():
-        return "The answer is empty; expected a Python module with a Triton kernel."
-    if len(source) > SOURCE_LIMIT:
-        return f"The source has {len(source)} characters; at most {SOURCE_LIMIT} are allowed."
-    if "\0" in source:
-        return "The source contains null bytes."
-    try:
-        tree = ast.parse(source)
-        compile(tree, "answer.py", "exec", dont_inherit=True)
-    except SyntaxError as error:
-        text = f": `{error.text.strip()[:200]}`" if error.text else ""
-        return f"SyntaxError at line {error.lineno}: {error.msg}{text}"
-    except (ValueError, RecursionError, MemoryError, UnicodeError) as error:
-        return f"The source cannot be parsed: {type(error).__name__}: {error}"
-    return tree
 
 
 def screen(source: str, entry: Entry) -> tuple[Status, str] | None:
@@ -64,7 +55,7 @@ def screen(source: str, entry: Entry) -> tuple[Status, str] | None:
     if isinstance(tree, str):
         return Status.INVALID_ACTION, tree
     try:
-        _Screen(tree, entry).run()
+        _Screen(ast.parse(reachable(source, entry)), entry).run()
     except _Refused as refused:
         return Status.REJECTED, str(refused)
     except RecursionError:
@@ -78,8 +69,9 @@ class _Screen(ast.NodeVisitor):
         self._entry = entry
         self._modules: dict[str, str] = {}  # local name -> module it stands for
         self._members: dict[str, str] = {}  # local name -> full name of what was imported
-        self._own = set(_bindings(tree))
-        self._fields = set(_fields(tree))
+        self._own = set(bindings(tree))
+        self._set = set(set_on_self(tree))
+        self._fields = self._set | set(defined(tree))
         self._parents: dict[ast.AST, ast.AST] = {}
         self._inside_kernel = 0
 
@@ -89,12 +81,15 @@ class _Screen(ast.NodeVisitor):
                 self._parents[child] = node
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 self._imported(node)
-        for name in sorted({*self._modules, *self._members} & self._own):
+        privileged = {n for n, full in self._members.items() if full in allowed.PRIVILEGED}
+        for name in sorted({*self._modules, *privileged} & self._own):
             raise _Refused(self._tree, f"{name!r} is imported and must not be bound again.")
+        for name in self._own & {"__name__", *allowed.FIXED}:
+            raise _Refused(self._tree, f"{name!r} must not be bound.")
         self._fields_allowed()
         for node in self._tree.body:
             self.visit(node)
-        if not any(self._is_kernel(n) for n in ast.walk(self._tree)):
+        if not any(self._is_kernel(n) or self._makes_kernel(n) for n in ast.walk(self._tree)):
             raise _Refused(
                 self._tree, "There is no Triton kernel: expected a function with @triton.jit."
             )
@@ -154,6 +149,8 @@ class _Screen(ast.NodeVisitor):
             return
         if name.startswith("_"):
             raise _Refused(node, f"{module}.{name} is private.")
+        if module.startswith("triton.language") and not exists(module, name):
+            return  # Triton says so better, with the line
         raise _Refused(
             node,
             f"{module}.{name} is not allowed: a host function may allocate, view, compute "
@@ -166,7 +163,7 @@ class _Screen(ast.NodeVisitor):
         module = self._module_of(node.value)
         if module is not None:
             self._member_allowed(node, module, node.attr)
-            if not isinstance(node.ctx, ast.Load):
+            if not isinstance(node.ctx, ast.Load) and f"{module}.{node.attr}" not in allowed.FLAGS:
                 raise _Refused(node, f"{module}.{node.attr} must not be changed.")
             if f"{module}.{node.attr}" not in allowed.MEMBERS:
                 self._use_allowed(node, f"{module}.{node.attr}")
@@ -180,25 +177,39 @@ class _Screen(ast.NodeVisitor):
                 "Tensors may be allocated, viewed and passed to kernels; compute in a kernel.",
             )
         if not isinstance(node.ctx, ast.Load) and node.attr not in allowed.SETTABLE:
-            if not (isinstance(node.value, ast.Name) and node.value.id == "self"):
+            if not is_own(node.value):
                 raise _Refused(node, f"setting the attribute {node.attr!r} is not allowed.")
-        self.visit(node.value)
+        if not self._names_class(node):
+            self.visit(node.value)
 
     def _attribute_allowed(self, node: ast.Attribute) -> bool:
         name = node.attr
         if name == "fn":  # the tuned kernel under its tuner, not the Python function under it
             parent = self._parents[node]
             return isinstance(parent, (ast.Subscript, ast.Attribute)) and parent.value is node
+        if name == "format":  # a template can read attributes
+            return isinstance(node.value, ast.Constant) and plain_template(node.value.value)
         return (
             name in allowed.ATTRIBUTES
-            or name in self._fields
+            or (name in self._fields and name not in allowed.DEFINED)
             or name in allowed.PRIVATE
             or (self._inside_kernel > 0 and name in allowed.KERNEL_ATTRIBUTES)
             or (name == "__init__" and self._is_super(node.value))
+            or (name == "__name__" and isinstance(node.ctx, ast.Load))
         )
 
+    def _names_class(self, node: ast.Attribute) -> bool:
+        """Whether it is `__name__` of `type(x)` or `x.__class__`: the name of a class, a text."""
+        inner = node.value
+        if node.attr != "__name__" or not isinstance(inner, ast.Attribute | ast.Call):
+            return False
+        if isinstance(inner, ast.Attribute) and inner.attr == "__class__":
+            self.visit(inner.value)
+            return True
+        return False
+
     def _is_super(self, value: ast.expr) -> bool:
-        return (
+        return self._full_name(value) == "torch.nn.Module" or (
             isinstance(value, ast.Call)
             and isinstance(value.func, ast.Name)
             and value.func.id == "super"
@@ -207,10 +218,15 @@ class _Screen(ast.NodeVisitor):
     def _fields_allowed(self) -> None:
         """No field of the answer's classes may be named as something that others have.
 
-        An attribute is allowed by its name, whatever object it is read of or set on.
+        An attribute is allowed by its name, whatever object it is read of or set on. So a class
+        may have a field that could be read of others anyway, and set those alone that are harmless
+        to set on others.
         """
         for name in sorted(self._fields - allowed.FIELDS):
-            if name not in allowed.METHODS and (name.startswith("__") or name in foreign_names()):
+            known = name in allowed.METHODS or name in allowed.DEFINED
+            if name not in self._set:
+                known = known or name in allowed.ATTRIBUTES
+            if not known and (name.startswith("__") or name in foreign_names()):
                 raise _Refused(
                     self._tree, f"the field {name!r} has the name of something that tensors, "
                     "kernels or Python's own objects have; choose another."
@@ -242,16 +258,35 @@ class _Screen(ast.NodeVisitor):
         shadowed = name in self._own and name in allowed.SHADOWED
         if hasattr(builtins, name) and name not in allowed.BUILTINS and not shadowed:
             raise _Refused(node, f"the builtin {name!r} is not allowed.")
-        if name == "type":
+        if name == "type" and name not in self._own:
             self._type_allowed(node)
         if name == "super" and not isinstance(self._parents[node], ast.Call):
             raise _Refused(node, "super may only be called.")
+
+    def visit_Call(self, node: ast.Call) -> None:
+        """Visit a call; an attribute read by a name in quotes is one like any other."""
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if name in ("getattr", "hasattr"):
+            read = attribute_read(node)
+            if read is None:
+                raise _Refused(node, f"the builtin {name!r} is not allowed with a computed name.")
+            if name == "hasattr" and self._module_of(read.value) and not read.attr.startswith("_"):
+                return
+            self._parents[read] = node
+            for child in (read, *node.args[2:]):
+                self.visit(child)
+            return
+        self.generic_visit(node)
 
     def _use_allowed(self, node: ast.expr, full: str) -> None:
         """Classes that make classes are for inheriting from, class decorators for decorating."""
         if full in allowed.FACTORIES:
             raise _Refused(node, f"{full} may only be inherited from.")
-        if full in _CLASS_DECORATORS:
+        if full == allowed.NAMED_TUPLE:
+            call = self._parents[node]
+            if not (isinstance(call, ast.Call) and call.func is node and tuple_fields(call)):
+                raise _Refused(node, f"{full} may only be called, with its names as they are.")
+        if full in allowed.CLASS_DECORATORS:
             parent = self._parents[node]
             where = node
             if isinstance(parent, ast.Call) and parent.func is node and not parent.args:
@@ -264,7 +299,9 @@ class _Screen(ast.NodeVisitor):
         call = self._parents[node]
         if isinstance(call, ast.Call) and call.func is node:
             above = self._parents[call]
-            named = isinstance(above, ast.Compare | ast.FormattedValue)
+            named = isinstance(above, ast.Compare | ast.FormattedValue) or (
+                isinstance(above, ast.Attribute) and above.attr == "__name__"
+            )
             if named and len(call.args) == 1 and not call.keywords:
                 return
         raise _Refused(node, "type(...) may only be compared or written into a message.")
@@ -327,6 +364,18 @@ class _Screen(ast.NodeVisitor):
             self._decorator(d) in allowed.KERNEL_DECORATORS for d in node.decorator_list
         )
 
+    def _makes_kernel(self, node: ast.AST) -> bool:
+        """Whether an expression is `triton.jit(function)`."""
+        return isinstance(node, ast.Call) and self._full_name(node.func) in (
+            allowed.KERNEL_DECORATORS
+        )
+
+    def visit_MatchClass(self, node: ast.MatchClass) -> None:
+        """A pattern may ask what something is, not read its attributes."""
+        if node.patterns or node.kwd_patterns:
+            raise _Refused(node, "MatchClass with parts is not allowed in an answer.")
+        self.visit(node.cls)
+
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         for base in node.bases:
             full = self._full_name(base) or (base.id if isinstance(base, ast.Name) else "")
@@ -339,52 +388,9 @@ class _Screen(ast.NodeVisitor):
             self.visit(child)
 
     def _not_shadowing(self, node: ast.AST, name: str) -> None:
-        if hasattr(builtins, name) and name not in allowed.METHODS | {"sum", "max"}:
+        inside = isinstance(self._parents.get(node), ast.ClassDef)  # a method hides nothing
+        if hasattr(builtins, name) and not inside and name not in allowed.SHADOWED:
             raise _Refused(node, f"{name!r} would hide a builtin.")
 
 
 _LIBRARY = ".libdevice"
-_CLASS_DECORATORS = frozenset({"dataclasses.dataclass", "enum.unique"})
-
-
-@functools.cache
-def foreign_names() -> frozenset[str]:
-    """Names of attributes that objects have which an answer comes by without making them."""
-    import torch
-
-    kinds: tuple[Any, ...] = (
-        torch.Tensor, torch.nn.Module, torch.dtype, torch.device, torch.Generator, torch,
-        torch.cuda, str, bytes, dict, list, tuple, set, int, float, type, property, BaseException,
-        functools.partial, AttributeError, ImportError, StopIteration, OSError,
-        *(kind for kind in vars(types).values() if isinstance(kind, type)),
-    )  # fmt: skip
-    return allowed.TRITON_FIELDS.union(*map(dir, kinds))
-
-
-def _bindings(tree: ast.AST) -> Iterator[str]:
-    """Names that the answer binds itself, imports aside: every way that Python has."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.arg):
-            yield node.arg
-        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            yield node.name
-        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            yield node.id
-        elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
-            yield node.name
-        elif isinstance(node, (ast.Global, ast.Nonlocal)):
-            yield from node.names
-
-
-def _fields(tree: ast.AST) -> Iterator[str]:
-    """Attributes of the answer's own classes: methods, class variables, what is set on `self`."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-            if isinstance(node.value, ast.Name) and node.value.id == "self":
-                yield node.attr
-        elif isinstance(node, ast.ClassDef):
-            for inner in node.body:
-                if isinstance(inner, ast.FunctionDef):
-                    yield inner.name
-                else:
-                    yield from _bindings(inner)

@@ -1,62 +1,129 @@
-"""The judge as a process of its own, and the `Evaluator` that talks to it.
+"""The `Evaluator`: answers in, futures of outcomes out.
 
-The judge does not live in the user's process, so that a training loop that uses the same GPU, or
-forks, or dies, does not disturb it. It ends when the user's process ends, however that happens.
+The judges do not live in the user's process, so that a training loop that uses the same GPU, or
+forks, or dies, does not disturb them. They end when the user's process ends, however that happens.
 """
 
 from __future__ import annotations
 
-import atexit
 import itertools
 import os
-import shutil
-import socket
-import subprocess
-import sys
-import tempfile
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
-from multiprocessing.connection import Connection
+import warnings
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import cloudpickle
 
-from triton_gym.device import Device, resolve
-from triton_gym.errors import EvaluatorError, InvalidOptionError, TritonGymError, unknown
+from triton_gym.device import Device, resolve_all
+from triton_gym.errors import (
+    EvaluatorError,
+    InvalidOptionError,
+    InvalidTaskError,
+    StoreError,
+    unknown,
+)
+from triton_gym.evaluation.confine.layers import warn_of_missing
+from triton_gym.evaluation.future import Evaluation, Progress
+from triton_gym.evaluation.link import ProcessLink, Work
 from triton_gym.evaluation.sandbox import Limits
+from triton_gym.evaluation.scheduler import Scheduler
+from triton_gym.evaluation.seat import Seat, capacity_for
+from triton_gym.evaluation.store import Key, Store
 from triton_gym.outcome import Outcome
 from triton_gym.task import Task
 
 BASELINES = ("eager", "compile")
-TRIES = 3
-"""How often an evaluation is started again when its judge dies."""
+PENDING = 4096
+"""Evaluations that may wait and run at the same time, unless given."""
+MOST_WORKERS = 8
+"""Most evaluations at a time on one GPU by default: each holds a CUDA context of 0.6 GiB."""
+
+WORKERS_A_JUDGE = 4
+"""Workers that one judge's process keeps busy on the simulated device, where its threads compare
+results; with more, the device has several judges."""
+
+Path = str | os.PathLike[str]
 
 
 class Evaluator:
-    """Evaluates answers on one device, in processes of its own.
+    """Evaluates answers on the devices of this machine, in processes of its own.
 
     Args:
-        device: see `triton_gym.device.resolve`.
-        workers: evaluations that run at the same time. On a GPU their timed parts take turns.
+        device: `auto`, `cuda`, `cuda:<ordinal>`, `cuda:all`, `simulated` or `simulated:<gpu>`.
+        devices: several of these instead, each with a judge of its own.
+        workers: evaluations at the same time on each device; by default what the processors bear
+            (`default_workers`). On a GPU their timed parts take turns.
+        pending: evaluations that may wait and run at the same time; `submit` waits beyond that.
+        store: file of outcomes that were found before (`store.py`), made if it is not there.
 
     The processes start with the first evaluation and end with this object, or with the program.
+    A judge that dies is started again and its work done again; a device on which that happens
+    over and over is drained, with a `RuntimeWarning`, and the others do its work.
+
+    Raises:
+        InvalidOptionError: an argument is outside what is allowed.
+        DeviceError: a device is not there.
+        StoreError: the store cannot be opened.
     """
 
-    def __init__(self, device: str = "auto", *, workers: int = 1) -> None:
-        if workers < 1:
+    def __init__(
+        self,
+        device: str = "auto",
+        *,
+        devices: Sequence[str] | None = None,
+        workers: int | None = None,
+        pending: int = PENDING,
+        store: Path | None = None,
+    ) -> None:
+        named = (devices,) if isinstance(devices, str) else devices or (device,)
+        chosen = tuple(one for text in named for one in resolve_all(text))
+        if len({(d.kind, d.gpu) for d in chosen}) > 1:
+            raise InvalidOptionError(
+                f"The devices of one evaluator must be of one kind; got {list(map(str, chosen))}."
+            )
+        if len({d.index for d in chosen}) < len(chosen) and not chosen[0].simulated:
+            raise InvalidOptionError(f"A GPU is named twice in {list(map(str, chosen))}.")
+        if workers is not None and workers < 1:
             raise InvalidOptionError(f"workers must be 1 or more; got {workers}.")
-        self.device = resolve(device)
-        self.workers = workers
-        self._lock = threading.Lock()
-        self._pending: dict[int, tuple[bytes, Future[Outcome], int]] = {}
-        self._ids = itertools.count()
-        self._link: _Link | None = None
-        self._owner = os.getpid()
-        atexit.register(self.close)
+        self.workers = workers or default_workers(chosen[0], len(chosen))
+        self._devices = chosen
+        shares = _shares(self.workers) if chosen[0].simulated else (self.workers,)
+        seats = [
+            Seat(str(one), capacity_for(share), _linker(one, share))
+            for one in chosen
+            for share in shares
+        ]
+        self._set_up(chosen[0], Scheduler(seats, _bound(pending)), pending, store)
+
+    def _set_up(
+        self, device: Device, scheduler: Scheduler, pending: int, store: Path | None
+    ) -> None:
+        self.device = device
+        self.pending = pending
+        self.store = None if store is None else Store(store)
+        self._scheduler = scheduler
+        self._pickles: OrderedDict[bytes, bytes] = OrderedDict()
+        self._pickling = threading.Lock()
+        self._end = weakref.finalize(self, _end, scheduler, self.store)
+
+    # -- evaluations --------------------------------------------------------------------------
 
     def evaluate(self, task: Task, source: str, **options: Any) -> Outcome:
         """Evaluate one answer and wait for its outcome. Options as of `submit`."""
-        return self.submit(task, source, **options).result()
+        if self._scheduler.inside:
+            raise EvaluatorError(
+                "evaluate() was called by a future's callback, which would wait for itself; "
+                "use submit() there."
+            )
+        future = self.submit(task, source, **options)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # an interrupted caller wants no more of it
+            raise
 
     def submit(
         self,
@@ -66,7 +133,10 @@ class Evaluator:
         seed: int | None = None,
         baseline: str = "eager",
         limits: Limits | None = None,
-    ) -> Future[Outcome]:
+        priority: int = 0,
+        wait: bool | float = True,
+        fresh: bool = False,
+    ) -> Evaluation:
         """Start an evaluation.
 
         Args:
@@ -76,49 +146,157 @@ class Evaluator:
                 simulated device, where outcomes are reproducible, None means 0.
             baseline: `eager` or `compile`.
             limits: time and memory.
+            priority: what waits with a higher one is started earlier.
+            wait: if `pending` evaluations are under way, wait for room (True), raise at once
+                (False), or wait so many seconds at most. A future's callback never waits.
+            fresh: evaluate even if the store has the answer.
 
         Returns:
-            A future of the outcome. It raises `EvaluatorError` only if the evaluation service
-            itself fails, and `InvalidTaskError` if the task is at fault.
+            A future of the outcome (`Evaluation`). It raises `EvaluatorError` only if the
+            evaluation service itself fails, and `InvalidTaskError` if the task is at fault.
+
+        Raises:
+            InvalidOptionError, InvalidTaskError: an argument is wrong.
+            QueueFullError: there was no room within `wait`.
+            EvaluatorError: the evaluator is closed, or no judge is left.
         """
         if baseline not in BASELINES:
             raise unknown("baseline", baseline, BASELINES)
         if not isinstance(source, str):
             raise InvalidOptionError(f"source must be text; got {type(source).__name__}.")
-        fields = {
-            "task": task, "source": source, "seed": seed, "baseline": baseline,
-            "limits": limits or Limits(),
-        }  # fmt: skip
-        request = cloudpickle.dumps(fields)
-        future: Future[Outcome] = Future()
-        future.set_running_or_notify_cancel()
-        with self._lock:
-            number = next(self._ids)
-            self._pending[number] = (request, future, 1)
-            self._send(number, request)
+        bounds = limits or Limits()
+        future = Evaluation(
+            self._scheduler.number(), task.name, source, priority, self._scheduler.withdraw, self
+        )
+        key = None if self.store is None else self.store.key(task, source, baseline, bounds)
+        if key is not None and not fresh and (outcome := self._recorded(key)) is not None:
+            self._scheduler.recorded()
+            future.set_result(outcome)
+            return future
+        warn_of_missing()
+        work = Work(self._pickled(task), source, seed, baseline, bounds)
+        self._scheduler.add(future, work, self._recorder(key, task.name, work), wait)
         return future
 
+    def submit_work(self, work: Work) -> Evaluation:
+        """Start an evaluation that another evaluator has prepared."""
+        number = self._scheduler.number()
+        future = Evaluation(number, "", work.source, 0, self._scheduler.withdraw, self)
+        self._scheduler.add(future, work, None)
+        return future
+
+    def map(
+        self,
+        task: Task | Iterable[Task],
+        sources: Iterable[str],
+        *,
+        seeds: Iterable[int | None] = (),
+        progress: Callable[[Progress], None] | None = None,
+        **options: Any,
+    ) -> Iterator[Outcome]:
+        """Evaluate many answers and yield their outcomes in the order of `sources`.
+
+        No more than `pending` are taken from `sources` ahead of what was yielded, so `sources`
+        may be endless. What is left is cancelled when the iterator is closed.
+
+        Args:
+            task: what all answers are for, or a task for each.
+            sources: the answers.
+            seeds: one for each answer, as far as they go.
+            progress: called with `self.progress()` before each outcome is yielded.
+            options: of `submit`.
+        """
+        tasks = itertools.repeat(task) if isinstance(task, Task) else iter(task)
+        given = zip(tasks, sources, itertools.chain(seeds, itertools.repeat(None)), strict=False)
+        futures: deque[Evaluation] = deque()
+        try:
+            for one, source, seed in given:
+                futures.append(self.submit(one, source, seed=seed, **options))
+                while futures and (futures[0].done() or len(futures) >= self.pending):
+                    yield self._next(futures, progress)
+            while futures:
+                yield self._next(futures, progress)
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def _next(
+        self, futures: deque[Evaluation], progress: Callable[[Progress], None] | None
+    ) -> Outcome:
+        outcome = futures[0].result()
+        futures.popleft()
+        if progress is not None:
+            progress(self.progress())
+        return outcome
+
+    def progress(self) -> Progress:
+        """How the evaluations and the judges stand."""
+        return self._scheduler.progress()
+
     def describe(self) -> str:
-        """The device in a word, e.g. `cuda:0` or `simulated:h100`."""
+        """The device in a word, e.g. `cuda:0` or `simulated:h100`; the first of several."""
         return str(self.device)
+
+    def hardware(self) -> str:
+        """The model of the devices, as their judges say; starts one if none is up.
+
+        Raises:
+            EvaluatorError: no judge can be had.
+        """
+        return ", ".join(sorted(self._scheduler.hardware()))
 
     def close(self) -> None:
         """End the processes. Evaluations that are under way fail with `EvaluatorError`."""
-        if os.getpid() != self._owner:
-            return  # a fork of the program must not end its parent's judge
-        with self._lock:
-            link, self._link = self._link, None
-            pending, self._pending = self._pending, {}
-        if link:
-            link.close()
-        for _, future, _ in pending.values():
-            future.set_exception(EvaluatorError("The evaluator was closed."))
+        _end(self._scheduler, self.store)
+
+    # -- the store ----------------------------------------------------------------------------
+
+    def _recorded(self, key: Key) -> Outcome | None:
+        if self.store is None:
+            return None
+        # Which GPU this is, its judge says: asking CUDA here would spoil the process for forks.
+        names = {str(self.device)} if self.device.simulated else self._scheduler.hardware()
+        return self.store.get(key, names)
+
+    def _recorder(
+        self, key: Key | None, task: str, work: Work
+    ) -> Callable[[Outcome, str], None] | None:
+        store = self.store
+        if store is None or key is None:
+            return None
+
+        def record(outcome: Outcome, hardware: str) -> None:
+            try:
+                store.put(key, hardware, task, work.source, work.seed, outcome)
+            except StoreError as error:  # the outcome is good all the same
+                warnings.warn(f"An outcome was not recorded. {error}", RuntimeWarning, stacklevel=2)
+
+        return record
+
+    def _pickled(self, task: Task) -> bytes:
+        """The task's bytes, one copy for all equal ones that wait."""
+        try:
+            pickled: bytes = cloudpickle.dumps(task)
+        except Exception as error:
+            raise InvalidTaskError(
+                f"Task {task.name!r} cannot be sent to a judge: {type(error).__name__}: {error}. "
+                "Its functions must not hold open files, locks or generators."
+            ) from error
+        with self._pickling:
+            same = self._pickles.setdefault(pickled, pickled)
+            self._pickles.move_to_end(pickled)
+            if len(self._pickles) > 64:
+                self._pickles.popitem(last=False)
+        return same
+
+    # -- as an object -------------------------------------------------------------------------
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Evaluator:
         return self  # Gymnasium copies the arguments of an environment
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_again, (str(self.device), self.workers))
+        store = None if self.store is None else str(self.store.path)
+        return (_again, (tuple(map(str, self._devices)), self.workers, self.pending, store))
 
     def __enter__(self) -> Evaluator:
         return self
@@ -126,161 +304,40 @@ class Evaluator:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    # -- the link to the judge ----------------------------------------------------------------
 
-    def _send(self, number: int, request: bytes) -> None:
-        if os.getpid() != self._owner:
-            raise EvaluatorError(
-                "An Evaluator cannot be used in a fork of the process that made it; "
-                "make one in each process."
-            )
-        if self._link is None:
-            self._link = _Link(self.device, self.workers, self._answered, self._lost)
-        self._link.send(number, request)
-
-    def _answered(self, number: int, result: Outcome | TritonGymError) -> None:
-        with self._lock:
-            entry = self._pending.pop(number, None)
-        if entry is None:
-            return
-        if isinstance(result, Outcome):
-            entry[1].set_result(result)
-        else:
-            entry[1].set_exception(result)
-
-    def _lost(self, link: _Link, reason: str) -> None:
-        """The judge died: start another and hand it what was under way."""
-        failed: list[Future[Outcome]] = []
-        with self._lock:
-            if self._link is not link:
-                return
-            self._link = None
-            link.close()
-            for number, (request, future, tries) in list(self._pending.items()):
-                if tries >= TRIES:
-                    failed.append(self._pending.pop(number)[1])
-                else:
-                    self._pending[number] = (request, future, tries + 1)
-                    self._send(number, request)
-        for future in failed:
-            future.set_exception(EvaluatorError(f"The judge died {TRIES} times: {reason}"))
+def _end(scheduler: Scheduler, store: Store | None) -> None:
+    scheduler.close()
+    if store is not None:
+        store.close()
 
 
-def _again(device: str, workers: int) -> Evaluator:
-    """An evaluator like one that was pickled, with processes of its own."""
-    return Evaluator(device, workers=workers)
+def default_workers(device: Device, judges: int = 1) -> int:
+    """Evaluations at the same time on each of `judges` devices of this kind.
 
-
-class _Link:
-    """A judge process and the thread that reads its answers."""
-
-    def __init__(self, device: Device, workers: int, answered: Any, lost: Any) -> None:
-        ours, theirs = socket.socketpair()
-        self._folder = tempfile.mkdtemp(prefix="triton-gym-")
-        search = os.pathsep.join(path for path in sys.path if path)
-        environment = {**os.environ, "PYTHONPATH": search}
-        # Triton decides at import whether to interpret; only nurseries may.
-        environment.pop("TRITON_INTERPRET", None)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", __spec__.name, str(theirs.fileno()), device.kind,
-             str(device.index), device.gpu, str(workers), self._folder],
-            pass_fds=(theirs.fileno(),),
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )  # fmt: skip
-        theirs.close()
-        self._socket = ours
-        self._connection = Connection(os.dup(ours.fileno()))
-        self._answered, self._lost = answered, lost
-        self._closed = False
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def send(self, number: int, request: bytes) -> None:
-        try:
-            self._connection.send((number, request))
-        except OSError:
-            pass  # the reading thread sees the same end and starts over
-
-    def _read(self) -> None:
-        reason = "it closed its connection"
-        try:
-            while True:
-                number, result = self._connection.recv()
-                self._answered(number, result)
-        except (EOFError, OSError) as error:
-            reason = str(error) or reason
-        self._connection.close()
-        if not self._closed:
-            self._lost(self, f"{reason} (exit code {self._process.poll()})")
-
-    def close(self) -> None:
-        self._closed = True
-        try:
-            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the reader; close alone does not
-        except OSError:
-            pass
-        self._socket.close()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-
-# -- the judge's side -----------------------------------------------------------------------------
-
-
-def _make_judge(device: Device) -> Any:
-    if device.simulated:
-        from triton_gym.evaluation.simulated import SimulatedJudge
-
-        return SimulatedJudge(device)
-    from triton_gym.evaluation.measured import CudaJudge
-
-    return CudaJudge(device)
-
-
-def _serve(connection: Connection, device: Device, workers: int, folder: str) -> None:
-    """Answer requests until the user's process is gone.
-
-    Args:
-        connection: to the user's process.
-        device: what to evaluate on.
-        workers: evaluations at the same time.
-        folder: for everything temporary, so that nothing is left whichever process dies first.
+    One a processor: on the simulated device an evaluation interprets and compiles, on a GPU it
+    compiles, mostly, while the GPU is another's.
     """
-    tempfile.tempdir = folder
-    from triton_gym.evaluation.judge import Request
-
-    judge = _make_judge(device)
-    sending = threading.Lock()
-
-    def work(number: int, request: bytes) -> None:
-        result: Outcome | TritonGymError
-        try:
-            result = judge.evaluate(Request(**cloudpickle.loads(request)))
-        except TritonGymError as error:
-            result = error
-        except Exception as error:  # a fault of the service or of the task's functions
-            result = EvaluatorError(f"The evaluation failed: {type(error).__name__}: {error}")
-        with sending:
-            connection.send((number, result))
-
-    pool = ThreadPoolExecutor(workers)
-    while True:
-        try:
-            number, request = connection.recv()
-        except (EOFError, OSError):
-            break
-        pool.submit(work, number, request)
-    pool.shutdown(wait=False, cancel_futures=True)
-    judge.close()
-    shutil.rmtree(folder, ignore_errors=True)
-    os._exit(0)  # threads may still wait for workers that are dead by now
+    processors = len(os.sched_getaffinity(0))
+    share = max(1, processors // judges)
+    return share if device.simulated else min(share, MOST_WORKERS)
 
 
-if __name__ == "__main__":
-    _fd, _kind, _index, _gpu, _workers, _folder = sys.argv[1:]
-    _serve(Connection(int(_fd)), Device(_kind, int(_index), _gpu), int(_workers), _folder)
+def _shares(workers: int) -> tuple[int, ...]:
+    """The workers of one simulated device, over as many judges as they need."""
+    judges = -(-workers // WORKERS_A_JUDGE)
+    return tuple(workers // judges + (index < workers % judges) for index in range(judges))
+
+
+def _linker(device: Device, workers: int) -> Callable[[], ProcessLink]:
+    return lambda: ProcessLink(device, workers)
+
+
+def _bound(pending: int) -> int:
+    if pending < 1:
+        raise InvalidOptionError(f"pending must be 1 or more; got {pending}.")
+    return pending
+
+
+def _again(devices: Sequence[str], workers: int, pending: int, store: str | None) -> Evaluator:
+    """An evaluator like one that was pickled, with processes of its own."""
+    return Evaluator(devices=devices, workers=workers, pending=pending, store=store)

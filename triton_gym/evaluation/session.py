@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import shutil
 import signal
 import tempfile
-import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -16,12 +14,16 @@ from typing import Any
 
 from triton_gym.errors import EvaluatorError
 from triton_gym.evaluation.channel import ChannelClosed, ChannelTimeout
-from triton_gym.evaluation.nursery import Nursery
 from triton_gym.evaluation.sandbox import Limits
+from triton_gym.evaluation.workshop import Workshop
 from triton_gym.outcome import Status
 
-TRIES = 2
-"""How often a nursery that died is replaced before that is an error."""
+ENTRY_LIMIT_S = 60.0
+"""How long a worker may take to confine itself: milliseconds, unless the machine is starved."""
+GONE_TRIES = 20
+"""How often a folder is removed into which a dying worker still writes."""
+DEATH_S = 5.0
+"""How long a process may take from closing its channel to its end, CUDA's clean-up included."""
 
 
 class Ended(Exception):
@@ -32,48 +34,6 @@ class Ended(Exception):
         self.status = status
         self.message = message
         self.numbers = numbers
-
-
-class Workshop:
-    """A nursery that is restarted when it dies, usable from several threads."""
-
-    def __init__(self, mode: str) -> None:
-        self._mode = mode
-        self._lock = threading.Lock()
-        self._nursery = Nursery(mode)
-
-    def fork(self) -> tuple[Nursery, int, Any]:
-        """A new worker and the nursery that it came from."""
-        with self._lock:
-            for _ in range(TRIES):
-                try:
-                    return (self._nursery, *self._nursery.fork())
-                except EvaluatorError:
-                    self._nursery.close()
-                    self._nursery = Nursery(self._mode)
-            return (self._nursery, *self._nursery.fork())
-
-    def end(self, nursery: Nursery, pid: int) -> None:
-        """Kill a worker without waiting; with its nursery gone it is already dead."""
-        with self._lock, contextlib.suppress(EvaluatorError, ChannelClosed):
-            if nursery.alive:
-                nursery.end(pid)
-
-    def reap(self, nursery: Nursery, pid: int) -> int:
-        """End a worker and say how it ended; with its nursery gone it is already dead."""
-        with self._lock, contextlib.suppress(EvaluatorError, ChannelClosed):
-            return nursery.reap(pid) if nursery.alive else 0
-        return 0
-
-    def wait_ready(self) -> None:
-        """Wait until workers can be had."""
-        with self._lock:
-            self._nursery.wait_ready()
-
-    def close(self) -> None:
-        """End the nursery with all of its workers."""
-        with self._lock:
-            self._nursery.close()
 
 
 class Scratch:
@@ -88,7 +48,11 @@ class Scratch:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for _ in range(GONE_TRIES):
+            shutil.rmtree(self.folder, ignore_errors=True)
+            if not os.path.exists(self.folder):
+                break
+            time.sleep(0.05)  # a worker that was killed may be in the middle of a write
 
 
 class Session:
@@ -96,26 +60,37 @@ class Session:
 
     Args:
         workshop: where workers come from.
-        limits: what the worker may use; the time runs from here.
+        limits: what the worker may use; the time runs from when it is ready for the answer.
         scratch: the answer's folder, which several workers of one evaluation may share.
     """
 
     def __init__(self, workshop: Workshop, limits: Limits, scratch: Scratch) -> None:
         self._workshop = workshop
         self._limits = limits
-        self._deadline = time.monotonic() + limits.seconds
         self._scratch = scratch
         self.path = scratch.path
-        self._nursery, self._pid, self._channel = workshop.fork()
-        self._reaped = False
+        self._nursery, self._pid, self._channel = workshop.fork(limits)
+        self._deadline = time.monotonic() + ENTRY_LIMIT_S
+        self._closed = False
+        self.layers: tuple[str, ...] = ()
+        """What the worker is held to; see `confine.layers.Layer`."""
 
     def __enter__(self) -> Session:
         limits = dataclasses.asdict(self._limits)
         try:
-            self.ask("enter", folder=self._scratch.folder, limits=limits)
-        except Ended:
+            reply = self.ask("enter", folder=self._scratch.folder, limits=limits)
+            if "unconfined" in reply:
+                raise EvaluatorError(f"A worker could not be confined: {reply['unconfined']}.")
+        except Ended as end:
+            self.close()
+            raise EvaluatorError(
+                f"A worker came to nothing before it saw an answer. {end}"
+            ) from None
+        except BaseException:
             self.close()
             raise
+        self.layers = tuple(reply["layers"])
+        self._deadline = time.monotonic() + self._limits.seconds
         return self
 
     def __exit__(
@@ -128,9 +103,9 @@ class Session:
 
     def close(self) -> None:
         """Kill the worker with everything it started."""
-        self._channel.close()
-        if not self._reaped:
-            self._reaped = True
+        if not self._closed:
+            self._closed = True
+            self._channel.close()
             self._workshop.end(self._nursery, self._pid)
 
     def ask(self, operation: str, fds: tuple[int, ...] = (), **fields: Any) -> dict[str, Any]:
@@ -171,25 +146,49 @@ class Session:
         return reply
 
     def _crashed(self) -> Ended:
-        # The socket closes a moment before the process is a zombie: without a pause the
-        # nursery's own kill would be taken for the cause of death.
-        time.sleep(0.05)
-        self._reaped = True
-        status = self._workshop.reap(self._nursery, self._pid)
-        if not self._nursery.alive:
-            raise EvaluatorError("The process that starts workers died, and its workers with it.")
-        if os.WIFSIGNALED(status):
-            number = os.WTERMSIG(status)
-            name = signal.Signals(number).name
-            hint = _HINTS.get(name, "")
-            return Ended(
-                Status.RUNTIME_ERROR, f"The process that ran the answer died of {name}. {hint}"
-            )
-        code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1
-        return Ended(
-            Status.RUNTIME_ERROR,
-            f"The process that ran the answer ended early with exit code {code}.",
-        )
+        """How the worker ended, once it has.
+
+        The socket closes before the process is gone. It is not killed meanwhile: the kill would be
+        taken for the cause of death.
+
+        Raises:
+            WorkerLost: its nursery is gone.
+        """
+        deadline = time.monotonic() + DEATH_S
+        pause = 0.001
+        while True:
+            status, reason = self._workshop.status(self._nursery, self._pid)
+            if status is not None or time.monotonic() > deadline:
+                return Ended(Status.RUNTIME_ERROR, _obituary(status, reason))
+            time.sleep(pause)
+            pause = min(2 * pause, 0.1)
+
+
+def _obituary(status: int | None, reason: str) -> str:
+    """What a wait status says of a worker that is gone."""
+    if reason:
+        return f"The process that ran the answer was ended. {reason}"
+    if status is None:
+        return "The process that ran the answer hung up, but did not end."
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        known = number in signal.Signals.__members__.values()
+        name = signal.Signals(number).name if known else f"signal {number}"
+        return f"The process that ran the answer died of {name}. {_HINTS.get(name, '')}"
+    code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1
+    return f"The process that ran the answer ended early with exit code {code}."
+
+
+def number(reply: dict[str, Any], name: str, least: float = 0.0) -> float:
+    """A number that a worker reports.
+
+    Raises:
+        Ended: it is none, or less than `least`: the worker's own code does not send such.
+    """
+    value = reply.get(name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < 1e18:
+        raise Ended(Status.CHEATING, "The worker sent a forged reply.")
+    return float(value)
 
 
 _FAILURES = frozenset(

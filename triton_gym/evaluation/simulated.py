@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import torch
 
@@ -21,13 +22,15 @@ from triton_gym.evaluation.judge import (
     run_tests,
     test_cases,
 )
+from triton_gym.evaluation.modules import construction
 from triton_gym.evaluation.profile import speed_of_light
 from triton_gym.evaluation.proof import Proof, prove
-from triton_gym.evaluation.session import Ended, Scratch, Session, Workshop
+from triton_gym.evaluation.session import Ended, Scratch, Session
 from triton_gym.evaluation.simulate import model
 from triton_gym.evaluation.simulate.build import Build
 from triton_gym.evaluation.simulate.eager import baseline_us
 from triton_gym.evaluation.simulate.launches import LaunchTrace
+from triton_gym.evaluation.workshop import Workshop
 from triton_gym.outcome import Outcome, Source, Status
 
 _CPU = torch.device("cpu")
@@ -42,6 +45,7 @@ class SimulatedJudge(Judge):
     """Deterministic: the same request has the same outcome."""
 
     def __init__(self, device: Device) -> None:
+        super().__init__()
         self._gpu = gpu_named(device.gpu)
         self._compilers = Workshop("compile")
         self._interpreters = Workshop("interpret")
@@ -76,7 +80,8 @@ class SimulatedJudge(Judge):
                         Session(self._interpreters, request.limits, scratch)
                     )
                     verdict, tested = self._test(request, worker)
-                    traces = _trace(worker, full)
+                    how = full.module or construction(request.task, full.case, request.seed or 0)
+                    traces = _trace(worker, full, how, built)
                 except Ended as end:
                     failure = end
             with phases("compile"):
@@ -100,12 +105,20 @@ class SimulatedJudge(Judge):
             value if not isinstance(value, list) else value[-2:] for value in full.messages
         ]
         with Session(self._compilers, request.limits, scratch) as worker:
-            worker.ask("load", path=worker.path, entry=request.task.entry.name)
-            return claims.read_builds(worker.ask("build", arguments=arguments, gpu=self._gpu.name))
+            worker.ask("load", path=worker.path, **self._entry(request))
+            how = construction(request.task, full.case, request.seed or 0)
+            return claims.read_builds(
+                worker.ask("build", arguments=arguments, gpu=self._gpu.name, module=how)
+            )
+
+    def _entry(self, request: Request) -> dict[str, Any]:
+        """What a worker has to load, and the device that its host code is told of."""
+        entry = request.task.entry
+        return {"entry": entry.name, "kind": str(entry.kind), "gpu": self._gpu.name}
 
     def _test(self, request: Request, worker: Session) -> tuple[check.Verdict, dict[str, float]]:
         """Run the tests; also the largest tolerance of each dtype."""
-        worker.send("load", path=worker.path, entry=request.task.entry.name)
+        worker.send("load", path=worker.path, **self._entry(request))
         layout = Layout()
         prepared = _prepare(request, layout)
         worker.wait()
@@ -127,6 +140,11 @@ class SimulatedJudge(Judge):
         task, case = request.task, request.task.bench[0]
         light = speed_of_light(task, case, self._gpu)
         if estimate.us < LEAST_WORK * light.floor_us:
+            if any("time ran out" in note for note in estimate.notes):
+                raise Ended(
+                    Status.TIMEOUT, f"The kernels could not be followed at {case} in time; most "
+                    "often a program does too much. Launch more programs of smaller blocks.",
+                )  # fmt: skip
             raise Ended(
                 Status.CHEATING,
                 f"What the kernels do at {case} takes {estimate.us:.1f} µs, far below the speed of "
@@ -170,12 +188,23 @@ class SimulatedJudge(Judge):
         )
 
 
-def _trace(worker: Session, full: FullSize) -> list[LaunchTrace]:
-    fds = (full.block.fd,) if full.block else ()
+def _trace(
+    worker: Session, full: FullSize, module: dict[str, Any] | None, built: Future[list[Build]]
+) -> list[LaunchTrace]:
+    resources: dict[str, Any] = {}
+    if worker.ask("asked")["asked"]:  # the grid depends on what a kernel uses
+        resources = {
+            build.kernel: {
+                "registers": build.registers, "spills": build.spill_bytes // 4,
+                "shared_bytes": build.shared_bytes,
+            }
+            for build in built.result()
+        }  # fmt: skip
     return claims.read_traces(
         worker.ask(
-            "trace", fds, arguments=full.messages, outputs=full.outputs, case=str(full.case),
-            size=full.size,
+            "trace", (full.block.fd,) if full.block else (), arguments=full.messages,
+            outputs=full.outputs, case=str(full.case), size=full.size, module=module,
+            resources=resources,
         )
     )  # fmt: skip
 

@@ -9,40 +9,31 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
-import linecache
-import sys
-import traceback
+import json
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import torch
 
-from triton_gym.evaluation import launch
-from triton_gym.evaluation.arena import (
-    Arena,
-    CudaArena,
-    HostArena,
-    PrivateArena,
-    Slot,
-    lazy_zeros,
+from triton_gym.evaluation import launch, modules
+from triton_gym.evaluation.answer import (
+    Failure,
+    checked,
+    import_answer,
+    line_in,
+    own_work,
+    zeros,
 )
+from triton_gym.evaluation.arena import Arena, CudaArena, HostArena, PrivateArena, Slot
 from triton_gym.evaluation.channel import Channel, ChannelClosed
-from triton_gym.evaluation.sandbox import Limits, detach, restrict
-from triton_gym.evaluation.watch import Watch, exempt_kernels
+from triton_gym.evaluation.sandbox import Limits, Sandbox, Unconfined
+from triton_gym.evaluation.trial import Trial
+from triton_gym.evaluation.watch import Watch, load_dispatch
 from triton_gym.outcome import Status
+from triton_gym.task import Kind
 
 MESSAGE_LIMIT = 3000
 """Longest feedback in characters."""
-
-
-class Failure(Exception):
-    """The answer failed; becomes the reply."""
-
-    def __init__(self, status: Status, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 def prepare(mode: str) -> None:
@@ -62,13 +53,12 @@ def prepare(mode: str) -> None:
 
         warm_compiler()
     simulate.prepare(interpret=mode == "interpret")
-    exempt_kernels()
+    load_dispatch()
 
 
-def main(channel: Channel) -> None:
+def main(channel: Channel, sandbox: Sandbox) -> None:
     """Serve the judge until it hangs up. Never returns to the nursery's code."""
-    detach(channel.fileno())
-    worker = Worker(channel)
+    worker = Worker(channel, sandbox)
     while True:
         try:
             request = channel.receive()
@@ -87,18 +77,23 @@ class Worker:
     simulated = False
     """Whether answers find a GPU that is not here; set in the nursery."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, sandbox: Sandbox) -> None:
         self._channel = channel
+        self._sandbox = sandbox
         self._path = ""
         self._entry = ""
+        self._kind = ""
+        self._gpu_name = ""
         self._call: Callable[..., Any] = lambda: None
+        self._modules: dict[str, torch.nn.Module] = {}
         self._arena: Arena | None = None
         self._device = torch.device("cpu")
         self._series: Any = None
-        self._staged: list[tuple[list[Any], list[torch.Tensor], dict[str, Any]]] = []
-        self._traced: Any = None
-        self._evidence: Any = None
-        self._kept: list[Any] = []
+        self._watch = Watch("")
+        self._staged: list[tuple[list[torch.Tensor], dict[str, Any]]] = []
+        self._functions: list[Callable[[], None]] = []
+        self._pending: list[Any] = []
+        self._trial: Any = None
 
     def obey(self, request: dict[str, Any]) -> dict[str, Any]:
         """Carry out one request."""
@@ -109,8 +104,11 @@ class Worker:
 
     def do_enter(self, folder: str, limits: dict[str, Any]) -> dict[str, Any]:
         """Take on the limits, before anything of the answer is read."""
-        restrict(folder, Limits(**limits))
-        return {}
+        try:
+            self._sandbox.restrict(folder, Limits(**limits))
+        except Unconfined as error:
+            return {"unconfined": str(error)}
+        return {"layers": sorted(self._sandbox.layers)}
 
     def do_cuda(self, index: int, share: float, flush_bytes: int) -> dict[str, Any]:
         """Start CUDA."""
@@ -118,18 +116,25 @@ class Worker:
         self._gpu = launch.Gpu(self._device, share, flush_bytes)
         return {}
 
-    def do_load(self, path: str, entry: str) -> dict[str, Any]:
+    def do_load(
+        self, path: str, entry: str, kind: str = Kind.FUNCTION, gpu: str = "h100"
+    ) -> dict[str, Any]:
         """Import the answer and find its entry point."""
-        self._path, self._entry = path, entry
+        self._path, self._entry, self._kind, self._gpu_name = path, entry, kind, gpu
         with self._host():
-            module = self._guard(Status.COMPILE_ERROR, _import, path)
+            module = self._guard(Status.COMPILE_ERROR, import_answer, path)
         call = getattr(module, entry, None)
         if not callable(call):
             defined = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
             raise Failure(
                 Status.COMPILE_ERROR,
-                f"The module must define a function named {entry!r}; "
-                f"it defines {', '.join(defined) or 'none'}.",
+                f"The module must define a {'class' if kind == Kind.MODULE else 'function'} named "
+                f"{entry!r}; it defines {', '.join(defined) or 'none'}.",
+            )
+        is_module = isinstance(call, type) and issubclass(call, torch.nn.Module)
+        if kind == Kind.MODULE and not is_module:
+            raise Failure(
+                Status.COMPILE_ERROR, f"{entry} must be a class that inherits from torch.nn.Module."
             )
         self._call = call
         return {}
@@ -146,10 +151,11 @@ class Worker:
         """Run the answer on each set of arguments and put its results where the judge looks."""
         copied = 0
         for call in calls:
+            function = self._callable(call.get("module"), call["case"])
             watch = Watch(self._path)
-            with watch:
-                results = self._run(call["arguments"], call["outputs"], call["case"])
-            _own_work(watch, call["case"])
+            with torch.no_grad(), watch:
+                results = self._run(function, call)
+            own_work(watch, call["case"])
             copied = max(copied, watch.copied_bytes)
             for result, slot in zip(results, self._slots(call["outputs"]), strict=True):
                 slot.copy_(result)
@@ -158,16 +164,24 @@ class Worker:
         return {"copied_bytes": copied}
 
     def do_stage(self, calls: list[dict[str, Any]]) -> dict[str, Any]:
-        """Find the tensors of the calls that are timed next, outside the judge's clock."""
+        """Make the calls that are timed next ready, outside the judge's clock."""
         self._gpu.forget()
-        self._staged = [
-            (
-                [self._argument(value) for value in call["arguments"]],
-                self._slots(call["outputs"]),
-                call,
-            )
-            for call in calls
-        ]
+        self._watch = Watch(self._path)
+        self._pending = []
+
+        def once(call: dict[str, Any]) -> Callable[[], None]:
+            arguments = [self._argument(value) for value in call["arguments"]]
+            function = self._callable(call.get("module"), call["case"])
+
+            def run() -> None:
+                with torch.no_grad(), self._watch:  # answers may change once tested
+                    self._pending.append(function(*arguments))
+
+            return run
+
+        self._functions = [once(call) for call in calls]
+        self._staged = [(self._slots(call["outputs"]), call) for call in calls]
+        self._series = launch.Series(len(calls))
         return {}
 
     def do_time(self, sleep_cycles: int) -> dict[str, Any]:
@@ -176,51 +190,62 @@ class Worker:
         The judge's clock runs until the reply: all that the host has to do happens while the
         device still works, and what is only read off comes with `do_times`.
         """
-        pending: list[Any] = []
-
-        def once(arguments: list[Any]) -> Callable[[], None]:
-            return lambda: pending.append(self._call(*arguments))
-
-        functions = [once(arguments) for arguments, _, _ in self._staged]
-        self._series = self._guard(Status.RUNTIME_ERROR, self._gpu.queue, functions, sleep_cycles)
+        queue = functools.partial(self._gpu.queue, self._series, self._functions, sleep_cycles)
+        self._guard(Status.RUNTIME_ERROR, queue)
         found: list[torch.Tensor] = []
         slots: list[torch.Tensor] = []
-        for result, (_, targets, call) in zip(pending, self._staged, strict=True):
-            found += _checked(result, call["outputs"], call["case"], self._entry, self._device)
+        for result, (targets, call) in zip(self._pending, self._staged, strict=True):
+            with self._watch:
+                found += checked(result, call["outputs"], call["case"], self._entry, self._device)
             slots += targets
-        torch._foreach_copy_(slots, found)
+        with torch.no_grad():
+            torch._foreach_copy_(slots, found)
         self._guard(Status.RUNTIME_ERROR, torch.cuda.synchronize)
         return {}
 
     def do_times(self) -> dict[str, Any]:
-        """Device time of each call of the last `do_time`, in microseconds."""
-        return {"times_us": self._series.times_us}
+        """Device time of each call of the last `do_time`, in µs, and bytes that a call copied."""
+        own_work(self._watch, "the timed case")
+        copied = self._watch.copied_bytes / len(self._staged)
+        return {"times_us": self._series.times_us, "copied_bytes": copied}
 
     def do_resources(self) -> dict[str, Any]:
         """Registers, spills and shared memory of the kernels that were launched."""
         return self._gpu.resources()
 
-    def do_build(self, arguments: list[Any], gpu: str) -> dict[str, Any]:
+    def do_build(
+        self, arguments: list[Any], gpu: str, module: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Compile the answer's launches for a GPU that is not here."""
         from triton_gym.evaluation import simulate
 
-        call = self._bench_call(arguments)
+        call = self._bench_call(arguments, module)
         reply: dict[str, Any] = self._guard(Status.RUNTIME_ERROR, simulate.build_reply, call, gpu)
         return reply
 
-    def do_compile(self, arguments: list[Any], gpu: str) -> dict[str, Any]:
+    def do_compile(
+        self, arguments: list[Any], gpu: str, module: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Fill Triton's cache for a call, without the GPU."""
         from triton_gym.evaluation.precompile import precompile
 
+        self._gpu_name = gpu
         build = functools.partial(precompile, host_code=True)
-        self._guard(Status.RUNTIME_ERROR, build, self._bench_call(arguments), gpu)
+        self._guard(Status.RUNTIME_ERROR, build, self._bench_call(arguments, module), gpu)
         return {}
+
+    def do_asked(self) -> dict[str, Any]:
+        """Whether host code wanted to know what a compiled kernel uses."""
+        from triton_gym.evaluation.simulate.state import State
+
+        return {"asked": State.asked}
 
     def do_trace(
         self, arguments: list[Any], outputs: list[Any], case: str, size: int,
-        fds: list[int] | None = None,
+        fds: list[int] | None = None, module: dict[str, Any] | None = None,
+        resources: dict[str, Any] | None = None,
     ) -> dict[str, Any]:  # fmt: skip
-        """Follow a few program instances of the answer's launches.
+        """Follow a few program instances of the answer's launches; see `Trial`.
 
         Args:
             arguments: slots in the arguments' memory, or shapes if there is none.
@@ -228,62 +253,80 @@ class Worker:
             case: name of the timed case.
             size: bytes of the arguments' memory.
             fds: that memory, which is sealed.
+            module: how the answer's module is built, with slots of its state in that memory.
+            resources: what kernels use, by name, where host code wants to know.
         """
-        from triton_gym.evaluation import simulate
+        from triton_gym.evaluation.simulate.state import State
 
-        arena = PrivateArena(size, fds[0]) if fds else None
+        State.resources.update(resources or {})
+        self._arena = PrivateArena(size, fds[0]) if fds else None
         made = [
-            (arena.view(Slot.read(value)) if arena else lazy_zeros(*value))
+            (self._argument(value) if self._arena else zeros(*value))
             if isinstance(value, list) else value
             for value in arguments
         ]  # fmt: skip
-        watch = Watch(self._path)
-        returned: list[Any] = []
-
-        def call() -> None:
-            with watch:
-                returned.append(self._call(*made))
-            _own_work(watch, case)
-
-        launches: list[Any] = []
-        reply: dict[str, Any] = self._guard(
-            Status.RUNTIME_ERROR, simulate.trace_reply, call, launches, case=case
+        # Without a reference for what is stored, parameters need no values.
+        filled = module is not None and "state" in module
+        function = self._callable(module, case, filled=filled)
+        self._trial = Trial(function, made, self._path, case)
+        check = functools.partial(
+            checked, outputs=outputs, case=case, entry=self._entry, device=self._device
         )
-        results = _checked(returned[0], outputs, case, self._entry, self._device)
-        given = {x.untyped_storage().data_ptr() for x in made if isinstance(x, torch.Tensor)}
-        self._traced = simulate.traced_call(launches, results, watch.copies, given)
-        self._kept = made  # the launches hold addresses in them
+        reply: dict[str, Any] = self._guard(
+            Status.RUNTIME_ERROR, self._trial.trace, self._gpu_name, check, case=case
+        )
         return reply
 
     def do_verify(self, configs: list[Any], seed: int, size: int, fds: list[int]) -> dict[str, Any]:
         """Run some programs of the traced launches in earnest, and hand over what they stored."""
-        from triton_gym.evaluation import simulate
-
-        self._evidence = simulate.gather(self._traced, configs, seed)
+        arena = HostArena(size, fds[0])
         reply: dict[str, Any] = self._guard(
-            Status.RUNTIME_ERROR, self._evidence.reply, HostArena(size, fds[0]), size,
-            case="the timed case",
-        )  # fmt: skip
+            Status.RUNTIME_ERROR, self._trial.verify, configs, seed, arena, case="the timed case"
+        )
         return reply
 
     def do_survey(self, output: int) -> dict[str, Any]:
         """How much of a result each program of its launch stores."""
         reply: dict[str, Any] = self._guard(
-            Status.RUNTIME_ERROR, self._evidence.survey, output, case="the timed case"
+            Status.RUNTIME_ERROR, self._trial.survey, output, case="the timed case"
         )
         return reply
 
     # -- parts ----------------------------------------------------------------------------
 
-    def _bench_call(self, arguments: list[Any]) -> Callable[[], Any]:
+    def _callable(
+        self, module: dict[str, Any] | None, case: str, *, filled: bool = True
+    ) -> Callable[..., Any]:
+        """What a call calls: the answer's function, or its module, built when first needed.
+
+        Nothing watches a constructor: it knows none of the inputs.
+        """
+        if module is None:
+            return self._call
+        key = json.dumps([module["init"], module["seed"], filled])
+        if key not in self._modules:
+            build = functools.partial(
+                modules.build, self._call, modules.unpack(module["init"]), module["seed"],
+                module["dtype"], None if self.simulated else self._device, filled=filled,
+            )  # fmt: skip
+            with self._host(pretended=not filled):
+                made = self._guard(Status.RUNTIME_ERROR, build, case=case)
+            state = [(name, self._view(Slot.read(slot))) for name, slot in module.get("state", ())]
+            with torch.no_grad():
+                self._guard(Status.RUNTIME_ERROR, modules.load_state, made, state, case=case)
+            self._modules[key] = made
+        return self._modules[key]
+
+    def _bench_call(self, arguments: list[Any], module: dict[str, Any] | None) -> Callable[[], Any]:
         """The answer on arguments of full size, which take no memory until they are written."""
-        made = [lazy_zeros(*value) if isinstance(value, list) else value for value in arguments]
+        made = [zeros(*value) if isinstance(value, list) else value for value in arguments]
+        function = self._callable(module, "the timed case", filled=False)
 
         def call() -> None:
             watch = Watch(self._path)
-            with watch:
-                self._call(*made)
-            _own_work(watch, "the timed case")
+            with torch.no_grad(), watch:
+                function(*made)
+            own_work(watch, "the timed case")
 
         return call
 
@@ -298,19 +341,23 @@ class Worker:
             raise RuntimeError("a request needs shared memory before it was opened")
         return self._arena.view(slot)
 
-    def _run(self, arguments: list[Any], outputs: list[Any], case: str) -> list[torch.Tensor]:
-        made = [self._argument(value) for value in arguments]
+    def _run(self, function: Callable[..., Any], call: dict[str, Any]) -> list[torch.Tensor]:
+        made = [self._argument(value) for value in call["arguments"]]
         with self._host():
-            result = self._guard(Status.RUNTIME_ERROR, self._call, *made, case=case)
-        return _checked(result, outputs, case, self._entry, self._device)
+            result = self._guard(Status.RUNTIME_ERROR, function, *made, case=call["case"])
+        return checked(result, call["outputs"], call["case"], self._entry, self._device)
 
-    def _host(self) -> contextlib.AbstractContextManager[None]:
-        """Where host code runs: on a simulated device it finds the GPU that it was written for."""
-        if not self.simulated:
+    def _host(self, *, pretended: bool = False) -> contextlib.AbstractContextManager[None]:
+        """Where host code runs: on a simulated device it finds the GPU that it was written for.
+
+        Args:
+            pretended: the same on a real device, which a process that only compiles leaves alone.
+        """
+        if not (self.simulated or pretended):
             return contextlib.nullcontext()
         from triton_gym.evaluation import simulate
 
-        host: contextlib.AbstractContextManager[None] = simulate.pretend()
+        host: contextlib.AbstractContextManager[None] = simulate.pretend(self._gpu_name)
         return host
 
     def _guard(
@@ -333,69 +380,6 @@ class Worker:
             error = error.__cause__
             kind = type(error).__name__
         text = str(error).strip() or "no message"
-        line = _line_in(error, self._path)
+        line = line_in(error, self._path)
         where = f" on {case}" if case else ""
         return Failure(status, f"{kind}{where}{line}: {text}")
-
-
-def _import(path: str) -> ModuleType:
-    """The answer as a module. Triton reads a kernel's source from its file."""
-    spec = importlib.util.spec_from_file_location("answer", path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"cannot load {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["answer"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def _own_work(watch: Watch, case: str) -> None:
-    """Refuse an answer that had PyTorch compute."""
-    if watch.foreign:
-        raise Failure(
-            Status.CHEATING,
-            f"PyTorch computed ({', '.join(sorted(watch.foreign)[:5])}) on {case}: the answer's "
-            "own Triton kernels must do all of the work.",
-        )
-
-
-def _line_in(error: BaseException, path: str) -> str:
-    """The line of the answer that an exception came from, with its text."""
-    if isinstance(error, SyntaxError) and error.lineno:
-        return f" at line {error.lineno}"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
-    if not frames or frames[-1].lineno is None:
-        return ""
-    number = frames[-1].lineno
-    return f" at line {number} (`{linecache.getline(path, number).strip()}`)"
-
-
-def _checked(
-    result: Any, outputs: list[Any], case: str, entry: str, device: torch.device
-) -> list[torch.Tensor]:
-    """The result as a list of plain tensors of the right shape and dtype.
-
-    Subclasses are refused: their methods could compute later than the clock runs.
-    """
-    results = list(result) if isinstance(result, (tuple, list)) else [result]
-    if len(results) != len(outputs):
-        raise Failure(
-            Status.INCORRECT, f"{entry} returned {len(results)} values on {case}; "
-            f"expected {len(outputs)}."
-        )  # fmt: skip
-    for value, message in zip(results, outputs, strict=True):
-        slot = Slot.read(message)
-        if type(value) is not torch.Tensor:
-            raise Failure(
-                Status.INCORRECT,
-                f"{entry} must return a torch.Tensor; on {case} it returned "
-                f"{type(value).__name__}.",
-            )
-        dtype = str(value.dtype).removeprefix("torch.")
-        if tuple(value.shape) != slot.shape or dtype != slot.dtype or value.device != device:
-            raise Failure(
-                Status.INCORRECT,
-                f"{entry} returned shape {tuple(value.shape)}, dtype {dtype} on {value.device} "
-                f"for {case}; expected shape {slot.shape}, dtype {slot.dtype} on {device}.",
-            )
-    return results

@@ -18,9 +18,10 @@ from typing import Any
 import gymnasium as gym
 
 from triton_gym.errors import InvalidOptionError, RunError
+from triton_gym.outcome import to_json
 from triton_gym.runs.folder import RunFolder, write_json
 from triton_gym.runs.recording import Playback, Recorder, Watch
-from triton_gym.runs.records import Config, Step, outcome_fields
+from triton_gym.runs.records import Config, Step
 
 
 def execute(
@@ -93,7 +94,8 @@ def summarise(
 def machine(device: str) -> dict[str, Any]:
     """The versions and the device that a run starts on."""
     versions: dict[str, str | None] = {"python": platform.python_version()}
-    for name in ("triton-gym", "torch", "triton", "gymnasium", "numpy", "stable-baselines3"):
+    for name in ("triton-gym", "torch", "triton", "gymnasium", "numpy", "stable-baselines3",
+                 "transformers", "peft"):  # fmt: skip
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -107,7 +109,7 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def _brief(step: Step) -> dict[str, Any]:
-    return {"step": step.step, "reward": step.reward, **outcome_fields(step.outcome)}
+    return {"step": step.step, "reward": step.reward, **to_json(step.outcome)}
 
 
 def _environment(config: Config) -> gym.Env[Any, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from triton_gym.outcome import NUMBERS, Outcome, Source, Status
+from triton_gym.outcome import Outcome
+from triton_gym.outcome import from_json as outcome_from_json
+from triton_gym.outcome import to_json as outcome_to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,34 +46,12 @@ class Step:
     outcome: Outcome
 
 
-def outcome_fields(outcome: Outcome) -> dict[str, Any]:
-    """An outcome as JSON: null for a number that does not exist."""
-    fields = dataclasses.asdict(outcome)
-    fields.update(status=str(outcome.status), source=str(outcome.source))
-    fields["phases"] = [list(phase) for phase in outcome.phases]
-    for name in NUMBERS:
-        value = float(fields[name])
-        # JSON has no infinities; `float` reads these words back.
-        fields[name] = value if math.isfinite(value) else None if math.isnan(value) else str(value)
-    return fields
-
-
-def _outcome(fields: Mapping[str, Any]) -> Outcome:
-    given = dict(fields)
-    for name in NUMBERS:
-        given[name] = math.nan if given[name] is None else float(given[name])
-    given["status"] = Status(given["status"])
-    given["source"] = Source(given["source"])
-    given["phases"] = tuple((str(phase), float(seconds)) for phase, seconds in given["phases"])
-    return Outcome(**given)
-
-
 def step_to_json(step: Step) -> dict[str, Any]:
     """A step as a line of `steps.jsonl` holds it."""
     fields = {f.name: getattr(step, f.name) for f in dataclasses.fields(step)}
-    return {**fields, "outcome": outcome_fields(step.outcome)}
+    return {**fields, "outcome": outcome_to_json(step.outcome)}
 
 
 def step_from_json(fields: Mapping[str, Any]) -> Step:
     """The step of a line."""
-    return Step(**{**fields, "outcome": _outcome(fields["outcome"])})
+    return Step(**{**fields, "outcome": outcome_from_json(fields["outcome"])})

@@ -17,6 +17,7 @@ import pytest
 import torch
 import triton
 import triton.language as tl
+from triton.language import arange, constexpr, store, where
 from triton.language.extra import libdevice
 from triton.tools.tensor_descriptor import TensorDescriptor
 
@@ -186,6 +187,24 @@ def near(got: torch.Tensor, wanted: torch.Tensor, tolerance: float) -> None:
 # -- the interpreter ---------------------------------------------------------------------------
 
 
+@triton.jit
+def float_kernel(out_ptr, value, BLOCK: tl.constexpr):
+    tl.store(out_ptr + tl.arange(0, BLOCK), tl.zeros((BLOCK,), tl.float32) + value.to(tl.float32))
+
+
+@triton.jit
+def named_kernel(out_ptr, BLOCK: constexpr):
+    i = arange(0, BLOCK)
+    store(out_ptr + i, where(i > 0, i, -1).to(tl.float32))
+
+
+@triton.jit
+def swap_kernel(x_ptr, old_ptr, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    old = tl.load(old_ptr + i)
+    tl.atomic_cas(x_ptr + i, old, tl.full((BLOCK,), 7.0, tl.bfloat16))
+
+
 def check_pointwise_bf16() -> None:
     x, y = normal(1000, dtype=BF16), normal(1001, dtype=BF16)[1:].contiguous()
     out = torch.empty_like(x)
@@ -331,6 +350,42 @@ def check_tables_of_pointers() -> None:
 
 
 # -- host code ---------------------------------------------------------------------------------
+
+
+def check_float_arguments_are_tensors() -> None:
+    out = torch.zeros(4)
+    float_kernel[(1,)](out, 0.1, 4)
+    assert torch.equal(out, torch.full((4,), 0.1)), out
+
+
+def check_names_from_the_language() -> None:
+    out = torch.zeros(4)
+    named_kernel[(1,)](out, 4)
+    assert torch.equal(out, torch.tensor([-1.0, 1.0, 2.0, 3.0])), out
+
+
+def check_a_kernel_can_be_asked_what_it_uses() -> None:
+    x, out = torch.randn(100), torch.zeros(100)
+    compiled = pointwise_kernel.warmup(x, x, out, 100, BLOCK=128, grid=(1,))
+    compiled._init_handles()
+    assert compiled.n_regs > 0
+    assert compiled.metadata.shared > 0
+    assert not out.any()
+    compiled[(1,)](x, x, out, 100)
+    once = out.clone()
+    pointwise_kernel[(1,)](x, x, out.zero_(), 100, BLOCK=128)
+    assert torch.equal(out, once)
+
+
+def check_compare_and_swap_bf16() -> None:
+    x = torch.tensor([1.5, 2.5], dtype=BF16)
+    swap_kernel[(1,)](x, torch.tensor([1.5, 1.5], dtype=BF16), 2)
+    assert x.tolist() == [7.0, 2.5], x
+
+
+def check_tables_of_pointers_where_a_gpu_is_pretended() -> None:
+    with pretend():
+        check_tables_of_pointers()
 
 
 def check_autotuned_kernels_run() -> None:

@@ -46,7 +46,7 @@ ATTACKS = (
     Attack(
         "overwrites its inputs by copy_",
         "the reference then computes on the result",
-        "y = $make\n$launch\n$x.flatten()[:1].copy_(y.flatten()[:1])\nreturn y",
+        "y = $make\n$launch\n$x.flatten()[-1:].copy_(y.flatten()[-1:])\nreturn y",
     ),
     _filled("zeros", "0.0"),
     _filled("ones", "1.0"),

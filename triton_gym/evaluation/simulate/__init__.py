@@ -44,11 +44,14 @@ def build_reply(call: Callable[[], Any], gpu: str) -> dict[str, Any]:
     return {"builds": [b.record() for b in build(call, gpu_named(gpu))]}
 
 
-def trace_reply(call: Callable[[], Any], launches: list[Any] | None = None) -> dict[str, Any]:
+def trace_reply(
+    call: Callable[[], Any], gpu: str, launches: list[Any] | None = None
+) -> dict[str, Any]:
     """Follow some programs of what a call launches; `launches` is filled for `gather`."""
+    from triton_gym.device import gpu_named
     from triton_gym.evaluation.simulate.trace import trace
 
-    return {"traces": [t.record() for t in trace(call, launches=launches)]}
+    return {"traces": [t.record() for t in trace(call, gpu=gpu_named(gpu), launches=launches)]}
 
 
 def traced_call(

@@ -57,7 +57,11 @@ def repair_memory(it: Any) -> None:
     def compare_and_swap(self: Any, pointers: Any, expected: Any, value: Any, *rest: Any) -> Any:
         everywhere = it.TensorHandle(np.ones(pointers.data.shape, dtype=bool), it.tl.int1)
         _check("atomic", pointers, everywhere, value.data.dtype.itemsize)
-        return swap(self, pointers, expected, value, *rest)
+        if value.data.dtype != BFLOAT16:
+            return swap(self, pointers, expected, value, *rest)
+        bits = [it.TensorHandle(_raw(x.data), it.tl.uint16) for x in (expected, value)]
+        old = swap(self, pointers, *bits, *rest)
+        return it.TensorHandle(old.data.view(BFLOAT16), value.dtype.scalar)
 
     def to_pointer(self: Any, value: Any, kind: Any) -> Any:
         State.bounds.forged = True

@@ -44,7 +44,7 @@ def read_binary(binary: bytes) -> tuple[Resources, Code]:
         file.write(binary)
         file.flush()
         usage = _run(_tool("cuobjdump"), "--dump-resource-usage", file.name)
-        listing = _run(_tool("nvdisasm"), "-c", "-g", file.name)
+        listing = _run(_tool("nvdisasm"), "-c", "-g", "-ndf", file.name)
     found = _RESOURCES.search(usage)
     if found is None:
         raise RuntimeError(f"cuobjdump printed no resource usage: {usage[:200]!r}")

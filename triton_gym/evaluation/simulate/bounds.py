@@ -80,10 +80,11 @@ class Bounds:
         outside = self._outside(active, itemsize)
         if self.forged and outside.any():
             # Pointers that came out of a table: any live tensor may be meant.
-            for thing in gc.get_objects():
-                # Not isinstance(): it reads __class__, which some lazy modules react to.
-                if issubclass(type(thing), torch.Tensor) and thing.device.type == "cpu":
-                    self._add(thing)
+            with torch._C.DisableTorchFunction():  # host code is told that tensors are on a GPU
+                for thing in gc.get_objects():
+                    # Not isinstance(): it reads __class__, which some lazy modules react to.
+                    if issubclass(type(thing), torch.Tensor) and thing.device.type == "cpu":
+                        self._add(thing)
             self._sort()
             outside = self._outside(active, itemsize)
         if outside.any():

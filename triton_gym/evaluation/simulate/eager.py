@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from triton_gym.device import Gpu
+from triton_gym.evaluation.modules import bind
 from triton_gym.evaluation.profile import Light
 from triton_gym.task import Case, Task
 
@@ -60,6 +61,8 @@ def baseline_us(task: Task, case: Case, gpu: Gpu, baseline: str, light: Light) -
     """
     mode, arguments = fake_arguments(task, case)
     clock = _Clock(gpu)
+    with mode:
+        task = bind(task, case, 0)
     with torch.no_grad(), mode, clock:
         task.reference(*arguments)
     if baseline == "compile":

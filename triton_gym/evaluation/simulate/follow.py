@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from time import monotonic
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -172,7 +172,7 @@ class Follower:
 
     def _worked(self, size: int) -> None:
         self._work += 1 + size / 16384
-        if monotonic() > self._deadline:
+        if process_time() > self._deadline:
             self.hurried = True
             raise Cut
 

@@ -91,6 +91,8 @@ class _Host(TorchFunctionMode):
             return _CUDA if found.type == "cpu" else found
         if func == torch.Tensor.is_cuda.__get__:  # type: ignore[attr-defined]
             return True
+        if func == torch.Tensor.is_cpu.__get__:  # type: ignore[attr-defined]
+            return False
         if func == torch.Tensor.cuda:
             return args[0]
         if func == torch.Tensor.get_device:
@@ -157,7 +159,7 @@ class _Driver:
         return 0
 
     def get_active_torch_device(self) -> torch.device:
-        return torch.device("cpu")
+        return _CUDA
 
     def get_device_interface(self) -> Any:
         return torch.cuda

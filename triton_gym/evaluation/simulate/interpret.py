@@ -9,6 +9,7 @@ imported. What it changes in Triton 3.6 to 3.9:
 * 16-bit sums round after every addition, and reductions with a function of the user's own are
   done as a tree instead of one element at a time.
 * libdevice functions work, and the language is patched once instead of at every call.
+* Arguments that are floats have a type, and `warmup` returns something to ask and to launch.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -26,6 +28,7 @@ from triton_gym.evaluation.simulate import formats, libdevice
 from triton_gym.evaluation.simulate.access import repair_memory
 from triton_gym.evaluation.simulate.arithmetic import repair_arithmetic, repair_reductions
 from triton_gym.evaluation.simulate.bounds import Bounds
+from triton_gym.evaluation.simulate.compiled import Compiled
 from triton_gym.evaluation.simulate.formats import BFLOAT16
 from triton_gym.evaluation.simulate.state import Program, State
 
@@ -90,9 +93,15 @@ def _repair_types(it: Any) -> None:
 def _make_interpretable(it: Any, function: Any) -> None:
     """Patch the language modules that a function sees, once for the life of the process."""
     scope = function.__globals__
+    if not State.language:
+        State.language.update(
+            (id(value), (name, value)) for name, value in vars(it.tl).items() if callable(value)
+        )
     modules = {id(value) for value in scope.values() if value is it.tl or value is it.tl.core}
-    if not modules <= State.patched:
-        it._patch_lang(function)
+    if not (modules or {id(it.tl)}) <= State.patched:
+        # A kernel may have imported the names that it uses instead of the module.
+        it._patch_lang(function if modules else SimpleNamespace(__globals__={"tl": it.tl}))
+        modules = modules or {id(it.tl)}
         # Triton 3.6 hands NumPy a vector of one where it wants a scalar.
         it.tl.tensor.__index__ = lambda self: int(self.handle.data.reshape(-1)[0])
         State.patched |= modules
@@ -100,6 +109,10 @@ def _make_interpretable(it: Any, function: Any) -> None:
             module.range = _steps
     if id(scope) not in State.patched:
         State.patched.add(id(scope))
+        for key, value in list(scope.items()):
+            known = State.language.get(id(value))
+            if known is not None and not isinstance(value, type):  # from triton.language import …
+                scope[key] = getattr(it.tl, known[0])
         libdevice.install(scope, lambda function: _elementwise(it, function))
 
 
@@ -132,6 +145,14 @@ def _elementwise(it: Any, function: Callable[..., Any]) -> Callable[..., Any]:
     return apply
 
 
+def _argument(it: Any, value: Any) -> Any:
+    """An argument of a launch as the kernel sees it: floats are scalars in fp32, not Python's."""
+    if isinstance(value, float):
+        data = np.array([value], dtype=np.float32)
+        return it.tl.tensor(it.TensorHandle(data, it.tl.float32), it.tl.float32)
+    return it._implicit_cvt(value)
+
+
 def _repair_calls(it: Any) -> None:
     """Launches with bounds and a schedule; calls between kernels without repeated patching."""
 
@@ -145,7 +166,7 @@ def _repair_calls(it: Any) -> None:
         bound = inspect.getcallargs(self.fn, *args, **kwargs)
         State.bounds = Bounds(bound.values())
         values = {
-            name: value if name in self.constexprs else it._implicit_cvt(value)
+            name: value if name in self.constexprs else _argument(it, value)
             for name, value in bound.items()
         }
         grid = self.grid(bound) if callable(self.grid) else self.grid
@@ -166,5 +187,13 @@ def _repair_calls(it: Any) -> None:
         _make_interpretable(it, self.fn)
         return self.rewrite()(*arguments, **options)
 
+    run = it.InterpretedFunction.run
+
+    def run_or_warm_up(self: Any, *arguments: Any, grid: Any, warmup: bool, **options: Any) -> Any:
+        if warmup:
+            return Compiled(self, dict(zip(self.arg_names, arguments, strict=False)) | options)
+        return run(self, *arguments, grid=grid, warmup=warmup, **options)
+
+    it.InterpretedFunction.run = run_or_warm_up
     it.GridExecutor.__call__ = launch
     it.InterpretedFunction.__call__ = call

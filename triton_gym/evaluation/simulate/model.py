@@ -100,7 +100,7 @@ def estimate(
         registers=max((b.registers for b in chosen), default=0),
         spills=max((b.spill_bytes for b in chosen), default=0),
         shared_bytes=max((b.shared_bytes for b in chosen), default=0),
-        notes=tuple(notes),
+        notes=tuple(dict.fromkeys(notes)),
         configs=tuple((index, best[index][1].config) for index in sorted(best)),
     )
 

@@ -63,5 +63,11 @@ class State:
     observer: Observer | None = None
     bulk: bool = False
     """Whether the present access goes through a tensor descriptor."""
+    resources: ClassVar[dict[str, dict[str, int]]] = {}
+    """What the compiler says that kernels use, by name, where it was asked before."""
+    asked: bool = False
+    """Whether host code wanted to know what a kernel uses."""
+    language: ClassVar[dict[int, tuple[str, Any]]] = {}
+    """The language's functions before they were made interpretable, with their names, by id."""
     patched: ClassVar[set[int]] = set()
     """Modules whose language functions were made interpretable, by id."""

@@ -1,0 +1,1 @@
+"""Language models that are not trained here: best-of-n and multi-turn chat, and their scores."""

@@ -1,0 +1,1 @@
+"""Supervised fine-tuning on verified examples: between data and reinforcement learning."""

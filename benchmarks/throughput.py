@@ -1,0 +1,347 @@
+"""Evaluations a second, and what they cost: alone, many at once, on several GPUs, from the store.
+
+    python benchmarks/throughput.py --out benchmarks/results/throughput.json
+    python benchmarks/throughput.py --parts rate large --kernelbench ../KernelBench
+    python benchmarks/throughput.py --parts vector --device simulated
+
+Every answer differs from the ones before it, so nothing is answered from a cache, unless the part
+is about answers that were seen. The parts:
+
+rate      distinct answers, `--workers` at a time; KernelBench's evaluator beside it, if given
+large     softmax at the size of KernelBench's level1/23; the same
+load      the time of one kernel, alone and while others are evaluated
+overhead  what an evaluation takes beside its phases, and a step from the store
+scaling   the rate on 1, 2, 4, … GPUs of this machine
+vector    the vector environment against steps one after the other
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import record
+from answers import distinct, kernelbench_softmax
+
+import triton_gym
+from triton_gym import Evaluator, Limits, Outcome
+from triton_gym.device import cuda_device_count, resolve
+from triton_gym.evaluation.service import default_workers
+from triton_gym.task import Task
+
+LIMITS = Limits(seconds=300)
+KERNELBENCH: dict[str, dict[str, Any]] = {
+    "softmax": {
+        "problem": "level1/23_Softmax", "sizes": {"batch_size": 4096, "dim": 4096},
+        "call": "softmax(x)", "parameters": "x", "dtype": "float32",
+    },
+    "matmul": {
+        "problem": "level1/1_Square_matrix_multiplication_", "sizes": {"N": 4096},
+        "call": "matmul(a, b)", "parameters": "a, b", "dtype": "bfloat16",
+    },
+    "softmax_kernelbench": {
+        "problem": "level1/23_Softmax", "sizes": {},
+        "call": "softmax(x)", "parameters": "x", "dtype": "float32",
+    },
+}  # fmt: skip
+"""The problem of KernelBench that has a task's timed size, and how its answers are called."""
+
+
+def fleet(evaluator: Evaluator, task: Task, source: str, count: int, tag: str) -> dict[str, Any]:
+    """Evaluate `count` distinct answers at once, after the processes have started."""
+    judges = len(evaluator.progress().judges)
+    warm = max(evaluator.workers, judges) * (1 if evaluator.device.simulated else judges)
+    list(evaluator.map(task, (distinct(source, f"{tag}w{i}") for i in range(warm)), limits=LIMITS))
+    started = time.perf_counter()
+    outcomes = list(
+        evaluator.map(task, (distinct(source, f"{tag}{i}") for i in range(count)), limits=LIMITS)
+    )
+    seconds = time.perf_counter() - started
+    return {
+        "task": task.name,
+        "case": str(task.bench[0]),
+        "evaluations": count,
+        "workers": evaluator.workers,
+        "judges": judges,
+        "statuses": _count(str(o.status) for o in outcomes),
+        "seconds": seconds,
+        "evaluations_a_second": count / seconds,
+        "phases_p50_s": _phases(outcomes),
+        "runtime_us": _spread([o.runtime_us for o in outcomes]),
+        "messages": sorted({o.message for o in outcomes if not o.correct})[:3],
+    }
+
+
+def rate(options: argparse.Namespace) -> list[dict[str, Any]]:
+    rows = []
+    for name in options.tasks:
+        task = triton_gym.load(name)
+        source = getattr(task, options.answer)
+        for workers in options.workers:
+            with Evaluator(options.device, workers=workers) as evaluator:
+                row = {"part": "rate", **fleet(evaluator, task, source, options.count, "r")}
+            rows.append(_told(row))
+        if options.kernelbench and name in KERNELBENCH:
+            best = max(r["evaluations_a_second"] for r in rows if r.get("task") == name)
+            rows.append(_told(_against(options, task, source, 16, 4, best)))
+    return rows
+
+
+def large(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Level1/23 at its own size, one after the other."""
+    task, rows = kernelbench_softmax(), []
+    source = getattr(task, options.answer)
+    with Evaluator(options.device, workers=1) as evaluator:
+        evaluator.evaluate(task, distinct(source, "warm"), limits=LIMITS)
+        seconds, outcomes = [], []
+        for index in range(5):
+            started = time.perf_counter()
+            outcomes.append(evaluator.evaluate(task, distinct(source, index), limits=LIMITS))
+            seconds.append(time.perf_counter() - started)
+    row = {
+        "part": "large",
+        "task": task.name,
+        "case": str(task.bench[0]),
+        "statuses": _count(str(o.status) for o in outcomes),
+        "seconds_an_evaluation": statistics.median(seconds),
+        "seconds": seconds,
+        "phases_p50_s": _phases(outcomes),
+        "runtime_us": _spread([o.runtime_us for o in outcomes]),
+    }
+    rows.append(_told(row))
+    if options.kernelbench:
+        ours = 1 / row["seconds_an_evaluation"]
+        rows.append(_told(_against(options, task, source, 1, 1, ours)))
+    return rows
+
+
+def load(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """One kernel's time alone, and while the other workers are busy with other answers."""
+    rows = []
+    workers = max(options.workers)
+    for name in options.tasks:
+        task = triton_gym.load(name)
+        source = getattr(task, options.answer)
+        with Evaluator(options.device, workers=workers) as evaluator:
+            evaluator.evaluate(task, distinct(source, "warm"), limits=LIMITS)
+            alone = [
+                evaluator.evaluate(task, distinct(source, f"a{i}"), limits=LIMITS)
+                for i in range(options.repeats)
+            ]
+            loaded = list(
+                evaluator.map(
+                    task,
+                    (distinct(source, f"l{i}") for i in range(options.repeats * workers)),
+                    limits=LIMITS,
+                )
+            )
+        before = _spread([o.runtime_us for o in alone])
+        during = _spread([o.runtime_us for o in loaded])
+        row = {
+            "part": "load", "task": name, "workers": workers, "alone_us": before,
+            "loaded_us": during, "difference": during["median"] / before["median"] - 1,
+            "statuses": _count(str(o.status) for o in alone + loaded),
+        }  # fmt: skip
+        rows.append(_told(row))
+    return rows
+
+
+def overhead(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Seconds of an evaluation, alone, that are in none of its phases, as the caller sees them."""
+    rows = []
+    for name in options.tasks:
+        task = triton_gym.load(name)
+        source = getattr(task, options.answer)
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            Evaluator(options.device, workers=1, store=Path(folder, "outcomes.db")) as evaluator,
+        ):
+            evaluator.evaluate(task, distinct(source, "warm"), limits=LIMITS)
+            outside, starts, total = [], [], []
+            for index in range(options.repeats):
+                answer = distinct(source, index)
+                started = time.perf_counter()
+                outcome = evaluator.evaluate(task, answer, limits=LIMITS)
+                seconds = time.perf_counter() - started
+                phases = dict(outcome.phases)
+                total.append(seconds)
+                outside.append(1e3 * (seconds - sum(phases.values())))
+                starts.append(1e3 * phases.get("start", 0.0))
+            env = gym.make(
+                f"TritonKernel-{name}-v{task.version}", evaluator=evaluator, max_turns=10**6,
+                limits=LIMITS,
+            )  # fmt: skip
+            env.reset(seed=0)
+            steps = []
+            for _ in range(50):
+                started = time.perf_counter()
+                info = env.step(answer)[4]
+                steps.append(1e3 * (time.perf_counter() - started))
+                if info["source"] != "recorded":
+                    raise SystemExit(f"not from the store: {info}")
+        row = {
+            "part": "overhead", "task": name, "seconds_p50": statistics.median(total),
+            "outside_phases_ms": _spread(outside), "start_phase_ms": _spread(starts),
+            "step_from_store_ms": _spread(steps),
+        }  # fmt: skip
+        rows.append(_told(row))
+    return rows
+
+
+def scaling(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The same workers for each GPU on 1, 2, 4, … of them."""
+    there = cuda_device_count()
+    counts = [n for n in (1, 2, 4, 8) if n <= there] or [1, 2]
+    if there == 0:  # how the parts work together can be seen anywhere
+        kinds = {n: ["simulated"] * n for n in counts}
+    else:
+        kinds = {n: [f"cuda:{i}" for i in range(n)] for n in counts}
+    workers = default_workers(resolve(kinds[1][0]), counts[-1])
+    rows: list[dict[str, Any]] = []
+    for name in options.tasks:
+        task = triton_gym.load(name)
+        alone = 0.0
+        for count in counts:
+            with Evaluator(devices=kinds[count], workers=workers) as evaluator:
+                row = {
+                    "part": "scaling", "devices": count,
+                    **fleet(evaluator, task, getattr(task, options.answer),
+                            options.count * count, f"s{count}x"),
+                }  # fmt: skip
+            alone = alone or row["evaluations_a_second"]
+            row["of_linear"] = row["evaluations_a_second"] / alone / count
+            rows.append(_told(row))
+    return rows
+
+
+def vector(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """A batch in the vector environment against the same steps one after the other."""
+    rows = []
+    for name in options.tasks:
+        task = triton_gym.load(name)
+        source = getattr(task, options.answer)
+        count = options.envs
+        name_of = f"TritonKernel-{name}-v{task.version}"
+        with Evaluator(options.device, workers=1) as evaluator:
+            env = gym.make(name_of, evaluator=evaluator, max_turns=10**6, limits=LIMITS)
+            env.reset(seed=0)
+            env.step(distinct(source, "warm"))
+            started = time.perf_counter()
+            statuses = [env.step(distinct(source, f"q{i}"))[4]["status"] for i in range(count)]
+            sequential = count / (time.perf_counter() - started)
+        envs = gym.make_vec(
+            name_of, num_envs=count, device=options.device, max_turns=10**6, limits=LIMITS
+        )
+        try:
+            envs.reset(seed=0)
+            envs.step(tuple(distinct(source, f"w{i % 4}") for i in range(count)))
+            started = time.perf_counter()
+            infos = envs.step(tuple(distinct(source, f"v{i}") for i in range(count)))[4]
+            together = count / (time.perf_counter() - started)
+        finally:
+            envs.close()
+        row = {
+            "part": "vector", "task": name, "envs": count,
+            "sequential_a_second": sequential, "vector_a_second": together,
+            "ratio": together / sequential,
+            "statuses": _count(map(str, [*statuses, *infos["status"]])),
+        }  # fmt: skip
+        rows.append(_told(row))
+    return rows
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
+    "rate": rate, "large": large, "load": load, "overhead": overhead, "scaling": scaling,
+    "vector": vector,
+}  # fmt: skip
+
+
+def _against(
+    options: argparse.Namespace, task: Task, source: str, count: int, at_a_time: int, ours: float
+) -> dict[str, Any]:
+    """KernelBench's own evaluator on answers of the same kind, in forked processes."""
+    job = KERNELBENCH[task.name]
+    jobs = [{**job, "answer": distinct(source, f"k{i}")} for i in range(count)]
+    with tempfile.TemporaryDirectory() as folder:
+        asked, told = Path(folder, "jobs.json"), Path(folder, "told.json")
+        warm_up = count > 1
+        asked.write_text(json.dumps({"jobs": jobs, "at_a_time": at_a_time, "warm_up": warm_up}))
+        script = Path(__file__).with_name("forked_kernelbench.py")
+        command = [sys.executable, script, options.kernelbench.resolve(), asked, told]
+        try:
+            subprocess.run(command, check=True, timeout=options.kernelbench_limit)
+        except subprocess.SubprocessError as error:
+            return {"part": "kernelbench", "task": task.name, "error": str(error)}
+        found = json.loads(told.read_text())
+    return {
+        "part": "kernelbench", "task": task.name, "case": str(task.bench[0]), **found,
+        "times_faster_here": ours * found["seconds_an_evaluation"],
+    }  # fmt: skip
+
+
+def _count(values: Any) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for value in values:
+        found[value] = found.get(value, 0) + 1
+    return found
+
+
+def _phases(outcomes: list[Outcome]) -> dict[str, float]:
+    seconds: dict[str, list[float]] = {}
+    for outcome in outcomes:
+        for name, value in outcome.phases:
+            seconds.setdefault(name, []).append(value)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    ordered = sorted(v for v in values if v == v)
+    if not ordered:
+        return {}
+    last = len(ordered) - 1
+    quantiles = {"low": 0, "p25": last // 4, "median": -1, "p75": 3 * last // 4, "high": last}
+    return {
+        name: statistics.median(ordered) if index < 0 else ordered[index]
+        for name, index in quantiles.items()
+    }
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    print({k: v for k, v in row.items() if k != "each"}, flush=True)
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--parts", nargs="*", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--tasks", nargs="*", default=["softmax", "matmul"])
+    parser.add_argument("--answer", default="expert", choices=["starter", "expert"])
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--workers", nargs="*", type=int, help="several are tried in turn")
+    parser.add_argument("--count", type=int, default=64, help="answers of a rate, for each GPU")
+    parser.add_argument("--repeats", type=int, default=10, help="of a kernel alone")
+    parser.add_argument("--envs", type=int, default=32)
+    parser.add_argument("--kernelbench", type=Path, help="a checkout of KernelBench")
+    parser.add_argument("--kernelbench-limit", type=float, default=500.0, help="seconds for a task")
+    parser.add_argument("--out", type=Path, default=record.RESULTS / "throughput.json")
+    options = parser.parse_args()
+    options.workers = options.workers or [default_workers(resolve(options.device))]
+    rows: list[dict[str, Any]] = []
+    for part in options.parts:
+        rows += PARTS[part](options)
+        record.write(options.out, rows, device=str(resolve(options.device)))
+
+
+if __name__ == "__main__":
+    main()

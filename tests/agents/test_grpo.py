@@ -1,0 +1,376 @@
+"""The training loop: learning, resuming, resampling, and what can go wrong."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("transformers")
+
+from triton_gym.agents.grpo.metrics import GLOSSARY
+from triton_gym.agents.grpo.settings import GRPOSettings
+from triton_gym.agents.grpo.trainer import Trainer
+from triton_gym.agents.policy.models import Policy
+from triton_gym.agents.training.journal import read_lines
+from triton_gym.agents.training.run import Run
+from triton_gym.agents.training.settings import read_settings
+from triton_gym.errors import InvalidOptionError, RunError
+
+sys.path.insert(0, str(Path(__file__).parent))
+from toy import Knobs
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+BASE = (
+    "policy.model=tiny-random", "policy.device=cpu", "sampling.longest=2", "rollout.envs=Knobs",
+    "rollout.groups=2", "rollout.replies=4", "rollout.attempts=2", "rollout.workers=2",
+    "optimizer.lr=3e-3", "run.steps=10", "run.save_every=5", "run.transcripts_every=5",
+)  # fmt: skip
+
+
+def settings(out, *changes):
+    return read_settings(GRPOSettings, None, [*BASE, f"run.out={out}", *changes])
+
+
+def train(out, *changes, until=None, make=lambda name: Knobs(), watch=None):
+    with Trainer(settings(out, *changes), make=make, watch=watch) as trainer:
+        trainer.train(until)
+        return {k: v.clone() for k, v in trainer.policy.model.state_dict().items()}
+
+
+def same(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_tiny_policy_learns(tmp_path):
+    """From 97 tokens, 8 of which mean anything, to the one that is worth most."""
+    rewards = []
+    train(
+        tmp_path, "rollout.groups=4", "rollout.replies=16", "run.steps=40", "run.save_every=40",
+        "optimizer.lr=1e-2", watch=lambda step, m: rewards.append(m["reward"]),
+    )  # fmt: skip
+    before, after = sum(rewards[:5]) / 5, sum(rewards[-5:]) / 5
+    assert before < 0.2
+    assert after > 0.8
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        (),
+        ("rollout.turns=2", "objective.updates=2", "objective.beta=0.01"),
+        ("policy.dtype=bfloat16",),
+        ("policy.lora_rank=4", "objective.beta=0.01"),
+    ],
+)
+def test_a_resumed_run_equals_one_that_was_not_interrupted(tmp_path, monkeypatch, extra):
+    def make(name):
+        return Knobs(turns=2 if "rollout.turns=2" in extra else 1)
+
+    extra = (*extra, "rollout.replies=12", "objective.overlong_margin=1")
+    lines: list[dict] = []
+    whole = train(tmp_path / "whole", *extra, make=make, watch=lambda s, m: lines.append(m))
+    assert sum(line["samples"] > 0 for line in lines) >= 5
+    real = Run.save
+    with monkeypatch.context() as patch:  # steps 6 and 7 are lost: the last checkpoint is of step 5
+        patch.setattr(Run, "save", lambda self: real(self) if self.done == 5 else None)
+        train(tmp_path / "parts", *extra, make=make, until=7)
+    parts = train(tmp_path / "parts", *extra, make=make)
+    assert same(whole, parts)
+    one, other = (
+        [
+            {k: v for k, v in line.items() if "second" not in k and k != "share/waiting"}
+            for line in read_lines(tmp_path / name / "metrics.jsonl")
+        ]
+        for name in ("whole", "parts")
+    )
+    assert one == other
+    assert [line["step"] for line in one] == list(range(1, 11))
+
+
+KILLED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_grpo import Knobs, Trainer, settings
+with Trainer(settings(sys.argv[2]), make=lambda name: Knobs()) as trainer:
+    trainer.train()
+"""
+
+
+def test_a_run_that_is_killed_goes_on(tmp_path):
+    here = str(Path(__file__).parent)
+    process = subprocess.Popen([sys.executable, "-c", KILLED, here, str(tmp_path / "run")])
+    log = tmp_path / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 100
+    while process.poll() is None and time.monotonic() < deadline:
+        if log.is_file() and log.read_text().count("\n") >= 6:
+            break
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert read_lines(log)[-1]["step"] < 10
+    assert same(train(tmp_path / "whole"), train(tmp_path / "run"))
+
+
+def test_the_run_folder(tmp_path):
+    train(
+        tmp_path,
+        "rollout.replies=12",
+        "held_out.every=10",
+        "held_out.envs=Knobs",
+        "held_out.tasks=2",
+        "run.tensorboard=true",
+    )
+    lines = read_lines(tmp_path / "metrics.jsonl")
+    assert set().union(*lines) - {"step"} == set(GLOSSARY)
+    assert all(f"`{name}`" in (tmp_path / "glossary.md").read_text() for name in GLOSSARY)
+    assert "**assistant**" in (tmp_path / "transcripts" / "step-000010.md").read_text()
+    assert json.loads((tmp_path / "config.json").read_text())["run"]["steps"] == 10
+    assert json.loads((tmp_path / "machine.json").read_text())["versions"]["torch"]
+    assert list((tmp_path / "tensorboard").glob("events*"))
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == [
+        "step-000005",
+        "step-000010",
+    ]
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoints" / "step-000010")
+    assert AutoTokenizer.from_pretrained(tmp_path / "checkpoints" / "step-000010").chat_template
+
+
+def test_groups_without_variance_are_replaced(tmp_path):
+    seeds: list[int] = []
+
+    class Flat(Knobs):
+        """Every reply is worth the same, but in tasks with an even seed."""
+
+        def reset(self, *, seed=None, options=None):
+            self.even = seed % 2 == 0
+            seeds.append(seed)
+            return super().reset(seed=seed)
+
+        def step(self, action):
+            observation, _, *rest = super().step(action)
+            return observation, float(len(action) * ord(action[0])) if self.even else 1.0, *rest
+
+    metrics: list[dict] = []
+    train(
+        tmp_path,
+        "run.steps=4",
+        "rollout.attempts=8",
+        make=lambda n: Flat(),
+        watch=lambda s, m: metrics.append(m),
+    )
+    assert all(m["groups/used"] >= 2 for m in metrics)
+    assert any(m["groups/varied"] < 1 for m in metrics)
+    assert len(set(seeds)) > 8
+
+
+def test_a_step_without_anything_to_learn_changes_nothing(tmp_path):
+    class Worthless(Knobs):
+        def step(self, action):
+            observation, _, *rest = super().step(action)
+            return observation, 1.0, *rest
+
+    start = train(tmp_path / "start", "run.steps=1", "optimizer.lr=1e-30")
+    metrics: list[dict] = []
+    end = train(
+        tmp_path / "end", "run.steps=1", "objective.overlong_margin=0",
+        make=lambda n: Worthless(), watch=lambda s, m: metrics.append(m),
+    )  # fmt: skip
+    assert metrics[0]["samples"] == 0
+    assert same(start, end)
+
+
+def test_turns_see_the_feedback_on_the_reply_before(tmp_path):
+    with Trainer(settings(tmp_path, "rollout.turns=3"), make=lambda n: Knobs(turns=3)) as trainer:
+        episodes, *_ = trainer._collect(0)
+    for episode in episodes:
+        assert len(episode.turns) == 3
+        roles = [m["role"] for m in episode.messages]
+        assert roles == ["system", "user", *["assistant", "user"] * 3]
+        second = trainer.policy.tokenizer.decode(episode.turns[1].prompt)
+        assert episode.turns[0].reply.text in second
+        assert "Feedback: " in second
+
+
+# -- what can go wrong ----------------------------------------------------------------------------
+
+
+def test_a_full_disk_loses_no_step(tmp_path, monkeypatch):
+    """The checkpoint of step 5 cannot be written: training goes on, and tries again at step 6."""
+    real, failing = Policy.save, [True]
+
+    def save(policy, folder):
+        real(policy, folder)
+        if failing:
+            failing.pop()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Policy, "save", save)
+    train(tmp_path, "run.steps=6", "run.keep=9")
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-000006"]
+
+    def always(policy, folder):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Policy, "save", always)
+    with pytest.raises(RunError, match="No space left on device"):
+        train(tmp_path, "run.steps=8")
+    monkeypatch.setattr(Policy, "save", real)
+    train(tmp_path, "run.steps=8")
+    assert read_lines(tmp_path / "metrics.jsonl")[-1]["step"] == 8
+
+
+def test_running_out_of_memory_makes_smaller_batches(tmp_path, monkeypatch):
+    from triton_gym.agents.grpo import update
+
+    real, sizes = update.token_logprobs, []
+
+    def scarce(model, tokens, **options):
+        sizes.append(tokens.numel())
+        if tokens.numel() > 100:
+            raise torch.cuda.OutOfMemoryError("made up")
+        return real(model, tokens, **options)
+
+    whole = train(tmp_path / "whole", "run.steps=2", "rollout.replies=12")
+    monkeypatch.setattr(update, "token_logprobs", scarce)
+    parts = train(tmp_path / "parts", "run.steps=2", "rollout.replies=12")
+    assert max(sizes) > 100 > min(sizes)
+    for name, value in whole.items():
+        torch.testing.assert_close(value, parts[name], atol=1e-4, rtol=1e-3)
+
+
+def test_another_run_in_the_same_folder_is_refused(tmp_path):
+    train(tmp_path, "run.steps=1")
+    with pytest.raises(RunError, match=r"optimizer\.lr was"):
+        train(tmp_path, "optimizer.lr=0.5")
+    with (
+        Trainer(settings(tmp_path, "run.steps=2"), make=lambda n: Knobs()),
+        pytest.raises(RunError, match="in use"),
+    ):
+        train(tmp_path, "run.steps=2")
+
+
+def test_a_context_that_is_too_short_is_refused(tmp_path):
+    with pytest.raises(InvalidOptionError, match=r"Lower sampling\.longest"):
+        train(tmp_path, "sampling.longest=4090")
+    with pytest.raises(InvalidOptionError, match="does not fit"):
+        train(tmp_path, "sampling.longest=4050")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("rollout.reply=8", "Did you mean 'rollout.replies'"),
+        ("rollout.replies=1", "2 or more"),
+        ("rollout.replies=two", "must be int"),
+        ("objective.variant=dappo", "Did you mean 'dapo'"),
+        ("objective.baseline=mean", "Allowed: centred"),
+        ("sampling.temperature=0", "above 0"),
+        ("sampling.backend=vllm", "sampling.url"),
+        ("optimizer.schedule=step", "Allowed: constant"),
+        ("run.steps=0", "1 or more"),
+        ("steps", "key=value"),
+        ("policy.lora_rank=true", "must be int"),
+    ],
+)
+def test_bad_settings_are_named(tmp_path, change, message):
+    with pytest.raises(InvalidOptionError, match=message):
+        settings(tmp_path, change)
+
+
+def test_settings_come_from_a_file_and_arguments(tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text(
+        '[rollout]\nreplies = 6\nenvs = ["a", "b"]\n[rollout.options]\nsplit = "train"\n'
+    )
+    found = read_settings(
+        GRPOSettings,
+        file,
+        ["rollout.groups=3", "rollout.options.difficulty=easy", "optimizer.lr=1"],
+    )
+    assert (found.rollout.replies, found.rollout.groups, found.rollout.envs) == (6, 3, ("a", "b"))
+    assert found.rollout.options == {"split": "train", "difficulty": "easy"}
+    assert found.optimizer.lr == 1.0
+    again = tmp_path / "again.json"
+    from triton_gym.agents.training.settings import as_json
+
+    again.write_text(json.dumps(as_json(found)))
+    assert read_settings(GRPOSettings, again, []) == found
+    file.write_text("[rollout\n")
+    with pytest.raises(InvalidOptionError, match="not valid"):
+        read_settings(GRPOSettings, file, [])
+
+
+# -- on real tasks --------------------------------------------------------------------------------
+
+
+class Oracle:
+    """A sampler that knows the answers: the starter of each task, or nonsense."""
+
+    def __init__(self, trainer):
+        self.trainer, self.calls = trainer, 0
+
+    def update(self):
+        pass
+
+    def sample(self, prompts, seed):
+        from triton_gym.agents.policy.sampling import Reply
+
+        encode = self.trainer.policy.tokenizer
+        replies = []
+        for number, prompt in enumerate(prompts):
+            text = encode.decode(list(prompt))
+            wanted = next(e for e in self.envs if e.unwrapped.task.title in text).unwrapped.task
+            answer = f"```python\n{wanted.starter}\n```" if number % 2 else "I do not know."
+            tokens = tuple(encode(answer, add_special_tokens=False)["input_ids"][:4])
+            replies.append(Reply(tokens, (-1.0,) * len(tokens), True, answer))
+        return replies
+
+
+def test_kernel_environments_reward_replies_that_are_correct(tmp_path):
+    import gymnasium as gym
+
+    from triton_gym.agents.grpo.judging import SharedEvaluator
+
+    changes = (
+        "rollout.envs=TritonKernel-composed-v0?difficulty=easy", "rollout.options.kind=elementwise",
+        "rollout.groups=2", "run.steps=1", "sampling.longest=64",
+    )  # fmt: skip
+    from triton_gym.agents.grpo.places import maker
+
+    shared = SharedEvaluator.on("simulated", 2)
+    envs: list[gym.Env] = []
+    inner = maker({"kind": "elementwise"}, evaluator=shared, turns=1, reward="kevin")
+
+    def make(name):
+        envs.append(inner(name))
+        return envs[-1]
+
+    metrics: list[dict] = []
+    with Trainer(
+        settings(tmp_path, *changes),
+        make=make,
+        evaluator=shared,
+        watch=lambda s, m: metrics.append(m),
+    ) as trainer:
+        oracle = Oracle(trainer)
+        oracle.envs = envs
+        trainer.stage.sampler = oracle
+        trainer.train()
+    shared.close()
+    assert metrics[0]["share/correct"] == 0.5
+    assert metrics[0]["share/invalid_action"] + metrics[0]["share/rejected"] == 0.5
+    assert metrics[0]["groups/used"] == 2
+    assert metrics[0]["evaluations"] <= 4  # four replies of a group are two texts
+    assert metrics[0]["speedup"] > 0

@@ -1,0 +1,105 @@
+"""What is the machine's fault is not the answer's, and the other way round."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+
+import triton_gym
+from triton_gym.evaluation.workshop import WorkerLost
+
+
+class Flaky:
+    """A judge whose nurseries die a number of times."""
+
+    def __new__(cls, *errors):
+        from triton_gym.evaluation.judge import Judge
+        from triton_gym.outcome import Outcome, Status
+
+        class Fake(Judge):
+            def __init__(self):
+                super().__init__()
+                self.alone = []
+
+            def _judge(self, request, phases):
+                self.alone.append(bool(self._turns._lonely))
+                if errors[len(self.alone) - 1 :]:
+                    raise errors[len(self.alone) - 1]
+                return Outcome(status=Status.CORRECT, message="ok")
+
+            def _finish(self, outcome, seconds, phases):
+                return outcome
+
+            def close(self): ...
+
+        return Fake()
+
+
+def request_of(name="softmax"):
+    from triton_gym.evaluation.judge import Request
+
+    task = triton_gym.load(name)
+    return Request(task=task, source=task.starter)
+
+
+def test_a_nursery_that_dies_once_is_nobodys_fault():
+    judge = Flaky(WorkerLost("x"))
+    assert judge.evaluate(request_of()).correct
+    assert judge.alone == [False, False]
+
+
+def test_a_nursery_that_dies_alone_with_an_answer_is_its_fault():
+    judge = Flaky(*[WorkerLost("x")] * 3)
+    outcome = judge.evaluate(request_of())
+    assert outcome.status == "runtime_error"
+    assert judge.alone == [False, False, True]
+
+
+def test_a_machine_without_room_is_not_the_answers_fault():
+    from triton_gym.evaluation.nursery import NurseryExhausted
+
+    judge = Flaky(NurseryExhausted("no memory"))
+    with pytest.raises(NurseryExhausted):
+        judge.evaluate(request_of())
+    assert len(judge.alone) == 1
+
+
+def test_a_fork_that_fails_is_reported_and_survived(monkeypatch):
+    from triton_gym.evaluation.cradle import Cradle
+
+    def full():
+        raise OSError(11, "Resource temporarily unavailable")
+
+    cradle = Cradle(None, None)
+    monkeypatch.setattr(os, "fork", full)
+    fd = os.open(os.devnull, os.O_RDONLY)
+    assert "unavailable" in cradle.do_fork(8, 1 << 30, (fd,))["error"]
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(fd)  # it is not leaked
+
+
+def test_alone_means_alone():
+    from triton_gym.evaluation.judge import Turns
+
+    turns, inside, most = Turns(), [], []
+    lock = threading.Lock()
+
+    def run(alone):
+        with turns(alone=alone):
+            with lock:
+                inside.append(alone)
+                most.append(list(inside))
+            time.sleep(0.01)
+            with lock:
+                inside.remove(alone)
+
+    threads = [threading.Thread(target=run, args=(i % 3 == 0,)) for i in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(most) == 12
+    assert all(len(together) == 1 for together in most if True in together)

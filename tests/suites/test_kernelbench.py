@@ -1,0 +1,159 @@
+"""KernelBench's format: problems of our own in it become tasks, the rest is refused clearly."""
+
+from __future__ import annotations
+
+import random
+
+import cloudpickle
+import pytest
+
+import triton_gym
+from triton_gym import InvalidTaskError
+from triton_gym.suites import kernelbench
+
+PROBLEM = '''
+import torch
+import torch.nn as nn
+
+
+class Model(nn.Module):
+    """Scales the columns and adds a row."""
+
+    def __init__(self, features, factor):
+        super().__init__()
+        self.scale = nn.Parameter(torch.rand(features))
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
+        return x * self.scale * self.factor + row
+
+
+batch_size = 4096
+features = 1024 * 2
+shape = (features,)
+
+
+def get_inputs():
+    return [torch.rand(batch_size, features), torch.rand(*shape)]
+
+
+def get_init_inputs():
+    return [features, 3.0]
+'''
+ANSWER = """
+import torch
+import torch.nn as nn
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def scale_kernel(x, s, r, y, cols, factor, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    at = tl.program_id(0).to(tl.int64) * cols + i
+    v = tl.load(x + at, mask=i < cols) * tl.load(s + i, mask=i < cols) * factor
+    tl.store(y + at, v + tl.load(r + i, mask=i < cols), mask=i < cols)
+
+
+class ModelNew(nn.Module):
+    def __init__(self, features, factor):
+        super(ModelNew, self).__init__()
+        self.scale = nn.Parameter(torch.rand(features))
+        self.factor = factor
+
+    def forward(self, x, row):
+        y = torch.empty_like(x)
+        scale_kernel[(x.shape[0],)](
+            x, self.scale, row, y, x.shape[1], self.factor, triton.next_power_of_2(x.shape[1])
+        )
+        return y
+"""
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkout") / "KernelBench" / "level1"
+    folder.mkdir(parents=True)
+    file = folder / "7_Scale_columns.py"
+    file.write_text(PROBLEM)
+    return file
+
+
+@pytest.fixture(scope="module")
+def task(path):
+    return kernelbench.load(path)
+
+
+def test_a_problem_is_a_task(task):
+    assert task.name == "level1_7_scale_columns"
+    assert task.entry.parameters == ("x", "row")
+    (bench,) = task.bench
+    assert dict(bench.sizes) == {"batch_size": 4096, "features": 2048, "shape.0": 2048}
+    assert task.min_bytes(bench) == 4 * (2 * 4096 * 2048 + 2048 + 2048)
+    assert task.init(bench) == (2048, 3.0)
+    assert "class Model" in task.statement
+    assert "ModelNew" in task.signature
+
+
+def test_it_is_made_smaller_for_the_interpreter(task):
+    rng = random.Random(0)
+    for case in (*task.tiny, task.draw(rng, tiny=True)):
+        assert case["features"] == case["shape.0"] >= 16
+        assert 2 * case["batch_size"] * case["features"] <= kernelbench.TINY_ELEMENTS
+    assert len(set(task.tiny)) == len(task.tiny) > 1
+    assert task.draw(rng, tiny=False) == task.bench[0]
+
+
+def test_inputs_come_from_the_generator_alone(task):
+    import torch
+
+    def draw(seed):
+        return task.inputs(task.tiny[0], torch.Generator().manual_seed(seed))
+
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    assert torch.equal(draw(1)[0], draw(1)[0])
+    assert not torch.equal(draw(1)[0], draw(2)[0])
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_it_crosses_processes(task):
+    again = cloudpickle.loads(cloudpickle.dumps(task))
+    assert again.bench == task.bench
+    assert again.min_bytes(task.bench[0]) == task.min_bytes(task.bench[0])
+
+
+def test_an_answer_is_evaluated(task, evaluator):
+    outcome = evaluator.evaluate(task, ANSWER)
+    assert outcome.correct, outcome.message
+    wrong = evaluator.evaluate(task, ANSWER.replace("* factor", "* 2.0"))
+    assert str(wrong.status) == "incorrect"
+    lazy = ANSWER.replace("return y", "return x * self.scale * self.factor + row")
+    assert str(evaluator.evaluate(task, lazy).status) == "cheating"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("def get_inputs", "def other", "no problem of KernelBench"),
+        ("x * self.scale", "torch.dropout(x, 0.5, True) * self.scale", "random"),
+        ("+ row", "+ row / 0", "not finite"),
+        ("[features, 3.0]", "[features, torch.ones(1)]", "constructor must be numbers"),
+        ("torch.rand(batch_size, features)", "torch.rand(4096, 2048)", "cannot be made smaller"),
+    ],
+)
+def test_what_cannot_be_a_task_is_refused(path, tmp_path, old, new, told):
+    file = tmp_path / "1_Broken.py"
+    file.write_text(PROBLEM.replace(old, new))
+    with pytest.raises(InvalidTaskError, match=told):
+        kernelbench.load(file)
+
+
+def test_a_checkout_is_registered(path):
+    (path.parent / "8_Broken.py").write_text("x = 1")
+    found = kernelbench.register_all(path.parents[2], levels=(1,))
+    assert found.ids == ("TritonKernel-level1_7_scale_columns-v0",)
+    assert [str(path.parent / "8_Broken.py")] == list(found.refused)
+    assert "level1_7_scale_columns" in triton_gym.tasks()
+    with pytest.raises(InvalidTaskError, match="checkout of KernelBench"):
+        list(kernelbench.files(path.parent, levels=(1,)))

@@ -1,0 +1,57 @@
+"""`triton-gym train` and `triton-gym score`, as a user types them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from triton_gym.cli import app
+from triton_gym.errors import InvalidOptionError
+
+pytest.importorskip("transformers")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [*map(str, arguments)], catch_exceptions=True)
+
+
+def test_train_sft_and_go_on(tmp_path):
+    messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    (tmp_path / "train.jsonl").write_text((json.dumps({"messages": messages}) + "\n") * 40)
+    config = tmp_path / "sft.toml"
+    config.write_text(
+        '[policy]\nmodel = "tiny-random"\n[examples]\nlength = 64\nbatch_tokens = 128\n'
+        f'train = "{tmp_path}/train.jsonl"\n[run]\nout = "{tmp_path}/run"\nsteps = 2\n'
+    )
+    done = invoke("train", "sft", "--config", config)
+    assert done.exit_code == 0, done.output
+    assert "step-000002" in done.output.replace("\n", "")
+    further = invoke("train", "sft", "--config", config, "run.steps=3")
+    assert "going on after step 2" in further.output
+    assert (tmp_path / "run" / "checkpoints" / "step-000003" / "config.json").is_file()
+
+
+def test_mistakes_are_named():
+    with pytest.raises(InvalidOptionError, match=r"Did you mean 'rollout\.groups'"):
+        raise invoke("train", "grpo", "rollout.grups=1").exception
+    with pytest.raises(InvalidOptionError, match="Cannot read the config"):
+        raise invoke("train", "sft", "--config", "not-here.toml").exception
+    with pytest.raises(InvalidOptionError, match="graphs"):
+        raise invoke("train", "data", "graphs=0", "test_graphs=0").exception
+
+
+def test_score_writes_a_table_and_json(tmp_path):
+    out = tmp_path / "scores.json"
+    done = invoke(
+        "score", "tiny-random", "gelu", "--tries", 2, "--longest", 4, "--device", "simulated",
+        "--out", out,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "gelu" in done.output
+    found = json.loads(out.read_text())
+    assert found["total"]["tries"] == 2
+    assert found["total"]["correct@1"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert found["tasks"]["gelu"]["correct@2"] == 0.0

@@ -1,0 +1,115 @@
+"""`triton-gym score`: how good a language model is at our tasks."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from triton_gym.cli.names import environment_id, options_from
+from triton_gym.errors import InvalidOptionError
+
+
+def score(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="smollm2, a Hugging Face id, a folder or run, or https://host/v1#model."
+        ),
+    ],
+    envs: Annotated[list[str], typer.Argument(metavar="ENV...", help="Ids or names of tasks.")],
+    tries: Annotated[int, typer.Option(help="Conversations about each task.", min=1)] = 8,
+    turns: Annotated[int, typer.Option(help="Replies of each; the best counts.", min=1)] = 1,
+    draws: Annotated[
+        int, typer.Option(help="Tasks drawn from an id that draws one at each reset.", min=1)
+    ] = 1,
+    temperature: Annotated[float, typer.Option(help="Of the sampling.")] = 1.0,
+    longest: Annotated[int, typer.Option(help="Tokens of the longest reply.")] = 1024,
+    seed: Annotated[int, typer.Option(help="Of tasks and replies.")] = 0,
+    device: Annotated[
+        str, typer.Option(help="auto, cuda, cuda:1, simulated or simulated:<gpu>.")
+    ] = "auto",
+    reward: Annotated[str, typer.Option(help="Decides which turn is best.")] = "kevin",
+    workers: Annotated[int, typer.Option(help="Evaluations at the same time.", min=1)] = 4,
+    env_arg: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Further arguments of the ids.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the scores as JSON.")] = None,
+) -> None:
+    """Score a model: correct@k, fast_p and speedups, per task and in total."""
+    from triton_gym.evaluation.service import Evaluator
+
+    names = [environment_id(name) for name in envs]
+    other = [name for name in names if "TritonKernel-" not in name]
+    if other:
+        raise InvalidOptionError(f"Models write kernels; {other[0]} takes no text.")
+    models = importlib.import_module("triton_gym.agents.chat.models")
+    scoring = importlib.import_module("triton_gym.agents.chat.scoring")
+    places = importlib.import_module("triton_gym.agents.grpo.places")
+    chosen = models.chat_model(model, temperature=temperature, longest=longest)
+    tasks = [
+        (name, seed + draw) for name in names for draw in range(draws if "composed" in name else 1)
+    ]
+    console = Console()
+    with Evaluator(device, workers=workers) as evaluator, Progress(console=console) as progress:
+        make = places.maker(
+            options_from(env_arg or []), evaluator=evaluator, turns=turns, reward=reward
+        )
+        bar = progress.add_task(f"{model} on {evaluator.describe()}", total=None)
+        found = scoring.score(
+            chosen, make, tasks, tries=tries, turns=turns, seed=seed, workers=2 * workers,
+            watch=lambda done, total: progress.update(bar, completed=done, total=total),
+        )  # fmt: skip
+        about = {"model": model, "device": evaluator.describe(), "tries": tries, "turns": turns,
+                 "temperature": temperature, "seed": seed}  # fmt: skip
+    console.print(_table(model, found))
+    if out:
+        _write(out, {**about, **found})
+        console.print(f"scores: {out}", markup=False, highlight=False)
+
+
+def _table(model: str, found: dict[str, Any]) -> Table:
+    """A row a task and one for the total, whose intervals stand below its numbers."""
+    total = found["total"]
+    ks = [name for name in total if name.startswith("correct@")]
+    columns = [*ks, "fast_1", "fast_2", "mean_speedup", "median_speedup"]
+    table = Table(title=f"{model}, {total['tries']} tries")
+    table.add_column("task")
+    for column in columns:
+        table.add_column(column.replace("_speedup", " speedup"), justify="right")
+    for task, row in found["tasks"].items():
+        table.add_row(task, *(_number(row.get(column), column) for column in columns))
+    table.add_section()
+    table.add_row(
+        f"{total['tasks']} tasks", *(_number(total[column]["value"], column) for column in columns)
+    )
+    table.add_row("95% interval", *(_interval(total[column], column) for column in columns))
+    return table
+
+
+def _number(value: float | None, column: str) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.2f}×" if "speedup" in column else f"{value:.0%}"
+
+
+def _interval(found: dict[str, float | None], column: str) -> str:
+    if found["low"] is None:
+        return "–"
+    return f"{_number(found['low'], column)} … {_number(found['high'], column)}"
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    from triton_gym.runs.folder import write_whole
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(content, indent=1) + "\n")
+    except OSError as error:
+        raise InvalidOptionError(f"Cannot write {path}: {error}.") from None

@@ -1,0 +1,1 @@
+"""Operator graphs: one description, written out as PyTorch, as Triton and in English."""

@@ -1,0 +1,202 @@
+"""A name for what a task does, the same in every process: the part of a store's key.
+
+Pickled bytes will not do. They name an importable function instead of holding it, so an edited
+reference keeps its bytes; and they depend on the hash seed and on which strings are shared.
+Here functions count by their code, constants, defaults, closures and the globals they read;
+libraries count by name, since the store's key holds their versions. What cannot be followed,
+such as a module that a function imports when it is called, counts by name as well.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import hashlib
+import sys
+import types
+from collections.abc import Mapping, Sequence, Set
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+from triton_gym.task import Task
+
+NOT_JUDGED = frozenset({"title", "statement", "starter", "expert", "knobs", "tags"})
+"""Fields of a task that no outcome depends on."""
+_LIBRARIES = frozenset(sys.stdlib_module_names) - {"__main__"} | {
+    "cloudpickle", "gymnasium", "numpy", "torch", "triton",
+}  # fmt: skip
+_SKIPPED = frozenset(
+    {"__dict__", "__weakref__", "__doc__", "__module__", "__firstlineno__", "__annotations__",
+     "__static_attributes__", "__annotate__", "__annotate_func__", "__annotations_cache__"}
+)  # fmt: skip
+
+
+def task_fingerprint(task: Task) -> str:
+    """Hexadecimal digest of everything about a task that an outcome depends on."""
+    judged = {
+        f.name: getattr(task, f.name) for f in dataclasses.fields(task) if f.name not in NOT_JUDGED
+    }
+    return _Walk().digest(judged).hex()
+
+
+class _Walk:
+    """One walk over an object and all that it refers to."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, int] = {}  # what is being digested: circles end here
+
+    def digest(self, value: Any) -> bytes:
+        if id(value) in self._open:
+            return _hash("circle", str(self._open[id(value)]).encode())
+        self._open[id(value)] = len(self._open)
+        try:
+            return self._digest(value)
+        finally:
+            del self._open[id(value)]
+
+    def _digest(self, value: Any) -> bytes:
+        kind = type(value)
+        if (
+            value is None
+            or kind in (bool, int, float, complex, str, bytes, range, slice)
+            or (value is Ellipsis or value is NotImplemented)
+        ):
+            return _hash(kind.__name__, repr(value).encode())
+        if isinstance(value, enum.Enum):
+            return self._parts("enum", kind.__qualname__, value.name, value.value)
+        if isinstance(value, Mapping):
+            pairs = sorted(self.digest(k) + self.digest(v) for k, v in value.items())
+            return _hash("mapping", *pairs)
+        if isinstance(value, Set):
+            return _hash("set", *sorted(self.digest(item) for item in value))
+        if kind in (list, tuple):
+            return _hash(kind.__name__, *(self.digest(item) for item in value))
+        if isinstance(value, types.FunctionType):
+            return self._function(value)
+        if isinstance(value, types.CodeType):
+            return self._code(value)
+        if isinstance(value, types.ModuleType):
+            return _hash("module", value.__name__.encode())
+        if isinstance(value, type):
+            return self._class(value)
+        return self._object(value)
+
+    def _parts(self, label: str, *values: Any) -> bytes:
+        return _hash(label, *(self.digest(value) for value in values))
+
+    def _function(self, function: types.FunctionType) -> bytes:
+        if _library(function.__module__):
+            return _hash("named", f"{function.__module__}.{function.__qualname__}".encode())
+        cells = [_content(cell) for cell in function.__closure__ or ()]
+        return self._parts(
+            "function", function.__code__, function.__defaults__, function.__kwdefaults__, cells,
+            self._globals(function.__code__, function.__globals__),
+        )  # fmt: skip
+
+    def _globals(self, code: types.CodeType, namespace: dict[str, Any]) -> dict[str, Any]:
+        """What the code and the functions within it read: globals, and attributes of modules."""
+        names = set(code.co_names)
+        found = {name: namespace[name] for name in names if name in namespace}
+        for owner, module in list(found.items()):
+            if isinstance(module, types.ModuleType) and not _library(module.__name__):
+                held = {name: vars(module)[name] for name in names if name in vars(module)}
+                found |= {f"{owner}.{name}": value for name, value in held.items()}
+        for constant in code.co_consts:
+            if isinstance(constant, types.CodeType):
+                found |= self._globals(constant, namespace)
+        return found
+
+    def _code(self, code: types.CodeType) -> bytes:
+        # Not the file, the lines, or the names of the function's own variables.
+        constants = list(code.co_consts)
+        return self._parts(
+            "code", code.co_code, constants, code.co_names, code.co_argcount,
+            code.co_kwonlyargcount, code.co_posonlyargcount, code.co_flags, code.co_exceptiontable,
+        )  # fmt: skip
+
+    def _class(self, cls: type) -> bytes:
+        # The store's key holds the code of `triton_gym.task` as well.
+        if _library(cls.__module__) or cls.__module__ == Task.__module__:
+            return _hash("named", f"{cls.__module__}.{cls.__qualname__}".encode())
+        body = {name: value for name, value in vars(cls).items() if name not in _SKIPPED}
+        return self._parts("class", cls.__qualname__, list(cls.__bases__), body)
+
+    def _object(self, value: Any) -> bytes:
+        kind = type(value)
+        if isinstance(value, (types.BuiltinFunctionType, types.MethodWrapperType)):
+            return _hash("named", f"{value.__module__}.{value.__qualname__}".encode())
+        if isinstance(value, types.MethodType):
+            return self._parts("method", value.__func__, value.__self__)
+        if isinstance(value, functools.partial):
+            return self._parts("partial", value.func, value.args, value.keywords)
+        if isinstance(value, (staticmethod, classmethod)):
+            return self._parts(kind.__name__, value.__func__)
+        if isinstance(value, property):
+            return self._parts("property", value.fget, value.fset, value.fdel)
+        if isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
+            return _hash("slot", value.__name__.encode())
+        if kind.__module__ == "torch" and kind.__name__ in ("dtype", "device"):
+            return _hash("torch", repr(value).encode())
+        if isinstance(value, Path):
+            return _hash("path", str(value).encode())
+        if _is_array(value):
+            return self._array(value)
+        state = _state(value)
+        if state is not None and not _library(kind.__module__):
+            return self._parts("object", kind, state)
+        # Not the same in every process, perhaps: a recorded outcome may not be found again, but
+        # never stands for another task.
+        return _hash("pickled", cloudpickle.dumps(value))
+
+    def _array(self, value: Any) -> bytes:
+        array = value.detach().cpu().contiguous() if hasattr(value, "detach") else value
+        raw = array.flatten().view(_uint8(array)).numpy() if hasattr(array, "numpy") else array
+        return self._parts("array", str(array.dtype), tuple(array.shape), raw.tobytes())
+
+
+def _hash(label: str, *parts: bytes) -> bytes:
+    digest = hashlib.sha256(label.encode())
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.digest()
+
+
+def _library(module: str | None) -> bool:
+    return (module or "builtins").partition(".")[0] in _LIBRARIES
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not filled yet
+        return Ellipsis
+
+
+def _is_array(value: Any) -> bool:
+    return type(value).__module__.partition(".")[0] in ("numpy", "torch") and hasattr(
+        value, "tobytes" if type(value).__module__ == "numpy" else "untyped_storage"
+    )
+
+
+def _uint8(tensor: Any) -> Any:
+    import torch
+
+    return torch.uint8
+
+
+def _state(value: Any) -> dict[str, Any] | None:
+    """The attributes of an object of the user's own class, slots included."""
+    if dataclasses.is_dataclass(value):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    slots = [name for cls in type(value).__mro__ for name in _names(vars(cls).get("__slots__", ()))]
+    if not hasattr(value, "__dict__") and not slots:
+        return None
+    held = {name: getattr(value, name) for name in slots if hasattr(value, name)}
+    return {**getattr(value, "__dict__", {}), **held}
+
+
+def _names(slots: str | Sequence[str]) -> Sequence[str]:
+    return (slots,) if isinstance(slots, str) else [s for s in slots if s != "__dict__"]

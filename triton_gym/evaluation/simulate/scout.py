@@ -30,6 +30,10 @@ class Stores:
         if self.shortened and self.places:
             low, high = (f(int(f(p)) for p in self.places) for f in (min, max))
             return low <= address <= high
+        return self.surely(address)
+
+    def surely(self, address: int) -> bool:
+        """Whether the program was seen to store there."""
         return any(bool((p == np.uint64(address)).any()) for p in self.places)
 
 
@@ -102,7 +106,12 @@ class Finder:
     def candidates(self, address: int) -> Iterator[int]:
         """Numbers of programs that seem to store there, the likeliest first."""
         tried = set()
-        for number in (*self._guesses(address), *range(math.prod(self._grid))):
+        guesses = self._guesses(address)
+        for number in guesses:  # of tiles side by side each reaches from the first row to the last
+            if self._stores(number).surely(address):
+                tried.add(number)
+                yield number
+        for number in (*guesses, *range(math.prod(self._grid))):
             if number not in tried:
                 tried.add(number)
                 if self._stores(number).holds(address):

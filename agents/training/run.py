@@ -63,12 +63,17 @@ class Run:
         self._lock = claim(self.folder, as_json(settings), _machine()) if world.main else None
         world.wait()
         self.checkpoints = Checkpoints(self.folder, run.keep)
-        self._resume()
-        self.journal = (
-            Journal(self.folder, glossary, done=self.done, tensorboard=run.tensorboard)
-            if world.main
-            else None
-        )
+        try:
+            self._resume()
+            self.journal = (
+                Journal(self.folder, glossary, done=self.done, tensorboard=run.tensorboard)
+                if world.main
+                else None
+            )
+        except BaseException:
+            if self._lock is not None:
+                self._lock.close()
+            raise
 
     def go(self, step: Callable[[int], Metrics], until: int) -> int:
         """Take steps until `until` are done; returns how many are.

@@ -314,7 +314,7 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path, instant, monkeypatch):
 
 def test_parquet_without_pyarrow_is_refused_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InvalidOptionError, match=r"triton-gym\[data\].*format='jsonl'"):
+    with pytest.raises(InvalidOptionError, match=r"triton-gym\[parquet\].*format='jsonl'"):
         build(DataConfig(out=str(tmp_path)))
 
 

@@ -372,7 +372,7 @@ def test_memory_is_counted_over_all_processes(workshop):
     hog = """
 for _ in range(6):
     if os.fork() == 0:
-        block = bytearray(os.urandom(1 << 20) * 128)
+        block = os.urandom(1 << 20) * 60
         time.sleep(600)
 time.sleep(600)
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import cloudpickle
+import gymnasium
 import pytest
 
 import triton_gym
@@ -149,7 +150,10 @@ def test_what_cannot_be_a_task_is_refused(path, tmp_path, old, new, told):
         kernelbench.load(file)
 
 
-def test_a_checkout_is_registered(path):
+def test_a_checkout_is_registered(path, monkeypatch):
+    # Other tests look at what is registered.
+    monkeypatch.setattr("triton_gym.registration._own", {})
+    monkeypatch.setattr("gymnasium.envs.registration.registry", dict(gymnasium.registry))
     (path.parent / "8_Broken.py").write_text("x = 1")
     found = kernelbench.register_all(path.parents[2], levels=(1,))
     assert found.ids == ("TritonKernel-level1_7_scale_columns-v0",)

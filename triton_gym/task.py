@@ -162,6 +162,11 @@ class Task:
     """Draws a hidden case, tiny if so asked, where `spans` cannot: sizes that hang together."""
     knobs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Module-level integer constants of `expert` and the values each may take."""
+    part: Callable[..., Any] | None = None
+    """`part(ranges, cast, *arguments)`: a part of the reference's result at full size, for devices
+    that cannot compute all of it. `ranges` holds a slice for each axis of the result; an axis that
+    cannot be cut may come whole. `cast` is to be applied to every tensor once it is cut. Without
+    it the whole reference is computed where that is cheap."""
     unit: Unit = Unit.VECTOR
     """Whether `flops` run on the vector or on the matrix units."""
     tags: tuple[str, ...] = ("core",)

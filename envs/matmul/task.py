@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from triton_gym.task import Case, Entry, Span, Task, Unit
 
@@ -16,13 +16,23 @@ def reference(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return a @ b
 
 
+def part(ranges: Any, cast: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """A tile of the result."""
+    return reference(cast(a[ranges[0]]), cast(b[:, ranges[1]]))
+
+
 def inputs(case: Case, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
-    """Standard normal factors: every output is a sum of K terms of either sign."""
+    """Normal factors: every output is a sum of K terms of either sign.
+
+    In bfloat16 they are so large that the sums leave float16's range, in which nobody is to add.
+    """
     import torch
+
+    scale = 128.0 if case.dtype == "bfloat16" else 1.0
 
     def normal(*shape: int) -> torch.Tensor:
         drawn = torch.randn(shape, generator=generator, device=generator.device)
-        return drawn.to(case.torch_dtype)
+        return (drawn * scale).to(case.torch_dtype)
 
     return normal(case["m"], case["k"]), normal(case["k"], case["n"])
 
@@ -48,11 +58,15 @@ TASK = Task(
     ),
     entry=Entry("matmul", ("a", "b")),
     reference=reference,
+    part=part,
     inputs=inputs,
     tiny=(
         Case("float16", {"m": 33, "n": 40, "k": 24}),
         Case("bfloat16", {"m": 33, "n": 17, "k": 40}),
         Case("float16", {"m": 19, "n": 50, "k": 31}),
+        # Several blocks along every axis, whatever the blocks.
+        Case("float16", {"m": 603, "n": 70, "k": 73}),
+        Case("bfloat16", {"m": 136, "n": 264, "k": 136}),
     ),
     bench=(
         Case("bfloat16", {"m": 4096, "n": 4096, "k": 4096}),

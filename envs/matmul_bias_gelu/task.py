@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from triton_gym.task import Case, Entry, Span, Task, Unit
 
@@ -19,6 +19,13 @@ def reference(x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor) -> torch.Ten
     import torch
 
     return torch.nn.functional.gelu(torch.addmm(bias, x, w))
+
+
+def part(
+    ranges: Any, cast: Any, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor
+) -> torch.Tensor:
+    """A tile of the result."""
+    return reference(cast(x[ranges[0]]), cast(w[:, ranges[1]]), cast(bias[ranges[1]]))
 
 
 def inputs(case: Case, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
@@ -59,11 +66,15 @@ TASK = Task(
     ),
     entry=Entry("matmul_bias_gelu", ("x", "w", "bias")),
     reference=reference,
+    part=part,
     inputs=inputs,
     tiny=(
         Case("float16", {"m": 33, "n": 40, "k": 24}),
         Case("bfloat16", {"m": 33, "n": 17, "k": 40}),
         Case("float16", {"m": 19, "n": 50, "k": 31}),
+        # Several blocks along every axis, whatever the blocks.
+        Case("float16", {"m": 603, "n": 70, "k": 73}),
+        Case("bfloat16", {"m": 136, "n": 264, "k": 136}),
     ),
     bench=(
         # The feed-forward block of BERT-large or GPT-2 medium on 16 sequences of 512 tokens.

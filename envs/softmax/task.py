@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from triton_gym.task import Case, Entry, Span, Task
 
@@ -18,12 +18,17 @@ def reference(x: torch.Tensor) -> torch.Tensor:
     return torch.softmax(x, dim=-1)
 
 
+def part(ranges: Any, cast: Any, x: torch.Tensor) -> torch.Tensor:
+    """Some rows of the result."""
+    return reference(cast(x[ranges[0]]))
+
+
 def inputs(case: Case, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
     """Rows of different spread and level.
 
     The spread of 2 to 4 lets a few columns hold most of each row's probability, so that neither
-    zeros nor 1/n come near. The level of up to ±200 overflows exp in float32 (at 88) unless the
-    row's maximum is subtracted first.
+    zeros nor 1/n come near. The level of 100 to 200, of alternating sign, overflows exp in
+    float32 (at 88), or leaves nothing of it, unless the row's maximum is subtracted first.
     """
     import torch
 
@@ -32,7 +37,8 @@ def inputs(case: Case, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
         return low + (high - low) * drawn
 
     noise = torch.randn((case["rows"], case["cols"]), generator=generator, device=generator.device)
-    x = noise * uniform(2.0, 4.0) + uniform(-200.0, 200.0)
+    sign = torch.arange(case["rows"], device=generator.device)[:, None] % 2 * 2 - 1
+    x = noise * uniform(2.0, 4.0) + sign * uniform(100.0, 200.0)
     return (x.to(case.torch_dtype),)
 
 
@@ -57,11 +63,14 @@ TASK = Task(
     ),
     entry=Entry("softmax", ("x",)),
     reference=reference,
+    part=part,
     inputs=inputs,
     tiny=(
         Case("float32", {"rows": 3, "cols": 781}),
         Case("float16", {"rows": 1, "cols": 130}),
         Case("float32", {"rows": 5, "cols": 1}),
+        # Longer than the blocks that rows are usually taken in.
+        Case("float16", {"rows": 2, "cols": 5003}),
     ),
     bench=(
         Case("float32", {"rows": 4096, "cols": 4096}),

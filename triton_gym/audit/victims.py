@@ -51,7 +51,7 @@ class Victim:
 
     def answer(
         self, body: str, *, module: str = "", imports: str = "", decorators: str = "",
-        host: str = "", named: bool = False,
+        host: str = "", edits: tuple[tuple[str, str], ...] = (), named: bool = False,
     ) -> str:  # fmt: skip
         """A complete answer: imports, the honest kernel, more of a module, the host function.
 
@@ -61,13 +61,17 @@ class Victim:
             imports: statements before everything.
             decorators: what decorates the honest kernel above `@triton.jit`.
             host: what decorates the host function.
+            edits: replacements in the kernel, regular expressions and what takes their place.
             named: see `naming`.
         """
+        kernel = self.kernel
+        for pattern, replacement in edits:
+            kernel = re.sub(pattern, replacement, kernel, count=1)
         lines = "\n".join(f"    {line}" if line else "" for line in self.fill(body).splitlines())
         more = self.fill(module)
         mention = naming(more) if named else ""
         return (
-            f"{HEAD}{self.fill(imports)}\n\n{self.fill(decorators)}{self.kernel}\n\n"
+            f"{HEAD}{self.fill(imports)}\n\n{self.fill(decorators)}{kernel}\n\n"
             f"{more}\n\n{host}def {self.task}({self.args}):\n{lines}\n{mention}"
         )
 

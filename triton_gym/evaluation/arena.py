@@ -8,6 +8,7 @@ beyond its tensors finds only other arguments and results of the same evaluation
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import math
 import mmap
 import os
@@ -78,6 +79,17 @@ def _view(block: torch.Tensor, slot: Slot) -> torch.Tensor:
     return piece.view(getattr(torch, slot.dtype)).view(slot.shape)
 
 
+def _piece(memory: mmap.mmap, slot: Slot) -> torch.Tensor:
+    """The tensor at a slot, with a storage of exactly its size: so a kernel that reaches past its
+    end is found out, though other tensors lie there."""
+    dtype = getattr(torch, slot.dtype)
+    count = math.prod(slot.shape)
+    if not count:
+        return torch.empty(slot.shape, dtype=dtype)
+    piece = torch.frombuffer(memory, dtype=dtype, count=count, offset=slot.offset)
+    return piece.view(slot.shape)
+
+
 class HostArena:
     """A block in host memory, shared through an anonymous file."""
 
@@ -88,16 +100,56 @@ class HostArena:
             os.ftruncate(fd, self.size)
         self.fd = fd
         self._map = mmap.mmap(fd, self.size)
-        self._block = torch.frombuffer(self._map, dtype=torch.uint8)
 
     def view(self, slot: Slot) -> torch.Tensor:
         """The tensor at a slot; it shares the block's memory."""
-        return _view(self._block, slot)
+        return _piece(self._map, slot)
 
     def close(self) -> None:
         """Give the block back; its memory goes once no tensor views it."""
         os.close(self.fd)
-        del self._block
+        del self._map
+
+
+class SealedBlock:
+    """A block in host memory that nobody can change once it is sealed."""
+
+    def __init__(self, size: int) -> None:
+        self.size = max(size, 1)
+        self.fd = os.memfd_create("triton-gym", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(self.fd, self.size)
+
+    def write(self, slot: Slot, tensor: torch.Tensor) -> None:
+        """Put a tensor into a slot."""
+        left = tensor.reshape(-1).view(torch.uint8).numpy().data
+        offset = slot.offset
+        while left:
+            done = os.pwrite(self.fd, left, offset)
+            offset, left = offset + done, left[done:]
+
+    def seal(self) -> None:
+        """From here on the block can be mapped privately, but not changed."""
+        seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, seals)
+
+    def close(self) -> None:
+        """Give up the block; its memory goes with the last mapping."""
+        os.close(self.fd)
+
+
+class PrivateArena:
+    """A process's own view of a sealed block: what it writes there nobody else sees."""
+
+    def __init__(self, size: int, fd: int) -> None:
+        size = max(size, 1)
+        self._map = mmap.mmap(fd, size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
+
+    def view(self, slot: Slot) -> torch.Tensor:
+        """The tensor at a slot; it shares the block's memory."""
+        return _piece(self._map, slot)
+
+    def close(self) -> None:
+        """Nothing to do: the memory goes once no tensor views it."""
 
 
 class _Memory:

@@ -96,10 +96,11 @@ def _outputs(
 def oracle(task: Task, arguments: Sequence[Any]) -> tuple[torch.Tensor, ...]:
     """The reference's outputs computed in float64."""
     exact = getattr(task.reference, "exact", task.reference)  # a module's parameters are upcast too
-    return _outputs(task, exact, [_upcast(value) for value in arguments])
+    return _outputs(task, exact, [upcast(value) for value in arguments])
 
 
-def _upcast(value: Any) -> Any:
+def upcast(value: Any) -> Any:
+    """A floating tensor in float64, anything else as it is."""
     if isinstance(value, torch.Tensor) and value.is_floating_point():
         return value.to(torch.float64)
     return value
@@ -117,7 +118,7 @@ def tolerances(
 ) -> tuple[float, ...]:
     """Tolerance of each output, from the reference's own error against the oracle."""
     return tuple(
-        max(FACTOR * _largest(p, o)[0], floor(p.dtype, task.reduction(case)))
+        max(FACTOR * largest(p, o)[0], floor(p.dtype, task.reduction(case)))
         if p.is_floating_point()
         else 0.0
         for p, o in zip(plain, exact, strict=True)
@@ -140,7 +141,7 @@ def compare(results: Sequence[torch.Tensor], expected: Expected, where: str) -> 
     worst = Verdict(True, 0.0, expected.tolerances[0])
     for index, (result, exact) in enumerate(zip(results, expected.outputs, strict=True)):
         tolerance = expected.tolerances[index]
-        error, place = _largest(result, exact)
+        error, place = largest(result, exact)
         if error <= tolerance:
             if error > worst.max_error or worst.max_error == 0.0:
                 worst = Verdict(True, error, tolerance)
@@ -170,7 +171,7 @@ def _rows(result: torch.Tensor, exact: torch.Tensor) -> tuple[torch.Tensor, torc
     return result.reshape(-1, width), exact.reshape(-1, width)
 
 
-def _largest(result: torch.Tensor, exact: torch.Tensor) -> tuple[float, int]:
+def largest(result: torch.Tensor, exact: torch.Tensor) -> tuple[float, int]:
     """Largest error and its flat index; NaN where none is expected counts as infinite."""
     if exact.numel() == 0:
         return 0.0, 0

@@ -54,6 +54,8 @@ class Watch(TorchDispatchMode):
         self._path = path
         self.foreign: set[str] = set()
         self.copied_bytes = 0
+        self.copies: list[tuple[torch.Tensor, torch.Tensor]] = []
+        """Source and target of each copy."""
         self._reads = 0
 
     def __torch_dispatch__(
@@ -68,6 +70,7 @@ class Watch(TorchDispatchMode):
         if name in COPIES:
             if isinstance(result, torch.Tensor):
                 self.copied_bytes += 2 * result.numel() * result.element_size()
+                self.copies.append((args[1] if name == "copy_" else args[0], result))
         elif name == READ and self._reads < READS:
             self._reads += 1
         elif name not in FREE and not func.is_view and not self._is_tritons():

@@ -24,9 +24,10 @@ from triton_gym.evaluation.answer import (
     own_work,
     zeros,
 )
-from triton_gym.evaluation.arena import Arena, CudaArena, HostArena, Slot
+from triton_gym.evaluation.arena import Arena, CudaArena, HostArena, PrivateArena, Slot
 from triton_gym.evaluation.channel import Channel, ChannelClosed
 from triton_gym.evaluation.sandbox import Limits, Sandbox, Unconfined
+from triton_gym.evaluation.trial import Trial
 from triton_gym.evaluation.watch import Watch, load_dispatch
 from triton_gym.outcome import Status
 from triton_gym.task import Kind
@@ -92,6 +93,7 @@ class Worker:
         self._staged: list[tuple[list[torch.Tensor], dict[str, Any]]] = []
         self._functions: list[Callable[[], None]] = []
         self._pending: list[Any] = []
+        self._trial: Any = None
 
     def obey(self, request: dict[str, Any]) -> dict[str, Any]:
         """Carry out one request."""
@@ -239,17 +241,54 @@ class Worker:
         return {"asked": State.asked}
 
     def do_trace(
-        self, arguments: list[Any], module: dict[str, Any] | None = None,
+        self, arguments: list[Any], outputs: list[Any], case: str, size: int,
+        fds: list[int] | None = None, module: dict[str, Any] | None = None,
         resources: dict[str, Any] | None = None,
     ) -> dict[str, Any]:  # fmt: skip
-        """Follow a few program instances of the answer's launches."""
-        from triton_gym.evaluation import simulate
+        """Follow a few program instances of the answer's launches; see `Trial`.
+
+        Args:
+            arguments: slots in the arguments' memory, or shapes if there is none.
+            outputs: slots that have the results' shapes and dtypes.
+            case: name of the timed case.
+            size: bytes of the arguments' memory.
+            fds: that memory, which is sealed.
+            module: how the answer's module is built, with slots of its state in that memory.
+            resources: what kernels use, by name, where host code wants to know.
+        """
         from triton_gym.evaluation.simulate.state import State
 
         State.resources.update(resources or {})
-        call = self._bench_call(arguments, module)
+        self._arena = PrivateArena(size, fds[0]) if fds else None
+        made = [
+            (self._argument(value) if self._arena else zeros(*value))
+            if isinstance(value, list) else value
+            for value in arguments
+        ]  # fmt: skip
+        # Without a reference for what is stored, parameters need no values.
+        filled = module is not None and "state" in module
+        function = self._callable(module, case, filled=filled)
+        self._trial = Trial(function, made, self._path, case)
+        check = functools.partial(
+            checked, outputs=outputs, case=case, entry=self._entry, device=self._device
+        )
         reply: dict[str, Any] = self._guard(
-            Status.RUNTIME_ERROR, simulate.trace_reply, call, self._gpu_name
+            Status.RUNTIME_ERROR, self._trial.trace, self._gpu_name, check, case=case
+        )
+        return reply
+
+    def do_verify(self, configs: list[Any], seed: int, size: int, fds: list[int]) -> dict[str, Any]:
+        """Run some programs of the traced launches in earnest, and hand over what they stored."""
+        arena = HostArena(size, fds[0])
+        reply: dict[str, Any] = self._guard(
+            Status.RUNTIME_ERROR, self._trial.verify, configs, seed, arena, case="the timed case"
+        )
+        return reply
+
+    def do_survey(self, output: int) -> dict[str, Any]:
+        """How much of a result each program of its launch stores."""
+        reply: dict[str, Any] = self._guard(
+            Status.RUNTIME_ERROR, self._trial.survey, output, case="the timed case"
         )
         return reply
 
@@ -264,7 +303,7 @@ class Worker:
         """
         if module is None:
             return self._call
-        key = json.dumps([module["init"], module["seed"]])
+        key = json.dumps([module["init"], module["seed"], filled])
         if key not in self._modules:
             build = functools.partial(
                 modules.build, self._call, modules.unpack(module["init"]), module["seed"],

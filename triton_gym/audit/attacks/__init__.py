@@ -19,5 +19,9 @@ class Attack:
     """More of the module, before the host function."""
     imports: str = ""
     """Imports at the top."""
+    kernel: tuple[tuple[str, str], ...] = ()
+    """Replacements in the honest kernel: regular expressions and what takes their place."""
+    decorators: str = ""
+    """What decorates the honest kernel above `@triton.jit`."""
     harmless: bool = False
     """Whether `correct` is all right, provided that it is no faster than the honest answer."""

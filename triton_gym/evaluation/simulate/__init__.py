@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from triton_gym.device import Gpu
+    from triton_gym.evaluation.simulate.evidence import Call, Evidence
     from triton_gym.evaluation.simulate.model import Estimate
 
-__all__ = ["build_reply", "estimate", "prepare", "pretend", "trace_reply"]
+__all__ = ["build_reply", "estimate", "gather", "prepare", "pretend", "trace_reply", "traced_call"]
 
 
 def prepare(*, interpret: bool) -> None:
@@ -21,8 +22,8 @@ def prepare(*, interpret: bool) -> None:
     from triton_gym.evaluation.simulate import build, host  # noqa: F401
 
     if interpret:
+        from triton_gym.evaluation.simulate import evidence, trace  # noqa: F401
         from triton_gym.evaluation.simulate import interpret as interpreter
-        from triton_gym.evaluation.simulate import trace  # noqa: F401
 
         interpreter.install()
 
@@ -43,12 +44,30 @@ def build_reply(call: Callable[[], Any], gpu: str) -> dict[str, Any]:
     return {"builds": [b.record() for b in build(call, gpu_named(gpu))]}
 
 
-def trace_reply(call: Callable[[], Any], gpu: str) -> dict[str, Any]:
-    """Follow some programs of what a call launches."""
+def trace_reply(
+    call: Callable[[], Any], gpu: str, launches: list[Any] | None = None
+) -> dict[str, Any]:
+    """Follow some programs of what a call launches; `launches` is filled for `gather`."""
     from triton_gym.device import gpu_named
     from triton_gym.evaluation.simulate.trace import trace
 
-    return {"traces": [t.record() for t in trace(call, gpu=gpu_named(gpu))]}
+    return {"traces": [t.record() for t in trace(call, gpu=gpu_named(gpu), launches=launches)]}
+
+
+def traced_call(
+    launches: list[Any], results: list[Any], copies: list[Any], given: set[int]
+) -> Call:
+    """A call that `trace_reply` has followed, to be replayed; see `evidence.Call`."""
+    from triton_gym.evaluation.simulate.evidence import Call
+
+    return Call(launches, results, copies, given)
+
+
+def gather(call: Call, configs: list[Any], seed: int) -> Evidence:
+    """What programs of a traced call compute when they run to their end."""
+    from triton_gym.evaluation.simulate.evidence import Evidence
+
+    return Evidence(call, configs, seed)
 
 
 def estimate(builds: dict[str, Any], traces: dict[str, Any], gpu: Gpu) -> Estimate:

@@ -11,12 +11,17 @@ from triton_gym.evaluation.simulate.formats import BFLOAT16, Array
 from triton_gym.evaluation.simulate.state import State
 
 
-def _check(kind: str, pointers: Any, mask: Any, itemsize: int) -> None:
-    """Hold an access against the launch's tensors, and show it to the observer."""
+def _check(kind: str, pointers: Any, mask: Any, itemsize: int) -> bool:
+    """Hold an access against the launch's tensors, and show it to the observer.
+
+    Returns:
+        Whether a store is to be carried out.
+    """
     on = np.asarray(mask.data)  # Triton 3.6 may pass an array where it means a handle
     active = State.bounds.check(kind, pointers.data, on, itemsize)
-    if State.observer is not None:
-        State.observer.access(kind, pointers.data, active, itemsize)
+    if State.observer is None:
+        return True
+    return State.observer.access(kind, pointers.data, active, itemsize)
 
 
 def _raw(data: Array) -> Array:
@@ -38,8 +43,8 @@ def repair_memory(it: Any) -> None:
         return it.TensorHandle(data.view(dtype), kind)
 
     def store(self: Any, pointers: Any, value: Any, mask: Any, *_: Any, **__: Any) -> None:
-        _check("store", pointers, mask, value.data.dtype.itemsize)
-        cpp.store(pointers.data, _raw(value.data), mask.data)
+        if _check("store", pointers, mask, value.data.dtype.itemsize):
+            cpp.store(pointers.data, _raw(value.data), mask.data)
 
     exchange, swap = builder.create_atomic_rmw, builder.create_atomic_cas
 

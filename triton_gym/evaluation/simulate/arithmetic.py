@@ -37,8 +37,7 @@ def repair_arithmetic(it: Any) -> None:
     builder = it.InterpreterBuilder
 
     def dot(self: Any, a: Any, b: Any, c: Any, input_precision: Any, *rest: Any) -> Any:
-        if State.observer is not None:
-            State.observer.dot(a, b, c, input_precision.name)
+        if State.observer and not State.observer.dot(a, b, c, input_precision.name):
             return c
         left, right = (formats.values(x.data, x.dtype.scalar.name) for x in (a, b))
         if left.dtype.kind in "iub":  # exact: integer sums stay far below 2⁵³

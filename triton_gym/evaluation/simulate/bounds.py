@@ -24,6 +24,7 @@ class Bounds:
         """Start, end, and what lies there, in the order of the arguments."""
         self.forged = False
         """Whether the kernel turned integers into pointers, as tables of pointers need."""
+        self._kept: list[Any] = []  # while the bounds are, so that a launch can be repeated
         for argument in arguments:
             self._add(argument)
         self._sort()
@@ -43,6 +44,7 @@ class Bounds:
             what = f"the tensor {tuple(argument.shape)} {dtype}"
             if start and (start, start + storage.nbytes()) not in {r[:2] for r in self.ranges}:
                 self.ranges.append((start, start + storage.nbytes(), what))
+                self._kept.append(storage)
 
     def _sort(self) -> None:
         self._order = sorted(range(len(self.ranges)), key=lambda i: self.ranges[i][0])

@@ -16,6 +16,7 @@ import numpy as np
 from triton_gym.evaluation.simulate import footprint
 from triton_gym.evaluation.simulate.arithmetic import OPERATIONS
 from triton_gym.evaluation.simulate.formats import Array
+from triton_gym.evaluation.simulate.memory import Undo
 from triton_gym.evaluation.simulate.state import State
 
 ITERATIONS = 64
@@ -60,11 +61,13 @@ class Counts:
 
 
 class Follower:
-    """Observes one program after another."""
+    """Observes one program after another, none of which leaves anything in memory."""
 
     def __init__(self, deadline: float) -> None:
         self.hurried = False
         """Whether time ran out."""
+        self.undo = Undo()
+        """What atomics changed. They are carried out, since a program may wait for one."""
         self._deadline = deadline
         self.begin(ITERATIONS)
 
@@ -83,8 +86,10 @@ class Follower:
         self._multiplied = False
         self._lengths: list[int] = []
 
-    def access(self, kind: str, pointers: Array, active: Array, itemsize: int) -> None:
-        """Count an access."""
+    def access(self, kind: str, pointers: Array, active: Array, itemsize: int) -> bool:
+        """Count an access. Stores are not carried out: their values may be wrong."""
+        if kind == "atomic":
+            self.undo.save(active, itemsize)
         if kind == "load":
             if self._waiting:
                 self.counts.totals["rounds"] += 1
@@ -105,7 +110,7 @@ class Follower:
             self.awaited.discard(key)
             if not self.awaited:
                 raise Cut
-            return
+            return False
         totals = self.counts.totals
         totals[key, "count"] += 1
         totals[key, "bytes"] += active.size * itemsize
@@ -115,6 +120,7 @@ class Follower:
         self.counts.burst[key] = self._lengths[-1] if self._lengths else 1
         self._note_distance(kind, owner, distinct)
         self._worked(pointers.size)
+        return False
 
     def _note_distance(self, kind: str, owner: int, lines: Array) -> None:
         """How long ago the same block was accessed, told by its first line."""
@@ -127,7 +133,7 @@ class Follower:
             counts.last[first] = counts.moved
             counts.moved += lines.size
 
-    def dot(self, a: Any, b: Any, c: Any, precision: str) -> None:
+    def dot(self, a: Any, b: Any, c: Any, precision: str) -> bool:
         """Count a matrix product."""
         *batch, m, k = a.data.shape
         n = b.data.shape[-1]
@@ -136,6 +142,7 @@ class Follower:
         self._multiplied = True
         self._waiting = True
         self._worked(m * n)
+        return False
 
     def reduction(self, inputs: tuple[Any, ...], scan: bool) -> None:
         """Count a reduction or a scan."""

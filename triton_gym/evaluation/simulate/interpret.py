@@ -178,6 +178,7 @@ def _repair_calls(it: Any) -> None:
             it.interpreter_builder.set_grid_idx(*program)
             self.fn(**values)
 
+        run.scope = self.fn.__globals__  # type: ignore[attr-defined]
         with np.errstate(all="ignore"), mock.patch.dict(self.fn.__globals__, {"range": _steps}):
             State.execute(self.fn.__name__, full, run)
         self._restore_args_dev(arguments, args, options, kwargs)

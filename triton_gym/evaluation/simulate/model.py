@@ -42,6 +42,8 @@ class Estimate:
     """Shared memory a program of the heaviest kernel."""
     notes: tuple[str, ...] = ()
     """What the model could not see."""
+    configs: tuple[tuple[int, str], ...] = ()
+    """Each launch's index with the configuration that counts."""
 
     def describe(self) -> str:
         """One sentence of feedback."""
@@ -99,6 +101,7 @@ def estimate(
         spills=max((b.spill_bytes for b in chosen), default=0),
         shared_bytes=max((b.shared_bytes for b in chosen), default=0),
         notes=tuple(dict.fromkeys(notes)),
+        configs=tuple((index, best[index][1].config) for index in sorted(best)),
     )
 
 

@@ -13,6 +13,11 @@ Executor = Callable[[str, Program, Callable[[Program], None]], None]
 """Runs programs of a launch, given the kernel's name, its grid, and what runs one program."""
 
 
+def place(number: int, grid: Program) -> Program:
+    """The program that the GPU starts as the `number`-th: axis 0 is fastest."""
+    return number % grid[0], number // grid[0] % grid[1], number // (grid[0] * grid[1])
+
+
 def run_whole_grid(kernel: str, grid: Program, run: Callable[[Program], None]) -> None:
     """Run every program, axis 0 fastest, as a GPU starts them."""
     for z in range(grid[2]):
@@ -24,11 +29,21 @@ def run_whole_grid(kernel: str, grid: Program, run: Callable[[Program], None]) -
 class Observer(Protocol):
     """Sees what a program does, and decides how far its loops run."""
 
-    def access(self, kind: str, pointers: Array, active: Array, itemsize: int) -> None:
-        """A `load`, `store` or `atomic`; `active` holds the addresses not masked off."""
+    def access(self, kind: str, pointers: Array, active: Array, itemsize: int) -> bool:
+        """A `load`, `store` or `atomic`; `active` holds the addresses not masked off.
 
-    def dot(self, a: Any, b: Any, c: Any, precision: str) -> None:
-        """A matrix product. It is not computed: the accumulator comes back as it is."""
+        Returns:
+            Whether a store is carried out; loads and atomics always are.
+        """
+        ...
+
+    def dot(self, a: Any, b: Any, c: Any, precision: str) -> bool:
+        """A matrix product.
+
+        Returns:
+            Whether it is computed; otherwise the accumulator comes back as it is.
+        """
+        ...
 
     def reduction(self, inputs: tuple[Any, ...], scan: bool) -> None:
         """A reduction or a scan."""

@@ -28,7 +28,8 @@ from triton_gym.evaluation.simulate.follow import ITERATIONS, Counts, Cut, Follo
 from triton_gym.evaluation.simulate.formats import Array
 from triton_gym.evaluation.simulate.host import Numbering, pretend
 from triton_gym.evaluation.simulate.launches import Dot, LaunchTrace, Site, Tensor
-from triton_gym.evaluation.simulate.state import Program, State, run_whole_grid
+from triton_gym.evaluation.simulate.replay import Launched
+from triton_gym.evaluation.simulate.state import Program, State, place, run_whole_grid
 
 PROGRAMS = 4
 """Programs of a launch that are sampled; more if they turn out to differ."""
@@ -48,6 +49,8 @@ class _Tracer(Numbering):
     def __init__(self, programs: int, seconds: float) -> None:
         super().__init__()
         self.traces: list[LaunchTrace] = []
+        self.launches: list[Launched] = []
+        """The same launches, to be repeated."""
         self._programs = programs
         self._deadline = process_time() + seconds
 
@@ -63,25 +66,44 @@ class _Tracer(Numbering):
         follower = Follower(self._deadline)
 
         def followed(numbers: Sequence[int]) -> list[Counts]:
-            return [_follow(follower, run, _place(n, grid)) for n in numbers]
+            return [_follow(follower, run, place(n, grid)) for n in numbers]
 
         State.observer = follower
         try:
-            sample = followed(_sample(total, self._programs))
+            numbers = _sample(total, self._programs)
+            sample = followed(numbers)
             if _spread([c.totals for c in sample]) > 1.02:
-                sample += followed(_sample(total, 2 * self._programs)[len(sample) :])
+                numbers = _sample(total, 2 * self._programs)
+                sample += followed(numbers[len(sample) :])
             footprints = _wave(follower, run, grid, total, sample)
         finally:
             State.observer = None
+            follower.undo.restore()
         if alternative and follower.hurried:
             return
         note = "time ran out before all sampled programs ended" if follower.hurried else ""
         self.traces.append(_summary(index, kernel, config, grid, sample, footprints, note))
+        self.launches.append(
+            Launched(
+                index,
+                config,
+                grid,
+                run,
+                State.bounds,
+                _used(sample),
+                [(_work(c.totals), n) for c, n in zip(sample, numbers, strict=True)],
+            )
+        )
 
 
-def _place(number: int, grid: Program) -> Program:
-    """The program that the GPU starts as the `number`-th: axis 0 is fastest."""
-    return number % grid[0], number // grid[0] % grid[1], number // (grid[0] * grid[1])
+def _used(sample: list[Counts]) -> dict[int, set[str]]:
+    """How a launch was seen to use each storage that it was given, by start address."""
+    seen: dict[int, set[str]] = {start: set() for start, _, _ in State.bounds.ranges}
+    for counts in sample:
+        for key in counts.lines:
+            if key[3] >= 0:
+                seen[State.bounds.ranges[key[3]][0]].add(key[2])
+    return seen
 
 
 def _sample(total: int, count: int) -> list[int]:
@@ -138,7 +160,7 @@ def _wave(
     for number in range(start, start + size):
         follower.begin(1, awaited)
         try:
-            run(_place(number, grid))
+            run(place(number, grid))
         except Cut:
             pass
         for key, arrays in follower.counts.lines.items():
@@ -216,6 +238,7 @@ def trace(
     programs: int = PROGRAMS,
     seconds: float = SECONDS,
     gpu: Gpu = GPUS["h100"],
+    launches: list[Launched] | None = None,
 ) -> tuple[LaunchTrace, ...]:
     """Run the host code of an answer and follow some programs of every kernel it launches.
 
@@ -224,6 +247,7 @@ def trace(
         programs: programs of each launch to sample.
         seconds: after this the trace is cut short, and says so.
         gpu: the device that the host code is told it runs on.
+        launches: filled with what is needed to repeat the launches.
 
     Raises:
         OutOfBoundsError: a program accessed memory that is not the launch's.
@@ -236,4 +260,6 @@ def trace(
             call()
     finally:
         State.execute = staticmethod(run_whole_grid)
+    if launches is not None:
+        launches += tracer.launches
     return tuple(tracer.traces)

@@ -1,0 +1,187 @@
+"""The timed size on the simulated device: what is verified there, and from what."""
+
+from __future__ import annotations
+
+import mmap
+import random
+
+import pytest
+import torch
+
+import triton_gym
+from triton_gym import Limits, Status
+from triton_gym.audit.exploits import all_exploits
+from triton_gym.device import resolve
+from triton_gym.evaluation import check, judge
+from triton_gym.evaluation.arena import Layout, PrivateArena, SealedBlock
+from triton_gym.evaluation.judge import Request
+from triton_gym.evaluation.simulated import UNVERIFIED_SPEEDUP, SimulatedJudge
+
+CPU = torch.device("cpu")
+EXPLOITS = {e.key: e for e in all_exploits() if e.kind == "full size"}
+HELD = {
+    "softmax/full size/decoy moves, zeros returned": "No kernel of the answer writes its result",
+    "softmax/full size/copies the input": "the timed case",
+    "matmul/full size/half of the rows": "store 50% of the result",
+    "matmul/full size/three programs in four, scattered": "of the result",
+    "cumsum_rows/full size/a configuration that does nothing": "store 0% of the result",
+    "softmax/full size/through a workspace, in scrambled order": "the timed case",
+    "cumsum_rows/full size/overwrites its input": "changed one of its arguments",
+    "softmax/full size/another kernel in the first call": "when it was compiled",
+    "softmax/full size/eight bits": "relative error",
+}
+HEAD = "import torch\nimport triton\nimport triton.language as tl\n\n"
+TWO_STEPS = (
+    HEAD
+    + """
+@triton.jit
+def exp_kernel(x_ptr, y_ptr, sum_ptr, cols, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    lane = tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + row * cols + lane, mask=lane < cols, other=-float("inf")).to(tl.float32)
+    p = tl.exp(x - tl.max(x, axis=0))
+    tl.store(y_ptr + row * cols + lane, p, mask=lane < cols)
+    tl.store(sum_ptr + row, tl.sum(p, axis=0))
+
+
+@triton.jit
+def divide_kernel(y_ptr, sum_ptr, size, cols, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    total = tl.load(sum_ptr + i // cols, mask=i < size, other=1.0)
+    tl.store(y_ptr + i, tl.load(y_ptr + i, mask=i < size) / total, mask=i < size)
+
+
+def softmax(x):
+    rows, cols = x.shape
+    y = torch.empty((rows, cols), device=x.device, dtype=torch.float32)
+    total = torch.empty((rows,), device=x.device, dtype=torch.float32)
+    exp_kernel[(rows,)](x, y, total, cols, triton.next_power_of_2(cols))
+    divide_kernel[(triton.cdiv(rows * cols, 1024),)](y, total, rows * cols, cols, 1024)
+    return y.to(x.dtype)
+"""
+)
+ATOMIC = (
+    HEAD
+    + """
+@triton.jit
+def add_kernel(x_ptr, total_ptr, cols, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    col = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + row * cols + col, mask=col < cols, other=0.0).to(tl.float32)
+    tl.atomic_add(total_ptr + row, tl.sum(x, axis=0))
+
+
+def sum_rows(x):
+    rows, cols = x.shape
+    total = torch.zeros((rows,), device=x.device, dtype=torch.float32)
+    add_kernel[(rows, triton.cdiv(cols, 1024))](x, total, cols, BLOCK=1024)
+    return total.to(x.dtype)
+"""
+)
+
+
+@pytest.mark.parametrize("name", triton_gym.tasks())
+def test_a_part_is_what_the_whole_has_there(name):
+    task, rng = triton_gym.load(name), random.Random(name)
+    for case in (*task.tiny, task.draw(rng, tiny=True)):
+        arguments = check.draw_inputs(task, case, 1, CPU)
+        (whole,) = check.oracle(task, arguments)
+        lows = [rng.randrange(size) for size in whole.shape]
+        ranges = tuple(slice(low, rng.randrange(low, size) + 1)
+                       for low, size in zip(lows, whole.shape, strict=True))  # fmt: skip
+        part = task.part(ranges, check.upcast, *arguments)
+        cut = [r if part.shape[axis] != whole.shape[axis] else slice(None)
+               for axis, r in enumerate(ranges)]  # fmt: skip
+        torch.testing.assert_close(part, whole[tuple(cut)])
+
+
+@pytest.mark.parametrize("key", HELD)
+def test_less_work_at_the_timed_size_is_found(key, evaluator):
+    outcome = evaluator.evaluate(
+        triton_gym.load(EXPLOITS[key].task), EXPLOITS[key].source, seed=1,
+        limits=Limits(seconds=60),
+    )  # fmt: skip
+    assert outcome.status in (Status.CHEATING, Status.INCORRECT), outcome.message
+    assert HELD[key] in outcome.message
+
+
+def test_a_result_of_several_launches_and_a_cast_is_verified(evaluator):
+    outcome = evaluator.evaluate(triton_gym.load("softmax"), TWO_STEPS, seed=1)
+    assert outcome.correct, outcome.message
+    assert "Not verified" not in outcome.message
+    wrong = TWO_STEPS.replace("tl.sum(p, axis=0))", "tl.sum(p, axis=0) + (row > 60))")
+    outcome = evaluator.evaluate(triton_gym.load("softmax"), wrong, seed=1)
+    assert outcome.status is Status.INCORRECT
+    assert "the timed case" in outcome.message
+
+
+def test_what_cannot_be_verified_is_accepted_but_its_speed_is_not(evaluator):
+    outcome = evaluator.evaluate(triton_gym.load("sum_rows"), ATOMIC, seed=1)
+    assert outcome.correct, outcome.message
+    assert "Not verified at full size: atomic operations" in outcome.message
+    assert outcome.speedup <= UNVERIFIED_SPEEDUP
+
+
+def test_programs_are_chosen_by_seed_and_source(evaluator):
+    task = triton_gym.load("softmax")
+    one, same = (evaluator.evaluate(task, TWO_STEPS, seed=5) for _ in range(2))
+    assert one.info() == same.info()
+
+
+def test_sealed_memory_is_everyones_to_read_and_nobodys_to_change():
+    layout = Layout()
+    slot = layout.like(torch.empty(1000))
+    block = SealedBlock(layout.end)
+    block.write(slot, torch.arange(1000.0))
+    block.seal()
+    mine, yours = (PrivateArena(block.size, block.fd) for _ in range(2))
+    mine.view(slot).zero_()
+    assert torch.equal(yours.view(slot), torch.arange(1000.0))
+    with pytest.raises(PermissionError):
+        mmap.mmap(block.fd, block.size)
+    with pytest.raises(PermissionError):
+        block.write(slot, torch.zeros(1000))
+    block.close()
+
+
+@pytest.fixture(scope="module")
+def unscreened():
+    """A judge that lets everything into its workers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judge, "screen", lambda source, entry: None)
+        found = SimulatedJudge(resolve("simulated"))
+        yield found
+        found.close()
+
+
+FORGE = """
+import triton_gym.evaluation.worker as W
+def forged(self, **fields):
+    reply = true(self, **fields)
+    %s
+    return reply
+true = W.Worker.do_%s
+W.Worker.do_%s = forged
+"""
+FORGERIES = {
+    "no traces": ("trace", "reply = {'traces': []}"),
+    "traces of text": ("trace", "reply = {'traces': 'all is well'}"),
+    "negative traffic": ("trace", "reply['traces'][0]['sites'][0]['bytes'] = -1e9"),
+    "NaN": ("trace", "reply['traces'][0]['imbalance'] = float('nan')"),
+    "another grid": ("trace", "reply['traces'][0]['grid'] = [1, 1, 1]"),
+    "registers of text": ("build", "reply['builds'][0]['registers'] = 'few'"),
+    "no evidence": ("verify", "reply = {}"),
+    "work of nothing": ("verify", "reply['work'] = []"),
+    "a piece beyond": ("verify", "reply['outputs'][0]['pieces'][0][0][0] = 1 << 40"),
+    "a piece of text": ("verify", "reply['outputs'][0]['pieces'] = ['x']"),
+    "programs of text": ("verify", "reply['outputs'][0]['programs'] = 'many'"),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_a_forged_report_is_cheating(name, unscreened):
+    task = triton_gym.load("softmax")
+    what, change = FORGERIES[name]
+    forged = task.starter + FORGE % (change, what, what)
+    outcome = unscreened.evaluate(Request(task=task, source=forged, seed=1))
+    assert outcome.status is Status.CHEATING, outcome.message

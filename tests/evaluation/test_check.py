@@ -81,6 +81,33 @@ def test_integers_are_compared_exactly():
     assert not check.compare([exact + (exact == 4)], expected, "").ok
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_what_is_plainly_right_is_right(dtype):
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    plainly = 0
+    for trial in range(300):
+        exact = (draw(5, 64) * 10 ** float(draw(()))).to(dtype)
+        expected = check.Expected((exact,), (2 * check.floor(dtype, 64),))
+        scale = float(exact.float().abs().mean()) * expected.tolerances[0]
+        errors = draw(5, 64) * (torch.rand(5, 64, generator=generator) < 0.05) * scale * 0.6
+        result = (exact.float() + errors).to(dtype)
+        if trial % 7 == 0:
+            exact[1, 3] = math.inf
+        if trial % 14 == 0:
+            result[1, 3] = math.inf
+        if trial % 11 == 0:
+            result[2, 2] = math.nan
+        found = bool(check.plainly_right([result], expected))
+        plainly += found
+        assert check.compare([result], expected, "x").ok or not found
+    assert plainly > 100
+    assert bool(check.plainly_right([exact], check.Expected((exact,), (0.0,))))
+
+
 def test_a_task_that_draws_the_wrong_number_of_arguments_is_told():
     import dataclasses
 

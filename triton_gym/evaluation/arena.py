@@ -8,6 +8,7 @@ beyond its tensors finds only other arguments and results of the same evaluation
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import fcntl
 import math
 import mmap
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+
+from triton_gym.evaluation import driver
 
 ALIGN = 512
 """Alignment of every tensor, in bytes; torch's CUDA allocator gives the same."""
@@ -38,6 +41,10 @@ class Slot:
     def message(self) -> list[Any]:
         """The slot as JSON."""
         return [self.offset, list(self.shape), self.dtype]
+
+    def moved(self, offset: int) -> Slot:
+        """The slot that lies `offset` bytes further."""
+        return dataclasses.replace(self, offset=self.offset + offset)
 
     @classmethod
     def read(cls, message: list[Any]) -> Slot:
@@ -74,7 +81,8 @@ class Arena(Protocol):
         ...
 
 
-def _view(block: torch.Tensor, slot: Slot) -> torch.Tensor:
+def view(block: torch.Tensor, slot: Slot) -> torch.Tensor:
+    """The tensor at a slot of a block of bytes."""
     piece = block[slot.offset : slot.offset + slot.bytes]
     return piece.view(getattr(torch, slot.dtype)).view(slot.shape)
 
@@ -165,16 +173,11 @@ class _IpcHandle(ctypes.Structure):
     _fields_ = (("reserved", ctypes.c_byte * 64),)
 
 
-def _driver(name: str, *arguments: Any) -> None:
-    """Call a function of the CUDA driver; torch's own sharing counts references in files that a
-    killed worker never gives back, so the memory would leak."""
-    code = getattr(ctypes.CDLL("libcuda.so.1"), name)(*arguments)
-    if code:
-        raise RuntimeError(f"{name} failed with CUDA driver error {code}")
-
-
 class CudaArena:
-    """A block on a GPU, shared through CUDA's inter-process handles."""
+    """A block on a GPU, shared through CUDA's inter-process handles.
+
+    PyTorch's own sharing counts references in files that a killed worker never gives back.
+    """
 
     def __init__(self, size: int, device: torch.device) -> None:
         # Whole pages of its own: a handle opens the allocation that it lies in.
@@ -183,14 +186,21 @@ class CudaArena:
         address = ctypes.c_uint64()
         with torch.cuda.device(device):
             torch.cuda.current_stream().synchronize()
-            _driver("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(self.size))
+            try:
+                self._allocate(address)
+            except RuntimeError:  # what PyTorch keeps for later is in the way
+                torch.cuda.empty_cache()
+                self._allocate(address)
         self._address = int(address.value)
         self._block = torch.as_tensor(_Memory(self._address, self.size), device=device)
+
+    def _allocate(self, address: ctypes.c_uint64) -> None:
+        driver.call("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(self.size))
 
     def handle(self) -> str:
         """What a worker opens the block with."""
         handle = _IpcHandle()
-        _driver("cuIpcGetMemHandle", ctypes.byref(handle), ctypes.c_uint64(self._address))
+        driver.call("cuIpcGetMemHandle", ctypes.byref(handle), ctypes.c_uint64(self._address))
         return bytes(handle).hex()
 
     @staticmethod
@@ -200,14 +210,14 @@ class CudaArena:
 
     def view(self, slot: Slot) -> torch.Tensor:
         """The tensor at a slot; it shares the block's memory."""
-        return _view(self._block, slot)
+        return view(self._block, slot)
 
     def close(self) -> None:
         """Give the block back."""
         del self._block
         torch.cuda.synchronize(self._device)
         with torch.cuda.device(self._device):
-            _driver("cuMemFree_v2", ctypes.c_uint64(self._address))
+            driver.call("cuMemFree_v2", ctypes.c_uint64(self._address))
 
 
 class OpenedArena:
@@ -217,12 +227,12 @@ class OpenedArena:
         address = ctypes.c_uint64()
         raw = _IpcHandle.from_buffer_copy(bytes.fromhex(handle))
         lazy_peer_access = ctypes.c_uint(1)
-        _driver("cuIpcOpenMemHandle_v2", ctypes.byref(address), raw, lazy_peer_access)
+        driver.call("cuIpcOpenMemHandle_v2", ctypes.byref(address), raw, lazy_peer_access)
         self._block = torch.as_tensor(_Memory(int(address.value), size), device=device)
 
     def view(self, slot: Slot) -> torch.Tensor:
         """The tensor at a slot; it shares the block's memory."""
-        return _view(self._block, slot)
+        return view(self._block, slot)
 
     def close(self) -> None:
         """Nothing to do: the mapping ends with the worker."""

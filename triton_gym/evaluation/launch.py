@@ -37,10 +37,10 @@ class Flush:
 
 
 class Series:
-    """A series of timed calls on the current stream, the L2 cache flushed before every one.
+    """A series of timed calls on the current stream.
 
-    The device sleeps first, while the host queues all calls: so neither the times nor the judge's
-    clock depend on how fast the host launches.
+    The device waits first, while the host queues all calls: so the times do not depend on how fast
+    the host launches.
     """
 
     def __init__(self, count: int) -> None:
@@ -50,17 +50,30 @@ class Series:
         ]
 
     def queue(
-        self, functions: Sequence[Callable[[], object]], flush: Flush, sleep_cycles: int
+        self,
+        calls: Sequence[tuple[Callable[[], Any], Callable[[Any], object]]],
+        flush: Flush | None,
+        wait: Callable[[], object],
     ) -> None:
-        """Queue the calls; returns before they have run."""
+        """Queue the calls; returns before they have run.
+
+        Args:
+            calls: what is timed, and what then takes its result, untimed.
+            flush: evicts the L2 cache before every call; None for calls back to back, untimed.
+            wait: queues what the device waits for.
+        """
         stream = torch.cuda.current_stream()
         torch.cuda.synchronize()
-        torch.cuda._sleep(sleep_cycles)
-        for function, (start, end) in zip(functions, self._events, strict=True):
+        wait()
+        for (function, keep), (start, end) in zip(calls, self._events, strict=True):
+            if flush is None:
+                keep(function())
+                continue
             flush()
             start.record(stream)
-            function()
+            result = function()
             end.record(stream)
+            keep(result)
 
     @property
     def times_us(self) -> list[float]:
@@ -93,7 +106,7 @@ class Gpu:
             pair = torch.zeros((2, 64), dtype=dtype, device=self._flush.device)
             pair[0].copy_(pair[1])
             torch._foreach_copy_([pair[0]], [pair[1]])
-        self.queue(Series(1), [self._flush], 1)
+        self._flush()
         torch.cuda.synchronize()
 
     def _note_launches(self) -> None:
@@ -115,10 +128,15 @@ class Gpu:
         self._launches = 0
 
     def queue(
-        self, series: Series, functions: Sequence[Callable[[], object]], sleep_cycles: int
+        self,
+        series: Series,
+        calls: Sequence[tuple[Callable[[], Any], Callable[[Any], object]]],
+        wait: Callable[[], object],
+        *,
+        flushed: bool,
     ) -> None:
-        """Queue timed calls; see `Series`."""
-        series.queue(functions, self._flush, sleep_cycles)
+        """Queue calls; see `Series`."""
+        series.queue(calls, self._flush if flushed else None, wait)
 
     def resources(self) -> dict[str, Any]:
         """Registers a thread, spilled bytes a thread and shared bytes a program.

@@ -1,27 +1,26 @@
 """The judge of a real GPU: tests on hidden shapes, then timed rounds until the time is known.
 
-The rounds are in `rounds.py`. A claim that the judge's own clock contradicts is `cheating`, and so
-is a time below the speed of light.
+The rounds are in `rounds.py`, what they come to in `measure.py`. A claim that the judge's own clock
+contradicts is `cheating`, and so is a time below the speed of light.
 """
 
 from __future__ import annotations
 
-import fcntl
+import functools
 import os
 import secrets
 import threading
-import time
-from collections.abc import Iterator
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from triton_gym.device import Device, Gpu, gpu_matching, gpu_named
-from triton_gym.evaluation import check
 from triton_gym.evaluation.arena import CudaArena, Layout
+from triton_gym.evaluation.check import Verdict
 from triton_gym.evaluation.judge import (
     Judge,
     Phases,
@@ -33,24 +32,24 @@ from triton_gym.evaluation.judge import (
     shapes,
     test_cases,
 )
+from triton_gym.evaluation.known import Known, event_us, learn
 from triton_gym.evaluation.launch import Flush
-from triton_gym.evaluation.modules import bind, construction
+from triton_gym.evaluation.measure import measure
+from triton_gym.evaluation.modules import construction
 from triton_gym.evaluation.profile import Light, speed_of_light
-from triton_gym.evaluation.rounds import (
-    LONGEST_SLEEP_US,
-    ROUND_LAUNCHES,
-    Known,
-    Stage,
-    contradicted,
-    event_us,
-)
+from triton_gym.evaluation.rounds import ROUND_BYTES, ROUND_CALLS, Stage
 from triton_gym.evaluation.session import Ended, Scratch, Session, number
+from triton_gym.evaluation.sharing import GpuLock, Lanes
 from triton_gym.evaluation.simulate.eager import fake_arguments, import_fake_tensors
-from triton_gym.evaluation.timing import Budget, Timing, summarise
+from triton_gym.evaluation.timing import Timing, summarise
 from triton_gym.evaluation.workshop import Workshop
 from triton_gym.outcome import NAN, Outcome, Source, Status
-from triton_gym.task import Case, Task
+from triton_gym.task import Case
 
+LANES = 3
+"""Answers that are profiled at once: all that is not timed of one goes on beside the others."""
+KNOWN_TASKS = 256
+"""Tasks of which something is kept."""
 COMPILERS = 4
 """Processes that compile one answer for its different shapes."""
 RESOURCES = ("launches", "registers", "spills", "shared_bytes")
@@ -69,9 +68,11 @@ class CudaJudge(Judge):
         self._gpu = gpu_matching(properties.name) or _unknown_gpu(properties)
         self._flush_bytes = 2 * int(properties.L2_cache_size)
         self._flush = Flush(self._flush_bytes, self._device)
-        self._lock = Path("/tmp", f"triton-gym-{os.getuid()}-{properties.uuid}.lock")
-        self.copy_gbps = self._copy_bandwidth()
-        self._known: dict[tuple[str, str], Known] = {}
+        self._lock = GpuLock(Path("/tmp", f"triton-gym-{os.getuid()}-{properties.uuid}.lock"))
+        self._lanes = Lanes(self._device, LANES, properties.total_memory // 2)
+        with self._lock(alone=True):
+            self.copy_gbps = self._copy_bandwidth()
+        self._known: OrderedDict[tuple[str, str], Known] = OrderedDict()
         self._knowing = threading.Lock()
         import_fake_tensors()
 
@@ -123,9 +124,10 @@ class CudaJudge(Judge):
                 with phases("compile"):
                     for compiled in compiling:
                         compiled.result()
-                with phases("test"), self._locked(fcntl.LOCK_SH):
+                with phases("test"), self._lock(alone=False):
                     verdict = run_tests(worker, prepared, arena)
-            with phases("profile"), self._locked(fcntl.LOCK_EX):
+            size = max(known.call_bytes, min(ROUND_BYTES, ROUND_CALLS * known.call_bytes))
+            with phases("profile"), self._lanes(size) as lane, torch.cuda.stream(lane):
                 timing, baseline, coverage = self._profile(request, worker, known, seed)
                 reply = worker.ask("resources")
                 resources = {name: number(reply, name, least=-1) for name in RESOURCES}
@@ -152,58 +154,41 @@ class CudaJudge(Judge):
     ) -> tuple[list[Prepared], CudaArena]:
         """Hidden shapes with their arguments, oracle and place in shared memory."""
         layout = Layout()
-        prepared = [
-            lay_out(request.task, case, seed + index, self._device, layout)
-            for index, case in enumerate(cases)
-        ]
-        return prepared, CudaArena(layout.end, self._device)
+        prepared = []
+        for index, case in enumerate(cases):
+            with self._lock(alone=False):
+                prepared.append(lay_out(request.task, case, seed + index, self._device, layout))
+        with self._lock(alone=False):
+            return prepared, CudaArena(layout.end, self._device)
 
     def _profile(
         self, request: Request, worker: Session, known: Known, seed: int
     ) -> tuple[Timing, Timing, float]:
-        """Rounds until the interval is narrow; the answer's and the reference's time.
+        """The answer's and the reference's time.
 
         The third value is the coverage: what copies on the host's behalf leave of the time.
         """
-        budget = Budget()
-        spent_from = time.monotonic()
-        times: list[float] = []
-        baseline: list[float] = []
-        walls: list[float] = []
-        stage = Stage(request.task, self._device, known, worker, seed)
+        stage = Stage(
+            request.task, self._device, known, worker, seed, self._lock, self._flush,
+            self.copy_gbps,
+        )  # fmt: skip
         try:
-            first = stage.round(1, seed + 1000, self._flush, warm=True)
-            estimate = max(first.times_us[0], 1.0)
-            while True:
-                count = stage.fitting(estimate)
-                seed += 1 + count
-                one = stage.round(count, seed + 2000, self._flush)
-                times += one.times_us
-                baseline += one.baseline_us
-                walls.append(one.launch_us)
-                estimate = max(summarise(times).median_us, 1.0)
-                if contradicted(walls, estimate) and stage.sleep_us < LONGEST_SLEEP_US:
-                    stage.sleep_us *= 4  # perhaps the host is slow
-                elif len(walls) >= 2 and budget.done(times, time.monotonic() - spent_from):
-                    break
+            found = measure(stage, known, seed, self._writing_us(known))
+            copied_bytes = stage.copied_bytes
         finally:
             stage.close()
-        if baseline:
-            known.baseline = baseline[-ROUND_LAUNCHES:]
-        timing = summarise(times)
-        claimed = timing.median_us
-        if contradicted(walls, claimed):
-            raise Ended(
-                Status.CHEATING,
-                f"The answer claims {claimed:.1f} µs a call, but by the judge's clock every call "
-                f"took {min(walls):.1f} µs or more. Work on other streams or threads, or a changed "
-                "clock, does not shorten a time.",
-            )
-        copies_us = stage.copied_bytes / self.copy_gbps / 1e3
-        return timing, summarise(known.baseline), max(0.0, 1.0 - copies_us / claimed)
+        if found.baseline_us:
+            known.baseline_us = list(found.baseline_us[-ROUND_CALLS:])
+        copies_us = copied_bytes / self.copy_gbps / 1e3
+        coverage = max(0.0, 1.0 - copies_us / found.timing.median_us)
+        return found.timing, summarise(known.baseline_us), coverage
+
+    def _writing_us(self, known: Known) -> float:
+        """What calls back to back may pay for each other's results, left in the L2 cache."""
+        return min(known.result_bytes, self._flush_bytes / 2) / self.copy_gbps / 1e3
 
     def _outcome(
-        self, request: Request, verdict: check.Verdict, timing: Timing, baseline: Timing,
+        self, request: Request, verdict: Verdict, timing: Timing, baseline: Timing,
         coverage: float, resources: dict[str, float],
     ) -> Outcome:  # fmt: skip
         case = request.task.bench[0]
@@ -248,50 +233,22 @@ class CudaJudge(Judge):
         key = (digest(request.task), request.baseline)
         with self._knowing:  # also because torch.compile's imports do not bear two threads
             if key not in self._known:
-                known = Known()
-                case = request.task.bench[0]
-                task = bind(request.task, case, secrets.randbits(62), self._device)
-                if request.baseline == "compile":
-                    compiled = getattr(task.reference, "module", task.reference)
-                    known.compiled = torch.compile(compiled)
-                known.tolerances = self._bench_tolerances(task, case)
+                with self._lock(alone=True):
+                    known = learn(request.task, request.baseline, self._device, self._flush)
                 self._known[key] = known
+                if len(self._known) > KNOWN_TASKS:
+                    self._known.popitem(last=False)
+            self._known.move_to_end(key)
             return self._known[key]
-
-    def _bench_tolerances(self, task: Task, case: Case) -> tuple[float, ...]:
-        """Tolerances at full size, against the reference in the case's own dtype.
-
-        Both it and the answer may be off the oracle, each by its own tolerance.
-        """
-        inputs = check.draw_inputs(task, case, secrets.randbits(62), self._device)
-        plain = check.reference(task, inputs)
-        try:
-            exact = check.oracle(task, inputs)
-            found = check.tolerances(task, case, plain, exact)
-        except torch.cuda.OutOfMemoryError:
-            found = tuple(check.floor(p.dtype, task.reduction(case)) for p in plain)
-        finally:
-            torch.cuda.empty_cache()
-        return tuple(2 * t for t in found)
 
     def _copy_bandwidth(self) -> float:
         """Bytes read and written a second by a large copy on the device, in GB/s."""
         source = torch.empty(1 << 28, dtype=torch.float32, device=self._device).normal_()
         target = torch.empty_like(source)
-        times = [event_us(lambda: target.copy_(source)) for _ in range(8)]
+        times = [event_us(functools.partial(target.copy_, source)) for _ in range(8)]
         moved = 2 * source.numel() * source.element_size()
         torch.cuda.empty_cache()
         return moved / summarise(times[2:]).median_us / 1e3
-
-    @contextmanager
-    def _locked(self, kind: int) -> Iterator[None]:
-        """Hold the GPU against other judges on this machine while something is timed."""
-        with open(self._lock, "a") as file:
-            fcntl.flock(file, kind)
-            try:
-                yield
-            finally:
-                fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _entry(request: Request) -> dict[str, Any]:

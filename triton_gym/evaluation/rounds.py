@@ -1,55 +1,56 @@
-"""Timed rounds: fresh inputs for every launch, every result verified, the judge's clock over all.
+"""Timed rounds: fresh inputs for every call, every result verified, the judge's clock over all.
 
-A round draws new inputs for every launch, times the PyTorch reference on them (which also gives
-the results to hold the answer against), and has the worker time the answer on them. What a launch
-took by the judge's clock is reported with the worker's claim.
+In a round the worker first queues a call of the answer for each set of inputs, behind a gate
+(`gate.py`). Then the judge's GPU copies the inputs to where the calls look for them, lets the
+worker in, waits until it has left, and copies the results away. That span is what the answer's
+work took, whatever the worker claims: earlier there was nothing to work on, and what comes later
+is missing from the results, all of which are compared.
 """
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from triton_gym.errors import DeviceError
 from triton_gym.evaluation import check
-from triton_gym.evaluation.arena import CudaArena, Layout, Slot
+from triton_gym.evaluation.arena import CudaArena, Layout, Slot, view
+from triton_gym.evaluation.gate import Gate
 from triton_gym.evaluation.judge import POISON, call_message, state_message
-from triton_gym.evaluation.launch import Flush, Series
+from triton_gym.evaluation.known import Known, time_references
+from triton_gym.evaluation.launch import Flush
 from triton_gym.evaluation.modules import bind, construction, state_of
 from triton_gym.evaluation.session import Ended, Session, number
-from triton_gym.outcome import NAN, Status
+from triton_gym.evaluation.sharing import GpuLock
+from triton_gym.outcome import Status
 from triton_gym.task import Task
 
 ROUND_BYTES = 12 << 30
-"""Most device memory that the arguments and results of one round take."""
-ROUND_LAUNCHES = 80
-"""Most launches in one round."""
+"""Most device memory that one round takes, unless a single call needs more."""
+GRAIN_BYTES = 2 << 30
+"""What is worked on at once while the GPU is shared: some milliseconds."""
+ROUND_CALLS = 40
+"""Most calls in one round."""
+ROUND_LAUNCHES = 400
+"""Most kernels in one round: a stream that waits takes about a thousand launches."""
 ROUND_US = 15_000.0
-"""Device time that a round aims at: long against the jitter of the judge's clock."""
-CLOCK_SLACK_US = 1700.0
-"""By how much a round may outlast its claim: two messages and a synchronisation, launches slower
-than the median, and the drift of the clock that counts its sleep. Up to 1.6 ms were seen of honest
-answers on an H200, all rounds of some evaluations alike."""
-CLOCK_SHARE = 0.1
-"""The same as a share of a call's time."""
-CLOCK_STEP_US = 2.0
-"""The same for each launch: the gaps between kernels."""
-SLEEP_US = 180.0
-"""How long the device sleeps for each launch of a round, so that the host can queue them all."""
-LONGEST_SLEEP_US = 4000.0
-"""The same for a host function that is slow to launch, before its round counts as contradicted."""
-ROUND_SLEEP_US = 80_000.0
-"""Longest sleep of a round. It is counted in cycles of a clock that drifts by some thousandths, and
-what it took is taken off the judge's clock: a long one would hide or invent time."""
-SLEEP_CYCLES_PER_US = 1500
-"""Cycles of the sleep for a microsecond, roughly; what it took is measured."""
-SPENT_ON_BASELINE_US = 60_000.0
-"""A reference slower than this is not timed again on every launch of later evaluations."""
+"""Device time that a round aims at: long against what passing the gate takes."""
+GATE_US = 350.0
+"""What passing the gate takes: the GPU changes between two processes and back. 270 to 300 µs were
+seen on an H200."""
+CLAIM_SHARE = 0.1
+"""By how much a call may outlast its claim, as a share of it: calls slower than the median."""
+CLAIM_STEP_US = 2.0
+"""The same for each call: the gaps between kernels."""
+QUEUE_S = 0.5
+"""How long a worker may take to queue a round before it is let in as it is."""
+LEAVE_S = 2.0
+"""How long a stream may take from what the worker reports to what the judge's stream sees."""
 
 
 @dataclass(slots=True)
@@ -57,200 +58,291 @@ class Round:
     """What one round found."""
 
     times_us: list[float]
-    """What the worker claims of each launch."""
+    """What the worker claims of each call; none of calls back to back."""
     baseline_us: list[float]
-    launch_us: float
-    """Time a launch took at least, by the judge's clock."""
-
-
-@dataclass(slots=True)
-class Known:
-    """What the judge keeps of a task between evaluations."""
-
-    baseline: list[float] = field(default_factory=list)
-    reference_us: float = NAN
-    tolerances: tuple[float, ...] = ()
-    compiled: Callable[..., Any] | None = None
+    call_us: float
+    """Time that a call took at least, by the judge's clock."""
+    queued: bool
+    """Whether all calls were queued before the first one ran, so that launching did not show."""
 
 
 class Stage:
-    """Shared memory for the rounds of one evaluation, grown as they need it."""
+    """Shared memory for the rounds of one evaluation, grown as they need it.
+
+    Args:
+        task: what is evaluated; the first bench case is timed.
+        device: the GPU.
+        known: what the judge keeps of the task.
+        worker: has loaded the answer and started CUDA.
+        seed: of a module's parameters.
+        lock: of the GPU.
+        flush: evicts its L2 cache.
+        copy_gbps: what a large copy on the device reaches, read and written.
+    """
 
     def __init__(
-        self, task: Task, device: torch.device, known: Known, worker: Session, seed: int
-    ) -> None:
+        self, task: Task, device: torch.device, known: Known, worker: Session, seed: int,
+        lock: GpuLock, flush: Flush, copy_gbps: float,
+    ) -> None:  # fmt: skip
         self._case = task.bench[0]
         self._task = bind(task, self._case, seed, device)
         self._construction = construction(task, self._case, seed)
-        self._state: list[Any] = []
-        self._device = device
-        self._known = known
-        self._worker = worker
+        self._device, self._known, self._worker = device, known, worker
+        self._lock, self._flush, self._copy_gbps = lock, flush, copy_gbps
         self._arena: CudaArena | None = None
-        self._slots: list[tuple[tuple[Slot | None, ...], tuple[Slot, ...]]] = []
-        self._set_bytes = 0
-        self.sleep_us = SLEEP_US
+        self._staging = torch.empty(0)
+        self._inputs: list[tuple[Slot | None, ...]] = []
+        self._outputs: list[tuple[Slot, ...]] = []
+        self._state: list[Any] = []
+        self._launches = 1.0
+        self._turn = 0
+        torch.cuda.current_stream().synchronize()
+        self._gate = Gate()
         self.copied_bytes = 0.0
+        self.rehearsed_us = 0.0
+        """About what a call takes, as the worker says."""
+        self.busy_s = 0.0
+        """Time spent, without waiting for the GPU."""
 
     def close(self) -> None:
         """Give the memory back."""
+        self._gate.release()
+        torch.cuda.current_stream().synchronize()
+        self._gate.close()
         if self._arena:
-            self._arena.close()
+            with self._lock(alone=False):
+                self._arena.close()
             self._arena = None
 
     def fitting(self, runtime_us: float) -> int:
-        """Launches of a round: enough for the clock, no more than memory allows."""
-        free, _ = torch.cuda.mem_get_info(self._device)
-        # Results live three times: the reference's, the worker's own, and the shared copy.
-        room = int(min(ROUND_BYTES, free // 4) // max(self._set_bytes, 1))
-        wanted = int(ROUND_US / runtime_us) + 1
-        awake = int(ROUND_SLEEP_US / self.sleep_us)
-        return max(2, min(room, wanted, awake, ROUND_LAUNCHES))
+        """Calls of a round: enough for the clock, no more than memory and a stream's queue hold."""
+        free = torch.cuda.mem_get_info(self._device)[0]
+        free += torch.cuda.memory_reserved(self._device)
+        free -= torch.cuda.memory_allocated(self._device)
+        room = min(ROUND_BYTES, free // 2) // self._known.call_bytes
+        wanted = int(ROUND_US / max(runtime_us, 1.0)) + 1
+        queue = int(ROUND_LAUNCHES / (self._launches + 4))
+        return max(1, min(room, wanted, queue, ROUND_CALLS))
 
-    def round(self, count: int, seed: int, flush: Flush, *, warm: bool = False) -> Round:
-        """Time reference and answer on `count` fresh sets of inputs, and verify every result.
+    def rehearse(self, seed: int) -> None:
+        """Call the answer twice, which loads its kernels, and see what else is computed.
+
+        Raises:
+            Ended: the worker failed.
+        """
+        self._worker.ask("gate", fds=(self._gate.fd,))
+        calls, _ = self._draw(1, seed)
+        with self._busy(alone=False):
+            self._reveal(1)
+            torch.cuda.current_stream().synchronize()
+            reply = self._worker.ask("call", calls=2 * calls)
+        self.copied_bytes = number(reply, "copied_bytes")
+        self.rehearsed_us = number(reply, "took_us")
+        self._launches = max(1.0, number(self._worker.ask("resources"), "launches", least=-1))
+
+    def round(self, count: int, seed: int, *, flushed: bool = True) -> Round:
+        """Have the answer called on `count` fresh sets of inputs, and verify every result.
+
+        Args:
+            count: calls.
+            seed: of the inputs.
+            flushed: whether the L2 cache is evicted before every call, and the answer and the
+                reference are timed; otherwise calls run back to back.
 
         Raises:
             Ended: a result is wrong, or the worker failed.
         """
-        sets = []
+        calls, sets = self._draw(count, seed)
+        expected = [] if flushed else self._references(sets)
+        self._worker.ask("stage", calls=calls)
+        queued = self._queue(flushed)
         baseline: list[float] = []
-        expected: list[check.Expected] = []
-        for index in range(count):
+        with self._busy(alone=True):
+            if flushed:
+                expected, baseline = time_references(self._task, self._known, sets, self._flush)
+            del sets
+            results, times, span_us = self._pass(count, flushed=flushed, queued=queued)
+        self._verify(expected, results)
+        beside = self._known.between_us if flushed else self._known.keeping_us
+        beside_us = GATE_US + self._copying_us(count) + count * beside
+        return Round(times, baseline, (span_us - beside_us) / count, queued)
+
+    # -- a round's parts ----------------------------------------------------------------------
+
+    @contextmanager
+    def _busy(self, *, alone: bool) -> Iterator[None]:
+        with self._lock(alone=alone):
+            start = time.monotonic()
+            try:
+                yield
+            finally:
+                self.busy_s += time.monotonic() - start
+
+    def _grains(self, count: int) -> Iterator[int]:
+        """The numbers up to `count`, some at a time while the GPU is shared.
+
+        So who waits for the GPU alone never waits long.
+        """
+        grain = max(1, GRAIN_BYTES // self._known.call_bytes)
+        for start in range(0, count, grain):
+            with self._busy(alone=False):
+                yield from range(start, min(start + grain, count))
+                torch.cuda.current_stream().synchronize()
+
+    def _draw(
+        self, count: int, seed: int
+    ) -> tuple[list[dict[str, Any]], list[tuple[torch.Tensor, ...]]]:
+        """Fresh inputs where only the judge sees them; the calls that will find them revealed."""
+        calls: list[dict[str, Any]] = []
+        sets: list[tuple[Any, ...]] = []
+        for index in self._grains(count):
             inputs = check.draw_inputs(self._task, self._case, seed + index, self._device)
-            outputs, spent = self._reference(inputs, flush)
-            baseline += spent
-            expected.append(check.Expected(outputs, self._known.tolerances))
-            self._reserve(count, inputs, outputs)
-            input_slots, output_slots = self._slots[index]
-            for slot, value in zip(input_slots, inputs, strict=True):
-                if slot:
-                    self._view(slot).copy_(value)
-            for slot in output_slots:
-                self._view(slot).view(torch.uint8).fill_(POISON)
-            call = call_message(self._case, inputs, input_slots, output_slots)
+            if not index:
+                self._reserve(count, inputs)
+                self._results(count).fill_(POISON)
+            slots = self._inputs[index]
+            kept = tuple(
+                view(self._staging, slot).copy_(value) if slot else value
+                for slot, value in zip(slots, inputs, strict=True)
+            )
+            sets.append(kept)
+            call = call_message(self._case, kept, slots, self._outputs[index])
             if self._construction is not None:  # one module serves all calls: see `Worker`
                 call["module"] = {**self._construction, "state": [] if index else self._state}
-            sets.append(call)
-        if warm:  # loads the kernels, and sees what else is computed at full size
-            self.copied_bytes = number(self._worker.ask("call", calls=sets), "copied_bytes")
-        self._worker.ask("stage", calls=sets)
-        times, wall_us = self._timed(count)
-        self._verify(expected)
-        overhead_us = self._overhead_us(expected, flush)
-        return Round(times, baseline, (wall_us - overhead_us - CLOCK_SLACK_US) / count)
+            calls.append(call)
+        return calls, sets
 
-    def _overhead_us(self, expected: list[check.Expected], flush: Flush) -> float:
-        """What a round takes beside the answer: the final copies, flushes, gaps between kernels.
+    def _references(self, sets: list[tuple[Any, ...]]) -> list[tuple[torch.Tensor, ...]]:
+        return [check.reference(self._task, sets[i]) for i in self._grains(len(sets))]
 
-        Found by doing the same with a copy in the answer's place, which leaves the cache as dirty.
-        """
-        count = len(expected)
-        targets = [self._view(slot) for _, slots in self._slots[:count] for slot in slots]
-        results = [tensor for want in expected for tensor in want.outputs]
-        copies_us = event_us(lambda: torch._foreach_copy_(targets, results))
-        pairs = list(zip(targets, results, strict=True))
-        functions = [
-            functools.partial(torch.Tensor.copy_, *pairs[i % len(pairs)]) for i in range(8)
-        ]
-        cycles = int(LONGEST_SLEEP_US * SLEEP_CYCLES_PER_US)
-        series = Series(len(functions))
-        series.queue(functions, flush, cycles)
-        torch.cuda.synchronize(self._device)
-        between = series.span_us - sum(series.times_us)
-        return copies_us + count * between / (len(functions) - 1)
+    def _reveal(self, count: int) -> None:
+        end = _end(self._inputs[count - 1])
+        if end:
+            self._bytes(0, end).copy_(self._staging[:end])
 
-    def _view(self, slot: Slot) -> torch.Tensor:
-        if self._arena is None:
-            raise DeviceError("no shared memory on the device")
-        return self._arena.view(slot)
+    def _queue(self, flushed: bool) -> bool:
+        """Have the worker queue its calls; False if that takes so long that it may need the GPU."""
+        self._turn += 1
+        self._worker.send("queue", turn=self._turn, flushed=flushed)
+        return self._worker.wait_for(QUEUE_S) is not None
 
-    def _timed(self, count: int) -> tuple[list[float], float]:
-        """The worker's times, and by this process's clock the time they took beyond the sleep."""
-        cycles = int(self.sleep_us * SLEEP_CYCLES_PER_US) * count
-        sleep_us = event_us(lambda: torch.cuda._sleep(cycles))
-        start = time.perf_counter()
-        self._worker.ask("time", sleep_cycles=cycles)
-        wall_us = (time.perf_counter() - start) * 1e6
-        wall_us -= max(sleep_us, event_us(lambda: torch.cuda._sleep(cycles)))
-        reply = self._worker.ask("times")
+    def _pass(
+        self, count: int, *, flushed: bool, queued: bool
+    ) -> tuple[torch.Tensor, list[float], float]:
+        """Let the worker in: the results as they are when it has left, its times, and the span."""
+        shared = self._results(count)
+        results = torch.empty_like(shared)
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        torch.cuda.current_stream().synchronize()
+        start.record()
+        self._reveal(count)
+        self._gate.admit(self._turn)
+        results.copy_(shared)
+        end.record()
+        if not queued:
+            self._worker.wait()
+        reply = self._worker.ask("times", flushed=flushed)
         times = reply.get("times_us")
         if (
             not isinstance(times, list)
-            or len(times) != count
+            or len(times) != (count if flushed else 0)
             or not all(isinstance(t, float) and 0 < t < 1e12 for t in times)
         ):
             raise Ended(Status.CHEATING, "The worker sent times that no clock can have measured.")
         self.copied_bytes = max(self.copied_bytes, number(reply, "copied_bytes"))
-        return times, wall_us
+        _await(end)
+        return results, times, float(start.elapsed_time(end)) * 1000
 
-    def _verify(self, expected: list[check.Expected]) -> None:
-        for want, (_, slots) in zip(expected, self._slots, strict=False):
-            results = [self._view(slot) for slot in slots]
-            verdict = check.compare(results, want, f"{self._case} (timed)")
+    def _verify(self, expected: list[tuple[torch.Tensor, ...]], block: torch.Tensor) -> None:
+        first = self._outputs[0][0].offset
+        tolerances = self._known.tolerances
+        found = [
+            [view(block, slot.moved(-first)) for slot in slots]
+            for slots in self._outputs[: len(expected)]
+        ]
+        plain = [
+            check.plainly_right(found[i], check.Expected(expected[i], tolerances))
+            for i in self._grains(len(expected))
+        ]
+        if bool(torch.stack(plain).all()):
+            return
+        for index in self._grains(len(expected)):
+            want = check.Expected(expected[index], tolerances)
+            verdict = check.compare(found[index], want, f"{self._case} (timed)")
             if not verdict.ok:
                 raise Ended(
                     Status.INCORRECT, verdict.message,
                     max_error=verdict.max_error, tolerance=verdict.tolerance,
                 )  # fmt: skip
 
-    def _reference(
-        self, inputs: tuple[Any, ...], flush: Flush
-    ) -> tuple[tuple[torch.Tensor, ...], list[float]]:
-        known = self._known
-        if known.compiled is None and known.reference_us > SPENT_ON_BASELINE_US and known.baseline:
-            return check.reference(self._task, inputs), []
-        function = known.compiled or self._task.reference
-        if known.reference_us != known.reference_us:  # first call: warm up, then time
-            with torch.no_grad():
-                function(*inputs)
-        results: list[Any] = []
-        flush()
-        with torch.no_grad():
-            spent = event_us(lambda: results.append(function(*inputs)))
-        known.reference_us = spent
-        if known.compiled is not None:
-            return check.reference(self._task, inputs), [spent]
-        result = results[0]
-        return (tuple(result) if isinstance(result, (tuple, list)) else (result,)), [spent]
+    def _copying_us(self, count: int) -> float:
+        """What revealing the inputs and taking the results away costs."""
+        moved = _end(self._inputs[count - 1]) + self._results(count).numel()
+        return 2 * moved / self._copy_gbps / 1e3
 
-    def _reserve(
-        self, count: int, inputs: tuple[Any, ...], outputs: tuple[torch.Tensor, ...]
-    ) -> None:
-        if len(self._slots) >= count and self._arena:
+    # -- shared memory ------------------------------------------------------------------------
+
+    def _reserve(self, count: int, inputs: tuple[Any, ...]) -> None:
+        """Places for `count` sets: all inputs, then all results, then a module's state."""
+        if len(self._inputs) >= count:
             return
         layout = Layout()
-        self._slots = []
-        for _ in range(count):
-            input_slots = tuple(
-                layout.like(x) if isinstance(x, torch.Tensor) else None for x in inputs
-            )
-            self._slots.append((input_slots, tuple(layout.like(x) for x in outputs)))
-        self._set_bytes = layout.end // count
+        self._inputs = [
+            tuple(layout.like(x) if isinstance(x, torch.Tensor) else None for x in inputs)
+            for _ in range(count)
+        ]
+        self._staging = torch.empty(layout.end, dtype=torch.uint8, device=self._device)
+        self._outputs = [
+            tuple(layout.place(shape, dtype) for shape, dtype in self._known.outputs)
+            for _ in range(count)
+        ]
         names = [name for name, _ in state_of(self._task)]
         slots = [layout.like(value) for _, value in state_of(self._task)]
         self._state = state_message(names, slots)
-        self.close()
+        if self._arena:
+            self._arena.close()
         self._arena = CudaArena(layout.end, self._device)
         for slot, (_, value) in zip(slots, state_of(self._task), strict=True):
-            self._view(slot).copy_(value)
+            self._arena.view(slot).copy_(value)
         self._worker.ask("open", size=self._arena.size, handle=self._arena.handle())
 
+    def _results(self, count: int) -> torch.Tensor:
+        """The bytes of the first `count` calls' results."""
+        return self._bytes(self._outputs[0][0].offset, _end(self._outputs[count - 1]))
 
-def contradicted(walls_us: list[float], claimed_us: float) -> bool:
-    """Whether every round took longer by the judge's clock than the claim allows.
+    def _bytes(self, start: int, end: int) -> torch.Tensor:
+        if self._arena is None:
+            raise DeviceError("no shared memory on the device")
+        return self._arena.view(Slot(start, (end - start,), "uint8"))
 
-    The claim is the median that is scored, not each round's sum: launches that are claimed to be
+
+def contradicted(walls_us: list[float], claimed_us: float, more_us: float = 0.0) -> bool:
+    """Whether in every round calls took longer by the judge's clock than the claim allows.
+
+    The claim is the median that is scored, not each round's sum: calls that are claimed to be
     short in some places or rounds do not pay for others, and one honest round shows up the rest.
+
+    Args:
+        walls_us: what a call of each round took by the judge's clock.
+        claimed_us: the median of the claims.
+        more_us: what else a call may have taken.
     """
-    return min(walls_us) > claimed_us + CLOCK_STEP_US + CLOCK_SHARE * claimed_us
+    return min(walls_us) > (1 + CLAIM_SHARE) * claimed_us + CLAIM_STEP_US + more_us
 
 
-def event_us(function: Callable[[], object]) -> float:
-    """Device time of a call in microseconds, on the judge's own clock."""
-    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    start.record()
-    function()
-    end.record()
-    end.synchronize()
-    return float(start.elapsed_time(end)) * 1000
+def _end(slots: tuple[Slot | None, ...]) -> int:
+    """Where the last of a set's slots ends."""
+    return max((slot.offset + slot.bytes for slot in slots if slot), default=0)
+
+
+def _await(event: torch.cuda.Event) -> None:
+    """Wait for what the worker says is done.
+
+    Raises:
+        Ended: it is not.
+    """
+    deadline = time.monotonic() + LEAVE_S
+    while not event.query():
+        if time.monotonic() > deadline:
+            raise Ended(Status.CHEATING, "The worker said that it was done before it was.")
+        time.sleep(0.0001)

@@ -125,10 +125,19 @@ class Session:
             raise self._crashed() from None
 
     def wait(self) -> dict[str, Any]:
-        """The reply to the oldest request that has none yet."""
+        """The reply to the oldest request that has none yet; raises as `ask` does."""
+        reply = self.wait_for(float("inf"))
+        assert reply is not None, "the deadline comes first"
+        return reply
+
+    def wait_for(self, seconds: float) -> dict[str, Any] | None:
+        """The same, or None if it has not come after `seconds`."""
+        left = self._deadline - time.monotonic()
         try:
-            reply: dict[str, Any] = self._channel.receive(self._deadline - time.monotonic())
+            reply: dict[str, Any] = self._channel.receive(min(seconds, left))
         except ChannelTimeout:
+            if seconds < left:
+                return None
             raise Ended(
                 Status.TIMEOUT,
                 f"The answer did not finish within {self._limits.seconds:g} s. "

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,7 @@ from triton_gym.evaluation.answer import (
 )
 from triton_gym.evaluation.arena import Arena, CudaArena, HostArena, PrivateArena, Slot
 from triton_gym.evaluation.channel import Channel, ChannelClosed
+from triton_gym.evaluation.gate import Gate
 from triton_gym.evaluation.sandbox import Limits, Sandbox, Unconfined
 from triton_gym.evaluation.trial import Trial
 from triton_gym.evaluation.watch import Watch, load_dispatch
@@ -90,9 +92,8 @@ class Worker:
         self._device = torch.device("cpu")
         self._series: Any = None
         self._watch = Watch("")
-        self._staged: list[tuple[list[torch.Tensor], dict[str, Any]]] = []
-        self._functions: list[Callable[[], None]] = []
-        self._pending: list[Any] = []
+        self._staged: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
+        self._gate: Gate | None = None
         self._trial: Any = None
 
     def obey(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -147,67 +148,79 @@ class Worker:
             self._arena = CudaArena.open(handle, size, self._device)
         return {}
 
+    def do_gate(self, fds: list[int]) -> dict[str, Any]:
+        """Map the gate at which timed work waits."""
+        self._gate = Gate(fds[0])
+        return {}
+
     def do_call(self, calls: list[dict[str, Any]]) -> dict[str, Any]:
         """Run the answer on each set of arguments and put its results where the judge looks."""
-        copied = 0
+        copied, took_us = 0, 0.0
         for call in calls:
             function = self._callable(call.get("module"), call["case"])
             watch = Watch(self._path)
+            start = time.perf_counter()
             with torch.no_grad(), watch:
                 results = self._run(function, call)
             own_work(watch, call["case"])
             copied = max(copied, watch.copied_bytes)
-            for result, slot in zip(results, self._slots(call["outputs"]), strict=True):
-                slot.copy_(result)
-        if self._device.type == "cuda":
-            self._guard(Status.RUNTIME_ERROR, torch.cuda.synchronize)
-        return {"copied_bytes": copied}
+            with torch.no_grad():
+                torch._foreach_copy_(self._slots(call["outputs"]), results)
+            if self._device.type == "cuda":
+                self._guard(Status.RUNTIME_ERROR, torch.cuda.synchronize)
+            took_us = (time.perf_counter() - start) * 1e6
+        return {"copied_bytes": copied, "took_us": took_us}
 
     def do_stage(self, calls: list[dict[str, Any]]) -> dict[str, Any]:
-        """Make the calls that are timed next ready, outside the judge's clock."""
+        """Make the calls that are queued next ready."""
         self._gpu.forget()
         self._watch = Watch(self._path)
-        self._pending = []
 
-        def once(call: dict[str, Any]) -> Callable[[], None]:
+        def staged(call: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[Any], None]]:
             arguments = [self._argument(value) for value in call["arguments"]]
+            slots = self._slots(call["outputs"])
             function = self._callable(call.get("module"), call["case"])
 
-            def run() -> None:
+            def run() -> Any:
                 with torch.no_grad(), self._watch:  # answers may change once tested
-                    self._pending.append(function(*arguments))
+                    return function(*arguments)
 
-            return run
+            def keep(result: Any) -> None:
+                with self._watch:
+                    found = checked(
+                        result, call["outputs"], call["case"], self._entry, self._device
+                    )
+                with torch.no_grad():
+                    torch._foreach_copy_(slots, found)
 
-        self._functions = [once(call) for call in calls]
-        self._staged = [(self._slots(call["outputs"]), call) for call in calls]
+            return run, keep
+
+        self._staged = [staged(call) for call in calls]
         self._series = launch.Series(len(calls))
         return {}
 
-    def do_time(self, sleep_cycles: int) -> dict[str, Any]:
-        """Run the staged calls, each with a cold cache, and copy their results out.
+    def do_queue(self, turn: int, flushed: bool) -> dict[str, Any]:
+        """Queue the staged calls and the copies of their results, behind the gate.
 
-        The judge's clock runs until the reply: all that the host has to do happens while the
-        device still works, and what is only read off comes with `do_times`.
+        Replies once all of it is queued: none has run if none had to be waited for.
         """
-        queue = functools.partial(self._gpu.queue, self._series, self._functions, sleep_cycles)
+        if self._gate is None:
+            raise RuntimeError("a request needs the gate before it was opened")
+        wait = functools.partial(self._gate.enter, turn)
+        queue = functools.partial(
+            self._gpu.queue, self._series, self._staged, wait, flushed=flushed
+        )
         self._guard(Status.RUNTIME_ERROR, queue)
-        found: list[torch.Tensor] = []
-        slots: list[torch.Tensor] = []
-        for result, (targets, call) in zip(self._pending, self._staged, strict=True):
-            with self._watch:
-                found += checked(result, call["outputs"], call["case"], self._entry, self._device)
-            slots += targets
-        with torch.no_grad():
-            torch._foreach_copy_(slots, found)
-        self._guard(Status.RUNTIME_ERROR, torch.cuda.synchronize)
+        self._gate.leave(turn)
         return {}
 
-    def do_times(self) -> dict[str, Any]:
-        """Device time of each call of the last `do_time`, in µs, and bytes that a call copied."""
+    def do_times(self, flushed: bool) -> dict[str, Any]:
+        """Device time of each call of the last `do_queue`, in µs, and bytes that a call copied."""
+        self._guard(Status.RUNTIME_ERROR, torch.cuda.synchronize)
         own_work(self._watch, "the timed case")
         copied = self._watch.copied_bytes / len(self._staged)
-        return {"times_us": self._series.times_us, "copied_bytes": copied}
+        times = self._series.times_us if flushed else []
+        return {"times_us": times, "copied_bytes": copied}
 
     def do_resources(self) -> dict[str, Any]:
         """Registers, spills and shared memory of the kernels that were launched."""

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import threading
+import time
+
+from triton_gym.evaluation.sharing import GpuLock
+
+
+def test_a_gpu_is_shared_or_held_alone_and_who_waits_to_be_alone_comes_first(tmp_path):
+    lock = GpuLock(tmp_path / "gpu.lock")
+    order: list[str] = []
+    shared = threading.Barrier(3)
+
+    def share(name):
+        with lock(alone=False):
+            shared.wait(10)  # passes only if all three hold it at once
+            time.sleep(0.2)
+            order.append(name)
+
+    def alone():
+        with lock(alone=True):
+            order.append("alone")
+
+    def late():
+        with lock(alone=False):
+            order.append("late")
+
+    threads = [threading.Thread(target=share, args=(f"shared {i}",)) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    with lock(alone=False):
+        shared.wait(10)
+        threads.append(threading.Thread(target=alone))
+        threads[-1].start()
+        time.sleep(0.05)
+        threads.append(threading.Thread(target=late))
+        threads[-1].start()
+        time.sleep(0.3)
+        assert "late" not in order, "else those who share could keep others from ever being alone"
+    for thread in threads:
+        thread.join(10)
+    assert order[-2:] == ["alone", "late"]

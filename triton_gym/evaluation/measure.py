@@ -1,0 +1,123 @@
+"""From timed rounds to a time: how many of them, and whether the claim holds.
+
+An answer is scored by the median that its worker claims. The judge's clock must bear it out twice:
+with the cache evicted before every call, as the claims were made, and with calls back to back,
+where nothing lies beside the calls that a worker could leave out.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from triton_gym.evaluation.known import Known
+from triton_gym.evaluation.rounds import Round, Stage, contradicted
+from triton_gym.evaluation.session import Ended
+from triton_gym.evaluation.timing import Budget, Timing, summarise
+from triton_gym.outcome import Status
+
+TRIES = 12
+"""Rounds of a kind that must contradict a claim before it is a lie. A slow round is the machine's:
+other processes that start or end on the same GPU were seen to hold up four of ten."""
+LATE = 3
+"""Rounds that may run before they were queued, as the first of a process may."""
+OWN_ROUNDS = 5
+"""Rounds that the judge's clock alone times."""
+_SEEDS = 1000  # between rounds, each of whose calls has its own
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What the rounds of one evaluation came to."""
+
+    timing: Timing
+    baseline_us: tuple[float, ...]
+    """The reference's times; empty if it was not timed again."""
+
+
+class _Waits(Exception):
+    """The answer's host function waits for the device."""
+
+
+def measure(stage: Stage, known: Known, seed: int, writing_us: float) -> Measurement:
+    """Run rounds until the interval is narrow or the budget spent, and hold the claim.
+
+    A host function that waits for the device cannot be queued ahead of it. Such an answer is timed
+    by the judge's clock, with what its host takes.
+
+    Args:
+        stage: where the worker is.
+        known: of the task.
+        seed: of all inputs.
+        writing_us: what a call may pay for the results that the one before left in the L2 cache.
+
+    Raises:
+        Ended: a result is wrong, the worker failed, or its claim is contradicted.
+    """
+    run = _Run(stage, seed)
+    stage.rehearse(seed)
+    try:
+        run.time()
+        run.hold(writing_us)
+    except _Waits:
+        run.take_over()
+    return Measurement(summarise(run.times), tuple(run.baseline))
+
+
+class _Run:
+    def __init__(self, stage: Stage, seed: int) -> None:
+        self._stage = stage
+        self._seeds = itertools.count(seed + _SEEDS, _SEEDS)
+        self._budget = Budget()
+        self._late = 0
+        self._flushed: list[float] = []
+        self.times: list[float] = []
+        self.baseline: list[float] = []
+
+    def time(self) -> None:
+        """Collect the worker's claims."""
+        while not self.times or not self._budget.done(self.times, self._stage.busy_s):
+            estimate = self._claim() if self.times else self._stage.rehearsed_us
+            self._round(self._stage.fitting(estimate))
+
+    def hold(self, writing_us: float) -> None:
+        """Hold the claim against the judge's clock."""
+        back_to_back: list[float] = []
+        for walls, flushed, more_us in (
+            (self._flushed, True, 0.0), (back_to_back, False, writing_us),
+        ):  # fmt: skip
+            while not walls or contradicted(walls, self._claim(), more_us):
+                if len(walls) >= TRIES:
+                    raise Ended(
+                        Status.CHEATING,
+                        f"The answer claims {self._claim():.1f} µs a call, but by the judge's "
+                        f"clock every call took {min(walls):.1f} µs or more. Work on other streams "
+                        "or threads, or a changed clock, does not shorten a time.",
+                    )
+                one = self._round(self._stage.fitting(self._claim()), flushed=flushed)
+                if one.queued and not flushed:
+                    walls.append(one.call_us)
+
+    def take_over(self) -> None:
+        """Time the answer by the judge's clock alone, back to back."""
+        count = self._stage.fitting(self._stage.rehearsed_us)
+        self.times = [
+            max(self._stage.round(count, next(self._seeds), flushed=False).call_us, 0.1)
+            for _ in range(OWN_ROUNDS)
+        ]
+
+    def _claim(self) -> float:
+        return summarise(self.times).median_us
+
+    def _round(self, count: int, *, flushed: bool = True) -> Round:
+        one = self._stage.round(count, next(self._seeds), flushed=flushed)
+        self.baseline += one.baseline_us
+        if one.queued:
+            self.times += one.times_us
+            if flushed:
+                self._flushed.append(one.call_us)
+        else:
+            self._late += 1
+            if self._late >= LATE:
+                raise _Waits
+        return one

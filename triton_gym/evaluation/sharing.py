@@ -1,0 +1,76 @@
+"""How evaluations share one GPU: timing has it alone, everything else together."""
+
+from __future__ import annotations
+
+import collections
+import fcntl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+
+class GpuLock:
+    """A GPU shared or alone, between the threads of a judge and between judges of a machine.
+
+    Whoever waits for it alone goes before those who come later to share it.
+
+    Args:
+        path: a file that stands for the GPU; a second one is made beside it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._door = path, path.with_suffix(".door")
+
+    @contextmanager
+    def __call__(self, *, alone: bool) -> Iterator[None]:
+        """Hold the GPU."""
+        with open(self._path, "a") as file:
+            with open(self._door, "a") as door:
+                fcntl.flock(door, fcntl.LOCK_EX)  # held while waiting: who comes later queues here
+                fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            try:
+                yield
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)
+
+
+class Lanes:
+    """Streams for evaluations that are profiled at the same time, as many as memory bears.
+
+    Args:
+        device: the GPU.
+        count: most at the same time.
+        capacity: bytes of device memory that they may take together; one may have more, alone.
+    """
+
+    def __init__(self, device: torch.device, count: int, capacity: int) -> None:
+        self._free = [torch.cuda.Stream(device) for _ in range(count)]
+        self._capacity = capacity
+        self._held = 0
+        self._waiting: collections.deque[object] = collections.deque()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def __call__(self, size: int) -> Iterator[torch.cuda.Stream]:
+        """Wait in line for a stream and `size` bytes of memory, and hold them."""
+        ticket = object()
+        with self._changed:
+            self._waiting.append(ticket)
+            self._changed.wait_for(lambda: self._waiting[0] is ticket and self._fits(size))
+            self._waiting.popleft()
+            stream = self._free.pop()
+            self._held += size
+            self._changed.notify_all()
+        try:
+            yield stream
+        finally:
+            with self._changed:
+                self._free.append(stream)
+                self._held -= size
+                self._changed.notify_all()
+
+    def _fits(self, size: int) -> bool:
+        return bool(self._free) and (not self._held or self._held + size <= self._capacity)

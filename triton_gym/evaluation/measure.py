@@ -8,6 +8,7 @@ where nothing lies beside the calls that a worker could leave out.
 from __future__ import annotations
 
 import itertools
+import time
 from dataclasses import dataclass
 
 from triton_gym.evaluation.known import Known
@@ -16,9 +17,14 @@ from triton_gym.evaluation.session import Ended
 from triton_gym.evaluation.timing import Budget, Timing, summarise
 from triton_gym.outcome import Status
 
-TRIES = 12
+TRIES = 14
 """Rounds of a kind that must contradict a claim before it is a lie. A slow round is the machine's:
 other processes that start or end on the same GPU were seen to hold up four of ten."""
+FLAGRANT_TRIES = 5
+"""The same if every round took more than twice the claim."""
+PAUSE_S = 0.02
+"""First pause before another try, doubled each time: so they outlast what disturbs them."""
+LONGEST_PAUSE_S = 0.6
 LATE = 3
 """Rounds that may run before they were queued, as the first of a process may."""
 OWN_ROUNDS = 5
@@ -87,13 +93,16 @@ class _Run:
             (self._flushed, True, 0.0), (back_to_back, False, writing_us),
         ):  # fmt: skip
             while not walls or contradicted(walls, self._claim(), more_us):
-                if len(walls) >= TRIES:
+                flagrant = contradicted(walls, 2 * self._claim(), more_us) if walls else False
+                if len(walls) >= (FLAGRANT_TRIES if flagrant else TRIES):
                     raise Ended(
                         Status.CHEATING,
                         f"The answer claims {self._claim():.1f} µs a call, but by the judge's "
                         f"clock every call took {min(walls):.1f} µs or more. Work on other streams "
                         "or threads, or a changed clock, does not shorten a time.",
                     )
+                if len(walls) > 1:
+                    time.sleep(min(LONGEST_PAUSE_S, PAUSE_S * 2 ** (len(walls) - 2)))
                 one = self._round(self._stage.fitting(self._claim()), flushed=flushed)
                 if one.queued and not flushed:
                     walls.append(one.call_us)

@@ -28,11 +28,11 @@ import record
 import triton_gym
 from triton_gym import Evaluator, Limits
 from triton_gym.audit.exploits import all_exploits
+from triton_gym.evaluation import cradle, serving
 
 HONEST = ("softmax", "matmul", "cumsum_rows")
 HIT = "died of SIGKILL"
 """What an answer hears whose worker was killed by the campaign."""
-SERVICE, NURSERY = "triton_gym.evaluation.service", "triton_gym.evaluation.nursery"
 
 
 class Processes:
@@ -56,10 +56,10 @@ class Processes:
         found: dict[str, list[int]] = {"judge": [], "nursery": [], "worker": []}
         for pid, command in commands.items():
             parent = parents[pid]
-            if SERVICE in command and parent == self._root:
+            if serving.__name__ in command and parent == self._root:
                 found["judge"].append(pid)
-            elif NURSERY in command:
-                above = NURSERY in commands.get(parent, "")
+            elif cradle.__name__ in command:
+                above = cradle.__name__ in commands.get(parent, "")
                 found["worker" if above else "nursery"].append(pid)
         return found
 
@@ -127,6 +127,12 @@ def left_behind(before: dict[str, Any]) -> dict[str, Any]:
         "gpu_mib": now["gpu_mib"] - before["gpu_mib"],
         "processes": sum(map(len, Processes().kinds().values())),
     }
+
+
+def left(result: dict[str, Any]) -> bool:
+    """Whether something stayed behind; a driver gives back memory in its own time."""
+    behind = result["left_behind"]
+    return bool(behind["folders"] or behind["memory"] or behind["processes"])
 
 
 def resources() -> dict[str, Any]:
@@ -224,7 +230,10 @@ def main() -> None:
         print(f"{name:32} {value if name != 'honest_neither_correct_nor_hit' else len(value)}")
     for line in wrong[:10]:
         print(" ", line)
-    sys.exit(bool(wrong) or result["ended_once"] != given.count)
+    spared = set(pauses) - set(killer.kills) if seconds > 2 * max(pauses.values()) else set()
+    if spared:
+        print(f"no {', '.join(sorted(spared))} was killed: this says nothing about that")
+    sys.exit(bool(wrong or spared) or result["ended_once"] != given.count or left(result))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ import record
 
 import triton_gym
 from triton_gym import Evaluator, Limits, Outcome
+from triton_gym.evaluation import cradle, serving
 
 SPIN = "\n    while True:\n        pass\n"
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -92,13 +93,14 @@ def _kind(pid: int, command: bytes, parent: int) -> str:
     """`program`, `judge` or `nursery`; empty for a worker, which has its nursery's command."""
     if pid == os.getpid():
         return "program"
-    if b"evaluation.serving" in command:
+    if serving.__name__.encode() in command:
         return "judge"
     try:
         above = Path(f"/proc/{parent}/cmdline").read_bytes()
     except OSError:
         return ""
-    return "nursery" if b"evaluation.serving" in above and b"nursery" in command else ""
+    forked = cradle.__name__.encode() in above
+    return "nursery" if cradle.__name__.encode() in command and not forked else ""
 
 
 def _size(path: Path) -> int:

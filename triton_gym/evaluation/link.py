@@ -80,10 +80,11 @@ class ProcessLink:
     Args:
         device: what it evaluates on.
         workers: evaluations at the same time.
+        judges: how many share the device.
     """
 
-    def __init__(self, device: Device, workers: int) -> None:
-        self._device, self._workers = device, workers
+    def __init__(self, device: Device, workers: int, judges: int = 1) -> None:
+        self._device, self._workers, self._judges = device, workers, judges
         self._lock = threading.Lock()
         self._closed = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -172,7 +173,8 @@ class ProcessLink:
             with theirs:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "triton_gym.evaluation.serving", str(theirs.fileno()),
-                     device.kind, str(device.index), device.gpu, str(self._workers), self._folder],
+                     device.kind, str(device.index), device.gpu, str(self._workers),
+                     str(self._judges), self._folder],
                     pass_fds=(theirs.fileno(),),
                     env=environment,
                     stdin=subprocess.DEVNULL,

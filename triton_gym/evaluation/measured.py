@@ -46,7 +46,7 @@ from triton_gym.evaluation.workshop import Workshop
 from triton_gym.outcome import NAN, Outcome, Source, Status
 from triton_gym.task import Case
 
-LANES = 3
+LANES = 2
 """Answers that are profiled at once: all that is not timed of one goes on beside the others."""
 KNOWN_TASKS = 256
 """Tasks of which something is kept."""
@@ -57,9 +57,14 @@ RESOURCES = ("launches", "registers", "spills", "shared_bytes")
 
 
 class CudaJudge(Judge):
-    """Owns one GPU."""
+    """Owns one GPU, or shares it with other judges of the same machine.
 
-    def __init__(self, device: Device) -> None:
+    Args:
+        device: the GPU.
+        judges: how many share its memory.
+    """
+
+    def __init__(self, device: Device, judges: int = 1) -> None:
         super().__init__()
         self._workshop = Workshop("cuda")
         self._device = torch.device("cuda", device.index)
@@ -68,8 +73,11 @@ class CudaJudge(Judge):
         self._gpu = gpu_matching(properties.name) or _unknown_gpu(properties)
         self._flush_bytes = 2 * int(properties.L2_cache_size)
         self._flush = Flush(self._flush_bytes, self._device)
-        self._lock = GpuLock(Path("/tmp", f"triton-gym-{os.getuid()}-{properties.uuid}.lock"))
-        self._lanes = Lanes(self._device, LANES, properties.total_memory // 2)
+        locks = Path("/tmp", f"triton-gym-{os.getuid()}-{properties.uuid}")
+        self._lock = GpuLock(locks.with_suffix(".lock"))
+        self._lanes = Lanes(
+            self._device, LANES, properties.total_memory // 2 // judges, locks.with_suffix(".large")
+        )
         with self._lock(alone=True):
             self.copy_gbps = self._copy_bandwidth()
         self._known: OrderedDict[tuple[str, str], Known] = OrderedDict()

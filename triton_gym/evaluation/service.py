@@ -42,8 +42,8 @@ MOST_WORKERS = 8
 """Most evaluations at a time on one GPU by default: each holds a CUDA context of 0.6 GiB."""
 
 WORKERS_A_JUDGE = 4
-"""Workers that one judge's process keeps busy on the simulated device, where its threads compare
-results; with more, the device has several judges."""
+"""Workers that one judge's process keeps busy: its threads, which draw inputs and compare results,
+share one interpreter. With more, a device has several judges; those of a GPU take turns."""
 
 Path = str | os.PathLike[str]
 
@@ -90,9 +90,9 @@ class Evaluator:
             raise InvalidOptionError(f"workers must be 1 or more; got {workers}.")
         self.workers = workers or default_workers(chosen[0], len(chosen))
         self._devices = chosen
-        shares = _shares(self.workers) if chosen[0].simulated else (self.workers,)
+        shares = _shares(self.workers)
         seats = [
-            Seat(str(one), capacity_for(share), _linker(one, share))
+            Seat(str(one), capacity_for(share), _linker(one, share, len(shares)))
             for one in chosen
             for share in shares
         ]
@@ -323,13 +323,13 @@ def default_workers(device: Device, judges: int = 1) -> int:
 
 
 def _shares(workers: int) -> tuple[int, ...]:
-    """The workers of one simulated device, over as many judges as they need."""
+    """The workers of one device, over as many judges as they need."""
     judges = -(-workers // WORKERS_A_JUDGE)
     return tuple(workers // judges + (index < workers % judges) for index in range(judges))
 
 
-def _linker(device: Device, workers: int) -> Callable[[], ProcessLink]:
-    return lambda: ProcessLink(device, workers)
+def _linker(device: Device, workers: int, judges: int) -> Callable[[], ProcessLink]:
+    return lambda: ProcessLink(device, workers, judges)
 
 
 def _bound(pending: int) -> int:

@@ -1,6 +1,7 @@
 """The judge's process: takes requests from a socket and sends outcomes back.
 
-Run as `python -m triton_gym.evaluation.serving <fd> <device> <workers> <folder>`; `link.py` does.
+`python -m triton_gym.evaluation.serving <fd> <device> <workers> <judges> <folder>` runs it;
+`link.py` does.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ TASKS = 64
 """Unpickled tasks that are kept."""
 
 
-def make_judge(device: Device) -> Judge:
-    """The judge of a device."""
+def make_judge(device: Device, judges: int = 1) -> Judge:
+    """A judge of a device that so many share."""
     if device.simulated:
         from triton_gym.evaluation.simulated import SimulatedJudge
 
         return SimulatedJudge(device)
     from triton_gym.evaluation.measured import CudaJudge
 
-    return CudaJudge(device)
+    return CudaJudge(device, judges)
 
 
 def hardware(device: Device) -> str:
@@ -142,13 +143,14 @@ def _fault(error: Exception) -> str:
     return ""
 
 
-def main(fd: int, device: Device, workers: int, folder: str) -> None:
+def main(fd: int, device: Device, workers: int, judges: int, folder: str) -> None:
     """Serve on a socket.
 
     Args:
         fd: the socket to the user's process.
         device: what to evaluate on.
         workers: evaluations at the same time.
+        judges: how many share the device.
         folder: for everything temporary, so that nothing is left whichever process dies first.
     """
     tempfile.tempdir = folder
@@ -158,7 +160,7 @@ def main(fd: int, device: Device, workers: int, folder: str) -> None:
     judge: Judge | None = None
     first: tuple[str, str]
     try:
-        judge = make_judge(device)
+        judge = make_judge(device, judges)
         first = ("ready", hardware(device))
     except Exception as error:
         first = ("unusable", f"{device} cannot be used: {type(error).__name__}: {error}")
@@ -175,5 +177,5 @@ def main(fd: int, device: Device, workers: int, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    _fd, _kind, _index, _gpu, _workers, _folder = sys.argv[1:]
-    main(int(_fd), Device(_kind, int(_index), _gpu), int(_workers), _folder)
+    _fd, _kind, _index, _gpu, _workers, _judges, _folder = sys.argv[1:]
+    main(int(_fd), Device(_kind, int(_index), _gpu), int(_workers), int(_judges), _folder)

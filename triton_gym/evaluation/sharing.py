@@ -6,7 +6,7 @@ import collections
 import fcntl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -44,11 +44,14 @@ class Lanes:
         device: the GPU.
         count: most at the same time.
         capacity: bytes of device memory that they may take together; one may have more, alone.
+        large: a file that stands for the right to have more, which one judge of a GPU has at a
+            time.
     """
 
-    def __init__(self, device: torch.device, count: int, capacity: int) -> None:
+    def __init__(self, device: torch.device, count: int, capacity: int, large: Path) -> None:
         self._free = [torch.cuda.Stream(device) for _ in range(count)]
         self._capacity = capacity
+        self._large = GpuLock(large)
         self._held = 0
         self._waiting: collections.deque[object] = collections.deque()
         self._changed = threading.Condition()
@@ -56,6 +59,12 @@ class Lanes:
     @contextmanager
     def __call__(self, size: int) -> Iterator[torch.cuda.Stream]:
         """Wait in line for a stream and `size` bytes of memory, and hold them."""
+        large = self._large(alone=True) if size > self._capacity else nullcontext()
+        with large, self._lane(size) as stream:
+            yield stream
+
+    @contextmanager
+    def _lane(self, size: int) -> Iterator[torch.cuda.Stream]:
         ticket = object()
         with self._changed:
             self._waiting.append(ticket)

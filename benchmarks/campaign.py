@@ -40,10 +40,11 @@ class Processes:
 
     def __init__(self) -> None:
         self._root = os.getpid()
+        self._seen: set[tuple[int, str]] = set()
 
     def kinds(self) -> dict[str, list[int]]:
-        """Process ids of the `judge`, its `nursery`s, and the `worker`s forked from those."""
-        parents, commands = {}, {}
+        """Ids of the `judge`s, their `nursery`s, and the `worker`s: of this program's only."""
+        parents, commands, starts = {}, {}, {}
         for folder in Path("/proc").iterdir():
             if not folder.name.isdigit():
                 continue
@@ -52,16 +53,37 @@ class Processes:
                 commands[int(folder.name)] = (folder / "cmdline").read_bytes().decode()
             except OSError:
                 continue
-            parents[int(folder.name)] = int(stat.rpartition(")")[2].split()[1])
+            fields = stat.rpartition(")")[2].split()
+            parents[int(folder.name)], starts[int(folder.name)] = int(fields[1]), fields[19]
         found: dict[str, list[int]] = {"judge": [], "nursery": [], "worker": []}
         for pid, command in commands.items():
             parent = parents[pid]
-            if serving.__name__ in command and parent == self._root:
+            if not self._ours(pid, parents):
+                continue
+            if serving.__name__ in command:
                 found["judge"].append(pid)
             elif cradle.__name__ in command:
                 above = cradle.__name__ in commands.get(parent, "")
                 found["worker" if above else "nursery"].append(pid)
+        self._seen |= {(pid, starts[pid]) for pids in found.values() for pid in pids}
         return found
+
+    def left(self) -> int:
+        """How many of those that were seen are still there, whoever is their parent now."""
+        count = 0
+        for pid, start in self._seen:
+            try:
+                stat = Path(f"/proc/{pid}/stat").read_text()
+            except OSError:
+                continue
+            fields = stat.rpartition(")")[2].split()
+            count += fields[19] == start and fields[0] != "Z"
+        return count
+
+    def _ours(self, pid: int, parents: dict[int, int]) -> bool:
+        while pid in parents and pid != self._root:
+            pid = parents[pid]
+        return pid == self._root
 
 
 def resident_bytes(pid: int) -> int:
@@ -83,14 +105,14 @@ class Killer(threading.Thread):
         self._rng = rng
         self._next = {kind: time.monotonic() + pause for kind, pause in pauses.items()}
         self._pauses = pauses
-        self._processes = Processes()
+        self.processes = Processes()
         self.done = threading.Event()
         self.kills: collections.Counter[str] = collections.Counter()
         self.memory: dict[str, list[tuple[int, int]]] = {"judge": [], "nursery": []}
 
     def run(self) -> None:
         while not self.done.wait(0.25):
-            kinds = self._processes.kinds()
+            kinds = self.processes.kinds()
             for kind, samples in self.memory.items():
                 samples += [(pid, resident_bytes(pid)) for pid in kinds[kind]]
             for kind, pause in self._pauses.items():
@@ -120,12 +142,12 @@ class Killer(threading.Thread):
         return found
 
 
-def left_behind(before: dict[str, Any]) -> dict[str, Any]:
+def left_behind(before: dict[str, Any], processes: Processes) -> dict[str, Any]:
     """What is there now that was not before."""
     now = resources()
     return {name: sorted(set(now[name]) - set(before[name])) for name in ("folders", "memory")} | {
         "gpu_mib": now["gpu_mib"] - before["gpu_mib"],
-        "processes": sum(map(len, Processes().kinds().values())),
+        "processes": processes.left(),
     }
 
 
@@ -222,7 +244,7 @@ def main() -> None:
         "honest_neither_correct_nor_hit": wrong,
         "kills": dict(killer.kills),
         "growth_bytes": killer.growth(),
-        "left_behind": left_behind(before),
+        "left_behind": left_behind(before, killer.processes),
         "seconds": seconds,
     }
     record.write(given.out, [result], device=given.device)

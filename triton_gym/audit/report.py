@@ -19,8 +19,8 @@ from triton_gym.evaluation.sandbox import Limits
 from triton_gym.evaluation.service import Evaluator
 from triton_gym.outcome import Outcome, Status
 
-LIMITS = Limits(seconds=20.0)
-"""Limits of an exploit; honest answers have the default ones."""
+SECONDS = {"cuda": 10.0, "simulated": 20.0}
+"""Time limit of an exploit; honest answers have the default one."""
 FASTER = 0.9
 """An exploit that ends as correct gains if it takes less than this share of the honest time."""
 
@@ -108,10 +108,11 @@ def audit(
     until = time.monotonic() + seconds
     honest_us = _honest_times(evaluator, {e.task for e in exploits})
     answers: list[Exploit | Honest] = [*exploits, *honest]
+    short = Limits(seconds=SECONDS[evaluator.device.kind])
     waiting: dict[Future[Outcome], int] = {}
     for number in random.Random(0).sample(range(len(answers)), len(answers)):
         answer = answers[number]
-        limits = LIMITS if isinstance(answer, Exploit) else None
+        limits = short if isinstance(answer, Exploit) else None
         future = evaluator.submit(task_of(answer.task), answer.source, seed=1, limits=limits)
         waiting[future] = number
     results: dict[int, Result] = {}

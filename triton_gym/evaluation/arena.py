@@ -87,6 +87,20 @@ def view(block: torch.Tensor, slot: Slot) -> torch.Tensor:
     return piece.view(getattr(torch, slot.dtype)).view(slot.shape)
 
 
+def rows_of(block: torch.Tensor, slot: Slot, pitch: int, count: int) -> torch.Tensor:
+    """Tensors like that at a slot, each `pitch` bytes after the one before, as one tensor.
+
+    A number stands as a row of one.
+    """
+    dtype = getattr(torch, slot.dtype)
+    whole = block.numel() // dtype.itemsize * dtype.itemsize
+    flat = block[:whole].view(dtype)
+    shape = slot.shape or (1,)
+    steps = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    size = dtype.itemsize
+    return flat.as_strided((count, *shape), (pitch // size, *steps), slot.offset // size)
+
+
 def _piece(memory: mmap.mmap, slot: Slot) -> torch.Tensor:
     """The tensor at a slot, with a storage of exactly its size: so a kernel that reaches past its
     end is found out, though other tensors lie there."""

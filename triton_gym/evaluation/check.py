@@ -173,8 +173,8 @@ def plainly_right(results: Sequence[torch.Tensor], expected: Expected) -> torch.
         if not exact.is_floating_point():
             right.append((result == exact).all())
             continue
-        rows, exact_rows = _rows(result, exact)
-        off = torch.linalg.vector_norm(rows - exact_rows, torch.inf, dim=1, dtype=torch.float32)
+        rows, exact_rows = _rows(result - exact, exact)
+        off = torch.linalg.vector_norm(rows, torch.inf, dim=1, dtype=torch.float32)
         norm = torch.linalg.vector_norm(exact_rows, dim=1, dtype=torch.float32)
         # A difference in a narrow dtype is rounded; so a little less is allowed.
         bound = 0.98 * tolerance * norm / math.sqrt(exact_rows.shape[1])

@@ -19,7 +19,7 @@ import torch
 
 from triton_gym.errors import DeviceError
 from triton_gym.evaluation import check
-from triton_gym.evaluation.arena import CudaArena, Layout, Slot, view
+from triton_gym.evaluation.arena import CudaArena, Layout, Slot, rows_of, view
 from triton_gym.evaluation.gate import Gate
 from triton_gym.evaluation.judge import POISON, call_message, state_message
 from triton_gym.evaluation.known import Known, time_references
@@ -32,9 +32,9 @@ from triton_gym.task import Task
 
 ROUND_BYTES = 12 << 30
 """Most device memory that one round takes, unless a single call needs more."""
-GRAIN_BYTES = 2 << 30
+PART_BYTES = 2 << 30
 """What is worked on at once while the GPU is shared: some milliseconds."""
-ROUND_CALLS = 40
+ROUND_CALLS = 24
 """Most calls in one round."""
 ROUND_LAUNCHES = 400
 """Most kernels in one round: a stream that waits takes about a thousand launches."""
@@ -178,16 +178,20 @@ class Stage:
             finally:
                 self.busy_s += time.monotonic() - start
 
-    def _grains(self, count: int) -> Iterator[int]:
-        """The numbers up to `count`, some at a time while the GPU is shared.
+    def _parts(self, count: int) -> Iterator[range]:
+        """The numbers up to `count` in parts, each while the GPU is shared.
 
         So who waits for the GPU alone never waits long.
         """
-        grain = max(1, GRAIN_BYTES // self._known.call_bytes)
-        for start in range(0, count, grain):
+        size = max(1, PART_BYTES // self._known.call_bytes)
+        for start in range(0, count, size):
             with self._busy(alone=False):
-                yield from range(start, min(start + grain, count))
+                yield range(start, min(start + size, count))
                 torch.cuda.current_stream().synchronize()
+
+    def _each(self, count: int) -> Iterator[int]:
+        for part in self._parts(count):
+            yield from part
 
     def _draw(
         self, count: int, seed: int
@@ -195,7 +199,7 @@ class Stage:
         """Fresh inputs where only the judge sees them; the calls that will find them revealed."""
         calls: list[dict[str, Any]] = []
         sets: list[tuple[Any, ...]] = []
-        for index in self._grains(count):
+        for index in self._each(count):
             inputs = check.draw_inputs(self._task, self._case, seed + index, self._device)
             if not index:
                 self._reserve(count, inputs)
@@ -213,7 +217,7 @@ class Stage:
         return calls, sets
 
     def _references(self, sets: list[tuple[Any, ...]]) -> list[tuple[torch.Tensor, ...]]:
-        return [check.reference(self._task, sets[i]) for i in self._grains(len(sets))]
+        return [check.reference(self._task, sets[i]) for i in self._each(len(sets))]
 
     def _reveal(self, count: int) -> None:
         end = _end(self._inputs[count - 1])
@@ -254,26 +258,35 @@ class Stage:
         return results, times, float(start.elapsed_time(end)) * 1000
 
     def _verify(self, expected: list[tuple[torch.Tensor, ...]], block: torch.Tensor) -> None:
-        first = self._outputs[0][0].offset
+        """Compare all results; `block` holds them as the worker left them."""
         tolerances = self._known.tolerances
-        found = [
-            [view(block, slot.moved(-first)) for slot in slots]
-            for slots in self._outputs[: len(expected)]
-        ]
         plain = [
-            check.plainly_right(found[i], check.Expected(expected[i], tolerances))
-            for i in self._grains(len(expected))
+            check.plainly_right(
+                self._together(part, block),
+                check.Expected(_stacked(expected[part.start : part.stop]), tolerances),
+            )
+            for part in self._parts(len(expected))
         ]
         if bool(torch.stack(plain).all()):
             return
-        for index in self._grains(len(expected)):
+        for index in self._each(len(expected)):
+            results = [one[0] for one in self._together(range(index, index + 1), block)]
             want = check.Expected(expected[index], tolerances)
-            verdict = check.compare(found[index], want, f"{self._case} (timed)")
+            verdict = check.compare(results, want, f"{self._case} (timed)")
             if not verdict.ok:
                 raise Ended(
                     Status.INCORRECT, verdict.message,
                     max_error=verdict.max_error, tolerance=verdict.tolerance,
                 )  # fmt: skip
+
+    def _together(self, part: range, block: torch.Tensor) -> list[torch.Tensor]:
+        """Each result of some calls as one tensor, calls first."""
+        first = self._outputs[0][0].offset
+        pitch = self._outputs[1][0].offset - first if len(self._outputs) > 1 else 0
+        return [
+            rows_of(block, slot.moved(-first), pitch, len(part))
+            for slot in self._outputs[part.start]
+        ]
 
     def _copying_us(self, count: int) -> float:
         """What revealing the inputs and taking the results away costs."""
@@ -328,6 +341,14 @@ def contradicted(walls_us: list[float], claimed_us: float, more_us: float = 0.0)
         more_us: what else a call may have taken.
     """
     return min(walls_us) > (1 + CLAIM_SHARE) * claimed_us + CLAIM_STEP_US + more_us
+
+
+def _stacked(outputs: list[tuple[torch.Tensor, ...]]) -> tuple[torch.Tensor, ...]:
+    """Each result of some calls as one tensor, calls first; a number stands as a row of one."""
+    return tuple(
+        torch.stack([one if one.dim() else one[None] for one in each])
+        for each in zip(*outputs, strict=True)
+    )
 
 
 def _end(slots: tuple[Slot | None, ...]) -> int:

@@ -11,7 +11,7 @@ def test_results_of_many_calls_are_seen_as_one_tensor():
     layout = Layout()
     sets = [[layout.place(shape, dtype) for shape, dtype in RESULTS] for _ in range(4)]
     end = max(slot.offset + slot.bytes for slot in sets[-1])
-    block = torch.randint(0, 100, (end,), dtype=torch.uint8)
+    block = torch.randint(0, 100, (512 + end,), dtype=torch.uint8)[512:]
     pitch = sets[1][0].offset - sets[0][0].offset
     for which, (shape, _) in enumerate(RESULTS):
         together = rows_of(block, sets[1][which], pitch, 3)

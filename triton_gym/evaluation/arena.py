@@ -76,6 +76,10 @@ class Arena(Protocol):
         """The tensor at a slot; it shares the block's memory."""
         ...
 
+    def settle(self) -> None:
+        """Wait until what this process wrote is there for others."""
+        ...
+
     def close(self) -> None:
         """Give the block back."""
         ...
@@ -98,7 +102,8 @@ def rows_of(block: torch.Tensor, slot: Slot, pitch: int, count: int) -> torch.Te
     shape = slot.shape or (1,)
     steps = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
     size = dtype.itemsize
-    return flat.as_strided((count, *shape), (pitch // size, *steps), slot.offset // size)
+    start = flat.storage_offset() + slot.offset // size
+    return flat.as_strided((count, *shape), (pitch // size, *steps), start)
 
 
 def _piece(memory: mmap.mmap, slot: Slot) -> torch.Tensor:
@@ -126,6 +131,9 @@ class HostArena:
     def view(self, slot: Slot) -> torch.Tensor:
         """The tensor at a slot; it shares the block's memory."""
         return _piece(self._map, slot)
+
+    def settle(self) -> None:
+        """Nothing to do: what is written is there."""
 
     def close(self) -> None:
         """Give the block back; its memory goes once no tensor views it."""
@@ -169,6 +177,9 @@ class PrivateArena:
     def view(self, slot: Slot) -> torch.Tensor:
         """The tensor at a slot; it shares the block's memory."""
         return _piece(self._map, slot)
+
+    def settle(self) -> None:
+        """Nothing to do: nobody else sees it."""
 
     def close(self) -> None:
         """Nothing to do: the memory goes once no tensor views it."""
@@ -226,6 +237,10 @@ class CudaArena:
         """The tensor at a slot; it shares the block's memory."""
         return view(self._block, slot)
 
+    def settle(self) -> None:
+        """Wait until what the current stream writes is there for other processes."""
+        torch.cuda.current_stream(self._device).synchronize()
+
     def close(self) -> None:
         """Give the block back."""
         del self._block
@@ -247,6 +262,10 @@ class OpenedArena:
     def view(self, slot: Slot) -> torch.Tensor:
         """The tensor at a slot; it shares the block's memory."""
         return view(self._block, slot)
+
+    def settle(self) -> None:
+        """Wait until what the current stream writes is there for other processes."""
+        torch.cuda.current_stream().synchronize()
 
     def close(self) -> None:
         """Nothing to do: the mapping ends with the worker."""

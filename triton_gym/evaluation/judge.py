@@ -258,6 +258,7 @@ def run_tests(worker: Session, prepared: list[Prepared], arena: Arena) -> check.
                 arena.view(slot).copy_(value)
         for slot in test.output_slots:
             arena.view(slot).view(torch.uint8).fill_(POISON)
+    arena.settle()
     worker.ask("call", calls=[test.call for test in prepared])
     return judge_results(prepared, arena)
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import collections
 import fcntl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
+
+PART_BYTES = 2 << 30
+"""What is worked on at once while the GPU is shared: some milliseconds."""
 
 
 class GpuLock:
@@ -35,6 +39,45 @@ class GpuLock:
                 yield
             finally:
                 fcntl.flock(file, fcntl.LOCK_UN)
+
+
+class Share:
+    """One evaluation's use of a GPU, and how long it used it."""
+
+    def __init__(self, lock: GpuLock) -> None:
+        self._lock = lock
+        self.seconds = 0.0
+        """Time with the GPU, without waiting for it."""
+
+    @contextmanager
+    def __call__(self, *, alone: bool) -> Iterator[None]:
+        """Hold the GPU."""
+        with self._lock(alone=alone):
+            start = time.monotonic()
+            try:
+                yield
+            finally:
+                self.seconds += time.monotonic() - start
+
+    def parts(self, count: int, size: int) -> Iterator[range]:
+        """The numbers up to `count` in parts, each while the GPU is shared.
+
+        So who waits for the GPU alone never waits long.
+
+        Args:
+            count: of what is to do.
+            size: bytes of device memory that each works on.
+        """
+        step = max(1, PART_BYTES // size)
+        for start in range(0, count, step):
+            with self(alone=False):
+                yield range(start, min(start + step, count))
+                torch.cuda.current_stream().synchronize()
+
+    def each(self, count: int, size: int) -> Iterator[int]:
+        """The same, one by one."""
+        for part in self.parts(count, size):
+            yield from part
 
 
 class Lanes:

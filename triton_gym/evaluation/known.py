@@ -27,6 +27,7 @@ CYCLES_PER_US = 2000
 REHEARSALS = 3
 """How often what lies beside the calls is measured; the least counts."""
 _CALLS = 8
+_FLUSHES = 200  # about as long as a round
 _SLEEP_CYCLES = 3_000 * CYCLES_PER_US  # the host queues so many calls meanwhile
 
 
@@ -47,6 +48,8 @@ class Known:
     the cache flushed, of what the call wrote too."""
     keeping_us: float
     """Device time of copying a call's results."""
+    flushing_us: float
+    """Device time of evicting the cache on a quiet GPU."""
     queueing_us: float
     """Host time of queueing a timed call of the reference."""
     compiled: Callable[..., Any] | None = None
@@ -83,6 +86,7 @@ def learn(task: Task, baseline: str, device: torch.device, flush: Flush) -> Know
         result_bytes=_bytes(plain),
         between_us=between,
         keeping_us=keeping,
+        flushing_us=min(flushing_us(flush) for _ in range(REHEARSALS)),
         queueing_us=queueing,
         compiled=compiled,
     )
@@ -114,6 +118,16 @@ def time_references(
     if known.compiled is not None:
         outputs = [check.reference(task, inputs) for inputs in sets]
     return [tuple(o) if isinstance(o, (tuple, list)) else (o,) for o in outputs], series.times_us
+
+
+def flushing_us(flush: Flush) -> float:
+    """Device time of evicting the cache, the mean over some milliseconds."""
+
+    def often() -> None:
+        for _ in range(_FLUSHES):
+            flush()
+
+    return event_us(often) / _FLUSHES
 
 
 def _forget(result: Any) -> None:

@@ -11,17 +11,18 @@ import itertools
 import time
 from dataclasses import dataclass
 
-from triton_gym.evaluation.known import Known
 from triton_gym.evaluation.rounds import Round, Stage, contradicted
 from triton_gym.evaluation.session import Ended
 from triton_gym.evaluation.timing import Budget, Timing, summarise
 from triton_gym.outcome import Status
 
-TRIES = 14
-"""Rounds of a kind that must contradict a claim before it is a lie. A slow round is the machine's:
-other processes that start or end on the same GPU were seen to hold up four of ten."""
-FLAGRANT_TRIES = 5
+EVIDENCE = 10
+"""Rounds of a kind that must contradict a claim before it is a lie, on a GPU that nobody else uses.
+A slow round is the machine's: processes that start or end were seen to hold up four of ten."""
+FLAGRANT_EVIDENCE = 4
 """The same if every round took more than twice the claim."""
+TRIES = 16
+"""Rounds after which there is not enough evidence: others use the GPU all the time."""
 PAUSE_S = 0.02
 """First pause before another try, doubled each time: so they outlast what disturbs them."""
 LONGEST_PAUSE_S = 0.6
@@ -45,15 +46,19 @@ class _Waits(Exception):
     """The answer's host function waits for the device."""
 
 
-def measure(stage: Stage, known: Known, seed: int, writing_us: float) -> Measurement:
+class _NotQuiet(Exception):
+    """Others use the GPU."""
+
+
+def measure(stage: Stage, seed: int, writing_us: float) -> Measurement:
     """Run rounds until the interval is narrow or the budget spent, and hold the claim.
 
     A host function that waits for the device cannot be queued ahead of it. Such an answer is timed
-    by the judge's clock, with what its host takes.
+    by the judge's clock, with what its host takes. So is one whose claim can be neither borne out
+    nor refuted, because others use the GPU all the time.
 
     Args:
         stage: where the worker is.
-        known: of the task.
         seed: of all inputs.
         writing_us: what a call may pay for the results that the one before left in the L2 cache.
 
@@ -65,7 +70,7 @@ def measure(stage: Stage, known: Known, seed: int, writing_us: float) -> Measure
     try:
         run.time()
         run.hold(writing_us)
-    except _Waits:
+    except (_Waits, _NotQuiet):
         run.take_over()
     return Measurement(summarise(run.times), tuple(run.baseline))
 
@@ -87,25 +92,35 @@ class _Run:
             self._round(self._stage.fitting(estimate))
 
     def hold(self, writing_us: float) -> None:
-        """Hold the claim against the judge's clock."""
+        """Hold the claim against the judge's clock.
+
+        Raises:
+            Ended: it is contradicted.
+            _NotQuiet: others use the GPU, so that the judge's clock proves nothing.
+        """
         back_to_back: list[float] = []
         for walls, flushed, more_us in (
             (self._flushed, True, 0.0), (back_to_back, False, writing_us),
         ):  # fmt: skip
+            evidence = 0
             while not walls or contradicted(walls, self._claim(), more_us):
-                flagrant = contradicted(walls, 2 * self._claim(), more_us) if walls else False
-                if len(walls) >= (FLAGRANT_TRIES if flagrant else TRIES):
+                flagrant = bool(walls) and contradicted(walls, 2 * self._claim(), more_us)
+                if evidence >= (FLAGRANT_EVIDENCE if flagrant else EVIDENCE):
                     raise Ended(
                         Status.CHEATING,
                         f"The answer claims {self._claim():.1f} µs a call, but by the judge's "
                         f"clock every call took {min(walls):.1f} µs or more. Work on other streams "
                         "or threads, or a changed clock, does not shorten a time.",
                     )
+                if len(walls) >= TRIES:
+                    raise _NotQuiet
                 if len(walls) > 1:
                     time.sleep(min(LONGEST_PAUSE_S, PAUSE_S * 2 ** (len(walls) - 2)))
-                one = self._round(self._stage.fitting(self._claim()), flushed=flushed)
+                count = self._stage.fitting(self._claim())
+                one = self._round(count, flushed=flushed, probed=bool(walls))
                 if one.queued and not flushed:
                     walls.append(one.call_us)
+                evidence += one.queued and bool(walls[:-1]) and not one.disturbed
 
     def take_over(self) -> None:
         """Time the answer by the judge's clock alone, back to back."""
@@ -118,8 +133,8 @@ class _Run:
     def _claim(self) -> float:
         return summarise(self.times).median_us
 
-    def _round(self, count: int, *, flushed: bool = True) -> Round:
-        one = self._stage.round(count, next(self._seeds), flushed=flushed)
+    def _round(self, count: int, *, flushed: bool = True, probed: bool = False) -> Round:
+        one = self._stage.round(count, next(self._seeds), flushed=flushed, probed=probed)
         self.baseline += one.baseline_us
         if one.queued:
             self.times += one.times_us

@@ -181,7 +181,7 @@ class CudaJudge(Judge):
             self.copy_gbps,
         )  # fmt: skip
         try:
-            found = measure(stage, known, seed, self._writing_us(known))
+            found = measure(stage, seed, self._writing_us(known))
             copied_bytes = stage.copied_bytes
         finally:
             stage.close()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from triton_gym.evaluation.gate import Gate
-from triton_gym.evaluation.known import Known, time_references
+from triton_gym.evaluation.known import Known, flushing_us, time_references
 from triton_gym.evaluation.launch import Flush
 from triton_gym.evaluation.session import Ended, Session, number
 from triton_gym.evaluation.sets import Sets
@@ -38,6 +38,8 @@ CLAIM_SHARE = 0.1
 """By how much a call may outlast its claim, as a share of it: calls slower than the median."""
 CLAIM_STEP_US = 2.0
 """The same for each call: the gaps between kernels."""
+DISTURBANCE = 0.08
+"""By how much the judge's own work takes longer when others use the GPU."""
 QUEUE_S = 0.5
 """How long a worker may take to queue a round before it is let in as it is."""
 LEAVE_S = 2.0
@@ -55,6 +57,8 @@ class Round:
     """Time that a call took at least, by the judge's clock."""
     queued: bool
     """Whether all calls were queued before the first one ran, so that launching did not show."""
+    disturbed: bool = False
+    """Whether work of the judge's own, before and after, took longer than on a quiet GPU."""
 
 
 class Stage:
@@ -130,7 +134,7 @@ class Stage:
         self.rehearsed_us = number(reply, "took_us")
         self._launches = max(1.0, number(self._worker.ask("resources"), "launches", least=-1))
 
-    def round(self, count: int, seed: int, *, flushed: bool = True) -> Round:
+    def round(self, count: int, seed: int, *, flushed: bool = True, probed: bool = False) -> Round:
         """Have the answer called on `count` fresh sets of inputs, and verify every result.
 
         Args:
@@ -138,6 +142,7 @@ class Stage:
             seed: of the inputs.
             flushed: whether the L2 cache is evicted before every call, and the answer and the
                 reference are timed; otherwise calls run back to back.
+            probed: whether to find out if others use the GPU at the same time.
 
         Raises:
             Ended: a result is wrong, or the worker failed.
@@ -153,11 +158,13 @@ class Stage:
                     self._sets.task, self._known, sets, self._flush
                 )
             del sets
+            disturbed = probed and self._disturbed()
             results, times, span_us = self._pass(count, flushed=flushed, queued=queued)
+            disturbed = disturbed or (probed and self._disturbed())
         self._sets.verify(expected, results)
         beside = self._known.between_us if flushed else self._known.keeping_us
         beside_us = GATE_US + self._copying_us(count) + count * beside
-        return Round(times, baseline, (span_us - beside_us) / count, queued)
+        return Round(times, baseline, (span_us - beside_us) / count, queued, disturbed)
 
     # -- a round's parts ----------------------------------------------------------------------
 
@@ -166,6 +173,10 @@ class Stage:
         self._turn += 1
         self._worker.send("queue", turn=self._turn, flushed=flushed)
         return self._worker.wait_for(QUEUE_S) is not None
+
+    def _disturbed(self) -> bool:
+        """Whether the GPU does other work too, of which nobody here knows."""
+        return flushing_us(self._flush) > (1 + DISTURBANCE) * self._known.flushing_us
 
     def _pass(
         self, count: int, *, flushed: bool, queued: bool

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import random
+import types
+
+import pytest
+
+from triton_gym.evaluation import measure as module
+from triton_gym.evaluation.measure import measure
+from triton_gym.evaluation.rounds import Round
+from triton_gym.evaluation.session import Ended
+
+
+class Stage:
+    """Rounds of an answer that takes `real_us` and whose worker claims `claimed_us`.
+
+    Args:
+        real_us: what a call takes by the judge's clock.
+        claimed_us: what the worker says.
+        disturbed: rounds, counted from the first, that take longer than they should.
+        seen: whether the judge's own work shows that.
+        queued: whether its host queues ahead of the device.
+        hidden_us: what a worker hides beside timed calls, as by leaving out the flush.
+    """
+
+    def __init__(self, real_us, claimed_us, disturbed=(), seen=True, queued=True, hidden_us=0.0):
+        self.real_us, self.claimed_us, self.hidden_us = real_us, claimed_us, hidden_us
+        self.disturbed, self.seen, self.queued = disturbed, seen, queued
+        self.rng = random.Random(0)
+        self.seeds: list[int] = []
+        self.rounds = 0
+        self.busy_s = 0.0
+        self.rehearsed_us = real_us
+
+    def rehearse(self, seed):
+        self.seeds.append(seed)
+
+    def fitting(self, runtime_us):
+        return 24
+
+    def round(self, count, seed, *, flushed=True, probed=False):
+        self.seeds += range(seed, seed + count)
+        wall = self.real_us - (self.hidden_us if flushed else 0.0)
+        disturbed = self.rounds in self.disturbed
+        wall *= 1.5 if disturbed else 1.0
+        self.rounds += 1
+        self.busy_s += 0.02
+        times = [self.claimed_us * self.rng.gauss(1, 0.002) for _ in range(count)]
+        baseline = [9.0] * count
+        return Round(
+            times if flushed else [], baseline if flushed else [], wall, self.queued,
+            probed and disturbed and self.seen,
+        )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _without_pauses(monkeypatch):
+    monkeypatch.setattr(module, "time", types.SimpleNamespace(sleep=lambda seconds: None))
+
+
+def test_an_honest_claim_is_the_time_and_no_inputs_come_twice():
+    stage = Stage(100.0, 100.0)
+    found = measure(stage, 7, 0.0)
+    assert found.timing.median_us == pytest.approx(100.0, rel=0.01)
+    assert found.timing.spread < 0.01
+    assert set(found.baseline_us) == {9.0}
+    assert len(set(stage.seeds)) == len(stage.seeds)
+
+
+@pytest.mark.parametrize("claimed_us", [1.0, 50.0, 85.0])
+def test_a_claim_that_the_judges_clock_contradicts_is_cheating(claimed_us):
+    with pytest.raises(Ended, match="by the judge's clock") as end:
+        measure(Stage(100.0, claimed_us), 7, 0.0)
+    assert str(end.value.status) == "cheating"
+
+
+def test_what_a_worker_leaves_out_beside_timed_calls_shows_back_to_back():
+    with pytest.raises(Ended, match="by the judge's clock"):
+        measure(Stage(100.0, 60.0, hidden_us=45.0), 7, 0.0)
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_slow_rounds_are_the_machines(seen):
+    stage = Stage(100.0, 100.0, disturbed=range(9), seen=seen)
+    assert measure(stage, 7, 0.0).timing.median_us == pytest.approx(100.0, rel=0.01)
+    assert stage.rounds > 9
+
+
+def test_results_left_in_the_cache_are_allowed_for_back_to_back():
+    stage = Stage(100.0, 88.0, hidden_us=15.0)
+    assert measure(stage, 7, 14.0).timing.median_us == pytest.approx(88.0, rel=0.01)
+
+
+def test_on_a_gpu_that_is_never_quiet_the_judges_clock_is_the_time():
+    found = measure(Stage(100.0, 100.0, disturbed=range(1000)), 7, 0.0)
+    assert found.timing.median_us == pytest.approx(150.0)
+    with pytest.raises(Ended, match="by the judge's clock"):
+        measure(Stage(100.0, 100.0, disturbed=range(1000), seen=False), 7, 0.0)
+
+
+def test_disturbing_the_gpu_does_not_save_a_lie():
+    found = measure(Stage(100.0, 1.0, disturbed=range(1000)), 7, 0.0)
+    assert found.timing.median_us == pytest.approx(150.0)
+
+
+def test_a_host_that_waits_for_the_device_is_timed_by_the_judge():
+    found = measure(Stage(300.0, 20.0, queued=False), 7, 0.0)
+    assert found.timing.median_us == pytest.approx(300.0)

@@ -1,0 +1,256 @@
+"""Rounds without a GPU: streams that run when the gate opens, and a clock that adds up what ran."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+
+import pytest
+import torch
+
+import triton_gym
+from triton_gym import Case
+from triton_gym.evaluation import known, rounds, sets, worker
+from triton_gym.evaluation.arena import view
+from triton_gym.evaluation.measure import measure
+from triton_gym.evaluation.session import Ended
+from triton_gym.evaluation.sharing import GpuLock
+from triton_gym.evaluation.worker import Worker
+
+CPU = torch.device("cpu")
+SOFTMAX = dataclasses.replace(
+    triton_gym.load("softmax"), bench=(Case("float32", {"rows": 4, "cols": 99}),)
+)
+FLUSH_US, COPY_US = 30.0, 2.0
+
+
+class Gpu:
+    """A device whose work takes the time it says, one thing after another."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.blocks = {}
+        self.waiting = []
+
+    def takes(self, microseconds):
+        self.now += microseconds
+
+    def event(self, **_):
+        return Event(self)
+
+
+class Event:
+    def __init__(self, gpu):
+        self.gpu, self.at = gpu, 0.0
+
+    def record(self, stream=None):
+        self.at = self.gpu.now
+
+    def elapsed_time(self, other):
+        return (other.at - self.at) / 1000
+
+    def query(self):
+        return True
+
+    def synchronize(self):
+        pass
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Stands for the device in all that rounds are made of."""
+    device = Gpu()
+
+    class Block:
+        def __init__(self, size, _):
+            self.size, self.block = size, torch.zeros(size, dtype=torch.uint8)
+            device.blocks[str(id(self))] = self
+
+        def handle(self):
+            return str(id(self))
+
+        def view(self, slot):
+            return view(self.block, slot)
+
+        def close(self):
+            del device.blocks[str(id(self))]
+
+    class Door:
+        fd = 0
+
+        def admit(self, turn):
+            device.takes(rounds.GATE_US)
+            for work in device.waiting:
+                work()
+            device.waiting.clear()
+
+        def release(self):
+            pass
+
+        close = release
+
+    stream = types.SimpleNamespace(synchronize=lambda: None)
+    for name, value in {
+        "current_stream": lambda *_: stream, "synchronize": lambda *_: None,
+        "_sleep": lambda cycles: None, "Event": device.event,
+        "mem_get_info": lambda *_: (1 << 34, 1 << 34), "memory_reserved": lambda *_: 0,
+        "memory_allocated": lambda *_: 0,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setattr(sets, "CudaArena", Block)
+    monkeypatch.setattr(rounds, "Gate", Door)
+    monkeypatch.setattr(worker, "Gate", lambda fd: None)
+    monkeypatch.setattr(worker.CudaArena, "open", lambda handle, size, _: device.blocks[handle])
+    monkeypatch.setattr(worker, "own_work", lambda watch, case: None)
+    return device
+
+
+class Answer:
+    """A worker that runs `function` in this process, when the gate lets it in.
+
+    Args:
+        gpu: what it runs on.
+        function: the answer.
+        real_us: what a call takes.
+        claimed_us: what the worker says that it takes.
+        waits: whether the host waits for the device, so that it is never done queueing.
+    """
+
+    def __init__(self, gpu, function, real_us, claimed_us, waits=False):
+        self.gpu, self.real_us, self.claimed_us, self.waits = gpu, real_us, claimed_us, waits
+        self.worker = Worker(None, None)
+        self.worker._call = function
+        self.worker._gpu = types.SimpleNamespace(forget=lambda: None, queue=self._queue)
+        self.worker._gate = types.SimpleNamespace(enter=lambda turn: None, leave=lambda turn: None)
+        self.flushed = False
+
+    def _queue(self, series, calls, wait, *, flushed):
+        for function, keep in calls:
+            self.gpu.takes(FLUSH_US if flushed else 0.0)
+            result = function()
+            self.gpu.takes(self.real_us)
+            keep(result)
+            self.gpu.takes(COPY_US)
+
+    def ask(self, operation, fds=(), **fields):
+        if operation == "gate":
+            return {}
+        if operation == "resources":
+            return {"launches": 1}
+        if operation == "times":
+            count = len(self.worker._staged)
+            return {
+                "times_us": [self.claimed_us] * count if fields["flushed"] else [],
+                "copied_bytes": 0,
+            }
+        return self.worker.obey({"op": operation, **fields})
+
+    def send(self, operation, **fields):
+        self.gpu.waiting.append(lambda: self.worker.obey({"op": operation, **fields}))
+
+    def wait_for(self, seconds):
+        return None if self.waits else {}
+
+    def wait(self):
+        return {}
+
+
+def softmax(x):
+    return torch.softmax(x, -1)
+
+
+def stage(gpu, answer, tmp_path):
+    what = known.Known(
+        tolerances=(1e-5,), outputs=(((4, 99), "float32"),), call_bytes=1 << 28, result_bytes=1584,
+        between_us=FLUSH_US + COPY_US, keeping_us=COPY_US, flushing_us=FLUSH_US, queueing_us=10.0,
+    )  # fmt: skip
+    return rounds.Stage(
+        SOFTMAX, CPU, what, answer, 0, GpuLock(tmp_path / "gpu.lock"),
+        lambda: gpu.takes(FLUSH_US), 4000.0,
+    )  # fmt: skip
+
+
+def test_an_honest_answer_is_timed_by_its_claims(gpu, tmp_path):
+    where = stage(gpu, Answer(gpu, softmax, 50.0, 50.0), tmp_path)
+    found = measure(where, 1, 0.0)
+    where.close()
+    assert found.timing.median_us == pytest.approx(50.0)
+    assert not gpu.blocks, "shared memory is given back"
+
+
+def test_every_flushed_and_unflushed_round_spans_what_the_calls_take(gpu, tmp_path):
+    where = stage(gpu, Answer(gpu, softmax, 50.0, 50.0), tmp_path)
+    where.rehearse(0)
+    for flushed in (True, False):
+        one = where.round(8, 100 + flushed, flushed=flushed, probed=True)
+        assert one.call_us == pytest.approx(50.0, abs=0.1)
+        assert one.queued
+        assert not one.disturbed
+
+
+def test_a_claim_below_what_the_device_took_is_cheating(gpu, tmp_path):
+    with pytest.raises(Ended, match="by the judge's clock every call took 50.0"):
+        measure(stage(gpu, Answer(gpu, softmax, 50.0, 20.0), tmp_path), 1, 0.0)
+
+
+def test_an_answer_that_is_wrong_once_in_many_calls_is_incorrect(gpu, tmp_path):
+    calls = []
+
+    def sometimes(x):
+        calls.append(1)
+        return torch.softmax(x, -1) * (1.0 if len(calls) != 20 else 1.01)
+
+    with pytest.raises(Ended, match="Wrong result"):
+        measure(stage(gpu, Answer(gpu, sometimes, 50.0, 50.0), tmp_path), 1, 0.0)
+
+
+def test_an_answer_that_is_wrong_in_its_first_call_alone_is_incorrect(gpu, tmp_path):
+    calls = []
+
+    def at_first(x):
+        calls.append(1)
+        return torch.softmax(x, -1) * (1.0 if len(calls) > 1 else 1.01)
+
+    with pytest.raises(Ended, match="Wrong result"):
+        measure(stage(gpu, Answer(gpu, at_first, 50.0, 50.0), tmp_path), 1, 0.0)
+
+
+def test_an_answer_that_changes_its_argument_is_incorrect(gpu, tmp_path):
+    def in_place(x):
+        return x.copy_(torch.softmax(x, -1)).clone()
+
+    with pytest.raises(Ended, match="changed one of its arguments"):
+        measure(stage(gpu, Answer(gpu, in_place, 50.0, 50.0), tmp_path), 1, 0.0)
+
+
+def test_a_result_of_other_inputs_is_incorrect(gpu, tmp_path):
+    seen = []
+
+    def late(x):
+        seen.append(torch.softmax(x, -1))
+        return seen[-2] if len(seen) > 2 else seen[-1]
+
+    with pytest.raises(Ended, match="Wrong result"):
+        measure(stage(gpu, Answer(gpu, late, 50.0, 1.0), tmp_path), 1, 0.0)
+
+
+def test_an_answer_whose_host_waits_is_timed_by_the_judge(gpu, tmp_path):
+    answer = Answer(gpu, softmax, 50.0, 1.0, waits=True)
+    found = measure(stage(gpu, answer, tmp_path), 1, 0.0)
+    assert found.timing.median_us == pytest.approx(50.0, abs=0.1)
+
+
+def test_a_gpu_that_others_use_shows(gpu, tmp_path):
+    where = stage(gpu, Answer(gpu, softmax, 50.0, 50.0), tmp_path)
+    where.rehearse(0)
+    where._known.flushing_us = FLUSH_US / 1.5  # as if it had been faster before
+    assert where.round(8, 1, probed=True).disturbed
+
+
+def test_the_references_time_is_without_the_flush(gpu, tmp_path):
+    where = stage(gpu, Answer(gpu, softmax, 50.0, 50.0), tmp_path)
+    where.rehearse(0)
+    where._sets.task = dataclasses.replace(
+        SOFTMAX, reference=lambda x: gpu.takes(7.0) or torch.softmax(x, -1)
+    )
+    assert where.round(8, 1).baseline_us == pytest.approx([7.0] * 8)

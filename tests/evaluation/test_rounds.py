@@ -189,7 +189,7 @@ def test_every_flushed_and_unflushed_round_spans_what_the_calls_take(gpu, tmp_pa
 
 
 def test_a_claim_below_what_the_device_took_is_cheating(gpu, tmp_path):
-    with pytest.raises(Ended, match="by the judge's clock every call took 50.0"):
+    with pytest.raises(Ended, match=r"by the judge's clock every call took 50\.0"):
         measure(stage(gpu, Answer(gpu, softmax, 50.0, 20.0), tmp_path), 1, 0.0)
 
 

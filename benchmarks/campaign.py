@@ -125,21 +125,23 @@ class Killer(threading.Thread):
                     self.kills[kind] += 1
 
     def growth(self) -> dict[str, float]:
-        """For each kind the largest growth of one process from its first quarter to its last."""
+        """For each kind the largest growth of one process, from its second quarter to its last.
+
+        Of lives of a minute or more: before the second quarter a process still imports.
+        """
         found = {}
         for kind, samples in self.memory.items():
             lives = collections.defaultdict(list)
             for pid, size in samples:
                 lives[pid].append(size)
-            long = [sizes for sizes in lives.values() if len(sizes) >= 40]
-            found[kind] = max(
-                (
-                    statistics.median(s[-len(s) // 4 :]) - statistics.median(s[len(s) // 4 :][:10])
-                    for s in long
-                ),
-                default=float("nan"),
-            )
+            long = [sizes for sizes in lives.values() if len(sizes) >= 240]
+            found[kind] = max((_grown(sizes) for sizes in long), default=float("nan"))
         return found
+
+
+def _grown(sizes: list[int]) -> float:
+    quarter = len(sizes) // 4
+    return statistics.median(sizes[-quarter:]) - statistics.median(sizes[quarter : 2 * quarter])
 
 
 def left_behind(before: dict[str, Any], processes: Processes) -> dict[str, Any]:

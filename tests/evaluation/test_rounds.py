@@ -154,6 +154,9 @@ class Answer:
     def wait(self):
         return {}
 
+    def unhurried(self, what):
+        return what
+
 
 def softmax(x):
     return torch.softmax(x, -1)

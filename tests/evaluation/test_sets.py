@@ -44,7 +44,7 @@ def places(monkeypatch, tmp_path):
         outputs=(((3, 77), "float16"),), tolerances=(4e-3,), call_bytes=1 << 30
     )
     worker = types.SimpleNamespace(ask=lambda *_, **__: {})
-    share = Share(GpuLock(tmp_path / "gpu.lock"))
+    share = Share(GpuLock(tmp_path / "gpu.lock"), lambda what: what)
     made = sets.Sets(task, 0, known, worker, share, CPU)
     calls, inputs = made.draw(COUNT, 1)
     expected = made.references(inputs)

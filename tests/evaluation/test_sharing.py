@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 
+from triton_gym.evaluation.session import Session
 from triton_gym.evaluation.sharing import GpuLock
 
 
@@ -40,3 +41,25 @@ def test_a_gpu_is_shared_or_held_alone_and_who_waits_to_be_alone_comes_first(tmp
     for thread in threads:
         thread.join(10)
     assert order[-2:] == ["alone", "late"]
+
+
+def test_waiting_for_others_is_not_the_workers_time(tmp_path):
+    lock = GpuLock(tmp_path / "gpu.lock")
+    session = Session.__new__(Session)
+    session._deadline = before = time.monotonic() + 5.0
+
+    def hold():
+        with lock(alone=True):
+            held.set()
+            time.sleep(0.4)
+
+    held = threading.Event()
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait(10)
+    with session.unhurried(lock(alone=False)):
+        waited = session._deadline - before
+        time.sleep(0.2)
+    assert waited >= 0.3
+    assert session._deadline - before == waited, "what it does with the GPU is its own time"
+    other.join(10)

@@ -132,10 +132,14 @@ class CudaJudge(Judge):
                 with phases("compile"):
                     for compiled in compiling:
                         compiled.result()
-                with phases("test"), self._lock(alone=False):
+                with phases("test"), worker.unhurried(self._lock(alone=False)):
                     verdict = run_tests(worker, prepared, arena)
             size = max(known.call_bytes, min(ROUND_BYTES, ROUND_CALLS * known.call_bytes))
-            with phases("profile"), self._lanes(size) as lane, torch.cuda.stream(lane):
+            with (
+                phases("profile"),
+                worker.unhurried(self._lanes(size)) as lane,
+                torch.cuda.stream(lane),
+            ):
                 timing, baseline, coverage = self._profile(request, worker, known, seed)
                 reply = worker.ask("resources")
                 resources = {name: number(reply, name, least=-1) for name in RESOURCES}

@@ -81,7 +81,7 @@ class Stage:
     ) -> None:  # fmt: skip
         self._device, self._known, self._worker = device, known, worker
         self._flush, self._copy_gbps = flush, copy_gbps
-        self._share = Share(lock)
+        self._share = Share(lock, worker.unhurried)
         self._sets = Sets(task, seed, known, worker, self._share, device)
         self._launches = 1.0
         self._turn = 0

@@ -8,15 +8,19 @@ import shutil
 import signal
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from triton_gym.errors import EvaluatorError
 from triton_gym.evaluation.channel import ChannelClosed, ChannelTimeout
 from triton_gym.evaluation.sandbox import Limits
 from triton_gym.evaluation.workshop import Workshop
 from triton_gym.outcome import Status
+
+T = TypeVar("T")
 
 ENTRY_LIMIT_S = 60.0
 """How long a worker may take to confine itself: milliseconds, unless the machine is starved."""
@@ -153,6 +157,14 @@ class Session:
                 raise Ended(Status.CHEATING, "The worker sent a forged reply.")
             raise Ended(Status(status), str(reply.get("message", "")))
         return reply
+
+    @contextmanager
+    def unhurried(self, what: AbstractContextManager[T]) -> Iterator[T]:
+        """Enter `what`; waiting for it does not count against the worker's time."""
+        start = time.monotonic()
+        with what as entered:
+            self._deadline += time.monotonic() - start
+            yield entered
 
     def _crashed(self) -> Ended:
         """How the worker ended, once it has.

@@ -6,11 +6,13 @@ import collections
 import fcntl
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
+
+Unhurried = Callable[[AbstractContextManager[None]], AbstractContextManager[None]]
 
 PART_BYTES = 2 << 30
 """What is worked on at once while the GPU is shared: some milliseconds."""
@@ -42,17 +44,22 @@ class GpuLock:
 
 
 class Share:
-    """One evaluation's use of a GPU, and how long it used it."""
+    """One evaluation's use of a GPU, and how long it used it.
 
-    def __init__(self, lock: GpuLock) -> None:
-        self._lock = lock
+    Args:
+        lock: of the GPU.
+        unhurried: enters the lock, so that waiting for it does not count as the worker's time.
+    """
+
+    def __init__(self, lock: GpuLock, unhurried: Unhurried) -> None:
+        self._lock, self._unhurried = lock, unhurried
         self.seconds = 0.0
         """Time with the GPU, without waiting for it."""
 
     @contextmanager
     def __call__(self, *, alone: bool) -> Iterator[None]:
         """Hold the GPU."""
-        with self._lock(alone=alone):
+        with self._unhurried(self._lock(alone=alone)):
             start = time.monotonic()
             try:
                 yield

@@ -21,8 +21,8 @@ EVIDENCE = 10
 A slow round is the machine's: processes that start or end were seen to hold up four of ten."""
 FLAGRANT_EVIDENCE = 4
 """The same if every round took more than twice the claim."""
-TRIES = 16
-"""Rounds after which there is not enough evidence: others use the GPU all the time."""
+DISTURBED = 6
+"""Rounds that others disturb after which nothing can be proved: they use the GPU all the time."""
 PAUSE_S = 0.02
 """First pause before another try, doubled each time: so they outlast what disturbs them."""
 LONGEST_PAUSE_S = 0.6
@@ -47,15 +47,22 @@ class _Waits(Exception):
 
 
 class _NotQuiet(Exception):
-    """Others use the GPU."""
+    """Others use the GPU.
+
+    Args:
+        walls_us: what calls took by the judge's clock.
+    """
+
+    def __init__(self, walls_us: list[float]) -> None:
+        self.walls_us = walls_us
 
 
 def measure(stage: Stage, seed: int, writing_us: float) -> Measurement:
     """Run rounds until the interval is narrow or the budget spent, and hold the claim.
 
     A host function that waits for the device cannot be queued ahead of it. Such an answer is timed
-    by the judge's clock, with what its host takes. So is one whose claim can be neither borne out
-    nor refuted, because others use the GPU all the time.
+    by the judge's clock, with what its host takes. If a claim can be neither borne out nor refuted,
+    because others use the GPU all the time, the least that the judge's clock says is the time.
 
     Args:
         stage: where the worker is.
@@ -70,8 +77,10 @@ def measure(stage: Stage, seed: int, writing_us: float) -> Measurement:
     try:
         run.time()
         run.hold(writing_us)
-    except (_Waits, _NotQuiet):
+    except _Waits:
         run.take_over()
+    except _NotQuiet as unclear:  # no round took less than the calls did
+        run.times = [min(unclear.walls_us)]
     return Measurement(summarise(run.times), tuple(run.baseline))
 
 
@@ -102,7 +111,7 @@ class _Run:
         for walls, flushed, more_us in (
             (self._flushed, True, 0.0), (back_to_back, False, writing_us),
         ):  # fmt: skip
-            evidence = 0
+            evidence = disturbed = 0
             while not walls or contradicted(walls, self._claim(), more_us):
                 flagrant = bool(walls) and contradicted(walls, 2 * self._claim(), more_us)
                 if evidence >= (FLAGRANT_EVIDENCE if flagrant else EVIDENCE):
@@ -112,15 +121,16 @@ class _Run:
                         f"clock every call took {min(walls):.1f} µs or more. Work on other streams "
                         "or threads, or a changed clock, does not shorten a time.",
                     )
-                if len(walls) >= TRIES:
-                    raise _NotQuiet
+                if disturbed >= DISTURBED:
+                    raise _NotQuiet(walls)
                 if len(walls) > 1:
                     time.sleep(min(LONGEST_PAUSE_S, PAUSE_S * 2 ** (len(walls) - 2)))
                 count = self._stage.fitting(self._claim())
                 one = self._round(count, flushed=flushed, probed=bool(walls))
                 if one.queued and not flushed:
                     walls.append(one.call_us)
-                evidence += one.queued and bool(walls[:-1]) and not one.disturbed
+                disturbed += one.disturbed
+                evidence += one.queued and len(walls) > 1 and not one.disturbed
 
     def take_over(self) -> None:
         """Time the answer by the judge's clock alone, back to back."""

@@ -28,7 +28,8 @@ import record
 import triton_gym
 from triton_gym import Evaluator, Limits
 from triton_gym.audit.exploits import all_exploits
-from triton_gym.evaluation import cradle, serving
+from triton_gym.evaluation.service import serving
+from triton_gym.evaluation.workers import cradle
 
 HONEST = ("softmax", "matmul", "cumsum_rows")
 HIT = "died of SIGKILL"

@@ -19,7 +19,7 @@ from typing import Any
 import record
 
 import triton_gym
-from triton_gym.evaluation.cluster import RayEvaluator
+from triton_gym.evaluation.service.cluster import RayEvaluator
 
 
 def main() -> None:

@@ -19,13 +19,13 @@ import triton_gym
 from triton_gym import Evaluator, Limits, Outcome
 from triton_gym.device import resolve
 from triton_gym.errors import TritonGymError
-from triton_gym.evaluation import measured, simulated
 from triton_gym.evaluation.confine import layers, privileges
 from triton_gym.evaluation.confine.kernel import prctl
 from triton_gym.evaluation.confine.layers import ALL, Layer
-from triton_gym.evaluation.judge import Judge, Request
-from triton_gym.evaluation.session import Scratch, Session
-from triton_gym.evaluation.workshop import Workshop
+from triton_gym.evaluation.judging import measured, simulated
+from triton_gym.evaluation.judging.judge import Judge, Request
+from triton_gym.evaluation.workers.session import Scratch, Session
+from triton_gym.evaluation.workers.workshop import Workshop
 
 FOLDERS = ("/dev/shm", "/dev", "/proc", "/sys", "/run", "/tmp", "/etc", "/var", "/home", "/root")
 """What is granted besides, one at a time, when the file layer breaks something."""

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from triton_gym import Evaluator, load
-from triton_gym.evaluation.sandbox import Limits
-from triton_gym.evaluation.screen import screen
+from triton_gym.evaluation.screening.screen import screen
+from triton_gym.evaluation.workers.sandbox import Limits
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ import record
 
 import triton_gym
 from triton_gym import Evaluator, Limits, Outcome
-from triton_gym.evaluation import cradle, serving
+from triton_gym.evaluation.service import serving
+from triton_gym.evaluation.workers import cradle
 
 SPIN = "\n    while True:\n        pass\n"
 PAGE = os.sysconf("SC_PAGE_SIZE")

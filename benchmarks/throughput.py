@@ -35,7 +35,7 @@ from answers import distinct, kernelbench_softmax
 import triton_gym
 from triton_gym import Evaluator, Limits, Outcome
 from triton_gym.device import cuda_device_count, resolve
-from triton_gym.evaluation.service import default_workers
+from triton_gym.evaluation.service.evaluator import default_workers
 from triton_gym.task import Task
 
 LIMITS = Limits(seconds=300)

@@ -13,7 +13,7 @@ from triton_gym.audit.exploits import KINDS, all_exploits
 from triton_gym.audit.honest import all_honest
 from triton_gym.audit.modules import task_of
 from triton_gym.audit.report import audit
-from triton_gym.evaluation.screen import screen
+from triton_gym.evaluation.screening.screen import screen
 
 EXPLOITS = list(all_exploits())
 HONEST = list(all_honest())

@@ -83,7 +83,7 @@ def test_eval_says_whether_a_kernel_is_right(tmp_path, stubbed):
 
 
 def test_bench_compares_starter_and_expert(monkeypatch, stub):
-    from triton_gym.evaluation import pool
+    from triton_gym.evaluation.service import pool
 
     monkeypatch.setattr(pool, "evaluator_for", lambda device: stub)
     code, output = invoke("bench", "softmax")

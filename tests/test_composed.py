@@ -23,7 +23,7 @@ from triton_gym.envs.composed.drawing import DIFFICULTIES, draw
 from triton_gym.envs.composed.family import CATALOGUE, Family, split_of
 from triton_gym.envs.composed.problem import Problem
 from triton_gym.evaluation import check
-from triton_gym.evaluation.judge import digest
+from triton_gym.evaluation.judging.judge import digest
 
 ID = "TritonKernel-composed-v0"
 KINDS = [str(kind) for kind in Kind]

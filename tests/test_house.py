@@ -23,6 +23,16 @@ FLOORS = [
     {"registration", "suites", "audit"},
     {"cli"},
 ]
+ROOMS = [
+    {"check", "modules", "profile", "timing"},
+    {"confine", "screening", "exchange"},
+    {"simulate"},
+    {"workers"},
+    {"judging"},
+    {"records"},
+    {"service"},
+]
+"""Of `evaluation/`, lowest first."""
 LAZY = {("env", "registration")}
 
 
@@ -61,6 +71,22 @@ def test_imports_point_down(path):
         other = name.split(".")[1]
         assert other not in {"envs", "agents"}, f"{path} imports {name}"
         assert floor_of(other) <= floor_of(home), f"{path} imports {name} from a floor above"
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted((ROOT / "triton_gym" / "evaluation").rglob("*.py")),
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
+def test_rooms_of_the_evaluation_point_down(path):
+    height = {name: number for number, names in enumerate(ROOMS) for name in names}
+    home = path.relative_to(ROOT / "triton_gym" / "evaluation").parts[0].removesuffix(".py")
+    if home == "__init__":
+        return
+    for name in imports(path):
+        _, floor, *room = name.split(".")
+        if floor == "evaluation" and room[0] != home:
+            assert height[room[0]] < height[home], f"{path} imports {name} from beside or above"
 
 
 @pytest.mark.parametrize("folder", ["envs", "agents"])

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
         RunError,
         TritonGymError,
     )
-    from triton_gym.evaluation.sandbox import Limits
-    from triton_gym.evaluation.service import Evaluator
+    from triton_gym.evaluation.service.evaluator import Evaluator
+    from triton_gym.evaluation.workers.sandbox import Limits
     from triton_gym.outcome import Outcome, Status
     from triton_gym.registration import load, register, tasks
     from triton_gym.task import Case, Entry, Span, Task, Unit
@@ -33,12 +33,12 @@ _HOMES = {
     "Case": "task",
     "DeviceError": "errors",
     "Entry": "task",
-    "Evaluator": "evaluation.service",
+    "Evaluator": "evaluation.service.evaluator",
     "EvaluatorError": "errors",
     "Gpu": "device",
     "InvalidOptionError": "errors",
     "InvalidTaskError": "errors",
-    "Limits": "evaluation.sandbox",
+    "Limits": "evaluation.workers.sandbox",
     "Outcome": "outcome",
     "RunError": "errors",
     "Span": "task",

@@ -10,9 +10,9 @@ import gymnasium as gym
 
 from triton_gym.action import LIMIT, MODES, InvalidAction, edited, kernel_from
 from triton_gym.errors import InvalidOptionError, unknown
-from triton_gym.evaluation.pool import evaluator_for
-from triton_gym.evaluation.sandbox import Limits
-from triton_gym.evaluation.service import BASELINES, Evaluator
+from triton_gym.evaluation.service.evaluator import BASELINES, Evaluator
+from triton_gym.evaluation.service.pool import evaluator_for
+from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.observation import kernel_observation_space, observe
 from triton_gym.outcome import Outcome, Status
 from triton_gym.reward import Reward, finite, reward_named

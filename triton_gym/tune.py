@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from triton_gym import knobs
 from triton_gym.errors import InvalidOptionError, InvalidTaskError, unknown
-from triton_gym.evaluation.pool import evaluator_for
-from triton_gym.evaluation.sandbox import Limits
-from triton_gym.evaluation.service import Evaluator
+from triton_gym.evaluation.service.evaluator import Evaluator
+from triton_gym.evaluation.service.pool import evaluator_for
+from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.observation import METRICS_SIZE, metrics
 from triton_gym.outcome import Outcome
 from triton_gym.reward import Reward, finite, reward_named

@@ -16,8 +16,8 @@ from gymnasium.vector.utils import batch_space, concatenate, create_empty_array
 from triton_gym.action import InvalidAction
 from triton_gym.env import KernelEnv
 from triton_gym.errors import InvalidOptionError
-from triton_gym.evaluation.pool import make_evaluator
-from triton_gym.evaluation.service import Evaluator
+from triton_gym.evaluation.service.evaluator import Evaluator
+from triton_gym.evaluation.service.pool import make_evaluator
 from triton_gym.outcome import Outcome, Status
 from triton_gym.task import Task
 

@@ -6,7 +6,7 @@ import os
 from concurrent.futures import Future
 from types import TracebackType
 
-from triton_gym.evaluation.service import Evaluator
+from triton_gym.evaluation.service.evaluator import Evaluator
 from triton_gym.outcome import Outcome
 from triton_gym.task import Task
 

@@ -12,7 +12,7 @@ from typing import Any
 import cloudpickle
 
 from triton_gym.device import Device
-from triton_gym.evaluation.service import Evaluator
+from triton_gym.evaluation.service.evaluator import Evaluator
 from triton_gym.outcome import Outcome
 from triton_gym.task import Task
 

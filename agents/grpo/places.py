@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from triton_gym.errors import InvalidOptionError
-from triton_gym.evaluation.service import Evaluator
+from triton_gym.evaluation.service.evaluator import Evaluator
 from triton_gym.reward import REWARDS, Reward
 
 from ..protocol import Environment

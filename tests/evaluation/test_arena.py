@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from triton_gym.evaluation.arena import Layout, rows_of, view
+from triton_gym.evaluation.exchange.arena import Layout, rows_of, view
 
 RESULTS = (((3, 5), "float32"), ((), "float32"), ((7,), "int8"), ((2, 3), "float16"))
 

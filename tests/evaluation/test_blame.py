@@ -9,14 +9,14 @@ import time
 import pytest
 
 import triton_gym
-from triton_gym.evaluation.workshop import WorkerLost
+from triton_gym.evaluation.workers.workshop import WorkerLost
 
 
 class Flaky:
     """A judge whose nurseries die a number of times."""
 
     def __new__(cls, *errors):
-        from triton_gym.evaluation.judge import Judge
+        from triton_gym.evaluation.judging.judge import Judge
         from triton_gym.outcome import Outcome, Status
 
         class Fake(Judge):
@@ -39,7 +39,7 @@ class Flaky:
 
 
 def request_of(name="softmax"):
-    from triton_gym.evaluation.judge import Request
+    from triton_gym.evaluation.judging.judge import Request
 
     task = triton_gym.load(name)
     return Request(task=task, source=task.starter)
@@ -59,7 +59,7 @@ def test_a_nursery_that_dies_alone_with_an_answer_is_its_fault():
 
 
 def test_a_machine_without_room_is_not_the_answers_fault():
-    from triton_gym.evaluation.nursery import NurseryExhausted
+    from triton_gym.evaluation.workers.nursery import NurseryExhausted
 
     judge = Flaky(NurseryExhausted("no memory"))
     with pytest.raises(NurseryExhausted):
@@ -68,7 +68,7 @@ def test_a_machine_without_room_is_not_the_answers_fault():
 
 
 def test_a_fork_that_fails_is_reported_and_survived(monkeypatch):
-    from triton_gym.evaluation.cradle import Cradle
+    from triton_gym.evaluation.workers.cradle import Cradle
 
     def full():
         raise OSError(11, "Resource temporarily unavailable")
@@ -82,7 +82,7 @@ def test_a_fork_that_fails_is_reported_and_survived(monkeypatch):
 
 
 def test_alone_means_alone():
-    from triton_gym.evaluation.judge import Turns
+    from triton_gym.evaluation.judging.judge import Turns
 
     turns, inside, most = Turns(), [], []
     lock = threading.Lock()

@@ -9,7 +9,13 @@ import struct
 
 import pytest
 
-from triton_gym.evaluation.channel import LIMIT, Channel, ChannelClosed, ChannelTimeout, pair
+from triton_gym.evaluation.exchange.channel import (
+    LIMIT,
+    Channel,
+    ChannelClosed,
+    ChannelTimeout,
+    pair,
+)
 
 
 @pytest.mark.parametrize("cut", [1, 4, 7])

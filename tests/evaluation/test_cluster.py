@@ -50,7 +50,7 @@ def cluster():
 @pytest.mark.timeout(280)
 @pytest.mark.filterwarnings("ignore")
 def test_a_node_dies_in_the_middle_and_everything_is_answered_once(cluster, tmp_path):
-    from triton_gym.evaluation.cluster import RayEvaluator
+    from triton_gym.evaluation.service.cluster import RayEvaluator
 
     with pytest.raises(EvaluatorError, match="has room for a judge, which needs 5 num_cpus"):
         RayEvaluator(cluster.address, device="simulated", workers=5)

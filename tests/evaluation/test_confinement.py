@@ -19,9 +19,9 @@ from triton_gym.evaluation.confine import layers as layer_list
 from triton_gym.evaluation.confine import privileges
 from triton_gym.evaluation.confine.kernel import prctl
 from triton_gym.evaluation.confine.layers import ALL, Layer
-from triton_gym.evaluation.sandbox import Limits
-from triton_gym.evaluation.session import Ended, Scratch, Session
-from triton_gym.evaluation.workshop import WorkerLost, Workshop
+from triton_gym.evaluation.workers.sandbox import Limits
+from triton_gym.evaluation.workers.session import Ended, Scratch, Session
+from triton_gym.evaluation.workers.workshop import WorkerLost, Workshop
 
 HERE = layer_list.available()
 ROOT = Path(triton_gym.__file__).parent.parent

@@ -12,10 +12,11 @@ import triton_gym
 from triton_gym import Limits, Status
 from triton_gym.audit.exploits import all_exploits
 from triton_gym.device import resolve
-from triton_gym.evaluation import check, judge
-from triton_gym.evaluation.arena import Layout, PrivateArena, SealedBlock
-from triton_gym.evaluation.judge import Request
-from triton_gym.evaluation.simulated import UNVERIFIED_SPEEDUP, SimulatedJudge
+from triton_gym.evaluation import check
+from triton_gym.evaluation.exchange.arena import Layout, PrivateArena, SealedBlock
+from triton_gym.evaluation.judging import judge
+from triton_gym.evaluation.judging.judge import Request
+from triton_gym.evaluation.judging.simulated import UNVERIFIED_SPEEDUP, SimulatedJudge
 
 CPU = torch.device("cpu")
 EXPLOITS = {e.key: e for e in all_exploits() if e.kind == "full size"}
@@ -155,7 +156,7 @@ def unscreened():
 
 
 FORGE = """
-import triton_gym.evaluation.worker as W
+import triton_gym.evaluation.workers.worker as W
 def forged(self, **fields):
     reply = true(self, **fields)
     %s

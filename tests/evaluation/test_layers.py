@@ -20,7 +20,7 @@ import pytest
 import triton_gym
 from triton_gym.evaluation.confine import layers as layer_list
 from triton_gym.evaluation.confine.layers import ALL, Layer
-from triton_gym.evaluation.sandbox import Limits
+from triton_gym.evaluation.workers.sandbox import Limits
 
 HERE = layer_list.available()
 ROOT = Path(triton_gym.__file__).parent.parent
@@ -107,7 +107,7 @@ def alone(held, folder, code, **fields):
     script = f"""
 import dataclasses, json, os, signal
 from triton_gym.evaluation.confine.layers import Layer
-from triton_gym.evaluation.sandbox import Limits, Sandbox
+from triton_gym.evaluation.workers.sandbox import Limits, Sandbox
 
 def told(attempt):
     try:
@@ -192,7 +192,7 @@ found["a peer"] = told(lambda: socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACK
 
 
 def test_a_thread_that_runs_already_is_noticed(tmp_path):
-    from triton_gym.evaluation.sandbox import Sandbox, Unconfined
+    from triton_gym.evaluation.workers.sandbox import Sandbox, Unconfined
 
     thread = threading.Thread(target=time.sleep, args=(0.5,))
     thread.start()

@@ -5,10 +5,10 @@ import types
 
 import pytest
 
-from triton_gym.evaluation import measure as module
-from triton_gym.evaluation.measure import measure
-from triton_gym.evaluation.rounds import Round
-from triton_gym.evaluation.session import Ended
+from triton_gym.evaluation.judging import measure as module
+from triton_gym.evaluation.judging.measure import measure
+from triton_gym.evaluation.judging.rounds import Round
+from triton_gym.evaluation.workers.session import Ended
 
 
 class Stage:

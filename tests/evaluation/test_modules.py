@@ -10,8 +10,8 @@ import torch
 from triton_gym import Entry, InvalidTaskError, Status
 from triton_gym.audit.modules import MODULE_VICTIMS, task_of
 from triton_gym.evaluation import check, modules
-from triton_gym.evaluation.arena import Layout
-from triton_gym.evaluation.judge import lay_out
+from triton_gym.evaluation.exchange.arena import Layout
+from triton_gym.evaluation.judging.judge import lay_out
 
 LINEAR = MODULE_VICTIMS["audit_linear_relu"]
 TASK = task_of("audit_linear_relu")

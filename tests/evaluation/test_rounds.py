@@ -10,12 +10,13 @@ import torch
 
 import triton_gym
 from triton_gym import Case
-from triton_gym.evaluation import known, rounds, sets, worker
-from triton_gym.evaluation.arena import view
-from triton_gym.evaluation.measure import measure
-from triton_gym.evaluation.session import Ended
-from triton_gym.evaluation.sharing import GpuLock
-from triton_gym.evaluation.worker import Worker
+from triton_gym.evaluation.exchange.arena import view
+from triton_gym.evaluation.judging import known, rounds, sets
+from triton_gym.evaluation.judging.measure import measure
+from triton_gym.evaluation.judging.sharing import GpuLock
+from triton_gym.evaluation.workers import worker
+from triton_gym.evaluation.workers.session import Ended
+from triton_gym.evaluation.workers.worker import Worker
 
 CPU = torch.device("cpu")
 SOFTMAX = dataclasses.replace(

@@ -10,11 +10,11 @@ import warnings
 import pytest
 
 from triton_gym.errors import EvaluatorError, QueueFullError
-from triton_gym.evaluation.future import Evaluation
-from triton_gym.evaluation.link import Work
-from triton_gym.evaluation.sandbox import Limits
-from triton_gym.evaluation.scheduler import Scheduler
-from triton_gym.evaluation.seat import Seat
+from triton_gym.evaluation.service.future import Evaluation
+from triton_gym.evaluation.service.link import Work
+from triton_gym.evaluation.service.scheduler import Scheduler
+from triton_gym.evaluation.service.seat import Seat
+from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.outcome import Outcome, Status
 
 OUTCOME = Outcome(status=Status.CORRECT)

@@ -7,11 +7,11 @@ import ast
 import pytest
 
 from triton_gym import Entry, Status
-from triton_gym.evaluation import vocabulary
-from triton_gym.evaluation.declarations import foreign_names
-from triton_gym.evaluation.reach import reachable
-from triton_gym.evaluation.screen import screen
-from triton_gym.evaluation.source import DEPTH_LIMIT, SOURCE_LIMIT
+from triton_gym.evaluation.screening import vocabulary
+from triton_gym.evaluation.screening.declarations import foreign_names
+from triton_gym.evaluation.screening.reach import reachable
+from triton_gym.evaluation.screening.screen import screen
+from triton_gym.evaluation.screening.source import DEPTH_LIMIT, SOURCE_LIMIT
 
 KERNEL = (
     "import torch\nimport triton\nimport triton.language as tl\n"

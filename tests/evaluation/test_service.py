@@ -19,7 +19,7 @@ import pytest
 
 import triton_gym
 from triton_gym import Evaluator, EvaluatorError, InvalidOptionError, InvalidTaskError, Limits
-from triton_gym.evaluation import link
+from triton_gym.evaluation.service import link
 
 TASK = triton_gym.load("sum_rows")
 
@@ -141,7 +141,7 @@ def test_wrong_arguments_are_refused_at_once(options, told, evaluator):
 
 
 def test_a_nursery_killed_at_its_start_leaves_no_file(monkeypatch, tmp_path):
-    from triton_gym.evaluation.nursery import Nursery
+    from triton_gym.evaluation.workers.nursery import Nursery
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # as in a judge
     nursery = Nursery("compile")

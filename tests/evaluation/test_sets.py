@@ -8,10 +8,11 @@ import torch
 
 import triton_gym
 from triton_gym import Case
-from triton_gym.evaluation import check, sets
-from triton_gym.evaluation.arena import Slot, view
-from triton_gym.evaluation.session import Ended
-from triton_gym.evaluation.sharing import GpuLock, Share
+from triton_gym.evaluation import check
+from triton_gym.evaluation.exchange.arena import Slot, view
+from triton_gym.evaluation.judging import sets
+from triton_gym.evaluation.judging.sharing import GpuLock, Share
+from triton_gym.evaluation.workers.session import Ended
 
 CPU = torch.device("cpu")
 COUNT = 5

@@ -3,8 +3,8 @@ from __future__ import annotations
 import threading
 import time
 
-from triton_gym.evaluation.session import Session
-from triton_gym.evaluation.sharing import GpuLock
+from triton_gym.evaluation.judging.sharing import GpuLock
+from triton_gym.evaluation.workers.session import Session
 
 
 def test_a_gpu_is_shared_or_held_alone_and_who_waits_to_be_alone_comes_first(tmp_path):

@@ -15,9 +15,9 @@ import pytest
 import triton_gym
 from triton_gym import Case, Evaluator, InvalidOptionError, Limits, Outcome, Status
 from triton_gym.errors import StoreError
-from triton_gym.evaluation import store as stores
-from triton_gym.evaluation.fingerprint import task_fingerprint
-from triton_gym.evaluation.store import Store, storable
+from triton_gym.evaluation.records import store as stores
+from triton_gym.evaluation.records.fingerprint import task_fingerprint
+from triton_gym.evaluation.records.store import Store, storable
 from triton_gym.outcome import NAN, Source
 
 TASK = triton_gym.load("sum_rows")
@@ -121,7 +121,7 @@ WRITER = """
 import sys
 import triton_gym
 from triton_gym import Limits, Outcome, Status
-from triton_gym.evaluation.store import Store
+from triton_gym.evaluation.records.store import Store
 path, name = sys.argv[1:]
 store, task = Store(path), triton_gym.load("sum_rows")
 for index in range(10**9):
@@ -177,7 +177,7 @@ def test_a_fork_opens_the_file_anew(store):
 
 FINGERPRINT = """
 import dataclasses, triton_gym
-from triton_gym.evaluation.fingerprint import task_fingerprint
+from triton_gym.evaluation.records.fingerprint import task_fingerprint
 names = {"b", "a", "c", "zeta", "eta"}
 factor = 2.0
 def make():
@@ -299,7 +299,7 @@ def test_exports_hold_every_row_and_replace_what_was_there(store, tmp_path):
     import csv
     import json
 
-    from triton_gym.evaluation.export import export
+    from triton_gym.evaluation.records.export import export
 
     keep(store, "def f():\n    'quoted, \"twice\"' \ud800", outcome(speedup=1.25))
     keep(store, "wrong", outcome(Status.INCORRECT))
@@ -320,7 +320,7 @@ def test_exports_hold_every_row_and_replace_what_was_there(store, tmp_path):
 
 
 def test_parquet_needs_its_extra_and_says_so(store, tmp_path, monkeypatch):
-    from triton_gym.evaluation.export import export
+    from triton_gym.evaluation.records.export import export
 
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
@@ -330,7 +330,7 @@ def test_parquet_needs_its_extra_and_says_so(store, tmp_path, monkeypatch):
 
 def test_parquet_is_read_back(store, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
-    from triton_gym.evaluation.export import export
+    from triton_gym.evaluation.records.export import export
 
     keep(store, "x", outcome(speedup=1.25))
     assert export(store.rows(), tmp_path / "out.parquet") == 1

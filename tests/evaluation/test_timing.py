@@ -6,8 +6,8 @@ import pytest
 
 from triton_gym import Case, load
 from triton_gym.device import gpu_named
+from triton_gym.evaluation.judging.rounds import contradicted
 from triton_gym.evaluation.profile import speed_of_light
-from triton_gym.evaluation.rounds import contradicted
 from triton_gym.evaluation.timing import Budget, summarise
 
 

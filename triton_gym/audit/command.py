@@ -27,7 +27,7 @@ def audit(
     """Try to cheat the judge. Exit code 1 if anything gains or anything honest is refused."""
     from triton_gym.audit.report import Result
     from triton_gym.audit.report import audit as run
-    from triton_gym.evaluation.service import Evaluator
+    from triton_gym.evaluation.service.evaluator import Evaluator
 
     exploits = [e for e in all_exploits() if task in ("", e.task) and only in e.key]
     honest = [h for h in all_honest() if task in ("", h.task) and only in f"honest/{h.key}"]

@@ -15,8 +15,8 @@ from triton_gym.audit.exploits import KINDS, Exploit
 from triton_gym.audit.honest import Honest
 from triton_gym.audit.modules import MODULE_VICTIMS, task_of
 from triton_gym.audit.victims import VICTIMS
-from triton_gym.evaluation.sandbox import Limits
-from triton_gym.evaluation.service import Evaluator
+from triton_gym.evaluation.service.evaluator import Evaluator
+from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.outcome import Outcome, Status
 
 SECONDS = {"cuda": 10.0, "simulated": 20.0}

@@ -61,7 +61,7 @@ def bench(
     baseline: Baseline = "eager",
 ) -> None:
     """Compare a task's starter and expert with PyTorch."""
-    from triton_gym.evaluation.pool import evaluator_for
+    from triton_gym.evaluation.service.pool import evaluator_for
 
     task = task_of(env)
     evaluator = evaluator_for(device)

@@ -133,7 +133,7 @@ def extras() -> Iterator[Finding]:
 def simulated() -> Iterator[Finding]:
     """Whether the simulated device evaluates a softmax."""
     from triton_gym.errors import TritonGymError
-    from triton_gym.evaluation.service import Evaluator
+    from triton_gym.evaluation.service.evaluator import Evaluator
     from triton_gym.registration import load
 
     task = load("softmax")

@@ -43,7 +43,7 @@ def score(
     out: Annotated[Path | None, typer.Option(help="Write the scores as JSON.")] = None,
 ) -> None:
     """Score a model: correct@k, fast_p and speedups, per task and in total."""
-    from triton_gym.evaluation.service import Evaluator
+    from triton_gym.evaluation.service.evaluator import Evaluator
 
     names = [environment_id(name) for name in envs]
     other = [name for name in names if "TritonKernel-" not in name]

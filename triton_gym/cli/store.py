@@ -15,7 +15,7 @@ from rich.table import Table
 from triton_gym.errors import StoreError
 
 if TYPE_CHECKING:
-    from triton_gym.evaluation.store import Store
+    from triton_gym.evaluation.records.store import Store
 
 app = typer.Typer(
     help="Outcomes that were found before: look at them, take them elsewhere.",
@@ -66,7 +66,7 @@ def export(
     min_speedup: SpeedupOption = None,
 ) -> None:
     """Write recorded outcomes with their sources to a file."""
-    from triton_gym.evaluation import export as exports
+    from triton_gym.evaluation.records import export as exports
 
     rows = _open(store).rows(task=task, status=status, min_speedup=min_speedup)
     count = exports.export(rows, out)
@@ -74,7 +74,7 @@ def export(
 
 
 def _open(path: Path) -> Store:
-    from triton_gym.evaluation.store import Store
+    from triton_gym.evaluation.records.store import Store
 
     if not path.exists():  # opening would make it
         raise StoreError(f"There is no store {path}.")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from triton_gym.evaluation.arena import Arena, Layout
+from triton_gym.evaluation.exchange.arena import Arena, Layout
 from triton_gym.evaluation.simulate.effort import Exhausted
 from triton_gym.evaluation.simulate.formats import Array
 from triton_gym.evaluation.simulate.memory import read

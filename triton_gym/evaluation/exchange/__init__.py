@@ -1,0 +1,1 @@
+"""What two processes share: messages, memory, and a gate that their GPU streams pass."""

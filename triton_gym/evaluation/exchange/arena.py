@@ -1,0 +1,271 @@
+"""Memory that the judge and a worker share: the arguments and the results of an answer.
+
+The judge lays tensors out in one block and sends the block's handle once; afterwards only
+offsets travel. Nothing else of the judge's memory lies in the block, so a worker that reads
+beyond its tensors finds only other arguments and results of the same evaluation.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import fcntl
+import math
+import mmap
+import os
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from triton_gym.evaluation.exchange import driver
+
+ALIGN = 512
+"""Alignment of every tensor, in bytes; torch's CUDA allocator gives the same."""
+_PAGE = 2 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where one contiguous tensor lies in the block."""
+
+    offset: int
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def bytes(self) -> int:
+        """Size of the tensor."""
+        return math.prod(self.shape) * int(getattr(torch, self.dtype).itemsize)
+
+    def message(self) -> list[Any]:
+        """The slot as JSON."""
+        return [self.offset, list(self.shape), self.dtype]
+
+    def moved(self, offset: int) -> Slot:
+        """The slot that lies `offset` bytes further."""
+        return dataclasses.replace(self, offset=self.offset + offset)
+
+    @classmethod
+    def read(cls, message: list[Any]) -> Slot:
+        """The slot that `message` describes."""
+        return cls(int(message[0]), tuple(int(n) for n in message[1]), str(message[2]))
+
+
+class Layout:
+    """Places tensors one after another."""
+
+    def __init__(self) -> None:
+        self.end = 0
+
+    def place(self, shape: tuple[int, ...], dtype: str) -> Slot:
+        """The slot of a new tensor."""
+        slot = Slot(self.end, tuple(shape), dtype)
+        self.end += -(-slot.bytes // ALIGN) * ALIGN
+        return slot
+
+    def like(self, tensor: torch.Tensor) -> Slot:
+        """The slot of a tensor with the shape and dtype of `tensor`."""
+        return self.place(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+
+
+class Arena(Protocol):
+    """A block of shared memory."""
+
+    def view(self, slot: Slot) -> torch.Tensor:
+        """The tensor at a slot; it shares the block's memory."""
+        ...
+
+    def settle(self) -> None:
+        """Wait until what this process wrote is there for others."""
+        ...
+
+    def close(self) -> None:
+        """Give the block back."""
+        ...
+
+
+def view(block: torch.Tensor, slot: Slot) -> torch.Tensor:
+    """The tensor at a slot of a block of bytes."""
+    piece = block[slot.offset : slot.offset + slot.bytes]
+    return piece.view(getattr(torch, slot.dtype)).view(slot.shape)
+
+
+def rows_of(block: torch.Tensor, slot: Slot, pitch: int, count: int) -> torch.Tensor:
+    """Tensors like that at a slot, each `pitch` bytes after the one before, as one tensor.
+
+    A number stands as a row of one.
+    """
+    dtype = getattr(torch, slot.dtype)
+    whole = block.numel() // dtype.itemsize * dtype.itemsize
+    flat = block[:whole].view(dtype)
+    shape = slot.shape or (1,)
+    steps = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    size = dtype.itemsize
+    start = flat.storage_offset() + slot.offset // size
+    return flat.as_strided((count, *shape), (pitch // size, *steps), start)
+
+
+def _piece(memory: mmap.mmap, slot: Slot) -> torch.Tensor:
+    """The tensor at a slot, with a storage of exactly its size: so a kernel that reaches past its
+    end is found out, though other tensors lie there."""
+    dtype = getattr(torch, slot.dtype)
+    count = math.prod(slot.shape)
+    if not count:
+        return torch.empty(slot.shape, dtype=dtype)
+    piece = torch.frombuffer(memory, dtype=dtype, count=count, offset=slot.offset)
+    return piece.view(slot.shape)
+
+
+class HostArena:
+    """A block in host memory, shared through an anonymous file."""
+
+    def __init__(self, size: int, fd: int | None = None) -> None:
+        self.size = max(size, 1)
+        if fd is None:
+            fd = os.memfd_create("triton-gym", os.MFD_CLOEXEC)
+            os.ftruncate(fd, self.size)
+        self.fd = fd
+        self._map = mmap.mmap(fd, self.size)
+
+    def view(self, slot: Slot) -> torch.Tensor:
+        """The tensor at a slot; it shares the block's memory."""
+        return _piece(self._map, slot)
+
+    def settle(self) -> None:
+        """Nothing to do: what is written is there."""
+
+    def close(self) -> None:
+        """Give the block back; its memory goes once no tensor views it."""
+        os.close(self.fd)
+        del self._map
+
+
+class SealedBlock:
+    """A block in host memory that nobody can change once it is sealed."""
+
+    def __init__(self, size: int) -> None:
+        self.size = max(size, 1)
+        self.fd = os.memfd_create("triton-gym", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(self.fd, self.size)
+
+    def write(self, slot: Slot, tensor: torch.Tensor) -> None:
+        """Put a tensor into a slot."""
+        left = tensor.reshape(-1).view(torch.uint8).numpy().data
+        offset = slot.offset
+        while left:
+            done = os.pwrite(self.fd, left, offset)
+            offset, left = offset + done, left[done:]
+
+    def seal(self) -> None:
+        """From here on the block can be mapped privately, but not changed."""
+        seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, seals)
+
+    def close(self) -> None:
+        """Give up the block; its memory goes with the last mapping."""
+        os.close(self.fd)
+
+
+class PrivateArena:
+    """A process's own view of a sealed block: what it writes there nobody else sees."""
+
+    def __init__(self, size: int, fd: int) -> None:
+        size = max(size, 1)
+        self._map = mmap.mmap(fd, size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
+
+    def view(self, slot: Slot) -> torch.Tensor:
+        """The tensor at a slot; it shares the block's memory."""
+        return _piece(self._map, slot)
+
+    def settle(self) -> None:
+        """Nothing to do: nobody else sees it."""
+
+    def close(self) -> None:
+        """Nothing to do: the memory goes once no tensor views it."""
+
+
+class _Memory:
+    """Device memory by address, in the form that `torch.as_tensor` takes without a copy."""
+
+    def __init__(self, address: int, size: int) -> None:
+        self.__cuda_array_interface__ = {
+            "shape": (size,), "typestr": "|u1", "data": (address, False), "version": 3,
+        }  # fmt: skip
+
+
+class _IpcHandle(ctypes.Structure):
+    _fields_ = (("reserved", ctypes.c_byte * 64),)
+
+
+class CudaArena:
+    """A block on a GPU, shared through CUDA's inter-process handles.
+
+    PyTorch's own sharing counts references in files that a killed worker never gives back.
+    """
+
+    def __init__(self, size: int, device: torch.device) -> None:
+        # Whole pages of its own: a handle opens the allocation that it lies in.
+        self.size = -(-max(size, 1) // _PAGE) * _PAGE
+        self._device = device
+        address = ctypes.c_uint64()
+        with torch.cuda.device(device):
+            torch.cuda.current_stream().synchronize()
+            try:
+                self._allocate(address)
+            except RuntimeError:  # what PyTorch keeps for later is in the way
+                torch.cuda.empty_cache()
+                self._allocate(address)
+        self._address = int(address.value)
+        self._block = torch.as_tensor(_Memory(self._address, self.size), device=device)
+
+    def _allocate(self, address: ctypes.c_uint64) -> None:
+        driver.call("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(self.size))
+
+    def handle(self) -> str:
+        """What a worker opens the block with."""
+        handle = _IpcHandle()
+        driver.call("cuIpcGetMemHandle", ctypes.byref(handle), ctypes.c_uint64(self._address))
+        return bytes(handle).hex()
+
+    @staticmethod
+    def open(handle: str, size: int, device: torch.device) -> OpenedArena:
+        """The block of another process. A CUDA context must be current."""
+        return OpenedArena(handle, size, device)
+
+    def view(self, slot: Slot) -> torch.Tensor:
+        """The tensor at a slot; it shares the block's memory."""
+        return view(self._block, slot)
+
+    def settle(self) -> None:
+        """Wait until what the current stream writes is there for other processes."""
+        torch.cuda.current_stream(self._device).synchronize()
+
+    def close(self) -> None:
+        """Give the block back."""
+        del self._block
+        torch.cuda.synchronize(self._device)
+        with torch.cuda.device(self._device):
+            driver.call("cuMemFree_v2", ctypes.c_uint64(self._address))
+
+
+class OpenedArena:
+    """A worker's view of the judge's block on a GPU."""
+
+    def __init__(self, handle: str, size: int, device: torch.device) -> None:
+        address = ctypes.c_uint64()
+        raw = _IpcHandle.from_buffer_copy(bytes.fromhex(handle))
+        lazy_peer_access = ctypes.c_uint(1)
+        driver.call("cuIpcOpenMemHandle_v2", ctypes.byref(address), raw, lazy_peer_access)
+        self._block = torch.as_tensor(_Memory(int(address.value), size), device=device)
+
+    def view(self, slot: Slot) -> torch.Tensor:
+        """The tensor at a slot; it shares the block's memory."""
+        return view(self._block, slot)
+
+    def settle(self) -> None:
+        """Wait until what the current stream writes is there for other processes."""
+        torch.cuda.current_stream().synchronize()
+
+    def close(self) -> None:
+        """Nothing to do: the mapping ends with the worker."""

@@ -1,0 +1,168 @@
+"""The timed case at full size on a simulated device: its arguments, and what it must return.
+
+The arguments are drawn once a task and kept in sealed memory, of which workers have private views:
+to draw hundreds of megabytes for every evaluation would cost more than the evaluation. They come
+from a seed that is made from the task, since equal requests must have equal outcomes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from triton_gym.evaluation import check
+from triton_gym.evaluation.exchange.arena import Layout, PrivateArena, SealedBlock, Slot
+from triton_gym.evaluation.judging.judge import digest, shapes, state_message
+from triton_gym.evaluation.modules import bind, construction, state_of
+from triton_gym.evaluation.simulate.eager import fake_arguments
+from triton_gym.task import Case, Kind, Task
+
+_CPU = torch.device("cpu")
+LARGEST_BYTES = 1 << 30
+"""Arguments of a case that are drawn; those of a larger one stay zero, and nothing is compared."""
+KEPT_BYTES = 3 << 29
+"""Arguments of all tasks that are kept."""
+WHOLE_FLOPS = 5e9
+"""Largest reference that is computed as a whole, for tasks that do not say how to take a part."""
+
+WHOLE_VALUES = 1 << 24
+"""The same for its results' values, which are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class FullSize:
+    """The arguments of a timed case."""
+
+    case: Case
+    arguments: tuple[Any, ...]
+    """The judge's own view of them; empty if the case is too large."""
+    messages: list[Any]
+    """The same for a worker: slots of the block, or shapes and dtypes without one."""
+    outputs: list[Any]
+    """Slots with the results' shapes and dtypes."""
+    block: SealedBlock | None
+    reference: Callable[..., Any]
+    """The task's; for a task of modules one that is built, where it can be afforded."""
+    module: dict[str, Any] | None = None
+    """How workers build their module for this case, if `reference` is one that is built."""
+    whole: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    """Oracle and plain reference of whole results, where they were computed."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the block."""
+        return self.block.size if self.block else 0
+
+
+class FullSizes:
+    """The timed cases of the tasks seen last."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, FullSize] = {}
+
+    def of(self, task: Task) -> FullSize:
+        """The timed case of a task."""
+        key = digest(task)
+        if key not in self._kept:
+            self._kept[key] = _draw(task, key)
+            while sum(x.size for x in self._kept.values()) > KEPT_BYTES and len(self._kept) > 1:
+                self._drop(next(iter(self._kept)))
+        self._kept[key] = self._kept.pop(key)  # the one used last is dropped last
+        return self._kept[key]
+
+    def _drop(self, key: str) -> None:
+        gone = self._kept.pop(key)
+        if gone.block:
+            gone.block.close()
+
+    def close(self) -> None:
+        """Give all memory back."""
+        for key in list(self._kept):
+            self._drop(key)
+
+
+def _draw(task: Task, key: str) -> FullSize:
+    case, seed = task.bench[0], int(key[:8], 16)
+    mode, fakes = fake_arguments(task, case)
+    with mode:
+        shaped = bind(task, case, seed)
+    with torch.no_grad(), mode:
+        found = shaped.reference(*fakes)
+    results = found if isinstance(found, (tuple, list)) else (found,)
+    layout = Layout()
+    outputs = [layout.like(result).message() for result in results]
+    if sum(x.nbytes for x in fakes if isinstance(x, torch.Tensor)) > LARGEST_BYTES:
+        return FullSize(case, (), shapes(fakes), outputs, None, task.reference)
+    drawn = check.draw_inputs(task, case, seed, _CPU)
+    # A module is only built where its results can be compared.
+    module = None
+    bound = task
+    if task.entry.kind == Kind.MODULE and _affordable(task, case, outputs):
+        module, bound = construction(task, case, seed), bind(task, case, seed)
+    state = state_of(bound)
+    layout = Layout()
+    slots = [layout.like(x) if isinstance(x, torch.Tensor) else None for x in drawn]
+    places = [layout.like(value) for _, value in state]
+    block = SealedBlock(layout.end)
+    for slot, value in zip((*slots, *places), (*drawn, *(v for _, v in state)), strict=True):
+        if slot:
+            block.write(slot, value)
+    block.seal()
+    if module is not None:
+        module["state"] = state_message([name for name, _ in state], places)
+    view = PrivateArena(block.size, block.fd)
+    return FullSize(
+        case,
+        tuple(view.view(s) if s else v for s, v in zip(slots, drawn, strict=True)),
+        [s.message() if s else v for s, v in zip(slots, drawn, strict=True)],
+        outputs,
+        block,
+        bound.reference,
+        module,
+    )
+
+
+def _affordable(task: Task, case: Case, outputs: Sequence[Any]) -> bool:
+    """Whether the whole reference may be computed and kept."""
+    values = sum(math.prod(Slot.read(message).shape) for message in outputs)
+    return task.flops(case) <= WHOLE_FLOPS and values <= WHOLE_VALUES
+
+
+def secret(source: str, seed: int | None) -> int:
+    """Decides which programs are replayed: the same for equal requests, and not to be foreseen
+    by an answer, which would have to hold a digest of itself."""
+    text = f"{seed}\0{source}".encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:6], "big")
+
+
+def part_of(
+    task: Task, full: FullSize, output: int, ranges: Sequence[slice]
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """The oracle and the plain reference of a part of a result.
+
+    None if the task does not say how to take a part and the whole is too much.
+    """
+    if task.part is not None:
+        exact, plain = (
+            task.part(tuple(ranges), cast, *full.arguments) for cast in (check.upcast, _as_it_is)
+        )
+        if isinstance(exact, (tuple, list)):
+            return exact[output], plain[output]
+        return exact, plain
+    if not full.whole:
+        if not _affordable(task, full.case, full.outputs):
+            return None
+        task = dataclasses.replace(task, reference=full.reference)
+        both = (check.oracle(task, full.arguments), check.reference(task, full.arguments))
+        full.whole.update(enumerate(zip(*both, strict=True)))
+    return full.whole[output]
+
+
+def _as_it_is(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor

@@ -1,0 +1,288 @@
+"""The judge: takes an answer through screen, compile, test and profile, and says what it is worth.
+
+A judge is trusted and long-lived. It owns the reference, the inputs, the oracle and the clock; the
+answer runs in a single-use worker (`session.py`). What differs between a GPU and its simulation
+is in the two subclasses (`measured.py`, `simulated.py`).
+"""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+import random
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import cloudpickle
+import torch
+
+from triton_gym.errors import InvalidTaskError
+from triton_gym.evaluation import check
+from triton_gym.evaluation.exchange.arena import Arena, Layout, Slot
+from triton_gym.evaluation.modules import bind, construction, state_of
+from triton_gym.evaluation.screening.reach import reachable
+from triton_gym.evaluation.screening.screen import screen
+from triton_gym.evaluation.workers.sandbox import Limits
+from triton_gym.evaluation.workers.session import Ended, Session
+from triton_gym.evaluation.workers.workshop import WorkerLost
+from triton_gym.outcome import Outcome, Status
+from triton_gym.task import Case, Task
+
+POISON = 0xFF
+"""Bytes that results are filled with beforehand: NaN in every floating dtype."""
+TRIES = 3
+"""How often an answer is evaluated whose nursery dies, the last time alone."""
+HIDDEN_CASES = 3
+"""How many shapes are drawn from the task's range for each evaluation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One evaluation to do."""
+
+    task: Task
+    source: str
+    seed: int | None = None
+    """Decides inputs and hidden shapes; None for one that nobody knows."""
+    baseline: str = "eager"
+    """What the speedup is against: `eager` or `compile`."""
+    limits: Limits = field(default_factory=Limits)
+
+
+class Phases:
+    """Wall time of each phase of one evaluation."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Count the time inside the block to the phase `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A test case that is laid out for a worker, with what it must return."""
+
+    case: Case
+    call: dict[str, Any]
+    expected: check.Expected
+    inputs: tuple[Any, ...]
+    input_slots: tuple[Slot | None, ...]
+    output_slots: tuple[Slot, ...]
+
+
+class Turns:
+    """Lets many evaluations run at once, or one alone."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running = 0
+        self._lonely = 0  # evaluations that run alone, or wait for it
+
+    @contextmanager
+    def __call__(self, *, alone: bool) -> Iterator[None]:
+        """Wait for a turn, and hold it.
+
+        Args:
+            alone: whether nothing else may run meanwhile. Who comes later then waits.
+        """
+        with self._changed:
+            if alone:
+                self._lonely += 1
+                self._changed.wait_for(lambda: not self._running)
+            else:
+                self._changed.wait_for(lambda: not self._lonely)
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._lonely -= alone
+                self._changed.notify_all()
+
+
+class Judge(abc.ABC):
+    """What all devices share."""
+
+    def __init__(self) -> None:
+        self._turns = Turns()
+
+    def evaluate(self, request: Request) -> Outcome:
+        """The outcome of one answer. Never raises because of the answer.
+
+        Raises:
+            InvalidTaskError: the task itself is at fault.
+            EvaluatorError: the machine is.
+        """
+        started = time.perf_counter()
+        phases = Phases()
+        refused = screen(request.source, request.task.entry)
+        if refused:
+            status, message = refused
+            outcome = Outcome(status=status, message=message)
+        else:
+            reached = reachable(request.source, request.task.entry)
+            try:
+                outcome = self._persistently(replace(request, source=reached), phases)
+            except Ended as end:
+                outcome = Outcome(
+                    status=end.status,
+                    message=end.message,
+                    compiled=end.status
+                    in (Status.RUNTIME_ERROR, Status.TIMEOUT, Status.INCORRECT, Status.CHEATING),
+                    **end.numbers,  # type: ignore[arg-type]
+                )
+        return self._finish(outcome, time.perf_counter() - started, phases)
+
+    def _persistently(self, request: Request, phases: Phases) -> Outcome:
+        """Evaluate again if the nursery died meanwhile: most often another answer did it.
+
+        The last time it runs alone, so that it cannot be blamed for what another one does.
+
+        Raises:
+            Ended: see `_judge`; also if the nursery dies every time, which is this answer's doing.
+            EvaluatorError: the machine's fault: no nursery starts, no process can be had.
+        """
+        for left in reversed(range(TRIES)):
+            with self._turns(alone=left == 0):
+                try:
+                    return self._judge(request, phases)
+                except WorkerLost:
+                    continue
+        raise Ended(
+            Status.RUNTIME_ERROR, "The process that starts workers died whenever the answer ran."
+        )
+
+    @abc.abstractmethod
+    def _judge(self, request: Request, phases: Phases) -> Outcome:
+        """Evaluate an answer that passed the screen."""
+
+    @abc.abstractmethod
+    def _finish(self, outcome: Outcome, seconds: float, phases: Phases) -> Outcome:
+        """Label an outcome with its device and what it took."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Give back what the judge holds."""
+
+
+def test_cases(task: Task, seed: int, *, tiny: bool) -> list[Case]:
+    """The hidden shapes of one evaluation: distinct draws from the task's range."""
+    rng = random.Random(seed)
+    cases: list[Case] = []
+    for _ in range(20 * HIDDEN_CASES):
+        case = task.draw(rng, tiny=tiny)
+        if case not in cases:
+            cases.append(case)
+        if len(cases) == HIDDEN_CASES:
+            break
+    return cases
+
+
+def lay_out(task: Task, case: Case, seed: int, device: torch.device, layout: Layout) -> Prepared:
+    """Draw a test case, compute what it must return, and place it in shared memory.
+
+    The state of a module's reference travels as further inputs.
+    """
+    how = construction(task, case, seed)
+    task = bind(task, case, seed, device)
+    inputs = check.draw_inputs(task, case, seed, device)
+    plain = check.reference(task, inputs)
+    exact = check.oracle(task, inputs)
+    if any(not bool(torch.isfinite(o).all()) for o in exact if o.is_floating_point()):
+        raise InvalidTaskError(f"The oracle of task {task.name!r} is not finite on {case}.")
+    expected = check.Expected(exact, check.tolerances(task, case, plain, exact))
+    input_slots = tuple(layout.like(x) if isinstance(x, torch.Tensor) else None for x in inputs)
+    output_slots = tuple(layout.like(x) for x in plain)
+    call = call_message(case, inputs, input_slots, output_slots)
+    if how is not None:
+        names, values = zip(*state_of(task), strict=True) if state_of(task) else ((), ())
+        slots = tuple(layout.like(value) for value in values)
+        call["module"] = {**how, "state": state_message(names, slots)}
+        inputs, input_slots = (*inputs, *values), (*input_slots, *slots)
+    return Prepared(case, call, expected, inputs, input_slots, output_slots)
+
+
+def state_message(names: Iterable[str], slots: Iterable[Slot]) -> list[Any]:
+    """Where a worker finds the parameters and buffers of a module."""
+    return [[name, slot.message()] for name, slot in zip(names, slots, strict=True)]
+
+
+def digest(task: Task) -> str:
+    """A name for exactly this task: two tasks of the same name may differ."""
+    return hashlib.sha256(cloudpickle.dumps(task)).hexdigest()
+
+
+def shapes(arguments: Iterable[Any]) -> list[Any]:
+    """Arguments without their values, as a worker that only compiles needs them."""
+    return [
+        [list(x.shape), str(x.dtype).removeprefix("torch.")] if isinstance(x, torch.Tensor) else x
+        for x in arguments
+    ]
+
+
+def call_message(
+    case: Case,
+    inputs: tuple[Any, ...],
+    input_slots: tuple[Slot | None, ...],
+    output_slots: tuple[Slot, ...],
+) -> dict[str, Any]:
+    """A call of the answer as a worker understands it."""
+    return {
+        "case": str(case),
+        "arguments": [
+            slot.message() if slot else value
+            for slot, value in zip(input_slots, inputs, strict=True)
+        ],
+        "outputs": [slot.message() for slot in output_slots],
+    }
+
+
+def run_tests(worker: Session, prepared: list[Prepared], arena: Arena) -> check.Verdict:
+    """Run all test cases in the worker and compare; raises `Ended` at the first that fails."""
+    for test in prepared:
+        for slot, value in zip(test.input_slots, test.inputs, strict=True):
+            if slot:
+                arena.view(slot).copy_(value)
+        for slot in test.output_slots:
+            arena.view(slot).view(torch.uint8).fill_(POISON)
+    arena.settle()
+    worker.ask("call", calls=[test.call for test in prepared])
+    return judge_results(prepared, arena)
+
+
+def judge_results(prepared: list[Prepared], arena: Arena) -> check.Verdict:
+    """Compare what lies in shared memory with what was expected.
+
+    Raises:
+        Ended: a result is wrong, or an argument was changed.
+    """
+    worst = check.Verdict(True, 0.0, prepared[0].expected.tolerances[0])
+    for test in prepared:
+        results = [arena.view(slot).clone() for slot in test.output_slots]
+        verdict = check.compare(results, test.expected, str(test.case))
+        if not verdict.ok:
+            raise Ended(
+                Status.INCORRECT, verdict.message,
+                max_error=verdict.max_error, tolerance=verdict.tolerance,
+            )  # fmt: skip
+        for slot, value in zip(test.input_slots, test.inputs, strict=True):
+            if slot and not torch.equal(arena.view(slot), value):
+                raise Ended(
+                    Status.INCORRECT, f"The answer changed one of its arguments on {test.case}."
+                )
+        if verdict.max_error / verdict.tolerance > worst.max_error / worst.tolerance:
+            worst = verdict
+    return worst

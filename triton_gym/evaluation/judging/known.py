@@ -1,0 +1,203 @@
+"""What the judge of a GPU keeps of a task between evaluations, and how it is found.
+
+All of it is measured without an answer on the machine's mind: before the worker has anything to do.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from triton_gym.evaluation import check
+from triton_gym.evaluation.modules import bind
+from triton_gym.evaluation.workers.launch import Flush, Series
+from triton_gym.task import Case, Task
+
+SPENT_ON_BASELINE_US = 60_000.0
+"""A reference slower than this is not timed again on every call of later evaluations."""
+CYCLES_PER_US = 2000
+"""Of a sleep in which the host queues what is timed: no GPU's clock is faster."""
+REHEARSALS = 3
+"""How often what lies beside the calls is measured; the least counts."""
+_CALLS = 8
+_FLUSHES = 200  # about as long as a round
+_SLEEP_CYCLES = 3_000 * CYCLES_PER_US  # the host queues so many calls meanwhile
+
+
+@dataclass(slots=True)
+class Known:
+    """What is known of a task's timed case."""
+
+    tolerances: tuple[float, ...]
+    """At full size, against the reference in the case's own dtype."""
+    outputs: tuple[tuple[tuple[int, ...], str], ...]
+    """Shape and dtype of each result."""
+    call_bytes: int
+    """Device memory that one call of a round takes, in the judge and in the worker."""
+    result_bytes: int
+    """Of one call."""
+    between_us: float
+    """Device time from the end of a timed call to the start of the next: its result is copied and
+    the cache flushed, of what the call wrote too."""
+    keeping_us: float
+    """Device time of copying a call's results."""
+    flushing_us: float
+    """Device time of evicting the cache on a quiet GPU."""
+    queueing_us: float
+    """Host time of queueing a timed call of the reference."""
+    compiled: Callable[..., Any] | None = None
+    """`torch.compile`'s form of the reference, if that is the baseline."""
+    baseline_us: list[float] = field(default_factory=list)
+    """The reference's latest times."""
+
+
+def learn(task: Task, baseline: str, device: torch.device, flush: Flush) -> Known:
+    """Measure what is kept of a task. The GPU should be quiet.
+
+    Args:
+        task: its first bench case is timed.
+        baseline: `eager` or `compile`.
+        device: the GPU.
+        flush: evicts its L2 cache.
+    """
+    case = task.bench[0]
+    task = bind(task, case, secrets.randbits(62), device)
+    inputs = check.draw_inputs(task, case, secrets.randbits(62), device)
+    plain = check.reference(task, inputs)
+    compiled = None
+    if baseline == "compile":
+        compiled = torch.compile(getattr(task.reference, "module", task.reference))
+    queueing = _queueing_us(functools.partial(compiled or task.reference, *inputs), flush)
+    between, keeping = _beside(plain, flush)
+    tensors = [value for value in inputs if isinstance(value, torch.Tensor)]
+    return Known(
+        tolerances=_tolerances(task, case, inputs, plain),
+        outputs=tuple((tuple(p.shape), str(p.dtype).removeprefix("torch.")) for p in plain),
+        # Inputs as they are drawn and as they are shared; results of the reference and the
+        # answer, as they are shared and as they are taken away.
+        call_bytes=2 * _bytes(tensors) + 4 * _bytes(plain),
+        result_bytes=_bytes(plain),
+        between_us=between,
+        keeping_us=keeping,
+        flushing_us=min(flushing_us(flush) for _ in range(REHEARSALS)),
+        queueing_us=queueing,
+        compiled=compiled,
+    )
+
+
+def time_references(
+    task: Task, known: Known, sets: list[tuple[Any, ...]], flush: Flush
+) -> tuple[list[tuple[torch.Tensor, ...]], list[float]]:
+    """The reference's outputs on each set of inputs, and its device times in µs, if it is timed.
+
+    Args:
+        task: bound to the judge's parameters.
+        known: of the task.
+        sets: arguments of each call.
+        flush: evicts the L2 cache before every call.
+    """
+    slow = sum(known.baseline_us) > SPENT_ON_BASELINE_US * len(known.baseline_us)
+    if slow:
+        return [check.reference(task, inputs) for inputs in sets], []
+    series = Series(len(sets))
+    outputs: list[Any] = []
+    function = known.compiled or task.reference
+    keep = outputs.append if known.compiled is None else _forget
+    calls = [(functools.partial(function, *inputs), keep) for inputs in sets]
+    cycles = int(len(sets) * known.queueing_us * CYCLES_PER_US)
+    with torch.no_grad():
+        series.queue(calls, flush, lambda: torch.cuda._sleep(cycles))
+    torch.cuda.current_stream().synchronize()
+    if known.compiled is not None:
+        outputs = [check.reference(task, inputs) for inputs in sets]
+    return [tuple(o) if isinstance(o, (tuple, list)) else (o,) for o in outputs], series.times_us
+
+
+def flushing_us(flush: Flush) -> float:
+    """Device time of evicting the cache, the mean over some milliseconds."""
+
+    def often() -> None:
+        for _ in range(_FLUSHES):
+            flush()
+
+    return event_us(often) / _FLUSHES
+
+
+def _forget(result: Any) -> None:
+    """What becomes of a result that nobody needs."""
+
+
+def _tolerances(
+    task: Task, case: Case, inputs: tuple[Any, ...], plain: tuple[torch.Tensor, ...]
+) -> tuple[float, ...]:
+    """Both reference and answer may be off the oracle, each by its own tolerance."""
+    try:
+        found = check.tolerances(task, case, plain, check.oracle(task, inputs))
+    except torch.cuda.OutOfMemoryError:
+        found = tuple(check.floor(p.dtype, task.reduction(case)) for p in plain)
+    finally:
+        torch.cuda.empty_cache()
+    return tuple(2 * t for t in found)
+
+
+def _queueing_us(function: Callable[[], object], flush: Flush) -> float:
+    """Host time of queueing one timed call, on the slow side."""
+    spent = []
+    for _ in range(1 + REHEARSALS):  # the first one compiles and loads
+        torch.cuda.synchronize()
+        series = Series(1)
+        start = time.perf_counter()
+        with torch.no_grad():
+            series.queue([(function, _forget)], flush, lambda: None)
+        spent.append((time.perf_counter() - start) * 1e6)
+    return 1.5 * max(spent[1:])
+
+
+def _beside(plain: tuple[torch.Tensor, ...], flush: Flush) -> tuple[float, float]:
+    """`between_us` and `keeping_us`, with a copy in the answer's place.
+
+    It leaves the cache as dirty as an answer does.
+    """
+    made = [torch.empty_like(p) for p in plain]
+    kept = [torch.empty_like(p) for p in plain]
+    between = keeping = math.inf
+
+    def copy() -> None:
+        torch._foreach_copy_(made, list(plain))
+
+    def keep(result: object = None) -> None:
+        torch._foreach_copy_(kept, made)
+
+    def keep_all() -> None:
+        for _ in range(_CALLS):
+            keep()
+
+    for _ in range(REHEARSALS):
+        series = Series(_CALLS)
+        series.queue([(copy, keep)] * _CALLS, flush, lambda: torch.cuda._sleep(_SLEEP_CYCLES))
+        torch.cuda.current_stream().synchronize()
+        between = min(between, (series.span_us - sum(series.times_us)) / (_CALLS - 1))
+        keeping = min(keeping, event_us(keep_all) / _CALLS)
+    return between, keeping
+
+
+def _bytes(tensors: Any) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
+def event_us(function: Callable[[], object]) -> float:
+    """Device time of a call in microseconds, on the current stream."""
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    torch.cuda._sleep(_SLEEP_CYCLES)
+    start.record()
+    function()
+    end.record()
+    end.synchronize()
+    return float(start.elapsed_time(end)) * 1000

@@ -1,0 +1,292 @@
+"""The judge of a real GPU: tests on hidden shapes, then timed rounds until the time is known.
+
+The rounds are in `rounds.py`, what they come to in `measure.py`. A claim that the judge's own clock
+contradicts is `cheating`, and so is a time below the speed of light.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import secrets
+import threading
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from triton_gym.device import Device, Gpu, gpu_matching, gpu_named
+from triton_gym.evaluation.check import Verdict
+from triton_gym.evaluation.exchange.arena import CudaArena, Layout
+from triton_gym.evaluation.judging.judge import (
+    Judge,
+    Phases,
+    Prepared,
+    Request,
+    digest,
+    lay_out,
+    run_tests,
+    shapes,
+    test_cases,
+)
+from triton_gym.evaluation.judging.known import Known, event_us, learn
+from triton_gym.evaluation.judging.measure import measure
+from triton_gym.evaluation.judging.rounds import ROUND_BYTES, ROUND_CALLS, Stage
+from triton_gym.evaluation.judging.sharing import GpuLock, Lanes
+from triton_gym.evaluation.modules import construction
+from triton_gym.evaluation.profile import Light, speed_of_light
+from triton_gym.evaluation.simulate.eager import fake_arguments, import_fake_tensors
+from triton_gym.evaluation.timing import Timing, summarise
+from triton_gym.evaluation.workers.launch import Flush
+from triton_gym.evaluation.workers.session import Ended, Scratch, Session, number
+from triton_gym.evaluation.workers.workshop import Workshop
+from triton_gym.outcome import NAN, Outcome, Source, Status
+from triton_gym.task import Case
+
+LANES = 2
+"""Answers that are profiled at once: all that is not timed of one goes on beside the others."""
+KNOWN_TASKS = 256
+"""Tasks of which something is kept."""
+COMPILERS = 4
+"""Processes that compile one answer for its different shapes."""
+RESOURCES = ("launches", "registers", "spills", "shared_bytes")
+"""What a worker says of the kernels that it launched; -1 where that is unknown."""
+
+
+class CudaJudge(Judge):
+    """Owns one GPU, or shares it with other judges of the same machine.
+
+    Args:
+        device: the GPU.
+        judges: how many share its memory.
+    """
+
+    def __init__(self, device: Device, judges: int = 1) -> None:
+        super().__init__()
+        self._workshop = Workshop("cuda")
+        self._device = torch.device("cuda", device.index)
+        torch.cuda.set_device(self._device)
+        properties = torch.cuda.get_device_properties(self._device)
+        self._gpu = gpu_matching(properties.name) or _unknown_gpu(properties)
+        self._flush_bytes = 2 * int(properties.L2_cache_size)
+        self._flush = Flush(self._flush_bytes, self._device)
+        locks = Path("/tmp", f"triton-gym-{os.getuid()}-{properties.uuid}")
+        self._lock = GpuLock(locks.with_suffix(".lock"))
+        self._lanes = Lanes(
+            self._device, LANES, properties.total_memory // 2 // judges, locks.with_suffix(".large")
+        )
+        with self._lock(alone=True):
+            self.copy_gbps = self._copy_bandwidth()
+        self._known: OrderedDict[tuple[str, str], Known] = OrderedDict()
+        self._knowing = threading.Lock()
+        import_fake_tensors()
+
+    def close(self) -> None:
+        """End the nursery."""
+        self._workshop.close()
+
+    @property
+    def gpu(self) -> Gpu:
+        """The published limits of the device."""
+        return self._gpu
+
+    def _finish(self, outcome: Outcome, seconds: float, phases: Phases) -> Outcome:
+        return outcome.replace(
+            source=Source.MEASURED,
+            evaluation_s=seconds,
+            phases=tuple(phases.seconds.items()),
+        )
+
+    # -- one evaluation -----------------------------------------------------------------------
+
+    def _judge(self, request: Request, phases: Phases) -> Outcome:
+        seed = secrets.randbits(62) if request.seed is None else request.seed
+        cases = test_cases(request.task, seed, tiny=False)
+        with (
+            Scratch(request.source) as scratch,
+            ThreadPoolExecutor(COMPILERS) as pool,
+            Session(self._workshop, request.limits, scratch) as worker,
+        ):
+            # Compiling takes no GPU: every shape in a process of its own, beside CUDA's start.
+            compiling = [
+                pool.submit(self._compile, request, scratch, case)
+                for case in (request.task.bench[0], *cases)
+            ]
+            with phases("start"):
+                worker.ask("load", path=worker.path, **_entry(request))
+                worker.send(
+                    "cuda",
+                    index=self._device.index,
+                    share=self._share(request),
+                    flush_bytes=self._flush_bytes,
+                )
+                known = self._knowledge(request)
+                prepared, arena = self._prepare(request, cases, seed)
+            with closing(arena):
+                with phases("start"):
+                    worker.wait()
+                    worker.ask("open", size=arena.size, handle=arena.handle())
+                with phases("compile"):
+                    for compiled in compiling:
+                        compiled.result()
+                with phases("test"), worker.unhurried(self._lock(alone=False)):
+                    verdict = run_tests(worker, prepared, arena)
+            size = max(known.call_bytes, min(ROUND_BYTES, ROUND_CALLS * known.call_bytes))
+            with (
+                phases("profile"),
+                worker.unhurried(self._lanes(size)) as lane,
+                torch.cuda.stream(lane),
+            ):
+                timing, baseline, coverage = self._profile(request, worker, known, seed)
+                reply = worker.ask("resources")
+                resources = {name: number(reply, name, least=-1) for name in RESOURCES}
+        return self._outcome(request, verdict, timing, baseline, coverage, resources)
+
+    def _share(self, request: Request) -> float:
+        total = torch.cuda.get_device_properties(self._device).total_memory
+        return min(1.0, (request.limits.device_bytes or total) / total)
+
+    def _compile(self, request: Request, scratch: Scratch, case: Case) -> None:
+        """Compile a case's kernels into the answer's cache. Other failures show when it runs."""
+        arguments = shapes(fake_arguments(request.task, case)[1])
+        with Session(self._workshop, request.limits, scratch) as worker:
+            try:
+                worker.ask("load", path=worker.path, **_entry(request))
+                how = construction(request.task, case, 0)
+                worker.ask("compile", arguments=arguments, gpu=self._gpu.name, module=how)
+            except Ended as end:
+                if end.status in (Status.COMPILE_ERROR, Status.TIMEOUT):
+                    raise
+
+    def _prepare(
+        self, request: Request, cases: list[Case], seed: int
+    ) -> tuple[list[Prepared], CudaArena]:
+        """Hidden shapes with their arguments, oracle and place in shared memory."""
+        layout = Layout()
+        prepared = []
+        for index, case in enumerate(cases):
+            with self._lock(alone=False):
+                prepared.append(lay_out(request.task, case, seed + index, self._device, layout))
+        with self._lock(alone=False):
+            return prepared, CudaArena(layout.end, self._device)
+
+    def _profile(
+        self, request: Request, worker: Session, known: Known, seed: int
+    ) -> tuple[Timing, Timing, float]:
+        """The answer's and the reference's time.
+
+        The third value is the coverage: what copies on the host's behalf leave of the time.
+        """
+        stage = Stage(
+            request.task, self._device, known, worker, seed, self._lock, self._flush,
+            self.copy_gbps,
+        )  # fmt: skip
+        try:
+            found = measure(stage, seed, self._writing_us(known))
+            copied_bytes = stage.copied_bytes
+        finally:
+            stage.close()
+        if found.baseline_us:
+            known.baseline_us = list(found.baseline_us[-ROUND_CALLS:])
+        copies_us = copied_bytes / self.copy_gbps / 1e3
+        coverage = max(0.0, 1.0 - copies_us / found.timing.median_us)
+        return found.timing, summarise(known.baseline_us), coverage
+
+    def _writing_us(self, known: Known) -> float:
+        """What calls back to back may pay for each other's results, left in the L2 cache."""
+        return min(known.result_bytes, self._flush_bytes / 2) / self.copy_gbps / 1e3
+
+    def _outcome(
+        self, request: Request, verdict: Verdict, timing: Timing, baseline: Timing,
+        coverage: float, resources: dict[str, float],
+    ) -> Outcome:  # fmt: skip
+        case = request.task.bench[0]
+        light = speed_of_light(request.task, case, self._gpu, self.copy_gbps)
+        roofline = light.roofline(timing.median_us)
+        status, message = Status.CORRECT, _message(timing, baseline, light, resources)
+        if roofline > 1.0 + timing.spread:
+            status = Status.CHEATING
+            message = (
+                f"The time of {timing.median_us:.2f} µs is below the speed of light of "
+                f"{light.floor_us:.2f} µs for {case}: the work was not done, or the task's FLOPs "
+                "or bytes are wrong."
+            )
+        elif not resources["launches"]:
+            status = Status.CHEATING
+            message = "No Triton kernel was launched: the answer's own kernels must do the work."
+        known = {name: value if value >= 0 else NAN for name, value in resources.items()}
+        return Outcome(
+            status=status,
+            message=message,
+            compiled=True,
+            runtime_us=timing.median_us,
+            runtime_low_us=timing.low_us,
+            runtime_high_us=timing.high_us,
+            baseline_us=baseline.median_us,
+            speedup=baseline.median_us / timing.median_us,
+            roofline=roofline,
+            gbps=light.gbps(timing.median_us),
+            tflops=light.tflops(timing.median_us),
+            bound=light.bound(timing.median_us),
+            max_error=verdict.max_error,
+            tolerance=verdict.tolerance,
+            coverage=coverage if resources["launches"] else 0.0,
+            registers=known["registers"],
+            spills=known["spills"],
+            shared_bytes=known["shared_bytes"],
+        )
+
+    # -- what is kept -------------------------------------------------------------------------
+
+    def _knowledge(self, request: Request) -> Known:
+        key = (digest(request.task), request.baseline)
+        with self._knowing:  # also because torch.compile's imports do not bear two threads
+            if key not in self._known:
+                with self._lock(alone=True):
+                    known = learn(request.task, request.baseline, self._device, self._flush)
+                self._known[key] = known
+                if len(self._known) > KNOWN_TASKS:
+                    self._known.popitem(last=False)
+            self._known.move_to_end(key)
+            return self._known[key]
+
+    def _copy_bandwidth(self) -> float:
+        """Bytes read and written a second by a large copy on the device, in GB/s."""
+        source = torch.empty(1 << 28, dtype=torch.float32, device=self._device).normal_()
+        target = torch.empty_like(source)
+        times = [event_us(functools.partial(target.copy_, source)) for _ in range(8)]
+        moved = 2 * source.numel() * source.element_size()
+        torch.cuda.empty_cache()
+        return moved / summarise(times[2:]).median_us / 1e3
+
+
+def _entry(request: Request) -> dict[str, Any]:
+    """What a worker has to load."""
+    return {"entry": request.task.entry.name, "kind": str(request.task.entry.kind)}
+
+
+def _unknown_gpu(properties: Any) -> Gpu:
+    """Limits of a GPU that is not in the table: its own memory clock, an H100's peaks."""
+    like = gpu_named("h100")
+    share = properties.multi_processor_count / like.multiprocessors
+    return Gpu(
+        properties.name, "", properties.major * 10 + properties.minor,
+        properties.multi_processor_count, like.clock_ghz, like.memory_gbps,
+        int(properties.L2_cache_size), like.shared_bytes, like.vector_tflops * max(share, 1.0),
+        like.matrix_tflops,
+    )  # fmt: skip
+
+
+def _message(timing: Timing, baseline: Timing, light: Light, resources: dict[str, float]) -> str:
+    us = timing.median_us
+    return (
+        f"Correct. {us:.1f} µs [{timing.low_us:.1f}, {timing.high_us:.1f}], PyTorch "
+        f"{baseline.median_us:.1f} µs: speedup {baseline.median_us / us:.2f}. "
+        f"{light.roofline(us):.0%} of the speed of light, {light.gbps(us):.0f} GB/s, "
+        f"{light.tflops(us):.1f} TFLOP/s, {light.bound(us)}-bound. "
+        f"{resources['registers']:.0f} registers, {resources['spills']:.0f} bytes spilled, "
+        f"{resources['shared_bytes']:.0f} bytes of shared memory."
+    )

@@ -1,0 +1,237 @@
+"""Timed rounds: fresh inputs for every call, every result verified, the judge's clock over all.
+
+In a round the worker first queues a call of the answer for each set of inputs, behind a gate
+(`gate.py`). Then the judge's GPU copies the inputs to where the calls look for them, lets the
+worker in, waits until it has left, and copies the results away. That span is what the answer's
+work took, whatever the worker claims: earlier there was nothing to work on, and what comes later
+is missing from the results, all of which are compared.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from triton_gym.evaluation.exchange.gate import Gate
+from triton_gym.evaluation.judging.known import Known, flushing_us, time_references
+from triton_gym.evaluation.judging.sets import Sets
+from triton_gym.evaluation.judging.sharing import GpuLock, Share
+from triton_gym.evaluation.workers.launch import Flush
+from triton_gym.evaluation.workers.session import Ended, Session, number
+from triton_gym.outcome import Status
+from triton_gym.task import Task
+
+ROUND_BYTES = 12 << 30
+"""Most device memory that one round takes, unless a single call needs more."""
+ROUND_CALLS = 24
+"""Most calls in one round."""
+ROUND_LAUNCHES = 400
+"""Most kernels in one round: a stream that waits takes about a thousand launches."""
+ROUND_US = 15_000.0
+"""Device time that a round aims at: long against what passing the gate takes."""
+GATE_US = 350.0
+"""What passing the gate takes: the GPU changes between two processes and back. 270 to 300 µs were
+seen on an H200."""
+CLAIM_SHARE = 0.1
+"""By how much a call may outlast its claim, as a share of it: calls slower than the median."""
+CLAIM_STEP_US = 2.0
+"""The same for each call: the gaps between kernels."""
+DISTURBANCE = 0.08
+"""By how much the judge's own work takes longer when others use the GPU."""
+QUEUE_S = 0.5
+"""How long a worker may take to queue a round before it is let in as it is."""
+LEAVE_S = 2.0
+"""How long a stream may take from what the worker reports to what the judge's stream sees."""
+
+
+@dataclass(slots=True)
+class Round:
+    """What one round found."""
+
+    times_us: list[float]
+    """What the worker claims of each call; none of calls back to back."""
+    baseline_us: list[float]
+    call_us: float
+    """Time that a call took at least, by the judge's clock."""
+    queued: bool
+    """Whether all calls were queued before the first one ran, so that launching did not show."""
+    disturbed: bool = False
+    """Whether work of the judge's own, before and after, took longer than on a quiet GPU."""
+
+
+class Stage:
+    """Where the rounds of one evaluation are played.
+
+    Args:
+        task: what is evaluated; the first bench case is timed.
+        device: the GPU.
+        known: what the judge keeps of the task.
+        worker: has loaded the answer and started CUDA.
+        seed: of a module's parameters.
+        lock: of the GPU.
+        flush: evicts its L2 cache.
+        copy_gbps: what a large copy on the device reaches, read and written.
+    """
+
+    def __init__(
+        self, task: Task, device: torch.device, known: Known, worker: Session, seed: int,
+        lock: GpuLock, flush: Flush, copy_gbps: float,
+    ) -> None:  # fmt: skip
+        self._device, self._known, self._worker = device, known, worker
+        self._flush, self._copy_gbps = flush, copy_gbps
+        self._share = Share(lock, worker.unhurried)
+        self._sets = Sets(task, seed, known, worker, self._share, device)
+        self._launches = 1.0
+        self._turn = 0
+        torch.cuda.current_stream().synchronize()
+        self._gate = Gate()
+        self.copied_bytes = 0.0
+        self.rehearsed_us = 0.0
+        """About what a call takes, as the worker says."""
+
+    @property
+    def busy_s(self) -> float:
+        """Time spent, without waiting for the GPU."""
+        return self._share.seconds
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._gate.release()
+        torch.cuda.current_stream().synchronize()
+        self._gate.close()
+        self._sets.close()
+
+    def fitting(self, runtime_us: float) -> int:
+        """Calls of a round: enough for the clock, no more than memory and a stream's queue hold."""
+        free = torch.cuda.mem_get_info(self._device)[0]
+        free += torch.cuda.memory_reserved(self._device)
+        free -= torch.cuda.memory_allocated(self._device)
+        room = min(ROUND_BYTES, free // 2) // self._known.call_bytes
+        wanted = int(ROUND_US / max(runtime_us, 1.0)) + 1
+        queue = int(ROUND_LAUNCHES / (self._launches + 4))
+        return max(1, min(room, wanted, queue, ROUND_CALLS))
+
+    def rehearse(self, seed: int) -> None:
+        """Call the answer twice, which loads its kernels, and see what else is computed.
+
+        Results are verified here too: an answer must be right from its first call on.
+
+        Raises:
+            Ended: the worker failed.
+        """
+        self._worker.ask("gate", fds=(self._gate.fd,))
+        calls, sets = self._sets.draw(1, seed)
+        expected = self._sets.references(sets)
+        for _ in range(2):  # the first call may do what others do not, as tuning
+            with self._share(alone=False):
+                self._sets.reveal(1)
+                torch.cuda.current_stream().synchronize()
+                reply = self._worker.ask("call", calls=calls)
+            self._sets.verify(expected, self._sets.results(1))
+        self.copied_bytes = number(reply, "copied_bytes")
+        self.rehearsed_us = number(reply, "took_us")
+        self._launches = max(1.0, number(self._worker.ask("resources"), "launches", least=-1))
+
+    def round(self, count: int, seed: int, *, flushed: bool = True, probed: bool = False) -> Round:
+        """Have the answer called on `count` fresh sets of inputs, and verify every result.
+
+        Args:
+            count: calls.
+            seed: of the inputs.
+            flushed: whether the L2 cache is evicted before every call, and the answer and the
+                reference are timed; otherwise calls run back to back.
+            probed: whether to find out if others use the GPU at the same time.
+
+        Raises:
+            Ended: a result is wrong, or the worker failed.
+        """
+        calls, sets = self._sets.draw(count, seed)
+        expected = [] if flushed else self._sets.references(sets)
+        self._worker.ask("stage", calls=calls)
+        queued = self._queue(flushed)
+        baseline: list[float] = []
+        with self._share(alone=True):
+            if flushed:
+                expected, baseline = time_references(
+                    self._sets.task, self._known, sets, self._flush
+                )
+            del sets
+            disturbed = probed and self._disturbed()
+            results, times, span_us = self._pass(count, flushed=flushed, queued=queued)
+            disturbed = disturbed or (probed and self._disturbed())
+        self._sets.verify(expected, results)
+        beside = self._known.between_us if flushed else self._known.keeping_us
+        beside_us = GATE_US + self._copying_us(count) + count * beside
+        return Round(times, baseline, (span_us - beside_us) / count, queued, disturbed)
+
+    # -- a round's parts ----------------------------------------------------------------------
+
+    def _queue(self, flushed: bool) -> bool:
+        """Have the worker queue its calls; False if that takes so long that it may need the GPU."""
+        self._turn += 1
+        self._worker.send("queue", turn=self._turn, flushed=flushed)
+        return self._worker.wait_for(QUEUE_S) is not None
+
+    def _disturbed(self) -> bool:
+        """Whether the GPU does other work too, of which nobody here knows."""
+        return flushing_us(self._flush) > (1 + DISTURBANCE) * self._known.flushing_us
+
+    def _pass(
+        self, count: int, *, flushed: bool, queued: bool
+    ) -> tuple[torch.Tensor, list[float], float]:
+        """Let the worker in: the results as they are when it has left, its times, and the span."""
+        shared = self._sets.results(count)
+        results = torch.empty_like(shared)
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        torch.cuda.current_stream().synchronize()
+        start.record()
+        self._sets.reveal(count)
+        self._gate.admit(self._turn)
+        results.copy_(shared)
+        end.record()
+        if not queued:
+            self._worker.wait()
+        reply = self._worker.ask("times", flushed=flushed)
+        times = reply.get("times_us")
+        if (
+            not isinstance(times, list)
+            or len(times) != (count if flushed else 0)
+            or not all(isinstance(t, float) and 0 < t < 1e12 for t in times)
+        ):
+            raise Ended(Status.CHEATING, "The worker sent times that no clock can have measured.")
+        self.copied_bytes = max(self.copied_bytes, number(reply, "copied_bytes"))
+        _await(end)
+        return results, times, float(start.elapsed_time(end)) * 1000
+
+    def _copying_us(self, count: int) -> float:
+        """What revealing the inputs and taking the results away costs."""
+        return 2 * self._sets.moved_bytes(count) / self._copy_gbps / 1e3
+
+
+def contradicted(walls_us: list[float], claimed_us: float, more_us: float = 0.0) -> bool:
+    """Whether in every round calls took longer by the judge's clock than the claim allows.
+
+    The claim is the median that is scored, not each round's sum: calls that are claimed to be
+    short in some places or rounds do not pay for others, and one honest round shows up the rest.
+
+    Args:
+        walls_us: what a call of each round took by the judge's clock.
+        claimed_us: the median of the claims.
+        more_us: what else a call may have taken.
+    """
+    return min(walls_us) > (1 + CLAIM_SHARE) * claimed_us + CLAIM_STEP_US + more_us
+
+
+def _await(event: torch.cuda.Event) -> None:
+    """Wait for what the worker says is done.
+
+    Raises:
+        Ended: it is not.
+    """
+    deadline = time.monotonic() + LEAVE_S
+    while not event.query():
+        if time.monotonic() > deadline:
+            raise Ended(Status.CHEATING, "The worker said that it was done before it was.")
+        time.sleep(0.0001)

@@ -1,0 +1,179 @@
+"""What of an answer's source can run; the rest is taken out before it is screened, and never runs.
+
+People hand in whole files: with tests under `if __name__ == "__main__":`, with the PyTorch model
+that they started from, with imports for both. None of it is part of the answer. It is not excused
+from the screen either: it is removed, so that what is screened is exactly what a worker gets. Lines
+keep their numbers.
+
+A definition stays unless its name occurs nowhere in what stays. That is all there is to reach it
+by: the screen lets nothing pass that finds functions otherwise (`globals`, `vars`, `inspect`, …).
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+
+from triton_gym.evaluation.screening import vocabulary as allowed
+from triton_gym.task import Entry
+
+_ERRORS = frozenset({"ImportError", "ModuleNotFoundError", "Exception"})
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def reachable(source: str, entry: Entry) -> str:
+    """The source with blank lines in place of what cannot run.
+
+    Args:
+        source: the answer; one that does not parse comes back as it is.
+        entry: what the task calls.
+    """
+    source = source.replace("\r\n", "\n").replace("\r", "\n")
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return source
+    lines = source.encode().split(b"\n")
+    stays = _stays(tree, entry)
+    for node in tree.body:
+        if node not in stays and _alone(node, tree):
+            _replace(lines, node, b"")
+    for node in _missing_imports(stays):
+        _replace(lines, node, b"raise ModuleNotFoundError('not part of an answer')")
+    return b"\n".join(lines).decode()
+
+
+def _stays(tree: ast.Module, entry: Entry) -> list[ast.stmt]:
+    """The module's statements that run, or that something that runs could call."""
+    if not any(entry.name in _bound(node) for node in ast.walk(tree)):
+        return tree.body  # without its entry point; a worker says what there is instead
+    imported = {name for node in tree.body for name in _imported(node)}
+    waiting = [node for node in tree.body if _optional(node, tree, imported)]
+    named = {entry.name}
+    for node in tree.body:
+        if node not in waiting:
+            named |= _names(node)
+    while found := [node for node in waiting if named & set(_binds(node))]:
+        waiting = [node for node in waiting if node not in found]
+        for node in found:
+            named |= _names(node)
+    return [node for node in tree.body if node not in waiting]
+
+
+def _optional(node: ast.stmt, tree: ast.Module, imported: set[str]) -> bool:
+    """Whether a statement of the module does nothing but bind names, or never runs."""
+    if isinstance(node, Definition):
+        # A decorator of the answer's own may keep what it is given; one that is imported does not.
+        return all(_root(decorator) in imported for decorator in node.decorator_list)
+    if isinstance(node, ast.Import):
+        return True
+    if isinstance(node, ast.ImportFrom):
+        return (
+            node.module not in ("__future__", None)
+            and not node.level
+            and "*" not in {alias.name for alias in node.names}
+        )
+    return _is_main(node) and not any("__name__" in set(_bound(n)) for n in ast.walk(tree))
+
+
+def _is_main(node: ast.stmt) -> bool:
+    """Whether a statement is `if __name__ == "__main__":`; an answer is imported."""
+    if not isinstance(node, ast.If) or node.orelse or not isinstance(node.test, ast.Compare):
+        return False
+    left, right = node.test.left, node.test.comparators[0]
+    return (
+        len(node.test.ops) == 1
+        and isinstance(node.test.ops[0], ast.Eq)
+        and isinstance(left, ast.Name)
+        and left.id == "__name__"
+        and isinstance(right, ast.Constant)
+        and right.value == "__main__"
+    )
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    """Names that an import binds."""
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        for alias in node.names:
+            yield alias.asname or alias.name.partition(".")[0]
+
+
+def _binds(node: ast.stmt) -> Iterable[str]:
+    """Names that an optional statement binds."""
+    return (node.name,) if isinstance(node, Definition) else _imported(node)
+
+
+def _bound(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+        yield node.id
+    elif isinstance(node, (ast.Global, ast.Nonlocal)):
+        yield from node.names
+    elif isinstance(node, ast.arg):
+        yield node.arg
+    elif isinstance(node, (Definition, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)):
+        yield node.name or ""
+    else:
+        yield from _imported(node)
+
+
+def _names(node: ast.AST) -> set[str]:
+    """Names that occur in a statement, whatever for."""
+    found = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+    for inner in ast.walk(node):
+        if isinstance(inner, (ast.Global, ast.Nonlocal)):
+            found |= set(inner.names)
+    return found
+
+
+def _root(node: ast.expr) -> str:
+    """The name that a decorator starts with."""
+    while isinstance(node, (ast.Call, ast.Attribute)):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _missing_imports(stays: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """Imports of what no answer may import, where the answer is ready to do without.
+
+    They behave as if the module were not installed.
+    """
+    for node in (inner for statement in stays for inner in ast.walk(statement)):
+        if isinstance(node, ast.Try) and any(_catches(handler) for handler in node.handlers):
+            for inner in node.body:
+                modules = [inner.module] if isinstance(inner, ast.ImportFrom) else (
+                    [alias.name for alias in inner.names] if isinstance(inner, ast.Import) else []
+                )  # fmt: skip
+                if any(module not in allowed.MEMBERS for module in modules):
+                    yield inner
+
+
+def _catches(handler: ast.ExceptHandler) -> bool:
+    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return any(
+        kind is None or (isinstance(kind, ast.Name) and kind.id in _ERRORS) for kind in kinds
+    )
+
+
+def _first(node: ast.stmt) -> int:
+    decorators = node.decorator_list if isinstance(node, Definition) else []
+    return min([node.lineno, *(d.lineno for d in decorators)])
+
+
+def _alone(node: ast.stmt, tree: ast.Module) -> bool:
+    """Whether no other statement of the module shares a line with this one."""
+    return all(
+        other is node or _last(other) < _first(node) or _first(other) > _last(node)
+        for other in tree.body
+    )
+
+
+def _last(node: ast.stmt) -> int:
+    return node.end_lineno or node.lineno
+
+
+def _replace(lines: list[bytes], node: ast.stmt, text: bytes) -> None:
+    """Put `text` in a statement's place; what it leaves are blank lines."""
+    first, last = _first(node) - 1, _last(node) - 1
+    before = lines[first][: node.col_offset] if text else b""
+    after = lines[last][node.end_col_offset :] if text else b""
+    lines[first : last + 1] = [before + text + after, *[b""] * (last - first)]

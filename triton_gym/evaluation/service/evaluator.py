@@ -1,0 +1,344 @@
+"""The `Evaluator`: answers in, futures of outcomes out.
+
+The judges do not live in the user's process, so that a training loop that uses the same GPU, or
+forks, or dies, does not disturb them. They end when the user's process ends, however that happens.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import warnings
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import cloudpickle
+
+from triton_gym.device import Device, resolve_all
+from triton_gym.errors import (
+    EvaluatorError,
+    InvalidOptionError,
+    InvalidTaskError,
+    StoreError,
+    unknown,
+)
+from triton_gym.evaluation.confine.layers import warn_of_missing
+from triton_gym.evaluation.records.store import Key, Store
+from triton_gym.evaluation.service.future import Evaluation, Progress
+from triton_gym.evaluation.service.link import ProcessLink, Work
+from triton_gym.evaluation.service.scheduler import Scheduler
+from triton_gym.evaluation.service.seat import Seat, capacity_for
+from triton_gym.evaluation.workers.sandbox import Limits
+from triton_gym.outcome import Outcome
+from triton_gym.task import Task
+
+BASELINES = ("eager", "compile")
+PENDING = 4096
+"""Evaluations that may wait and run at the same time, unless given."""
+MOST_WORKERS = 12
+"""Most evaluations at a time on one GPU by default: each holds a CUDA context of 0.6 GiB. An H200
+with 16 processors does 4.8 softmax answers a second with 12, 3.2 with 8, 4.0 with 16."""
+
+WORKERS_A_JUDGE = 4
+"""Workers that one judge's process keeps busy: its threads, which draw inputs and compare results,
+share one interpreter. With more, a device has several judges; those of a GPU take turns."""
+
+Path = str | os.PathLike[str]
+
+
+class Evaluator:
+    """Evaluates answers on the devices of this machine, in processes of its own.
+
+    Args:
+        device: `auto`, `cuda`, `cuda:<ordinal>`, `cuda:all`, `simulated` or `simulated:<gpu>`.
+        devices: several of these instead, each with a judge of its own.
+        workers: evaluations at the same time on each device; by default what the processors bear
+            (`default_workers`). On a GPU their timed parts take turns.
+        pending: evaluations that may wait and run at the same time; `submit` waits beyond that.
+        store: file of outcomes that were found before (`store.py`), made if it is not there.
+
+    The processes start with the first evaluation and end with this object, or with the program.
+    A judge that dies is started again and its work done again; a device on which that happens
+    over and over is drained, with a `RuntimeWarning`, and the others do its work.
+
+    Raises:
+        InvalidOptionError: an argument is outside what is allowed.
+        DeviceError: a device is not there.
+        StoreError: the store cannot be opened.
+    """
+
+    def __init__(
+        self,
+        device: str = "auto",
+        *,
+        devices: Sequence[str] | None = None,
+        workers: int | None = None,
+        pending: int = PENDING,
+        store: Path | None = None,
+    ) -> None:
+        named = (devices,) if isinstance(devices, str) else devices or (device,)
+        chosen = tuple(one for text in named for one in resolve_all(text))
+        if len({(d.kind, d.gpu) for d in chosen}) > 1:
+            raise InvalidOptionError(
+                f"The devices of one evaluator must be of one kind; got {list(map(str, chosen))}."
+            )
+        if len({d.index for d in chosen}) < len(chosen) and not chosen[0].simulated:
+            raise InvalidOptionError(f"A GPU is named twice in {list(map(str, chosen))}.")
+        if workers is not None and workers < 1:
+            raise InvalidOptionError(f"workers must be 1 or more; got {workers}.")
+        self.workers = workers or default_workers(chosen[0], len(chosen))
+        self._devices = chosen
+        shares = _shares(self.workers)
+        seats = [
+            Seat(str(one), capacity_for(share), _linker(one, share, len(shares)))
+            for one in chosen
+            for share in shares
+        ]
+        self._set_up(chosen[0], Scheduler(seats, _bound(pending)), pending, store)
+
+    def _set_up(
+        self, device: Device, scheduler: Scheduler, pending: int, store: Path | None
+    ) -> None:
+        self.device = device
+        self.pending = pending
+        self.store = None if store is None else Store(store)
+        self._scheduler = scheduler
+        self._pickles: OrderedDict[bytes, bytes] = OrderedDict()
+        self._pickling = threading.Lock()
+        self._end = weakref.finalize(self, _end, scheduler, self.store)
+
+    # -- evaluations --------------------------------------------------------------------------
+
+    def evaluate(self, task: Task, source: str, **options: Any) -> Outcome:
+        """Evaluate one answer and wait for its outcome. Options as of `submit`."""
+        if self._scheduler.inside:
+            raise EvaluatorError(
+                "evaluate() was called by a future's callback, which would wait for itself; "
+                "use submit() there."
+            )
+        future = self.submit(task, source, **options)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # an interrupted caller wants no more of it
+            raise
+
+    def submit(
+        self,
+        task: Task,
+        source: str,
+        *,
+        seed: int | None = None,
+        baseline: str = "eager",
+        limits: Limits | None = None,
+        priority: int = 0,
+        wait: bool | float = True,
+        fresh: bool = False,
+    ) -> Evaluation:
+        """Start an evaluation.
+
+        Args:
+            task: what the answer is for.
+            source: the answer, a Python module.
+            seed: decides inputs and hidden shapes. None for one that nobody knows; on the
+                simulated device, where outcomes are reproducible, None means 0.
+            baseline: `eager` or `compile`.
+            limits: time and memory.
+            priority: what waits with a higher one is started earlier.
+            wait: if `pending` evaluations are under way, wait for room (True), raise at once
+                (False), or wait so many seconds at most. A future's callback never waits.
+            fresh: evaluate even if the store has the answer.
+
+        Returns:
+            A future of the outcome (`Evaluation`). It raises `EvaluatorError` only if the
+            evaluation service itself fails, and `InvalidTaskError` if the task is at fault.
+
+        Raises:
+            InvalidOptionError, InvalidTaskError: an argument is wrong.
+            QueueFullError: there was no room within `wait`.
+            EvaluatorError: the evaluator is closed, or no judge is left.
+        """
+        if baseline not in BASELINES:
+            raise unknown("baseline", baseline, BASELINES)
+        if not isinstance(source, str):
+            raise InvalidOptionError(f"source must be text; got {type(source).__name__}.")
+        bounds = limits or Limits()
+        future = Evaluation(
+            self._scheduler.number(), task.name, source, priority, self._scheduler.withdraw, self
+        )
+        key = None if self.store is None else self.store.key(task, source, baseline, bounds)
+        if key is not None and not fresh and (outcome := self._recorded(key)) is not None:
+            self._scheduler.recorded()
+            future.set_result(outcome)
+            return future
+        warn_of_missing()
+        work = Work(self._pickled(task), source, seed, baseline, bounds)
+        self._scheduler.add(future, work, self._recorder(key, task.name, work), wait)
+        return future
+
+    def submit_work(self, work: Work) -> Evaluation:
+        """Start an evaluation that another evaluator has prepared."""
+        number = self._scheduler.number()
+        future = Evaluation(number, "", work.source, 0, self._scheduler.withdraw, self)
+        self._scheduler.add(future, work, None)
+        return future
+
+    def map(
+        self,
+        task: Task | Iterable[Task],
+        sources: Iterable[str],
+        *,
+        seeds: Iterable[int | None] = (),
+        progress: Callable[[Progress], None] | None = None,
+        **options: Any,
+    ) -> Iterator[Outcome]:
+        """Evaluate many answers and yield their outcomes in the order of `sources`.
+
+        No more than `pending` are taken from `sources` ahead of what was yielded, so `sources`
+        may be endless. What is left is cancelled when the iterator is closed.
+
+        Args:
+            task: what all answers are for, or a task for each.
+            sources: the answers.
+            seeds: one for each answer, as far as they go.
+            progress: called with `self.progress()` before each outcome is yielded.
+            options: of `submit`.
+        """
+        tasks = itertools.repeat(task) if isinstance(task, Task) else iter(task)
+        given = zip(tasks, sources, itertools.chain(seeds, itertools.repeat(None)), strict=False)
+        futures: deque[Evaluation] = deque()
+        try:
+            for one, source, seed in given:
+                futures.append(self.submit(one, source, seed=seed, **options))
+                while futures and (futures[0].done() or len(futures) >= self.pending):
+                    yield self._next(futures, progress)
+            while futures:
+                yield self._next(futures, progress)
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def _next(
+        self, futures: deque[Evaluation], progress: Callable[[Progress], None] | None
+    ) -> Outcome:
+        outcome = futures[0].result()
+        futures.popleft()
+        if progress is not None:
+            progress(self.progress())
+        return outcome
+
+    def progress(self) -> Progress:
+        """How the evaluations and the judges stand."""
+        return self._scheduler.progress()
+
+    def describe(self) -> str:
+        """The device in a word, e.g. `cuda:0` or `simulated:h100`; the first of several."""
+        return str(self.device)
+
+    def hardware(self) -> str:
+        """The model of the devices, as their judges say; starts one if none is up.
+
+        Raises:
+            EvaluatorError: no judge can be had.
+        """
+        return ", ".join(sorted(self._scheduler.hardware()))
+
+    def close(self) -> None:
+        """End the processes. Evaluations that are under way fail with `EvaluatorError`."""
+        _end(self._scheduler, self.store)
+
+    # -- the store ----------------------------------------------------------------------------
+
+    def _recorded(self, key: Key) -> Outcome | None:
+        if self.store is None:
+            return None
+        # Which GPU this is, its judge says: asking CUDA here would spoil the process for forks.
+        names = {str(self.device)} if self.device.simulated else self._scheduler.hardware()
+        return self.store.get(key, names)
+
+    def _recorder(
+        self, key: Key | None, task: str, work: Work
+    ) -> Callable[[Outcome, str], None] | None:
+        store = self.store
+        if store is None or key is None:
+            return None
+
+        def record(outcome: Outcome, hardware: str) -> None:
+            try:
+                store.put(key, hardware, task, work.source, work.seed, outcome)
+            except StoreError as error:  # the outcome is good all the same
+                warnings.warn(f"An outcome was not recorded. {error}", RuntimeWarning, stacklevel=2)
+
+        return record
+
+    def _pickled(self, task: Task) -> bytes:
+        """The task's bytes, one copy for all equal ones that wait."""
+        try:
+            pickled: bytes = cloudpickle.dumps(task)
+        except Exception as error:
+            raise InvalidTaskError(
+                f"Task {task.name!r} cannot be sent to a judge: {type(error).__name__}: {error}. "
+                "Its functions must not hold open files, locks or generators."
+            ) from error
+        with self._pickling:
+            same = self._pickles.setdefault(pickled, pickled)
+            self._pickles.move_to_end(pickled)
+            if len(self._pickles) > 64:
+                self._pickles.popitem(last=False)
+        return same
+
+    # -- as an object -------------------------------------------------------------------------
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Evaluator:
+        return self  # Gymnasium copies the arguments of an environment
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        store = None if self.store is None else str(self.store.path)
+        return (_again, (tuple(map(str, self._devices)), self.workers, self.pending, store))
+
+    def __enter__(self) -> Evaluator:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _end(scheduler: Scheduler, store: Store | None) -> None:
+    scheduler.close()
+    if store is not None:
+        store.close()
+
+
+def default_workers(device: Device, judges: int = 1) -> int:
+    """Evaluations at the same time on each of `judges` devices of this kind.
+
+    One a processor: on the simulated device an evaluation interprets and compiles, on a GPU it
+    compiles, mostly, while the GPU is another's.
+    """
+    processors = len(os.sched_getaffinity(0))
+    share = max(1, processors // judges)
+    return share if device.simulated else min(share, MOST_WORKERS)
+
+
+def _shares(workers: int) -> tuple[int, ...]:
+    """The workers of one device, over as many judges as they need."""
+    judges = -(-workers // WORKERS_A_JUDGE)
+    return tuple(workers // judges + (index < workers % judges) for index in range(judges))
+
+
+def _linker(device: Device, workers: int, judges: int) -> Callable[[], ProcessLink]:
+    return lambda: ProcessLink(device, workers, judges)
+
+
+def _bound(pending: int) -> int:
+    if pending < 1:
+        raise InvalidOptionError(f"pending must be 1 or more; got {pending}.")
+    return pending
+
+
+def _again(devices: Sequence[str], workers: int, pending: int, store: str | None) -> Evaluator:
+    """An evaluator like one that was pickled, with processes of its own."""
+    return Evaluator(devices=devices, workers=workers, pending=pending, store=store)

@@ -1,0 +1,213 @@
+"""A judge process from the user's side: started, fed, listened to, and ended."""
+
+from __future__ import annotations
+
+import os
+import queue
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
+
+from triton_gym.device import Device
+from triton_gym.errors import TritonGymError
+from triton_gym.evaluation.workers.sandbox import Limits
+from triton_gym.outcome import Outcome
+
+PATIENCE_S = 600.0
+"""How long a judge that starts or has work may say nothing before it counts as hung. Evaluations
+have limits of their own; this is for a driver that hangs. Longer time limits stretch it."""
+_LOOK_S = 5.0
+_CLOSE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One evaluation as a judge is sent it."""
+
+    task: bytes
+    """The pickled task; equal tasks of a batch share one copy."""
+    source: str
+    seed: int | None
+    baseline: str
+    limits: Limits
+
+
+class Listener(Protocol):
+    """Who hears of a link's judge. Called from the link's own thread."""
+
+    def ready(self, link: Link, device: str) -> None:
+        """The judge is up; `device` names its hardware."""
+
+    def answered(self, link: Link, number: int, result: Outcome | TritonGymError | None) -> None:
+        """An evaluation is over; None if it was dropped before it began."""
+
+    def again(self, link: Link, number: int, reason: str) -> None:
+        """An evaluation could not be done this time."""
+
+    def lost(self, link: Link, reason: str) -> None:
+        """The judge is gone, with all that it had."""
+
+
+class Link(Protocol):
+    """A judge somewhere."""
+
+    def start(self, listener: Listener) -> None:
+        """Bring the judge up; `listener.ready` follows, or `lost`."""
+
+    def send(self, number: int, work: Work) -> None:
+        """Hand the judge an evaluation. Never blocks."""
+
+    def drop(self, number: int) -> None:
+        """Ask that an evaluation be not begun; it is answered in any case."""
+
+    def hang_up(self) -> None:
+        """Tell the judge to end. `lost` is not called afterwards."""
+
+    def join(self) -> None:
+        """Wait until nothing of the judge is left."""
+
+
+class ProcessLink:
+    """A judge in a process of its own on this machine.
+
+    Args:
+        device: what it evaluates on.
+        workers: evaluations at the same time.
+        judges: how many share the device.
+    """
+
+    def __init__(self, device: Device, workers: int, judges: int = 1) -> None:
+        self._device, self._workers, self._judges = device, workers, judges
+        self._lock = threading.Lock()
+        self._closed = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._folder = ""
+        self._outbox: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
+        self._up = False
+        self._under_way: set[int] = set()
+        self._heard = time.monotonic()
+        self._patience_s = PATIENCE_S
+
+    def start(self, listener: Listener) -> None:
+        """Start the process; see `Link`."""
+        threading.Thread(target=self._run, args=(listener,), daemon=True).start()
+
+    def send(self, number: int, work: Work) -> None:
+        """Hand over an evaluation; see `Link`."""
+        if not self._under_way:
+            self._heard = time.monotonic()
+        self._under_way.add(number)
+        self._patience_s = max(self._patience_s, 10 * work.limits.seconds)
+        self._outbox.put(("work", number, work))
+
+    def drop(self, number: int) -> None:
+        """See `Link`."""
+        self._outbox.put(("drop", number))
+
+    def hang_up(self) -> None:
+        """Close the connection, which ends the judge."""
+        with self._lock:
+            self._closed = True
+            self._outbox.put(None)
+            if self._socket is not None:
+                try:
+                    self._socket.shutdown(socket.SHUT_RDWR)  # wakes the reader; close does not
+                except OSError:
+                    pass
+
+    def join(self) -> None:
+        """Wait for the process, kill it if it lingers, and remove its folder."""
+        self.hang_up()
+        if self._process is not None:
+            try:
+                self._process.wait(_CLOSE_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        if self._socket is not None:
+            self._socket.close()
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    # -- its threads --------------------------------------------------------------------------
+
+    def _run(self, listener: Listener) -> None:
+        reason = "it closed its connection"
+        try:
+            connection = self._launch()
+            if connection is None:
+                return
+            threading.Thread(target=self._write, args=(connection,), daemon=True).start()
+            self._read(connection, listener)
+        except (EOFError, OSError) as error:
+            reason = str(error) or reason
+        except _Unusable as error:
+            reason = str(error)
+        if self._closed:
+            return
+        process = self._process
+        if process is not None:
+            process.kill()  # the pipe may be gone before the process is
+            reason = f"{reason} (exit code {process.wait()})"
+        listener.lost(self, reason)
+
+    def _launch(self) -> Connection | None:
+        with self._lock:
+            if self._closed:
+                return None
+            ours, theirs = socket.socketpair()
+            self._folder = tempfile.mkdtemp(prefix="triton-gym-")
+            search = os.pathsep.join(path for path in sys.path if path)
+            environment = {**os.environ, "PYTHONPATH": search}
+            # Triton decides at import whether to interpret; only nurseries may.
+            environment.pop("TRITON_INTERPRET", None)
+            device = self._device
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "triton_gym.evaluation.service.serving",
+                     str(theirs.fileno()), device.kind, str(device.index), device.gpu,
+                     str(self._workers), str(self._judges), self._folder],
+                    pass_fds=(theirs.fileno(),),
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                )  # fmt: skip
+            self._socket = ours
+            return Connection(os.dup(ours.fileno()))
+
+    def _write(self, connection: Connection) -> None:
+        while (message := self._outbox.get()) is not None:
+            try:
+                connection.send(message)
+            except OSError:
+                return  # the reader sees the same end
+
+    def _read(self, connection: Connection, listener: Listener) -> None:
+        while True:
+            while not connection.poll(_LOOK_S):
+                silence = time.monotonic() - self._heard
+                if (self._under_way or not self._up) and silence > self._patience_s:
+                    raise _Unusable(f"it said nothing for {silence:.0f} s")
+            kind, *rest = connection.recv()
+            self._heard = time.monotonic()
+            if kind == "ready":
+                self._up = True
+                listener.ready(self, *rest)
+            elif kind == "unusable":
+                raise _Unusable(*rest)
+            else:
+                number, result = rest
+                self._under_way.discard(number)
+                (listener.again if kind == "again" else listener.answered)(self, number, result)
+
+
+class _Unusable(Exception):
+    """The judge says that it cannot go on, or no longer says anything."""

@@ -1,0 +1,392 @@
+"""Which judge does which evaluation when: a bounded queue in front of some judges.
+
+Nothing is lost and nothing is answered twice: an evaluation is in the queue or at one judge, and
+leaves the books under the lock before its future is told. A judge holds no more than its workers
+can take and a small look-ahead, so priorities and cancellation reach what is still here.
+
+A judge that dies is started again and what it had is done again, elsewhere if there is an
+elsewhere. An evaluation that was there at two deaths runs alone the third time; if the judge dies
+again it was to blame, and ends in an error. Deaths that no evaluation is to blame for are strikes
+against the judge: at `STRIKES` in a row it is drained.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from concurrent.futures import InvalidStateError
+
+from triton_gym.errors import EvaluatorError, QueueFullError, TritonGymError
+from triton_gym.evaluation.service.future import Evaluation, JudgeState, Progress
+from triton_gym.evaluation.service.link import Link, Work
+from triton_gym.evaluation.service.seat import STRIKES, TRIES, Entry, Seat
+from triton_gym.outcome import Outcome
+
+
+class Scheduler:
+    """The queue, and the books on every judge. Safe to use from several threads.
+
+    Args:
+        seats: the places for judges.
+        bound: evaluations that may wait and run at the same time.
+    """
+
+    def __init__(self, seats: Iterable[Seat], bound: int) -> None:
+        self._seats = list(seats)
+        self._bound = bound
+        # Garbage collection may close an evaluator in a thread that holds the lock.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._entries: dict[int, Entry] = {}
+        self._queue: list[tuple[tuple[int, int], int]] = []
+        self._suspects: list[Entry] = []
+        self._ids = itertools.count()
+        self._closed = False
+        self._owner = os.getpid()
+        self._count = dict.fromkeys(("submitted", "done", "recorded", "failed", "cancelled"), 0)
+        self._redone = 0
+        self._links: set[Link] = set()
+        self._ours = threading.local()
+
+    # -- what the evaluator asks for ------------------------------------------------------------
+
+    @property
+    def inside(self) -> bool:
+        """Whether this thread is telling a future its result, and so must not wait for others."""
+        return bool(getattr(self._ours, "inside", False))
+
+    def number(self) -> int:
+        """The id of the next evaluation."""
+        return next(self._ids)
+
+    def recorded(self) -> None:
+        """Count an evaluation that was answered from the store."""
+        with self._lock:
+            for name in ("submitted", "done", "recorded"):
+                self._count[name] += 1
+
+    def add(
+        self,
+        evaluation: Evaluation,
+        work: Work,
+        record: Callable[[Outcome, str], None] | None,
+        wait: bool | float = True,
+    ) -> None:
+        """Put an evaluation in the queue.
+
+        Args:
+            evaluation: its future.
+            work: what the judge is sent.
+            record: told a fresh outcome before the future is.
+            wait: whether to wait for room, or how many seconds at most.
+
+        Raises:
+            QueueFullError: there is no room.
+            EvaluatorError: the evaluator is closed, in another process, or has no judge left.
+        """
+        entry = Entry(evaluation, work, record, (-evaluation.priority, evaluation.id))
+        self._usable()
+        deadline = None if wait is True else time.monotonic() + float(wait)
+        with self._changed:
+            # A callback of a future runs in a thread that must not wait for itself.
+            while len(self._entries) >= self._bound and not self.inside:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    raise QueueFullError(
+                        f"{self._bound} evaluations are waiting or under way, as many as "
+                        f"`pending=` allows. Take results first, or submit with wait=True."
+                    )
+                self._changed.wait(left)
+                self._usable()
+            self._usable()
+            self._entries[evaluation.id] = entry
+            self._count["submitted"] += 1
+            heapq.heappush(self._queue, (entry.order, evaluation.id))
+            self._dispatch()
+            try:
+                self._usable()
+            except EvaluatorError:  # no judge could be started
+                self._entries.pop(evaluation.id, None)
+                raise
+
+    def withdraw(self, evaluation: Evaluation) -> None:
+        """Forget a cancelled evaluation; its judge, if it has one, keeps its place until then."""
+        with self._changed:
+            entry = self._entries.pop(evaluation.id, None)
+            if entry is None:
+                return
+            self._count["cancelled"] += 1
+            if entry in self._suspects:
+                self._suspects.remove(entry)
+            for seat in self._seats:
+                if evaluation.id in seat.running and seat.link is not None:
+                    seat.link.drop(evaluation.id)
+            self._dispatch()
+            self._changed.notify_all()
+        evaluation.set_running_or_notify_cancel()  # wakes those who wait for it
+
+    def join_in(self, seat: Seat) -> None:
+        """Add a place for a judge while others work."""
+        with self._changed:
+            self._seats.append(seat)
+            self._dispatch()
+
+    def hardware(self) -> set[str]:
+        """What the judges that are up run on; waits for the first if none is.
+
+        Raises:
+            EvaluatorError: see `add`.
+        """
+        with self._changed:
+            while not (found := {seat.hardware for seat in self._seats if seat.hardware}):
+                self._usable()
+                usable = [seat for seat in self._seats if not seat.drained]
+                if usable and all(seat.link is None for seat in usable):
+                    self._start(usable[0])
+                    continue
+                self._changed.wait()
+            return found
+
+    def progress(self) -> Progress:
+        """How everything stands."""
+        with self._lock:
+            running = sum(entry.evaluation.sent for entry in self._entries.values())
+            return Progress(
+                **self._count,
+                waiting=len(self._entries) - running,
+                running=running,
+                redone=self._redone,
+                judges=tuple(
+                    JudgeState(s.device, s.state, len(s.running), s.done, s.deaths)
+                    for s in self._seats
+                ),
+            )
+
+    def close(self) -> None:
+        """End all judges. What is not done fails with `EvaluatorError`."""
+        if os.getpid() != self._owner:
+            return  # a fork of the program must not end its parent's judges
+        with self._changed:
+            self._closed = True
+            links = list(self._links)
+            left = list(self._entries.values())
+            self._entries.clear()
+            self._count["failed"] += len(left)
+            self._changed.notify_all()
+        for link in links:
+            link.hang_up()
+        for link in links:
+            link.join()
+        self._tell(left, EvaluatorError("The evaluator was closed."))
+
+    def _usable(self) -> None:
+        if os.getpid() != self._owner:
+            raise EvaluatorError(
+                "An Evaluator cannot be used in a fork of the process that made it; "
+                "make one in each process."
+            )
+        if self._closed:
+            raise EvaluatorError("The evaluator is closed; make another.")
+        if self._seats and all(seat.drained for seat in self._seats):
+            reasons = "; ".join(f"{seat.device}: {seat.drained}" for seat in self._seats)
+            raise EvaluatorError(f"No judge is left. {reasons}")
+
+    # -- what links tell ------------------------------------------------------------------------
+
+    def ready(self, link: Link, device: str) -> None:
+        """A judge is up."""
+        with self._changed:
+            if seat := self._seat_of(link):
+                seat.hardware = device
+                self._dispatch()
+                self._changed.notify_all()
+
+    def answered(self, link: Link, number: int, result: Outcome | TritonGymError | None) -> None:
+        """A judge is through with an evaluation."""
+        with self._changed:
+            seat = self._seat_of(link)
+            if seat is None or seat.running.pop(number, None) is None:
+                return  # a judge that was given up; the evaluation is done elsewhere
+            seat.strikes = 0
+            seat.done += 1
+            hardware = seat.hardware
+            # None of an evaluation that was cancelled meanwhile.
+            entry = self._entries.pop(number, None)
+            if entry:
+                self._count["done" if isinstance(result, Outcome) else "failed"] += 1
+            self._dispatch()
+            self._changed.notify_all()
+        if entry is not None and result is not None:
+            if entry.record is not None and isinstance(result, Outcome):
+                entry.record(result, hardware)
+            self._tell([entry], result)
+
+    def again(self, link: Link, number: int, reason: str) -> None:
+        """A judge could not do an evaluation this time."""
+        with self._changed:
+            seat = self._seat_of(link)
+            if seat is None or seat.running.pop(number, None) is None:
+                return
+            guilty = self._redo(self._entries.get(number), seat)
+            self._dispatch()
+            self._changed.notify_all()
+        self._tell(guilty, EvaluatorError(reason))
+
+    def lost(self, link: Link, reason: str) -> None:
+        """A judge died."""
+        with self._changed:
+            seat = self._seat_of(link)
+            if seat is None:
+                return
+            had = [self._entries.get(number) for number in seat.running]
+            seat.running.clear()
+            seat.link, seat.hardware, seat.alone = None, "", False
+            seat.deaths += 1
+            seat.strikes += 1
+            guilty = [one for entry in had for one in self._redo(entry, seat)]
+            told = self._judge_seat(seat, reason)
+            doomed = [] if any(not s.drained for s in self._seats) else list(self._entries.values())
+            if doomed:
+                self._entries.clear()
+            self._count["failed"] += len(doomed)
+            self._dispatch()
+            self._changed.notify_all()
+        link.join()
+        with self._lock:
+            self._links.discard(link)
+        died = f"The judge died {TRIES} times while it had this evaluation: {reason}"
+        self._tell(guilty, EvaluatorError(died))
+        self._tell(doomed, EvaluatorError(f"No judge is left. {told}"))
+        if told:
+            warnings.warn(told, RuntimeWarning, stacklevel=2)
+
+    # -- with the lock held ---------------------------------------------------------------------
+
+    def _seat_of(self, link: Link) -> Seat | None:
+        return next((s for s in self._seats if s.link is link), None) if not self._closed else None
+
+    def _judge_seat(self, seat: Seat, reason: str) -> str:
+        if seat.strikes < STRIKES:
+            return ""
+        seat.drained = reason
+        others = ", ".join(s.device for s in self._seats if not s.drained)
+        return (
+            f"The judge of {seat.device} is given up after {seat.strikes} failures in a row: "
+            f"{reason}. " + (f"Its work is done by {others}." if others else "There is no other.")
+        )
+
+    def _redo(self, entry: Entry | None, seat: Seat) -> list[Entry]:
+        """Put an evaluation back; returns it instead if it was tried often enough."""
+        if entry is None:
+            return []  # cancelled meanwhile
+        entry.deaths += 1
+        entry.died_at.append(seat)
+        entry.evaluation.sent = False
+        if entry.deaths >= TRIES:
+            self._entries.pop(entry.evaluation.id, None)
+            self._count["failed"] += 1
+            for other in entry.died_at:  # the evaluation was to blame, not the judges
+                other.strikes = max(0, other.strikes - 1)
+            return [entry]
+        self._redone += 1
+        if entry.deaths == TRIES - 1:
+            self._suspects.append(entry)
+        else:
+            heapq.heappush(self._queue, (entry.order, entry.evaluation.id))
+        return []
+
+    def _dispatch(self) -> None:
+        """Give judges what they can take, and start those that are needed."""
+        if self._closed:
+            return
+        for seat in self._seats:
+            seat.alone = seat.alone and bool(seat.running)
+        self._isolate()
+        while self._queue:
+            entry = self._entries.get(self._queue[0][1])
+            if entry is None or entry.evaluation.sent:
+                heapq.heappop(self._queue)
+                continue
+            free = [s for s in self._open() if len(s.running) < s.capacity]
+            if not free:
+                break
+            heapq.heappop(self._queue)
+            self._send(entry, min(free, key=lambda s: self._load(s, entry)))
+        self._start_needed()
+
+    def _isolate(self) -> None:
+        """Give each suspect a judge of its own, as soon as one is empty."""
+        while self._suspects and (ready := self._open()):
+            entry = self._suspects[0]
+            seat = min(ready, key=lambda s: self._load(s, entry))
+            if seat.running:
+                seat.alone = True  # it gets nothing new until it is empty
+                break
+            self._suspects.pop(0)
+            self._send(entry, seat)
+            seat.alone = True
+
+    def _open(self) -> list[Seat]:
+        return [s for s in self._seats if s.hardware and s.link and not s.drained and not s.alone]
+
+    @staticmethod
+    def _load(seat: Seat, entry: Entry) -> tuple[bool, float]:
+        return (
+            bool(entry.died_at) and seat is entry.died_at[-1],
+            len(seat.running) / seat.capacity,
+        )
+
+    def _send(self, entry: Entry, seat: Seat) -> None:
+        entry.evaluation.sent = True
+        seat.running[entry.evaluation.id] = entry
+        if seat.link is not None:  # `_open` saw to it
+            seat.link.send(entry.evaluation.id, entry.work)
+
+    def _start_needed(self) -> None:
+        """Start as many judges as there is work for."""
+        waiting = len(self._queue) + len(self._suspects)
+        for seat in self._seats:
+            if seat.drained or waiting <= 0:
+                continue
+            if seat.link is None:
+                self._start(seat)
+            if not seat.hardware:
+                waiting -= seat.capacity
+
+    def _start(self, seat: Seat) -> None:
+        link = seat.make()
+        try:
+            link.start(self)
+        except RuntimeError as error:  # no more threads, or the interpreter is ending
+            seat.drained = f"it cannot be started: {error}"
+            return
+        seat.link = link
+        self._links.add(link)
+
+    # -- with the lock free ---------------------------------------------------------------------
+
+    def _tell(self, entries: list[Entry], result: Outcome | TritonGymError) -> None:
+        """Give futures their result; what they call in turn may submit, but never waits."""
+        self._ours.inside = True
+        try:
+            for entry in entries:
+                _finish(entry.evaluation, result)
+        finally:
+            self._ours.inside = False
+
+
+def _finish(evaluation: Evaluation, result: Outcome | TritonGymError) -> None:
+    try:
+        if isinstance(result, Outcome):
+            evaluation.set_result(result)
+        else:
+            evaluation.set_exception(result)
+    except InvalidStateError:  # cancelled after it had left the books
+        with contextlib.suppress(InvalidStateError):
+            evaluation.set_running_or_notify_cancel()

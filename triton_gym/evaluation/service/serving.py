@@ -1,0 +1,181 @@
+"""The judge's process: takes requests from a socket and sends outcomes back.
+
+`python -m triton_gym.evaluation.service.serving <fd> <device> <workers> <judges> <folder>` runs it;
+`link.py` does.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from collections import OrderedDict
+from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
+
+from triton_gym.device import Device
+from triton_gym.errors import EvaluatorError, TritonGymError
+from triton_gym.evaluation.confine import privileges
+from triton_gym.evaluation.service.link import Work
+
+if TYPE_CHECKING:
+    from triton_gym.evaluation.judging.judge import Judge
+    from triton_gym.task import Task
+
+TASKS = 64
+"""Unpickled tasks that are kept."""
+
+
+def make_judge(device: Device, judges: int = 1) -> Judge:
+    """A judge of a device that so many share."""
+    if device.simulated:
+        from triton_gym.evaluation.judging.simulated import SimulatedJudge
+
+        return SimulatedJudge(device)
+    from triton_gym.evaluation.judging.measured import CudaJudge
+
+    return CudaJudge(device, judges)
+
+
+def hardware(device: Device) -> str:
+    """What outcomes of a device depend on: the model of the GPU, not its number."""
+    if device.simulated:
+        return str(device)
+    import torch
+
+    return torch.cuda.get_device_name(device.index)
+
+
+class Tasks:
+    """Tasks by their pickled form, so that those of a batch are unpickled once."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[bytes, Task] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def load(self, pickled: bytes) -> Task:
+        """The task."""
+        import cloudpickle
+
+        with self._lock:
+            if pickled in self._known:
+                self._known.move_to_end(pickled)
+            else:
+                self._known[pickled] = cloudpickle.loads(pickled)
+                if len(self._known) > TASKS:
+                    self._known.popitem(last=False)
+            return self._known[pickled]
+
+
+class Server:
+    """Answers requests until the user's process is gone."""
+
+    def __init__(self, connection: Connection, judge: Judge, workers: int) -> None:
+        self._connection, self._judge = connection, judge
+        self._sending = threading.Lock()
+        self._tasks = Tasks()
+        self._pool = ThreadPoolExecutor(workers)
+        self._begun: dict[int, Future[None]] = {}
+        self._ledger = threading.Lock()
+
+    def serve(self) -> None:
+        """Read messages until the connection ends."""
+        while True:
+            try:
+                kind, number, *rest = self._connection.recv()
+            except (EOFError, OSError):
+                break
+            with self._ledger:
+                if kind == "work":
+                    self._begun[number] = self._pool.submit(self._work, number, *rest)
+                    continue
+                waiting = self._begun.get(number)
+                dropped = waiting is not None and waiting.cancel()
+                if dropped:
+                    del self._begun[number]
+            if dropped:
+                self._send("answered", number, None)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _work(self, number: int, work: Work) -> None:
+        from triton_gym.evaluation.judging.judge import Request
+
+        kind: str = "answered"
+        result: Any
+        try:
+            request = Request(
+                task=self._tasks.load(work.task), source=work.source, seed=work.seed,
+                baseline=work.baseline, limits=work.limits,
+            )  # fmt: skip
+            result = self._judge.evaluate(request)
+        except TritonGymError as error:
+            result = error
+        except Exception as error:  # a fault of the service or of the task's functions
+            fault = _fault(error)
+            if fault == "device":
+                self._send("unusable", f"{type(error).__name__}: {error}")
+                os._exit(1)  # a context that failed once fails always
+            told = f"The evaluation failed: {type(error).__name__}: {error}"
+            kind, result = ("again", told) if fault == "memory" else (kind, EvaluatorError(told))
+        with self._ledger:
+            self._begun.pop(number, None)
+        self._send(kind, number, result)
+
+    def _send(self, *message: Any) -> None:
+        with self._sending:
+            try:
+                self._connection.send(message)
+            except OSError:
+                pass  # the user's process is gone; `serve` sees it
+
+
+def _fault(error: Exception) -> str:
+    """Whose fault an unexpected exception is: `device`, `memory` of it, or empty."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError):
+        return "memory"
+    if isinstance(error, RuntimeError) and "CUDA" in str(error) and "error" in str(error):
+        return "device"
+    return ""
+
+
+def main(fd: int, device: Device, workers: int, judges: int, folder: str) -> None:
+    """Serve on a socket.
+
+    Args:
+        fd: the socket to the user's process.
+        device: what to evaluate on.
+        workers: evaluations at the same time.
+        judges: how many share the device.
+        folder: for everything temporary, so that nothing is left whichever process dies first.
+    """
+    tempfile.tempdir = folder
+    privileges.hide()
+    privileges.adopt_orphans()
+    connection = Connection(fd)
+    judge: Judge | None = None
+    first: tuple[str, str]
+    try:
+        judge = make_judge(device, judges)
+        first = ("ready", hardware(device))
+    except Exception as error:
+        first = ("unusable", f"{device} cannot be used: {type(error).__name__}: {error}")
+    try:
+        connection.send(first)
+        if judge is not None:
+            Server(connection, judge, workers).serve()
+    except OSError:
+        pass  # the user's process went away meanwhile
+    if judge is not None:
+        judge.close()
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0)  # threads may still wait for workers that are dead by now
+
+
+if __name__ == "__main__":
+    _fd, _kind, _index, _gpu, _workers, _judges, _folder = sys.argv[1:]
+    main(int(_fd), Device(_kind, int(_index), _gpu), int(_workers), int(_judges), _folder)

@@ -1,0 +1,99 @@
+"""An answer as its worker holds it: imported, its failures told, its results looked over.
+
+All of this runs on hostile ground, and none of it is believed where lying would gain: see `worker`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import linecache
+import math
+import mmap
+import sys
+import traceback
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from triton_gym.evaluation.exchange.arena import Slot
+from triton_gym.evaluation.workers.watch import Watch
+from triton_gym.outcome import Status
+
+
+class Failure(Exception):
+    """The answer failed; becomes the reply."""
+
+    def __init__(self, status: Status, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def import_answer(path: str) -> ModuleType:
+    """The answer as a module. Triton reads a kernel's source from its file."""
+    spec = importlib.util.spec_from_file_location("answer", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"cannot load {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["answer"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def own_work(watch: Watch, case: str) -> None:
+    """Refuse an answer that had PyTorch compute."""
+    if watch.foreign:
+        raise Failure(
+            Status.CHEATING,
+            f"PyTorch computed ({', '.join(sorted(watch.foreign)[:5])}) on {case}: the answer's "
+            "own Triton kernels must do all of the work.",
+        )
+
+
+def zeros(shape: list[int], name: str) -> torch.Tensor:
+    """Zeros whose pages the system provides when they are touched; `torch.zeros` touches all."""
+    dtype = getattr(torch, name)
+    size = max(math.prod(shape) * dtype.itemsize, 1)
+    return torch.frombuffer(mmap.mmap(-1, size), dtype=dtype, count=math.prod(shape)).view(shape)
+
+
+def line_in(error: BaseException, path: str) -> str:
+    """The line of the answer that an exception came from, with its text."""
+    if isinstance(error, SyntaxError) and error.lineno:
+        return f" at line {error.lineno}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
+    if not frames or frames[-1].lineno is None:
+        return ""
+    number = frames[-1].lineno
+    return f" at line {number} (`{linecache.getline(path, number).strip()}`)"
+
+
+def checked(
+    result: Any, outputs: list[Any], case: str, entry: str, device: torch.device
+) -> list[torch.Tensor]:
+    """The result as a list of plain tensors of the right shape and dtype.
+
+    Subclasses are refused: their methods could compute later than the clock runs.
+    """
+    results = list(result) if isinstance(result, (tuple, list)) else [result]
+    if len(results) != len(outputs):
+        raise Failure(
+            Status.INCORRECT, f"{entry} returned {len(results)} values on {case}; "
+            f"expected {len(outputs)}."
+        )  # fmt: skip
+    for value, message in zip(results, outputs, strict=True):
+        slot = Slot.read(message)
+        if type(value) is not torch.Tensor:
+            raise Failure(
+                Status.INCORRECT,
+                f"{entry} must return a torch.Tensor; on {case} it returned "
+                f"{type(value).__name__}.",
+            )
+        dtype = str(value.dtype).removeprefix("torch.")
+        if tuple(value.shape) != slot.shape or dtype != slot.dtype or value.device != device:
+            raise Failure(
+                Status.INCORRECT,
+                f"{entry} returned shape {tuple(value.shape)}, dtype {dtype} on {value.device} "
+                f"for {case}; expected shape {slot.shape}, dtype {slot.dtype} on {device}.",
+            )
+    return results

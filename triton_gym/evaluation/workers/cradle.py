@@ -1,0 +1,186 @@
+"""The parent of all workers: a process that has imported torch and Triton and forks on request.
+
+It never touches CUDA, because a process that has cannot be forked. It runs no answer itself: it
+forks, watches what its workers use, and ends them with all that they started. Two of them serve a
+simulated device, since Triton's interpreter must be chosen before Triton is imported.
+
+Run as `python -m triton_gym.evaluation.workers.cradle <fd> <orders>`; see `nursery.Nursery`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from triton_gym.evaluation.confine import family, privileges
+from triton_gym.evaluation.confine.layers import Layer
+from triton_gym.evaluation.exchange.channel import Channel, ChannelClosed, ChannelTimeout
+from triton_gym.evaluation.workers.sandbox import Sandbox, detach
+
+TICK_S = 0.25
+"""How often living workers are looked at."""
+
+
+@dataclass(slots=True)
+class Ward:
+    """A worker as its nursery knows it."""
+
+    processes: int
+    host_bytes: int
+    status: int | None = None
+    """How it ended, as of waitpid; None while it runs."""
+    reason: str = ""
+    """Why the nursery ended it."""
+
+
+class Cradle:
+    """Forks workers and answers for their end."""
+
+    def __init__(self, channel: Channel, sandbox: Sandbox) -> None:
+        self._channel = channel
+        self._sandbox = sandbox
+        self._wards: dict[int, Ward] = {}
+        self._dying: set[int] = set()
+        self._pid = os.getpid()
+        self._inherited_bytes = family.memory_bytes()
+
+    def serve(self) -> None:
+        """Obey until the judge hangs up, then end everything.
+
+        Raises:
+            ChannelClosed: the judge has hung up.
+        """
+        try:
+            while True:
+                self._reap()
+                busy = self._dying or any(ward.status is None for ward in self._wards.values())
+                try:
+                    request = self._channel.receive(TICK_S if busy else None)
+                except ChannelTimeout:
+                    self._watch()
+                    continue
+                operation = getattr(self, "do_" + request.pop("op"))
+                self._channel.send(operation(**request))
+        finally:
+            for pid in [*self._wards, *self._dying]:
+                self._kill(pid)
+            self._reap(wait=True)
+
+    def do_fork(self, processes: int, host_bytes: int, fds: tuple[int, ...] = ()) -> dict[str, Any]:
+        """A new worker, which speaks over the socket that came along."""
+        if not fds:
+            return {"error": "too many open files"}
+        try:
+            pid = os.fork()
+        except OSError as error:
+            return {"error": str(error)}
+        finally:
+            if os.getpid() == self._pid:
+                os.close(fds[0])
+        if pid == 0:
+            self._become_worker(fds[0])
+        self._wards[pid] = Ward(processes, host_bytes)
+        return {"pid": pid}
+
+    def do_status(self, pid: int) -> dict[str, Any]:
+        """How a worker ended, if it has."""
+        ward = self._wards[pid]
+        return {"status": ward.status, "reason": ward.reason}
+
+    def do_end(self, pid: int) -> dict[str, Any]:
+        """Kill a worker with all that it started, and forget it."""
+        self._kill(pid)
+        if self._wards.pop(pid).status is None:
+            self._dying.add(pid)
+        return {}
+
+    def _become_worker(self, fd: int) -> None:
+        from triton_gym.evaluation.workers import worker
+
+        try:
+            self._channel.close()
+            detach(fd, self._pid)
+            worker.main(Channel(socket.socket(fileno=fd), takes_files=True), self._sandbox)
+        finally:
+            os._exit(0)  # nothing that the answer left behind may run on
+
+    def _kill(self, pid: int) -> None:
+        ward = self._wards.get(pid)
+        if ward is None or ward.status is None:  # a number that was reaped can be another's
+            family.kill_group(pid)
+
+    def _reap(self, *, wait: bool = False) -> None:
+        """Take note of what has ended: workers, and the orphans that they left to this process."""
+        while True:
+            options = os.WEXITED | os.WNOWAIT | (0 if wait else os.WNOHANG)
+            try:
+                ended = os.waitid(os.P_ALL, 0, options)
+            except ChildProcessError:
+                return
+            if ended is None:
+                return
+            pid = ended.si_pid
+            if pid in self._wards or pid in self._dying:
+                family.kill_group(pid)  # what it leaves behind, while its number is still its own
+            status = os.waitpid(pid, 0)[1]
+            self._dying.discard(pid)
+            if pid in self._wards:
+                self._wards[pid].status = status
+            if wait:
+                self._kill_strays()
+
+    def _watch(self) -> None:
+        """End who uses more than allowed, and what has left its family."""
+        self._kill_strays()
+        for pid, ward in self._wards.items():
+            if ward.status is not None:
+                continue
+            used = family.usage(pid, self._inherited_bytes)
+            if used.processes > ward.processes:
+                ward.reason = (
+                    f"It ran {used.processes} processes and threads; {ward.processes} are allowed."
+                )
+            elif used.host_bytes > ward.host_bytes:
+                ward.reason = (
+                    f"It used {used.host_bytes >> 20} MiB of the host's memory; "
+                    f"{ward.host_bytes >> 20} MiB are allowed."
+                )
+            if ward.reason:
+                self._kill(pid)
+
+    def _kill_strays(self) -> None:
+        """Kill children that this process did not start: orphans of workers, whoever made them."""
+        for pid in family.children(self._pid):
+            if pid not in self._wards and pid not in self._dying:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def _serve(channel: Channel, mode: str, layers: list[str], granted: list[str]) -> None:
+    privileges.hide()
+    privileges.adopt_orphans()
+    from triton_gym.evaluation.workers import worker
+
+    worker.prepare(mode)
+    sandbox = Sandbox.make(
+        cuda=mode == "cuda", layers=frozenset(map(Layer, layers)), granted=tuple(granted)
+    )
+    try:
+        channel.send({"ready": True})
+        Cradle(channel, sandbox).serve()
+    except ChannelClosed:
+        pass  # the judge went away
+
+
+if __name__ == "__main__":
+    _serve(
+        Channel(socket.socket(fileno=int(sys.argv[1])), takes_files=True),
+        **json.loads(sys.argv[2]),
+    )
+    os._exit(0)  # there is nothing to save, and taking torch and Triton down takes time

@@ -1,0 +1,229 @@
+"""One worker from the judge's side: ask, wait, and whatever happens, end it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from triton_gym.errors import EvaluatorError
+from triton_gym.evaluation.exchange.channel import ChannelClosed, ChannelTimeout
+from triton_gym.evaluation.workers.sandbox import Limits
+from triton_gym.evaluation.workers.workshop import Workshop
+from triton_gym.outcome import Status
+
+T = TypeVar("T")
+
+ENTRY_LIMIT_S = 60.0
+"""How long a worker may take to confine itself: milliseconds, unless the machine is starved."""
+GONE_TRIES = 20
+"""How often a folder is removed into which a dying worker still writes."""
+DEATH_S = 5.0
+"""How long a process may take from closing its channel to its end, CUDA's clean-up included."""
+
+
+class Ended(Exception):
+    """The evaluation is over before its end: the status and the message of its outcome."""
+
+    def __init__(self, status: Status, message: str, **numbers: float) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.numbers = numbers
+
+
+class Scratch:
+    """A folder for one answer: its source, Triton's cache, nothing else. Gone afterwards."""
+
+    def __init__(self, source: str) -> None:
+        self.folder = tempfile.mkdtemp(prefix="triton-gym-")
+        self.path = str(Path(self.folder, "answer.py"))
+        Path(self.path).write_text(source, encoding="utf-8")
+
+    def __enter__(self) -> Scratch:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for _ in range(GONE_TRIES):
+            shutil.rmtree(self.folder, ignore_errors=True)
+            if not os.path.exists(self.folder):
+                break
+            time.sleep(0.05)  # a worker that was killed may be in the middle of a write
+
+
+class Session:
+    """A single-use worker. Use as a context manager.
+
+    Args:
+        workshop: where workers come from.
+        limits: what the worker may use; the time runs from when it is ready for the answer.
+        scratch: the answer's folder, which several workers of one evaluation may share.
+    """
+
+    def __init__(self, workshop: Workshop, limits: Limits, scratch: Scratch) -> None:
+        self._workshop = workshop
+        self._limits = limits
+        self._scratch = scratch
+        self.path = scratch.path
+        self._nursery, self._pid, self._channel = workshop.fork(limits)
+        self._deadline = time.monotonic() + ENTRY_LIMIT_S
+        self._closed = False
+        self.layers: tuple[str, ...] = ()
+        """What the worker is held to; see `confine.layers.Layer`."""
+
+    def __enter__(self) -> Session:
+        limits = dataclasses.asdict(self._limits)
+        try:
+            reply = self.ask("enter", folder=self._scratch.folder, limits=limits)
+            if "unconfined" in reply:
+                raise EvaluatorError(f"A worker could not be confined: {reply['unconfined']}.")
+        except Ended as end:
+            self.close()
+            raise EvaluatorError(
+                f"A worker came to nothing before it saw an answer. {end}"
+            ) from None
+        except BaseException:
+            self.close()
+            raise
+        self.layers = tuple(reply["layers"])
+        self._deadline = time.monotonic() + self._limits.seconds
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Kill the worker with everything it started."""
+        if not self._closed:
+            self._closed = True
+            self._channel.close()
+            self._workshop.end(self._nursery, self._pid)
+
+    def ask(self, operation: str, fds: tuple[int, ...] = (), **fields: Any) -> dict[str, Any]:
+        """Send a request and wait for its reply.
+
+        Raises:
+            Ended: the worker reports a failure, crashed, or ran out of time.
+        """
+        self.send(operation, fds, **fields)
+        return self.wait()
+
+    def send(self, operation: str, fds: tuple[int, ...] = (), **fields: Any) -> None:
+        """Send a request without waiting."""
+        try:
+            self._channel.send({"op": operation, **fields}, fds)
+        except ChannelClosed:
+            raise self._crashed() from None
+
+    def wait(self) -> dict[str, Any]:
+        """The reply to the oldest request that has none yet; raises as `ask` does."""
+        reply = self.wait_for(float("inf"))
+        assert reply is not None, "the deadline comes first"
+        return reply
+
+    def wait_for(self, seconds: float) -> dict[str, Any] | None:
+        """The same, or None if it has not come after `seconds`."""
+        left = self._deadline - time.monotonic()
+        try:
+            reply: dict[str, Any] = self._channel.receive(min(seconds, left))
+        except ChannelTimeout:
+            if seconds < left:
+                return None
+            raise Ended(
+                Status.TIMEOUT,
+                f"The answer did not finish within {self._limits.seconds:g} s. "
+                "Look for a loop that never ends, or for too much work per program.",
+            ) from None
+        except ChannelClosed as closed:
+            if "announced" in str(closed) or "not a message" in str(closed):
+                raise Ended(Status.CHEATING, "The worker sent a forged reply.") from None
+            raise self._crashed() from None
+        if "status" in reply:
+            status = str(reply["status"])
+            if status not in _FAILURES:
+                raise Ended(Status.CHEATING, "The worker sent a forged reply.")
+            raise Ended(Status(status), str(reply.get("message", "")))
+        return reply
+
+    @contextmanager
+    def unhurried(self, what: AbstractContextManager[T]) -> Iterator[T]:
+        """Enter `what`; waiting for it does not count against the worker's time."""
+        start = time.monotonic()
+        with what as entered:
+            self._deadline += time.monotonic() - start
+            yield entered
+
+    def _crashed(self) -> Ended:
+        """How the worker ended, once it has.
+
+        The socket closes before the process is gone. It is not killed meanwhile: the kill would be
+        taken for the cause of death.
+
+        Raises:
+            WorkerLost: its nursery is gone.
+        """
+        deadline = time.monotonic() + DEATH_S
+        pause = 0.001
+        while True:
+            status, reason = self._workshop.status(self._nursery, self._pid)
+            if status is not None or time.monotonic() > deadline:
+                return Ended(Status.RUNTIME_ERROR, _obituary(status, reason))
+            time.sleep(pause)
+            pause = min(2 * pause, 0.1)
+
+
+def _obituary(status: int | None, reason: str) -> str:
+    """What a wait status says of a worker that is gone."""
+    if reason:
+        return f"The process that ran the answer was ended. {reason}"
+    if status is None:
+        return "The process that ran the answer hung up, but did not end."
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        known = number in signal.Signals.__members__.values()
+        name = signal.Signals(number).name if known else f"signal {number}"
+        return f"The process that ran the answer died of {name}. {_HINTS.get(name, '')}"
+    code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1
+    return f"The process that ran the answer ended early with exit code {code}."
+
+
+def number(reply: dict[str, Any], name: str, least: float = 0.0) -> float:
+    """A number that a worker reports.
+
+    Raises:
+        Ended: it is none, or less than `least`: the worker's own code does not send such.
+    """
+    value = reply.get(name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < 1e18:
+        raise Ended(Status.CHEATING, "The worker sent a forged reply.")
+    return float(value)
+
+
+_FAILURES = frozenset(
+    map(
+        str,
+        (Status.COMPILE_ERROR, Status.RUNTIME_ERROR, Status.INCORRECT, Status.CHEATING,
+         Status.REJECTED),
+    )
+)  # fmt: skip
+_HINTS = {
+    "SIGSEGV": "Look for a load or a store outside a tensor, or for a missing mask.",
+    "SIGBUS": "Look for a load or a store outside a tensor, or for a missing mask.",
+    "SIGABRT": "A library gave up; the usual reason is memory that could not be had.",
+    "SIGKILL": "The usual reason is that it used too much memory.",
+    "SIGXCPU": "It used up its processor time.",
+    "SIGXFSZ": "It wrote too large a file.",
+}

@@ -1,0 +1,74 @@
+"""A call at full size in the worker of a simulated device: followed, then replayed in part.
+
+All of this runs on hostile ground: `claims` reads what it reports, and `proof` judges it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from triton_gym.evaluation.exchange.arena import HostArena
+from triton_gym.evaluation.workers.answer import own_work
+from triton_gym.evaluation.workers.watch import Watch
+
+
+class Trial:
+    """One call.
+
+    Args:
+        function: the answer.
+        arguments: tensors and numbers of the timed case.
+        path: where the answer's source lies.
+        case: name of the timed case.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], arguments: list[Any], path: str, case: str
+    ) -> None:
+        self._function = function
+        self._arguments = arguments  # the launches hold addresses in them
+        self._path = path
+        self._case = case
+        self._traced: Any = None
+        self._evidence: Any = None
+
+    def trace(self, gpu: str, check: Callable[[Any], list[torch.Tensor]]) -> dict[str, Any]:
+        """Follow some programs of what the call launches.
+
+        Args:
+            gpu: name of the device that host code finds.
+            check: makes a list of what the answer returned, or raises.
+        """
+        from triton_gym.evaluation import simulate
+
+        watch = Watch(self._path)
+        returned: list[Any] = []
+
+        def call() -> None:
+            with torch.no_grad(), watch:
+                returned.append(self._function(*self._arguments))
+            own_work(watch, self._case)
+
+        launches: list[Any] = []
+        reply = simulate.trace_reply(call, gpu, launches)
+        given = {
+            x.untyped_storage().data_ptr() for x in self._arguments if isinstance(x, torch.Tensor)
+        }
+        self._traced = simulate.traced_call(launches, check(returned[0]), watch.copies, given)
+        return reply
+
+    def verify(self, configs: list[Any], seed: int, arena: HostArena) -> dict[str, Any]:
+        """Run some programs of the traced launches in earnest; see `Evidence.reply`."""
+        from triton_gym.evaluation import simulate
+
+        self._evidence = simulate.gather(self._traced, configs, seed)
+        reply: dict[str, Any] = self._evidence.reply(arena, arena.size)
+        return reply
+
+    def survey(self, output: int) -> dict[str, Any]:
+        """See `Evidence.survey`."""
+        reply: dict[str, Any] = self._evidence.survey(output)
+        return reply

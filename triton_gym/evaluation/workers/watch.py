@@ -1,0 +1,124 @@
+"""Sees to it that an answer's own kernels do the work: watches what else it has PyTorch do.
+
+Syntax cannot tell a sum of two sizes from a sum of two tensors; PyTorch's dispatcher can. While an
+answer runs, tested or timed, every operator that it reaches passes here. Allocations and views are
+free, copies (as `contiguous` makes) are counted, a few values may be read on the host, as launch
+parameters are; everything else is foreign.
+
+Triton itself uses PyTorch, in its interpreter and its autotuner. What it does is not the answer's,
+unless it only calls back: grids, hooks, heuristics and allocators are the answer's own code.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+
+FREE = frozenset(
+    {
+        "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "zeros",
+        "zeros_like", "new_zeros", "zero_", "ones", "ones_like", "new_ones", "full", "full_like",
+        "new_full", "fill_", "detach", "alias", "lift_fresh", "set_", "device",
+        "is_pinned", "sym_size", "sym_stride", "sym_numel", "sym_storage_offset", "arange",
+        "scalar_tensor", "lift", "is_same_size", "empty_permuted", "promote_types", "result_type",
+        "can_cast",
+    }
+)  # fmt: skip
+"""Operators that allocate or describe; what they allocate depends on no argument of the answer."""
+READ = "_local_scalar_dense"
+"""What `item`, `int(x)` and `if x:` come to."""
+READS = 8
+"""Values that one call may read on the host: enough for parameters of a launch, far too few to
+compute a result from. On a GPU every read waits for the device, which the answer pays for."""
+COPIES = frozenset({"clone", "copy_", "_to_copy", "contiguous"})
+"""Operators that move values without computing any."""
+
+
+class Watch(TorchDispatchMode):
+    """Notes the operators that run under it."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # skipping would import the whole of torch.compile, for a second
+
+    def __init__(self, path: str) -> None:
+        """Watch the answer whose source lies at `path`."""
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._path = path
+        self.foreign: set[str] = set()
+        self.copied_bytes = 0
+        self.copies: list[tuple[torch.Tensor, torch.Tensor]] = []
+        """Source and target of each copy."""
+        self._reads = 0
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = func._schema.name.partition("::")[2]
+        if name in COPIES:
+            if isinstance(result, torch.Tensor):
+                self.copied_bytes += 2 * result.numel() * result.element_size()
+                self.copies.append((args[1] if name == "copy_" else args[0], result))
+        elif name == READ and self._reads < READS:
+            self._reads += 1
+        elif name not in FREE and not func.is_view and not self._is_tritons():
+            self.foreign.add(name)
+        return result
+
+    def __enter__(self) -> Any:
+        self._reads = 0
+        return super().__enter__()  # type: ignore[no-untyped-call]
+
+    def _is_tritons(self) -> bool:
+        """Whether Triton itself called the operator, and not the answer or on its behalf.
+
+        Grids and hooks may be callables that have no frame of their own (`functools.partial`): then
+        the code that launches is the nearest, and that computes nothing for itself.
+        """
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None:
+            file = frame.f_code.co_filename
+            if file in _TRITONS_OWN:
+                return True
+            if file == self._path or file in _LAUNCHING:
+                return False
+            frame = frame.f_back
+        return False
+
+
+def load_dispatch() -> None:
+    """Import what is imported on first use, before workers are forked."""
+    with Watch(""):
+        torch.empty(1)
+        with _disable_current_modes():
+            torch.empty(1)
+
+
+def _triton_files(*names: str) -> frozenset[str]:
+    folder = Path(find_spec("triton").origin).parent  # type: ignore[union-attr, arg-type]
+    return frozenset(str(folder / name) for name in names)
+
+
+_LAUNCHING = _triton_files(
+    "runtime/jit.py", "runtime/autotuner.py", "runtime/interpreter.py", "compiler/compiler.py"
+)
+"""Files of Triton that launch, and call back for it."""
+_TRITONS_OWN = _triton_files("testing.py") | frozenset(
+    str(path)
+    for path in Path(__file__).parent.with_name("simulate").glob("*.py")
+    if path.stem != "host"
+)
+"""Files that time configurations, and those that carry out a kernel's instructions where no GPU
+does; `host` passes on host code."""

@@ -1,0 +1,399 @@
+"""The process that runs one answer. Everything in it, from the moment it loads, is hostile ground.
+
+A worker obeys the judge's requests, one reply each, until it is killed. What it reports is never
+believed where it would gain from lying: results are compared by the judge in the judge's own
+memory, and times are held against the judge's clock. A failure that it reports is believed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from triton_gym.evaluation import modules
+from triton_gym.evaluation.exchange.arena import Arena, CudaArena, HostArena, PrivateArena, Slot
+from triton_gym.evaluation.exchange.channel import Channel, ChannelClosed
+from triton_gym.evaluation.exchange.gate import Gate
+from triton_gym.evaluation.workers import launch
+from triton_gym.evaluation.workers.answer import (
+    Failure,
+    checked,
+    import_answer,
+    line_in,
+    own_work,
+    zeros,
+)
+from triton_gym.evaluation.workers.sandbox import Limits, Sandbox, Unconfined
+from triton_gym.evaluation.workers.trial import Trial
+from triton_gym.evaluation.workers.watch import Watch, load_dispatch
+from triton_gym.outcome import Status
+from triton_gym.task import Kind
+
+MESSAGE_LIMIT = 3000
+"""Longest feedback in characters."""
+
+
+def prepare(mode: str) -> None:
+    """What a nursery imports before it forks, so that workers start at once."""
+    torch.set_num_threads(1)
+    Worker.simulated = mode != "cuda"
+    import triton
+    import triton.compiler
+    import triton.language  # noqa: F401
+
+    from triton_gym.evaluation import simulate
+
+    if mode == "cuda":
+        launch.prepare()
+    if mode != "interpret":
+        from triton_gym.evaluation.workers.warm import warm_compiler
+
+        warm_compiler()
+    simulate.prepare(interpret=mode == "interpret")
+    load_dispatch()
+
+
+def main(channel: Channel, sandbox: Sandbox) -> None:
+    """Serve the judge until it hangs up. Never returns to the nursery's code."""
+    worker = Worker(channel, sandbox)
+    while True:
+        try:
+            request = channel.receive()
+        except ChannelClosed:
+            return
+        try:
+            reply = worker.obey(request)
+        except Failure as failure:
+            reply = {"status": str(failure.status), "message": str(failure)[:MESSAGE_LIMIT]}
+        channel.send(reply)
+
+
+class Worker:
+    """The state of one evaluation on the worker's side."""
+
+    simulated = False
+    """Whether answers find a GPU that is not here; set in the nursery."""
+
+    def __init__(self, channel: Channel, sandbox: Sandbox) -> None:
+        self._channel = channel
+        self._sandbox = sandbox
+        self._path = ""
+        self._entry = ""
+        self._kind = ""
+        self._gpu_name = ""
+        self._call: Callable[..., Any] = lambda: None
+        self._modules: dict[str, torch.nn.Module] = {}
+        self._arena: Arena | None = None
+        self._device = torch.device("cpu")
+        self._series: Any = None
+        self._watch = Watch("")
+        self._staged: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
+        self._gate: Gate | None = None
+        self._trial: Any = None
+
+    def obey(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Carry out one request."""
+        operation: Callable[..., dict[str, Any]] = getattr(self, "do_" + request.pop("op"))
+        return operation(**request)
+
+    # -- requests -------------------------------------------------------------------------
+
+    def do_enter(self, folder: str, limits: dict[str, Any]) -> dict[str, Any]:
+        """Take on the limits, before anything of the answer is read."""
+        try:
+            self._sandbox.restrict(folder, Limits(**limits))
+        except Unconfined as error:
+            return {"unconfined": str(error)}
+        return {"layers": sorted(self._sandbox.layers)}
+
+    def do_cuda(self, index: int, share: float, flush_bytes: int) -> dict[str, Any]:
+        """Start CUDA."""
+        self._device = torch.device("cuda", index)
+        self._gpu = launch.Gpu(self._device, share, flush_bytes)
+        return {}
+
+    def do_load(
+        self, path: str, entry: str, kind: str = Kind.FUNCTION, gpu: str = "h100"
+    ) -> dict[str, Any]:
+        """Import the answer and find its entry point."""
+        self._path, self._entry, self._kind, self._gpu_name = path, entry, kind, gpu
+        with self._host():
+            module = self._guard(Status.COMPILE_ERROR, import_answer, path)
+        call = getattr(module, entry, None)
+        if not callable(call):
+            defined = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+            raise Failure(
+                Status.COMPILE_ERROR,
+                f"The module must define a {'class' if kind == Kind.MODULE else 'function'} named "
+                f"{entry!r}; it defines {', '.join(defined) or 'none'}.",
+            )
+        is_module = isinstance(call, type) and issubclass(call, torch.nn.Module)
+        if kind == Kind.MODULE and not is_module:
+            raise Failure(
+                Status.COMPILE_ERROR, f"{entry} must be a class that inherits from torch.nn.Module."
+            )
+        self._call = call
+        return {}
+
+    def do_open(self, size: int, handle: str = "", fds: list[int] | None = None) -> dict[str, Any]:
+        """Map the memory that is shared with the judge."""
+        if fds:
+            self._arena = HostArena(size, fds[0])
+        else:
+            self._arena = CudaArena.open(handle, size, self._device)
+        return {}
+
+    def do_gate(self, fds: list[int]) -> dict[str, Any]:
+        """Map the gate at which timed work waits."""
+        self._gate = Gate(fds[0])
+        return {}
+
+    def do_call(self, calls: list[dict[str, Any]]) -> dict[str, Any]:
+        """Run the answer on each set of arguments and put its results where the judge looks."""
+        copied, took_us = 0, 0.0
+        for call in calls:
+            function = self._callable(call.get("module"), call["case"])
+            watch = Watch(self._path)
+            start = time.perf_counter()
+            with torch.no_grad(), watch:
+                results = self._run(function, call)
+            own_work(watch, call["case"])
+            copied = max(copied, watch.copied_bytes)
+            with torch.no_grad():
+                torch._foreach_copy_(self._slots(call["outputs"]), results)
+            if self._device.type == "cuda":
+                self._guard(Status.RUNTIME_ERROR, torch.cuda.synchronize)
+            took_us = (time.perf_counter() - start) * 1e6
+        return {"copied_bytes": copied, "took_us": took_us}
+
+    def do_stage(self, calls: list[dict[str, Any]]) -> dict[str, Any]:
+        """Make the calls that are queued next ready."""
+        self._gpu.forget()
+        self._watch = Watch(self._path)
+
+        def staged(call: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+            arguments = [self._argument(value) for value in call["arguments"]]
+            slots = self._slots(call["outputs"])
+            function = self._callable(call.get("module"), call["case"])
+
+            def run() -> Any:
+                with torch.no_grad(), self._watch:  # answers may change once tested
+                    return function(*arguments)
+
+            def keep(result: Any) -> None:
+                with self._watch:
+                    found = checked(
+                        result, call["outputs"], call["case"], self._entry, self._device
+                    )
+                with torch.no_grad():
+                    torch._foreach_copy_(slots, found)
+
+            return run, keep
+
+        self._staged = [staged(call) for call in calls]
+        self._series = launch.Series(len(calls))
+        return {}
+
+    def do_queue(self, turn: int, flushed: bool) -> dict[str, Any]:
+        """Queue the staged calls and the copies of their results, behind the gate.
+
+        Replies once all of it is queued: none has run if none had to be waited for.
+        """
+        if self._gate is None:
+            raise RuntimeError("a request needs the gate before it was opened")
+        wait = functools.partial(self._gate.enter, turn)
+        queue = functools.partial(
+            self._gpu.queue, self._series, self._staged, wait, flushed=flushed
+        )
+        self._guard(Status.RUNTIME_ERROR, queue)
+        self._gate.leave(turn)
+        return {}
+
+    def do_times(self, flushed: bool) -> dict[str, Any]:
+        """Device time of each call of the last `do_queue`, in µs, and bytes that a call copied."""
+        self._guard(Status.RUNTIME_ERROR, torch.cuda.synchronize)
+        own_work(self._watch, "the timed case")
+        copied = self._watch.copied_bytes / len(self._staged)
+        times = self._series.times_us if flushed else []
+        return {"times_us": times, "copied_bytes": copied}
+
+    def do_resources(self) -> dict[str, Any]:
+        """Registers, spills and shared memory of the kernels that were launched."""
+        return self._gpu.resources()
+
+    def do_build(
+        self, arguments: list[Any], gpu: str, module: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Compile the answer's launches for a GPU that is not here."""
+        from triton_gym.evaluation import simulate
+
+        call = self._bench_call(arguments, module)
+        reply: dict[str, Any] = self._guard(Status.RUNTIME_ERROR, simulate.build_reply, call, gpu)
+        return reply
+
+    def do_compile(
+        self, arguments: list[Any], gpu: str, module: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Fill Triton's cache for a call, without the GPU."""
+        from triton_gym.evaluation.workers.precompile import precompile
+
+        self._gpu_name = gpu
+        build = functools.partial(precompile, host_code=True)
+        self._guard(Status.RUNTIME_ERROR, build, self._bench_call(arguments, module), gpu)
+        return {}
+
+    def do_asked(self) -> dict[str, Any]:
+        """Whether host code wanted to know what a compiled kernel uses."""
+        from triton_gym.evaluation.simulate.state import State
+
+        return {"asked": State.asked}
+
+    def do_trace(
+        self, arguments: list[Any], outputs: list[Any], case: str, size: int,
+        fds: list[int] | None = None, module: dict[str, Any] | None = None,
+        resources: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Follow a few program instances of the answer's launches; see `Trial`.
+
+        Args:
+            arguments: slots in the arguments' memory, or shapes if there is none.
+            outputs: slots that have the results' shapes and dtypes.
+            case: name of the timed case.
+            size: bytes of the arguments' memory.
+            fds: that memory, which is sealed.
+            module: how the answer's module is built, with slots of its state in that memory.
+            resources: what kernels use, by name, where host code wants to know.
+        """
+        from triton_gym.evaluation.simulate.state import State
+
+        State.resources.update(resources or {})
+        self._arena = PrivateArena(size, fds[0]) if fds else None
+        made = [
+            (self._argument(value) if self._arena else zeros(*value))
+            if isinstance(value, list) else value
+            for value in arguments
+        ]  # fmt: skip
+        # Without a reference for what is stored, parameters need no values.
+        filled = module is not None and "state" in module
+        function = self._callable(module, case, filled=filled)
+        self._trial = Trial(function, made, self._path, case)
+        check = functools.partial(
+            checked, outputs=outputs, case=case, entry=self._entry, device=self._device
+        )
+        reply: dict[str, Any] = self._guard(
+            Status.RUNTIME_ERROR, self._trial.trace, self._gpu_name, check, case=case
+        )
+        return reply
+
+    def do_verify(self, configs: list[Any], seed: int, size: int, fds: list[int]) -> dict[str, Any]:
+        """Run some programs of the traced launches in earnest, and hand over what they stored."""
+        arena = HostArena(size, fds[0])
+        reply: dict[str, Any] = self._guard(
+            Status.RUNTIME_ERROR, self._trial.verify, configs, seed, arena, case="the timed case"
+        )
+        return reply
+
+    def do_survey(self, output: int) -> dict[str, Any]:
+        """How much of a result each program of its launch stores."""
+        reply: dict[str, Any] = self._guard(
+            Status.RUNTIME_ERROR, self._trial.survey, output, case="the timed case"
+        )
+        return reply
+
+    # -- parts ----------------------------------------------------------------------------
+
+    def _callable(
+        self, module: dict[str, Any] | None, case: str, *, filled: bool = True
+    ) -> Callable[..., Any]:
+        """What a call calls: the answer's function, or its module, built when first needed.
+
+        Nothing watches a constructor: it knows none of the inputs.
+        """
+        if module is None:
+            return self._call
+        key = json.dumps([module["init"], module["seed"], filled])
+        if key not in self._modules:
+            build = functools.partial(
+                modules.build, self._call, modules.unpack(module["init"]), module["seed"],
+                module["dtype"], None if self.simulated else self._device, filled=filled,
+            )  # fmt: skip
+            with self._host(pretended=not filled):
+                made = self._guard(Status.RUNTIME_ERROR, build, case=case)
+            state = [(name, self._view(Slot.read(slot))) for name, slot in module.get("state", ())]
+            with torch.no_grad():
+                self._guard(Status.RUNTIME_ERROR, modules.load_state, made, state, case=case)
+            self._modules[key] = made
+        return self._modules[key]
+
+    def _bench_call(self, arguments: list[Any], module: dict[str, Any] | None) -> Callable[[], Any]:
+        """The answer on arguments of full size, which take no memory until they are written."""
+        made = [zeros(*value) if isinstance(value, list) else value for value in arguments]
+        function = self._callable(module, "the timed case", filled=False)
+
+        def call() -> None:
+            watch = Watch(self._path)
+            with torch.no_grad(), watch:
+                function(*made)
+            own_work(watch, "the timed case")
+
+        return call
+
+    def _argument(self, value: Any) -> Any:
+        return self._view(Slot.read(value)) if isinstance(value, list) else value
+
+    def _slots(self, outputs: list[Any]) -> list[torch.Tensor]:
+        return [self._view(Slot.read(value)) for value in outputs]
+
+    def _view(self, slot: Slot) -> torch.Tensor:
+        if self._arena is None:
+            raise RuntimeError("a request needs shared memory before it was opened")
+        return self._arena.view(slot)
+
+    def _run(self, function: Callable[..., Any], call: dict[str, Any]) -> list[torch.Tensor]:
+        made = [self._argument(value) for value in call["arguments"]]
+        with self._host():
+            result = self._guard(Status.RUNTIME_ERROR, function, *made, case=call["case"])
+        return checked(result, call["outputs"], call["case"], self._entry, self._device)
+
+    def _host(self, *, pretended: bool = False) -> contextlib.AbstractContextManager[None]:
+        """Where host code runs: on a simulated device it finds the GPU that it was written for.
+
+        Args:
+            pretended: the same on a real device, which a process that only compiles leaves alone.
+        """
+        if not (self.simulated or pretended):
+            return contextlib.nullcontext()
+        from triton_gym.evaluation import simulate
+
+        host: contextlib.AbstractContextManager[None] = simulate.pretend(self._gpu_name)
+        return host
+
+    def _guard(
+        self, status: Status, function: Callable[..., Any], *arguments: Any, case: str = ""
+    ) -> Any:
+        """Call something that runs the answer; whatever it raises becomes a `Failure`."""
+        try:
+            return function(*arguments)
+        except Failure:
+            raise
+        except BaseException as error:  # an answer may raise anything, SystemExit included
+            raise self._failure(status, error, case) from None
+
+    def _failure(self, status: Status, error: BaseException, case: str) -> Failure:
+        kind = type(error).__name__
+        library = type(error).__module__.partition(".")[0]
+        if (library == "triton" and kind != "InterpreterError") or kind == "BuildError":
+            status = Status.COMPILE_ERROR
+        if kind == "InterpreterError" and error.__cause__ is not None:
+            error = error.__cause__
+            kind = type(error).__name__
+        text = str(error).strip() or "no message"
+        line = line_in(error, self._path)
+        where = f" on {case}" if case else ""
+        return Failure(status, f"{kind}{where}{line}: {text}")

@@ -36,13 +36,14 @@ class Stage:
         self.seeds.append(seed)
 
     def fitting(self, runtime_us):
-        return 24
+        return 24 if runtime_us < 1e6 else 1
 
     def round(self, count, seed, *, flushed=True, probed=False):
         self.seeds += range(seed, seed + count)
         wall = self.real_us - (self.hidden_us if flushed else 0.0)
         disturbed = self.rounds in self.disturbed
         wall *= 1.5 if disturbed else 1.0
+        wall -= 350.0 / count if count < 24 else 0.0  # what the gate may take
         self.rounds += 1
         self.busy_s += 0.02
         times = [self.claimed_us * self.rng.gauss(1, 0.002) for _ in range(count)]
@@ -84,6 +85,16 @@ def test_slow_rounds_are_the_machines(seen):
     stage = Stage(100.0, 100.0, disturbed=range(5), seen=seen)
     assert measure(stage, 7, 0.0).timing.median_us == pytest.approx(100.0, rel=0.01)
     assert stage.rounds > 5
+
+
+def test_a_worker_cannot_hide_in_short_rounds():
+    stage = Stage(100.0, 10.0)
+    stage.rehearsed_us = 1e9  # as the worker says
+    with pytest.raises(Ended, match="by the judge's clock"):
+        measure(stage, 7, 0.0)
+    stage = Stage(400.0, 10.0, queued=False)
+    stage.rehearsed_us = 1e9
+    assert measure(stage, 7, 0.0).timing.median_us == pytest.approx(400.0)
 
 
 def test_results_left_in_the_cache_are_allowed_for_back_to_back():

@@ -11,7 +11,7 @@ import itertools
 import time
 from dataclasses import dataclass
 
-from triton_gym.evaluation.judging.rounds import Round, Stage, contradicted
+from triton_gym.evaluation.judging.rounds import GATE_US, Round, Stage, contradicted
 from triton_gym.evaluation.timing import Budget, Timing, summarise
 from triton_gym.evaluation.workers.session import Ended
 from triton_gym.outcome import Status
@@ -90,7 +90,7 @@ class _Run:
         self._seeds = itertools.count(seed + _SEEDS, _SEEDS)
         self._budget = Budget()
         self._late = 0
-        self._flushed: list[float] = []
+        self._flushed: list[tuple[int, float]] = []
         self.times: list[float] = []
         self.baseline: list[float] = []
 
@@ -107,10 +107,10 @@ class _Run:
             Ended: it is contradicted.
             _NotQuiet: others use the GPU, so that the judge's clock proves nothing.
         """
-        back_to_back: list[float] = []
-        for walls, flushed, more_us in (
-            (self._flushed, True, 0.0), (back_to_back, False, writing_us),
-        ):  # fmt: skip
+        for flushed, more_us in ((True, 0.0), (False, writing_us)):
+            # Rounds that were short, for what the worker had said by then, prove little.
+            enough = self._stage.fitting(self._claim()) / 2
+            walls = [wall for count, wall in self._flushed if count >= enough] if flushed else []
             evidence = disturbed = 0
             while not walls or contradicted(walls, self._claim(), more_us):
                 flagrant = bool(walls) and contradicted(walls, 2 * self._claim(), more_us)
@@ -127,18 +127,19 @@ class _Run:
                     time.sleep(min(LONGEST_PAUSE_S, PAUSE_S * 2 ** (len(walls) - 2)))
                 count = self._stage.fitting(self._claim())
                 one = self._round(count, flushed=flushed, probed=bool(walls))
-                if one.queued and not flushed:
+                if one.queued:
                     walls.append(one.call_us)
                 disturbed += one.disturbed
                 evidence += one.queued and len(walls) > 1 and not one.disturbed
 
     def take_over(self) -> None:
         """Time the answer by the judge's clock alone, back to back."""
-        count = self._stage.fitting(self._stage.rehearsed_us)
-        self.times = [
-            max(self._stage.round(count, next(self._seeds), flushed=False).call_us, 0.1)
-            for _ in range(OWN_ROUNDS)
-        ]
+        about_us = self._own(1) + GATE_US  # what the worker says of it does not count
+        count = self._stage.fitting(about_us)
+        self.times = [max(self._own(count), 0.1) for _ in range(OWN_ROUNDS)]
+
+    def _own(self, count: int) -> float:
+        return self._stage.round(count, next(self._seeds), flushed=False).call_us
 
     def _claim(self) -> float:
         return summarise(self.times).median_us
@@ -149,7 +150,7 @@ class _Run:
         if one.queued:
             self.times += one.times_us
             if flushed:
-                self._flushed.append(one.call_us)
+                self._flushed.append((count, one.call_us))
         else:
             self._late += 1
             if self._late >= LATE:

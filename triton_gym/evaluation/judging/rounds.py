@@ -27,8 +27,10 @@ ROUND_BYTES = 12 << 30
 """Most device memory that one round takes, unless a single call needs more."""
 ROUND_CALLS = 24
 """Most calls in one round."""
-ROUND_LAUNCHES = 400
+ROUND_LAUNCHES = 800
 """Most kernels in one round: a stream that waits takes about a thousand launches."""
+BESIDE_LAUNCHES = 5
+"""What is queued for each call beside its own kernels."""
 ROUND_US = 15_000.0
 """Device time that a round aims at: long against what passing the gate takes."""
 GATE_US = 350.0
@@ -104,13 +106,18 @@ class Stage:
         self._sets.close()
 
     def fitting(self, runtime_us: float) -> int:
-        """Calls of a round: enough for the clock, no more than memory and a stream's queue hold."""
+        """Calls of a round: enough for the clock, no more than memory and a stream's queue hold.
+
+        A kernel takes a microsecond at least: a worker that speaks of many cannot make rounds short
+        without a claim that is long.
+        """
         free = torch.cuda.mem_get_info(self._device)[0]
         free += torch.cuda.memory_reserved(self._device)
         free -= torch.cuda.memory_allocated(self._device)
         room = min(ROUND_BYTES, free // 2) // self._known.call_bytes
         wanted = int(ROUND_US / max(runtime_us, 1.0)) + 1
-        queue = int(ROUND_LAUNCHES / (self._launches + 4))
+        launches = min(self._launches, max(runtime_us, 1.0))
+        queue = int(ROUND_LAUNCHES / (launches + BESIDE_LAUNCHES))
         return max(1, min(room, wanted, queue, ROUND_CALLS))
 
     def rehearse(self, seed: int) -> None:

@@ -149,7 +149,7 @@ class Shared:
 
 def test_what_is_built_holds(tmp_path, monkeypatch, evaluator):
     monkeypatch.setattr(building, "Verification", lambda device, workers: Shared(evaluator))
-    config = DataConfig(out=str(tmp_path), graphs=2, test_graphs=1, answers=1, revisions=1.0)
+    config = DataConfig(out=str(tmp_path), graphs=1, test_graphs=1, answers=1, revisions=1.0)
     stats = build(config)
     rows = read_rows(tmp_path / "train.parquet") + read_rows(tmp_path / "test.parquet")
     assert stats["complete"]

@@ -99,7 +99,10 @@ def _packages() -> Iterator[str]:
     A folder on the path may as well be a project with its data, or the current one.
     """
     for entry in filter(None, sys.path):
-        folder = Path(entry).resolve()
+        try:
+            folder = Path(entry).resolve()
+        except FileNotFoundError:
+            continue  # it is relative to a folder that was removed
         if folder.is_dir() and (
             folder.name in ("site-packages", "dist-packages") or any(folder.glob("*.dist-info"))
         ):

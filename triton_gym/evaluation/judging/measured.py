@@ -106,6 +106,7 @@ class CudaJudge(Judge):
         seed = secrets.randbits(62) if request.seed is None else request.seed
         cases = test_cases(request.task, seed, tiny=False)
         with (
+            torch.cuda.device(self._device),  # it is a thread's own
             Scratch(request.source) as scratch,
             ThreadPoolExecutor(COMPILERS) as pool,
             Session(self._workshop, request.limits, scratch) as worker,

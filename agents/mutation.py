@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from triton_gym import syntax
+
 from .patches import Patch, Text, apply, parses
 from .rewriting import straightened, whole_row_names
 
@@ -52,7 +54,7 @@ def sites(source: str) -> list[Site]:
     Raises:
         SyntaxError: the source is not Python.
     """
-    tree = ast.parse(source)
+    tree = syntax.parse(source)
     text = Text(source)
     found = list(_constants(tree, text))
     for node in tree.body:

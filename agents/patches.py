@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
+from triton_gym import syntax
+
 Patch = tuple[int, int, str]
 """Byte offsets of what is replaced (start, end), and the text that replaces it."""
 
@@ -40,7 +42,7 @@ def apply(source: str, patches: Sequence[Patch]) -> str:
 def parses(source: str) -> bool:
     """Whether the source is Python."""
     try:
-        ast.parse(source)
+        syntax.parse(source)
     except SyntaxError:
         return False
     return True

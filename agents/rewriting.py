@@ -9,6 +9,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from triton_gym import syntax
+
 
 def whole_row_names(host: ast.FunctionDef) -> list[str]:
     """Sizes that a host function takes from a tensor's shape, as in `rows, cols = x.shape`."""
@@ -27,7 +29,7 @@ def straightened(source: str) -> str:
     What the former loops computed several times, typically loads of the same block, is computed
     once.
     """
-    for name in [kernel.name for kernel in _kernels(ast.parse(source))]:
+    for name in [kernel.name for kernel in _kernels(syntax.parse(source))]:
         source = _without_loops(source, name)
         source = _without_repetition(source, name)
     return source
@@ -43,7 +45,7 @@ def _kernels(tree: ast.Module) -> list[ast.FunctionDef]:
 
 
 def _kernel(source: str, name: str) -> ast.FunctionDef:
-    return next(kernel for kernel in _kernels(ast.parse(source)) if kernel.name == name)
+    return next(kernel for kernel in _kernels(syntax.parse(source)) if kernel.name == name)
 
 
 def _without_loops(source: str, name: str) -> str:

@@ -14,7 +14,7 @@ import triton_gym
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [
-    {"errors", "outcome", "spaces"},
+    {"errors", "outcome", "spaces", "syntax"},
     {"task", "action", "device", "knobs"},
     {"composition"},
     {"evaluation"},

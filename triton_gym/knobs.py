@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
+from triton_gym import syntax
 from triton_gym.errors import InvalidOptionError
 
 
 def _assignments(source: str) -> dict[str, ast.Constant]:
     """Module-level `NAME = <integer>` (or annotated) assignments of the source."""
     found: dict[str, ast.Constant] = {}
-    for node in ast.parse(source).body:
+    for node in syntax.parse(source).body:
         if isinstance(node, ast.Assign) and len(node.targets) == 1:
             target: ast.expr | None = node.targets[0]
             value: ast.expr | None = node.value

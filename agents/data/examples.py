@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from triton_gym import syntax
 from triton_gym.observation import observe
 from triton_gym.outcome import Outcome, Status
 
@@ -159,7 +160,7 @@ def key(kind: str, before: str, after: str) -> str:
 def normalised(source: str) -> str:
     """A source without names of its own, comments and docstrings; text if it is not Python."""
     try:
-        tree = ast.parse(source)
+        tree = syntax.parse(source)
     except SyntaxError:
         return re.sub(r"\s+", " ", source)
     own = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and _bound(node)}

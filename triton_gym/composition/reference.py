@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from triton_gym import syntax
 from triton_gym.composition.graph import Graph, Kind, Layout, Step, number
 from triton_gym.composition.operators import BINARY, SCALAR, UNARY
 
@@ -61,7 +62,7 @@ def _torch_expression(graph: Graph, step: Step, t: str, reduced: bool) -> str:
 
 def bracketed(expression: str) -> str:
     """An expression that stays one when it becomes an operand."""
-    node = ast.parse(expression, mode="eval").body
+    node = syntax.parse_expression(expression).body
     plain = isinstance(node, ast.Call | ast.Name | ast.Constant | ast.Subscript)
     return expression if plain else f"({expression})"
 

@@ -27,6 +27,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from triton_gym import syntax
 from triton_gym.errors import InvalidTaskError
 from triton_gym.registration import register
 from triton_gym.task import Case, Entry, Kind, Task
@@ -69,7 +70,7 @@ class Problem:
     def sizes(self) -> dict[str, int]:
         """The file's constants: integers, and those in tuples and lists as `name.0`, `name.1`."""
         scope, found = self.names({}), {}
-        for node in ast.parse(self.source).body:
+        for node in syntax.parse(self.source).body:
             if not isinstance(node, (ast.Assign, ast.AnnAssign)):
                 continue
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]

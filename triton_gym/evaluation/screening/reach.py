@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 
+from triton_gym import syntax
 from triton_gym.evaluation.screening import vocabulary as allowed
 from triton_gym.task import Entry
 
@@ -30,7 +31,7 @@ def reachable(source: str, entry: Entry) -> str:
     """
     source = source.replace("\r\n", "\n").replace("\r", "\n")
     try:
-        tree = ast.parse(source)
+        tree = syntax.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return source
     lines = source.encode().split(b"\n")

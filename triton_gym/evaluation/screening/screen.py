@@ -16,6 +16,7 @@ from __future__ import annotations
 import ast
 import builtins
 
+from triton_gym import syntax
 from triton_gym.evaluation.screening import vocabulary as allowed
 from triton_gym.evaluation.screening.declarations import (
     attribute_read,
@@ -55,7 +56,7 @@ def screen(source: str, entry: Entry) -> tuple[Status, str] | None:
     if isinstance(tree, str):
         return Status.INVALID_ACTION, tree
     try:
-        _Screen(ast.parse(reachable(source, entry)), entry).run()
+        _Screen(syntax.parse(reachable(source, entry)), entry).run()
     except _Refused as refused:
         return Status.REJECTED, str(refused)
     except RecursionError:

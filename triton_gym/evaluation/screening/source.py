@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 
+from triton_gym import syntax
+
 SOURCE_LIMIT = 60_000
 """Longest source in characters."""
 DEPTH_LIMIT = 120
@@ -19,8 +21,8 @@ def parse(source: str) -> ast.Module | str:
     if "\0" in source:
         return "The source contains null bytes."
     try:
-        tree = ast.parse(source)
-        compile(tree, "answer.py", "exec", dont_inherit=True)
+        tree = syntax.parse(source)
+        syntax.check(tree)
     except SyntaxError as error:
         text = f": `{error.text.strip()[:200]}`" if error.text else ""
         return f"SyntaxError at line {error.lineno}: {error.msg}{text}"

@@ -258,3 +258,16 @@ def test_the_references_time_is_without_the_flush(gpu, tmp_path):
         SOFTMAX, reference=lambda x: gpu.takes(7.0) or torch.softmax(x, -1)
     )
     assert where.round(8, 1).baseline_us == pytest.approx([7.0] * 8)
+
+
+def test_what_the_first_call_tries_does_not_make_rounds_short(gpu, tmp_path):
+    launched = iter([5000, 1])
+
+    class Tuned(Answer):
+        def ask(self, operation, fds=(), **fields):
+            reply = super().ask(operation, fds, **fields)
+            return {**reply, "launches": next(launched)} if operation == "call" else reply
+
+    where = stage(gpu, Tuned(gpu, softmax, 400.0, 400.0), tmp_path)
+    where.rehearse(0)
+    assert where.fitting(400.0) == rounds.ROUND_CALLS

@@ -139,7 +139,7 @@ class Stage:
             self._sets.verify(expected, self._sets.results(1))
         self.copied_bytes = number(reply, "copied_bytes")
         self.rehearsed_us = number(reply, "took_us")
-        self._launches = max(1.0, number(self._worker.ask("resources"), "launches", least=-1))
+        self._launches = number(reply, "launches")  # of the second call: the first may have tuned
 
     def round(self, count: int, seed: int, *, flushed: bool = True, probed: bool = False) -> Round:
         """Have the answer called on `count` fresh sets of inputs, and verify every result.

@@ -96,7 +96,8 @@ class Gpu:
             torch.cuda.set_per_process_memory_fraction(share, device)
         self._flush = Flush(flush_bytes, device)
         self._kernels: dict[int, Any] = {}
-        self._launches = 0
+        self.launches = 0
+        """Kernels that Triton launched since `forget`."""
         self._warm()
         self._note_launches()
 
@@ -117,7 +118,7 @@ class Gpu:
 
         def noted(kernel: Any) -> Any:
             self._kernels[id(kernel)] = kernel
-            self._launches += 1
+            self.launches += 1
             return launcher(kernel)
 
         CompiledKernel.run = property(noted)
@@ -125,7 +126,7 @@ class Gpu:
     def forget(self) -> None:
         """Let `resources` speak of what is launched from now on."""
         self._kernels.clear()
-        self._launches = 0
+        self.launches = 0
 
     def queue(
         self,
@@ -150,4 +151,4 @@ class Gpu:
             found["registers"] = max(found["registers"], int(kernel.n_regs))
             found["spills"] = max(found["spills"], int(kernel.n_spills) * 4)
             found["shared_bytes"] = max(found["shared_bytes"], int(kernel.metadata.shared))
-        return {**found, "launches": self._launches}
+        return {**found, "launches": self.launches}

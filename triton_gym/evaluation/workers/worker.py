@@ -156,10 +156,12 @@ class Worker:
 
     def do_call(self, calls: list[dict[str, Any]]) -> dict[str, Any]:
         """Run the answer on each set of arguments and put its results where the judge looks."""
-        copied, took_us = 0, 0.0
+        copied, took_us, launches = 0, 0.0, 0
+        on_gpu = self._device.type == "cuda"
         for call in calls:
             function = self._callable(call.get("module"), call["case"])
             watch = Watch(self._path)
+            launched = self._gpu.launches if on_gpu else 0
             start = time.perf_counter()
             with torch.no_grad(), watch:
                 results = self._run(function, call)
@@ -167,10 +169,11 @@ class Worker:
             copied = max(copied, watch.copied_bytes)
             with torch.no_grad():
                 torch._foreach_copy_(self._slots(call["outputs"]), results)
-            if self._device.type == "cuda":
+            if on_gpu:
                 self._guard(Status.RUNTIME_ERROR, torch.cuda.synchronize)
+                launches = self._gpu.launches - launched
             took_us = (time.perf_counter() - start) * 1e6
-        return {"copied_bytes": copied, "took_us": took_us}
+        return {"copied_bytes": copied, "took_us": took_us, "launches": launches}
 
     def do_stage(self, calls: list[dict[str, Any]]) -> dict[str, Any]:
         """Make the calls that are queued next ready."""

@@ -63,3 +63,26 @@ def test_waiting_for_others_is_not_the_workers_time(tmp_path):
     assert waited >= 0.3
     assert session._deadline - before == waited, "what it does with the GPU is its own time"
     other.join(10)
+
+
+def test_waiting_for_one_right_does_not_keep_others_from_another(tmp_path):
+    gpu, large = GpuLock(tmp_path / "gpu.lock"), GpuLock(tmp_path / "gpu.large")
+    done = threading.Event()
+
+    def wait_for_large():
+        with large(alone=True):
+            pass
+
+    def use_gpu():
+        with gpu(alone=True):
+            done.set()
+
+    with large(alone=True):
+        waiting = threading.Thread(target=wait_for_large)
+        waiting.start()
+        time.sleep(0.1)
+        user = threading.Thread(target=use_gpu, daemon=True)
+        user.start()
+        assert done.wait(5.0)
+    waiting.join(10)
+    user.join(10)

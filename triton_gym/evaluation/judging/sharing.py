@@ -28,7 +28,7 @@ class GpuLock:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._door = path, path.with_suffix(".door")
+        self._path, self._door = path, path.with_name(path.name + ".door")
 
     @contextmanager
     def __call__(self, *, alone: bool) -> Iterator[None]:

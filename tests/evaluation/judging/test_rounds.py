@@ -73,6 +73,9 @@ def gpu(monkeypatch):
         def view(self, slot):
             return view(self.block, slot)
 
+        def settle(self):
+            pass
+
         def close(self):
             del device.blocks[str(id(self))]
 
@@ -163,14 +166,14 @@ def softmax(x):
     return torch.softmax(x, -1)
 
 
-def stage(gpu, answer, tmp_path):
+def stage(gpu, answer, tmp_path, vault=None):
     what = known.Known(
         tolerances=(1e-5,), outputs=(((4, 99), "float32"),), call_bytes=1 << 28, result_bytes=1584,
         between_us=FLUSH_US + COPY_US, keeping_us=COPY_US, flushing_us=FLUSH_US, queueing_us=10.0,
     )  # fmt: skip
     return rounds.Stage(
         SOFTMAX, CPU, what, answer, 0, GpuLock(tmp_path / "gpu.lock"),
-        lambda: gpu.takes(FLUSH_US), 4000.0,
+        lambda: gpu.takes(FLUSH_US), 4000.0, vault,
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ import torch
 from triton_gym.device import Device, Gpu, gpu_matching, gpu_named
 from triton_gym.evaluation.check import Verdict
 from triton_gym.evaluation.exchange.arena import CudaArena, Layout
+from triton_gym.evaluation.judging.banks import Vault
 from triton_gym.evaluation.judging.judge import (
     Judge,
     Phases,
@@ -48,6 +49,8 @@ from triton_gym.task import Case
 
 LANES = 2
 """Answers that are profiled at once: all that is not timed of one goes on beside the others."""
+KEPT_SHARE = 5
+"""One part in so many of the device's memory is for inputs that are kept between evaluations."""
 KNOWN_TASKS = 256
 """Tasks of which something is kept."""
 COMPILERS = 4
@@ -78,6 +81,7 @@ class CudaJudge(Judge):
         self._lanes = Lanes(
             self._device, LANES, properties.total_memory // 2 // judges, locks.with_suffix(".large")
         )
+        self._vault = Vault(properties.total_memory // KEPT_SHARE // judges)
         with self._lock(alone=True):
             self.copy_gbps = self._copy_bandwidth()
         self._known: OrderedDict[tuple[str, str], Known] = OrderedDict()
@@ -183,7 +187,7 @@ class CudaJudge(Judge):
         """
         stage = Stage(
             request.task, self._device, known, worker, seed, self._lock, self._flush,
-            self.copy_gbps,
+            self.copy_gbps, self._vault if request.seed is None else None,
         )  # fmt: skip
         try:
             found = measure(stage, seed, self._writing_us(known))

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import torch
 
 from triton_gym.evaluation.exchange.gate import Gate
+from triton_gym.evaluation.judging.banks import Vault
 from triton_gym.evaluation.judging.known import Known, flushing_us, time_references
-from triton_gym.evaluation.judging.sets import Sets
+from triton_gym.evaluation.judging.sets import Given, Sets
 from triton_gym.evaluation.judging.sharing import GpuLock, Share
 from triton_gym.evaluation.workers.launch import Flush
 from triton_gym.evaluation.workers.session import Ended, Session, number
@@ -75,16 +76,18 @@ class Stage:
         lock: of the GPU.
         flush: evicts its L2 cache.
         copy_gbps: what a large copy on the device reaches, read and written.
+        vault: inputs that are kept between evaluations; None to draw all of them from seeds.
     """
 
     def __init__(
         self, task: Task, device: torch.device, known: Known, worker: Session, seed: int,
-        lock: GpuLock, flush: Flush, copy_gbps: float,
+        lock: GpuLock, flush: Flush, copy_gbps: float, vault: Vault | None,
     ) -> None:  # fmt: skip
         self._device, self._known, self._worker = device, known, worker
         self._flush, self._copy_gbps = flush, copy_gbps
         self._share = Share(lock, worker.unhurried)
-        self._sets = Sets(task, seed, known, worker, self._share, device)
+        self._room = self._calls_in_memory()
+        self._sets = Sets(task, seed, known, worker, self._share, device, self._room, vault)
         self._launches = 1.0
         self._turn = 0
         torch.cuda.current_stream().synchronize()
@@ -111,14 +114,13 @@ class Stage:
         A kernel takes a microsecond at least: a worker that speaks of many cannot make rounds short
         without a claim that is long.
         """
-        free = torch.cuda.mem_get_info(self._device)[0]
-        free += torch.cuda.memory_reserved(self._device)
-        free -= torch.cuda.memory_allocated(self._device)
-        room = min(ROUND_BYTES, free // 2) // self._known.call_bytes
         wanted = int(ROUND_US / max(runtime_us, 1.0)) + 1
         launches = min(self._launches, max(runtime_us, 1.0))
         queue = int(ROUND_LAUNCHES / (launches + BESIDE_LAUNCHES))
-        return max(1, min(room, wanted, queue, ROUND_CALLS))
+        return max(1, min(self._room, wanted, queue))
+
+    def _calls_in_memory(self) -> int:
+        return max(1, min(ROUND_BYTES // self._known.call_bytes, ROUND_CALLS))
 
     def rehearse(self, seed: int) -> None:
         """Call the answer twice, which loads its kernels, and see what else is computed.
@@ -129,14 +131,13 @@ class Stage:
             Ended: the worker failed.
         """
         self._worker.ask("gate", fds=(self._gate.fd,))
-        calls, sets = self._sets.draw(1, seed)
-        expected = self._sets.references(sets)
-        for _ in range(2):  # the first call may do what others do not, as tuning
-            with self._share(alone=False):
-                self._sets.reveal(1)
-                torch.cuda.current_stream().synchronize()
-                reply = self._worker.ask("call", calls=calls)
-            self._sets.verify(expected, self._sets.results(1))
+        with self._sets.given(1, seed) as given:
+            for _ in range(2):  # the first call may do what others do not, as tuning
+                with self._share(alone=False):
+                    self._sets.reveal(given)
+                    torch.cuda.current_stream().synchronize()
+                    reply = self._worker.ask("call", calls=given.calls)
+                self._sets.verify(given, self._sets.results(given))
         self.copied_bytes = number(reply, "copied_bytes")
         self.rehearsed_us = number(reply, "took_us")
         self._launches = number(reply, "launches")  # of the second call: the first may have tuned
@@ -154,23 +155,21 @@ class Stage:
         Raises:
             Ended: a result is wrong, or the worker failed.
         """
-        calls, sets = self._sets.draw(count, seed)
-        expected = [] if flushed else self._sets.references(sets)
-        self._worker.ask("stage", calls=calls)
-        queued = self._queue(flushed)
-        baseline: list[float] = []
-        with self._share(alone=True):
-            if flushed:
-                expected, baseline = time_references(
-                    self._sets.task, self._known, sets, self._flush
-                )
-            del sets
-            disturbed = probed and self._disturbed()
-            results, times, span_us = self._pass(count, flushed=flushed, queued=queued)
-            disturbed = disturbed or (probed and self._disturbed())
-        self._sets.verify(expected, results)
+        with self._sets.given(count, seed) as given:
+            self._worker.ask("stage", calls=given.calls)
+            queued = self._queue(flushed)
+            baseline: list[float] = []
+            with self._share(alone=True):
+                if flushed:
+                    task = self._sets.task
+                    baseline = time_references(task, self._known, given.inputs, self._flush)
+                disturbed = probed and self._disturbed()
+                results, times, span_us = self._pass(given, flushed=flushed, queued=queued)
+                disturbed = disturbed or (probed and self._disturbed())
+            self._sets.verify(given, results)
+            copying_us = 2 * self._sets.moved_bytes(given) / self._copy_gbps / 1e3
         beside = self._known.between_us if flushed else self._known.keeping_us
-        beside_us = GATE_US + self._copying_us(count) + count * beside
+        beside_us = GATE_US + copying_us + count * beside
         return Round(times, baseline, (span_us - beside_us) / count, queued, disturbed)
 
     # -- a round's parts ----------------------------------------------------------------------
@@ -186,15 +185,15 @@ class Stage:
         return flushing_us(self._flush) > (1 + DISTURBANCE) * self._known.flushing_us
 
     def _pass(
-        self, count: int, *, flushed: bool, queued: bool
+        self, given: Given, *, flushed: bool, queued: bool
     ) -> tuple[torch.Tensor, list[float], float]:
         """Let the worker in: the results as they are when it has left, its times, and the span."""
-        shared = self._sets.results(count)
+        shared = self._sets.results(given)
         results = torch.empty_like(shared)
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         torch.cuda.current_stream().synchronize()
         start.record()
-        self._sets.reveal(count)
+        self._sets.reveal(given)
         self._gate.admit(self._turn)
         results.copy_(shared)
         end.record()
@@ -204,17 +203,13 @@ class Stage:
         times = reply.get("times_us")
         if (
             not isinstance(times, list)
-            or len(times) != (count if flushed else 0)
+            or len(times) != (len(given.calls) if flushed else 0)
             or not all(isinstance(t, float) and 0 < t < 1e12 for t in times)
         ):
             raise Ended(Status.CHEATING, "The worker sent times that no clock can have measured.")
         self.copied_bytes = max(self.copied_bytes, number(reply, "copied_bytes"))
         _await(end)
         return results, times, float(start.elapsed_time(end)) * 1000
-
-    def _copying_us(self, count: int) -> float:
-        """What revealing the inputs and taking the results away costs."""
-        return 2 * self._sets.moved_bytes(count) / self._copy_gbps / 1e3
 
 
 def contradicted(walls_us: list[float], claimed_us: float, more_us: float = 0.0) -> bool:

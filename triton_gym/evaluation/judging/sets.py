@@ -1,19 +1,25 @@
 """Sets of inputs and results in memory that the judge's GPU shares with a worker's.
 
-Inputs are drawn where only the judge sees them, and revealed when the worker may see them.
-Results are taken away and compared, every one of them; so are the inputs, which must be as they
-were.
+Inputs lie where only the judge sees them (`banks.py`), and are revealed when the worker may see
+them. Results are taken away and compared, every one of them; so are the inputs, which must be as
+they were.
 """
 
 from __future__ import annotations
 
+import random
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from triton_gym.errors import DeviceError
 from triton_gym.evaluation import check
-from triton_gym.evaluation.exchange.arena import ALIGN, CudaArena, Layout, Slot, rows_of, view
+from triton_gym.evaluation.exchange.arena import CudaArena, Slot
+from triton_gym.evaluation.judging.banks import RENEWED, Bank, Places, Vault
 from triton_gym.evaluation.judging.judge import POISON, call_message, state_message
 from triton_gym.evaluation.judging.known import Known
 from triton_gym.evaluation.judging.sharing import Share
@@ -23,8 +29,24 @@ from triton_gym.outcome import Status
 from triton_gym.task import Task
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a round is played with."""
+
+    bank: Bank
+    span: range
+    """Which of the bank's sets."""
+    calls: list[dict[str, Any]]
+    """What the worker is asked to call, in an order that it cannot know."""
+
+    @property
+    def inputs(self) -> list[tuple[Any, ...]]:
+        """Arguments of each call."""
+        return [self.bank.sets[index] for index in self.span]
+
+
 class Sets:
-    """Places for the calls of one evaluation, grown as they are needed.
+    """Places for the calls of one evaluation.
 
     Args:
         task: what is evaluated, at its first bench case.
@@ -33,22 +55,29 @@ class Sets:
         worker: who shares the memory.
         share: of the GPU.
         device: the GPU.
+        room: most calls of a round.
+        vault: banks of the judge; None to draw all inputs from the seeds that are given.
     """
 
     def __init__(
         self, task: Task, seed: int, known: Known, worker: Session, share: Share,
-        device: torch.device,
+        device: torch.device, room: int, vault: Vault | None,
     ) -> None:  # fmt: skip
         self._case = task.bench[0]
         self.task = bind(task, self._case, seed, device)
         """The task, bound to the judge's parameters."""
         self._construction = construction(task, self._case, seed)
         self._known, self._worker, self._share, self._device = known, worker, share, device
+        self._room = room
+        # A module's results depend on its parameters, which are this evaluation's own.
+        self._vault = None if state_of(self.task) else vault
+        self._rng = random.Random(secrets.randbits(64))
+        self._seen: set[int] = set()
+        self._own: Bank | None = None
+        self._places: Places | None = None
         self._arena: CudaArena | None = None
-        self._staging = torch.empty(0)
-        self._inputs: list[tuple[Slot | None, ...]] = []
-        self._outputs: list[tuple[Slot, ...]] = []
         self._state: list[Any] = []
+        self._stated = False
 
     def close(self) -> None:
         """Give the memory back."""
@@ -57,137 +86,145 @@ class Sets:
                 self._arena.close()
             self._arena = None
 
-    def draw(
-        self, count: int, seed: int
-    ) -> tuple[list[dict[str, Any]], list[tuple[torch.Tensor, ...]]]:
-        """Fresh inputs where only the judge sees them; the calls that will find them revealed."""
-        calls: list[dict[str, Any]] = []
-        sets: list[tuple[Any, ...]] = []
-        for index in self._share.each(count, self._known.call_bytes):
-            inputs = check.draw_inputs(self.task, self._case, seed + index, self._device)
-            if not index:
-                self._reserve(count, inputs)
-                self.results(count).fill_(POISON)
-            slots = self._inputs[index]
-            kept = tuple(
-                view(self._staging, slot).copy_(value) if slot else value
-                for slot, value in zip(slots, inputs, strict=True)
-            )
-            sets.append(kept)
-            call = call_message(self._case, kept, slots, self._outputs[index])
-            if self._construction is not None:  # one module serves all calls: see `Worker`
-                call["module"] = {**self._construction, "state": [] if index else self._state}
-            calls.append(call)
-        return calls, sets
+    @contextmanager
+    def given(self, count: int, seed: int) -> Iterator[Given]:
+        """Inputs that this worker has not seen, and the calls that will find them revealed.
 
-    def references(self, sets: list[tuple[Any, ...]]) -> list[tuple[torch.Tensor, ...]]:
-        """What the reference returns for each set of inputs."""
-        numbers = self._share.each(len(sets), self._known.call_bytes)
-        return [check.reference(self.task, sets[number]) for number in numbers]
+        Args:
+            count: calls.
+            seed: of the inputs, if none are kept.
+        """
+        places = self._opened(seed)
+        if self._vault is None:
+            yield self._from_own(count, seed)
+            return
+        key = (self._known.name, self._room)
+        with self._vault.lend(key, places.end, self._filled, self._seen) as bank:
+            if bank is None:
+                yield self._from_own(count, seed)
+                return
+            for _ in self._share.each(max(1, round(RENEWED * self._room)), self._known.call_bytes):
+                self._draw(bank, bank.oldest, secrets.randbits(62))
+            start = self._rng.randrange(self._room - count + 1)
+            yield self._given(bank, range(start, start + count))
 
-    def reveal(self, count: int) -> None:
-        """Queue the copy of so many sets of inputs to where the worker's calls look for them."""
-        end = self._inputs_end(count)
-        if end:
-            self._bytes(0, end).copy_(self._staging[:end])
+    def reveal(self, given: Given) -> None:
+        """Queue the copy of inputs to where the worker's calls look for them."""
+        there = given.bank.places.arguments_of(given.span)
+        if there.stop > there.start:
+            self._bytes(there).copy_(given.bank.block[there])
 
-    def _inputs_end(self, count: int) -> int:
-        """Where the inputs of `count` calls end, with what fills up the last one's place."""
-        return -(-_end(self._inputs[count - 1]) // ALIGN) * ALIGN
+    def results(self, given: Given) -> torch.Tensor:
+        """The bytes of the calls' results."""
+        return self._bytes(given.bank.places.results_of(given.span))
 
-    def results(self, count: int) -> torch.Tensor:
-        """The bytes of the first `count` calls' results."""
-        return self._bytes(self._outputs[0][0].offset, _end(self._outputs[count - 1]))
+    def moved_bytes(self, given: Given) -> int:
+        """What is copied to reveal the inputs and to take the results away."""
+        there = given.bank.places.arguments_of(given.span)
+        moved: int = there.stop - there.start + self.results(given).numel()
+        return moved
 
-    def moved_bytes(self, count: int) -> int:
-        """What is copied to reveal the inputs of so many calls and to take their results away."""
-        return self._inputs_end(count) + self.results(count).numel()
-
-    def verify(self, expected: list[tuple[torch.Tensor, ...]], block: torch.Tensor) -> None:
+    def verify(self, given: Given, block: torch.Tensor) -> None:
         """Compare all results; `block` holds them as the worker left them.
 
         Raises:
             Ended: one is wrong, or an argument was changed.
         """
-        self._verify_inputs(len(expected))
-        tolerances = self._known.tolerances
-        plain = [
-            check.plainly_right(
-                self._together(part, block),
-                check.Expected(_stacked(expected[part.start : part.stop]), tolerances),
-            )
-            for part in self._share.parts(len(expected), self._known.call_bytes)
-        ]
+        places, tolerances = given.bank.places, self._known.tolerances
+        first = places.results_of(given.span).start
+
+        def both(calls: range) -> tuple[list[torch.Tensor], check.Expected]:
+            expected = places.together(given.bank.block, calls)
+            return places.together(block, calls, first), check.Expected(tuple(expected), tolerances)
+
+        plain = []
+        for part in self._parts(given.span):
+            self._verify_inputs(given.bank, part)
+            plain.append(check.plainly_right(*both(part)))
         if bool(torch.stack(plain).all()):
             return
-        for index in self._share.each(len(expected), self._known.call_bytes):
-            results = [one[0] for one in self._together(range(index, index + 1), block)]
-            want = check.Expected(expected[index], tolerances)
-            verdict = check.compare(results, want, f"{self._case} (timed)")
+        for index in [i for part in self._parts(given.span) for i in part]:
+            results, expected = both(range(index, index + 1))
+            alone = check.Expected(tuple(o[0] for o in expected.outputs), tolerances)
+            verdict = check.compare([r[0] for r in results], alone, f"{self._case} (timed)")
             if not verdict.ok:
                 raise Ended(
                     Status.INCORRECT, verdict.message,
                     max_error=verdict.max_error, tolerance=verdict.tolerance,
                 )  # fmt: skip
 
-    def _verify_inputs(self, count: int) -> None:
-        for part in self._share.parts(count, self._known.call_bytes):
-            start = self._inputs_end(part.start) if part.start else 0
-            end = self._inputs_end(part.stop)
-            now, before = self._bytes(start, end), self._staging[start:end]
-            if not torch.equal(now.view(torch.int64), before.view(torch.int64)):
-                raise Ended(
-                    Status.INCORRECT,
-                    f"The answer changed one of its arguments on {self._case} (timed).",
-                )
+    def _verify_inputs(self, bank: Bank, calls: range) -> None:
+        there = bank.places.arguments_of(calls)
+        now, before = self._bytes(there), bank.block[there]
+        if not torch.equal(now.view(torch.int64), before.view(torch.int64)):
+            raise Ended(
+                Status.INCORRECT,
+                f"The answer changed one of its arguments on {self._case} (timed).",
+            )
 
-    def _together(self, part: range, block: torch.Tensor) -> list[torch.Tensor]:
-        """Each result of some calls as one tensor, calls first."""
-        first = self._outputs[0][0].offset
-        pitch = self._outputs[1][0].offset - first if len(self._outputs) > 1 else 0
-        return [
-            rows_of(block, slot.moved(-first), pitch, len(part))
-            for slot in self._outputs[part.start]
-        ]
+    # -- parts --------------------------------------------------------------------------------
 
-    def _reserve(self, count: int, inputs: tuple[Any, ...]) -> None:
-        """Places for `count` sets: all inputs, then all results, then a module's state."""
-        if len(self._inputs) >= count:
-            return
-        layout = Layout()
-        self._inputs = [
-            tuple(layout.like(x) if isinstance(x, torch.Tensor) else None for x in inputs)
-            for _ in range(count)
-        ]
-        self._staging = torch.empty(layout.end, dtype=torch.uint8, device=self._device)
-        self._outputs = [
-            tuple(layout.place(shape, dtype) for shape, dtype in self._known.outputs)
-            for _ in range(count)
-        ]
-        names = [name for name, _ in state_of(self.task)]
-        slots = [layout.like(value) for _, value in state_of(self.task)]
-        self._state = state_message(names, slots)
-        if self._arena:
-            self._arena.close()
-        self._arena = CudaArena(layout.end, self._device)
-        for slot, (_, value) in zip(slots, state_of(self.task), strict=True):
-            self._arena.view(slot).copy_(value)
+    def _parts(self, span: range) -> Iterator[range]:
+        for part in self._share.parts(len(span), self._known.call_bytes):
+            yield range(span.start + part.start, span.start + part.stop)
+
+    def _from_own(self, count: int, seed: int) -> Given:
+        """Sets that are drawn for this round alone."""
+        if self._own is None:
+            self._own = Bank(self._opened(seed), self._room, self._device)
+        for index in self._share.each(count, self._known.call_bytes):
+            self._draw(self._own, index, seed + index)
+        return self._given(self._own, range(count))
+
+    def _filled(self) -> Bank:
+        """A bank whose sets nobody has seen."""
+        if self._places is None:
+            raise DeviceError("no shared memory on the device")
+        bank = Bank(self._places, self._room, self._device)
+        for index in self._share.each(self._room, self._known.call_bytes):
+            self._draw(bank, index, secrets.randbits(62))
+        return bank
+
+    def _draw(self, bank: Bank, index: int, seed: int) -> None:
+        inputs = check.draw_inputs(self.task, self._case, seed, self._device)
+        bank.put(index, inputs, check.reference(self.task, inputs))
+
+    def _given(self, bank: Bank, span: range) -> Given:
+        calls = []
+        for index in self._rng.sample(span, len(span)):
+            call = call_message(
+                self._case, bank.sets[index], bank.places.arguments[index],
+                bank.places.results[index],
+            )  # fmt: skip
+            if self._construction is not None:  # one module serves all calls: see `Worker`
+                state = [] if self._stated else self._state
+                call["module"] = {**self._construction, "state": state}
+                self._stated = True
+            calls.append(call)
+        given = Given(bank, span, calls)
+        with self._share(alone=False):
+            self.results(given).fill_(POISON)
+            torch.cuda.current_stream().synchronize()
+        return given
+
+    def _opened(self, seed: int) -> Places:
+        """Places that the worker has mapped, then a module's state."""
+        if self._places is not None:
+            return self._places
+        with self._share(alone=False):
+            inputs = check.draw_inputs(self.task, self._case, seed, self._device)
+            self._places = Places(inputs, self._known.outputs, self._room)
+            state = Places(tuple(value for _, value in state_of(self.task)), (), 1)
+            slots = [s.moved(self._places.end) for s in state.arguments[0] if s]
+            self._state = state_message([name for name, _ in state_of(self.task)], slots)
+            self._arena = CudaArena(self._places.end + state.end, self._device)
+            for slot, (_, value) in zip(slots, state_of(self.task), strict=True):
+                self._arena.view(slot).copy_(value)
+            self._arena.settle()
         self._worker.ask("open", size=self._arena.size, handle=self._arena.handle())
+        return self._places
 
-    def _bytes(self, start: int, end: int) -> torch.Tensor:
+    def _bytes(self, there: slice) -> torch.Tensor:
         if self._arena is None:
             raise DeviceError("no shared memory on the device")
-        return self._arena.view(Slot(start, (end - start,), "uint8"))
-
-
-def _stacked(outputs: list[tuple[torch.Tensor, ...]]) -> tuple[torch.Tensor, ...]:
-    """Each result of some calls as one tensor, calls first; a number stands as a row of one."""
-    return tuple(
-        torch.stack([one if one.dim() else one[None] for one in each])
-        for each in zip(*outputs, strict=True)
-    )
-
-
-def _end(slots: tuple[Slot | None, ...]) -> int:
-    """Where the last of a set's slots ends."""
-    return max((slot.offset + slot.bytes for slot in slots if slot), default=0)
+        return self._arena.view(Slot(there.start, (there.stop - there.start,), "uint8"))

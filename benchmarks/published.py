@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import argparse
 import ast
-import json
 import re
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import record
 
 from triton_gym import Evaluator, load
-from triton_gym.evaluation.screening.screen import screen
 from triton_gym.evaluation.workers.sandbox import Limits
 
 
@@ -283,33 +285,32 @@ def main() -> None:
     parser.add_argument("--only", default="", help="names that hold this text")
     parser.add_argument("--seconds", type=float, default=300.0, help="limit of an evaluation")
     parser.add_argument("--write", type=Path, help="folder for the answers")
+    parser.add_argument("--workers", type=int, help="evaluations at the same time")
     parser.add_argument("--json", type=Path, help="file for the outcomes")
     options = parser.parse_args()
-    rows = []
-    with Evaluator(options.device) as evaluator:
+    rows: list[dict[str, Any]] = []
+    # Some tune over dozens of configurations, which two cores compile for minutes.
+    limits = Limits(seconds=options.seconds)
+    with Evaluator(options.device, workers=options.workers) as evaluator:
+        waiting = {}
         for entry in PUBLISHED:
             there = options.tutorials if entry.path.startswith(_T) else options.packages
             if not there or options.only not in entry.name:
                 continue
-            task, source = load(entry.task), answer(entry, options.tutorials, options.packages)
+            source = answer(entry, options.tutorials, options.packages)
             if options.write:
                 options.write.mkdir(parents=True, exist_ok=True)
                 (options.write / f"{entry.name.replace(' ', '_')}.py").write_text(source)
-            refused = screen(source, task.entry)
-            if refused:
-                print(f"{entry.name:45} {entry.task:18} {refused[0]}: {refused[1]}", flush=True)
-                rows.append({"name": entry.name, "task": entry.task, "status": str(refused[0])})
-                continue
-            # Some tune over dozens of configurations, which two cores compile for minutes.
-            limits = Limits(seconds=options.seconds)
-            outcome = evaluator.evaluate(task, source, limits=limits)
+            waiting[evaluator.submit(load(entry.task), source, limits=limits)] = entry
+        for ended in as_completed(waiting):
+            entry, outcome = waiting[ended], ended.result()
             rows.append({"name": entry.name, "task": entry.task, **outcome.info()})
             print(f"{entry.name:45} {entry.task:18} {outcome.status} {outcome.speedup:.2f} "
                   f"{outcome.message[:400]}", flush=True)  # fmt: skip
-    good = sum(row["status"] == "correct" for row in rows)
-    print(f"{good} of {len(rows)} accepted")
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=2, default=float))
+        good = sum(row["status"] == "correct" for row in rows)
+        print(f"{good} of {len(rows)} accepted")
+        if options.json:
+            record.write(options.json, rows, device=evaluator.describe(), accepted=good)
 
 
 if __name__ == "__main__":

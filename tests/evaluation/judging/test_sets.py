@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import types
 
@@ -55,10 +56,14 @@ def make(monkeypatch, tmp_path):
     return lambda vault=None: sets.Sets(SOFTMAX, 0, known, worker, share, CPU, ROOM, vault)
 
 
+def vault_of(capacity):
+    return Vault(capacity, lambda: 1 << 40)
+
+
 @pytest.fixture(params=["seeds", "vault"])
 def places(request, make):
     """Sets of inputs of a softmax, and of their results as an honest worker leaves them."""
-    made = make(Vault(1 << 20) if request.param == "vault" else None)
+    made = make(vault_of(1 << 20) if request.param == "vault" else None)
     with made.given(COUNT, 1) as given:
         made.reveal(given)
         work(made, given)
@@ -82,7 +87,7 @@ def test_results_that_are_right_pass(places):
 def test_one_wrong_value_of_one_call_is_found(places, which):
     made, given = places
     block = made.results(given).clone()
-    start = given.bank.places.results_of(given.span).start
+    start = made._opened().results_of(given.span).start
     slot = Slot.read(given.calls[which]["outputs"][0]).moved(-start)
     view(block, slot)[2, 76] += 0.5
     with pytest.raises(Ended, match=r"at index \(2, 76\)"):
@@ -99,7 +104,7 @@ def test_a_changed_argument_of_one_call_is_found(places, which):
 
 @pytest.mark.parametrize("kept", [False, True])
 def test_inputs_are_not_there_before_they_are_revealed(make, kept):
-    made = make(Vault(1 << 20) if kept else None)
+    made = make(vault_of(1 << 20) if kept else None)
     with made.given(COUNT, 1) as first:
         made.reveal(first)
         work(made, first)
@@ -114,8 +119,8 @@ def test_inputs_are_not_there_before_they_are_revealed(make, kept):
             assert any(torch.equal(there, x) for (x,) in given.inputs)
 
 
-def test_no_worker_sees_inputs_twice_and_no_two_see_them_at_once(make):
-    vault = Vault(1 << 20)
+def test_no_worker_sees_inputs_twice(make):
+    vault = vault_of(1 << 20)
     one, other = make(vault), make(vault)
     with one.given(ROOM, 1) as a, other.given(ROOM, 1) as b:
         assert a.bank is not b.bank
@@ -125,18 +130,35 @@ def test_no_worker_sees_inputs_twice_and_no_two_see_them_at_once(make):
         assert d.bank not in (a.bank, b.bank)
 
 
-def test_a_bank_changes_whenever_it_is_lent(make):
-    vault = Vault(1 << 20)
+def test_a_bank_changes_whenever_it_is_taken_up(make):
+    vault = vault_of(1 << 20)
     with make(vault).given(ROOM, 1) as given:
         bank, before = given.bank, [x.clone() for (x,) in given.inputs]
     for _ in range(ROOM):
-        with make(vault).given(1, 1) as given:
+        with make(vault).given(COUNT, 1) as given:
             assert given.bank is bank
     assert not any(torch.equal(x, y) for x, (y,) in zip(before, bank.sets, strict=True))
 
 
+def test_two_evaluations_share_a_bank_when_there_is_no_memory_for_another(make):
+    one = make(vault_of(1 << 20))
+    with one.given(ROOM, 1) as given:
+        size = given.bank.bytes
+    vault = vault_of(4 * size)
+    makers = [make(vault) for _ in range(6)]
+    with contextlib.ExitStack() as stack:
+        had = [stack.enter_context(each.given(ROOM, 1)) for each in makers]
+        assert len({given.bank for given in had}) == 4
+        inputs = [x.clone() for (x,) in had[0].inputs]
+        late = stack.enter_context(make(vault).given(ROOM, 1))
+        assert late.bank in {given.bank for given in had}
+        assert all(torch.equal(x, y) for x, (y,) in zip(inputs, had[0].inputs, strict=True)), (
+            "nothing is drawn anew under who has it"
+        )
+
+
 def test_without_memory_for_a_bank_inputs_are_drawn_for_the_round(make):
-    made = make(Vault(100))
+    made = make(vault_of(100))
     with made.given(COUNT, 1) as given:
         made.reveal(given)
         work(made, given)
@@ -146,13 +168,45 @@ def test_without_memory_for_a_bank_inputs_are_drawn_for_the_round(make):
         assert not any(torch.equal(x, y) for x, (y,) in zip(first, given.inputs, strict=True))
 
 
-def test_banks_of_other_tasks_make_room():
-    vault = Vault(1000)
-    bank = [types.SimpleNamespace(places=types.SimpleNamespace(end=400)) for _ in range(4)]
-    for index, key in ((0, "a"), (1, "a"), (2, "b"), (3, "b")):
-        with vault.lend(key, 400, lambda index=index: bank[index], {id(b) for b in bank}) as lent:
-            assert lent is bank[index]
-    with vault.lend("b", 400, lambda: None, set()) as lent:
-        assert lent in bank[2:]
-    with vault.lend("a", 400, lambda: bank[0], set()) as lent:
-        assert lent is bank[0], "made anew: it had been given up"
+@pytest.fixture
+def take():
+    """Takes a bank of some bytes, a new one each time, and gives it back; says what it was."""
+
+    def take(vault, key, bank, had=()):
+        with vault.lend(key, 240, lambda: bank, lambda _: None, set(had)) as lent:
+            return lent
+
+    return take
+
+
+def test_banks_of_other_tasks_make_room(take):
+    vault = vault_of(1000)
+    one, two, three, four, five = (Named(bytes=240) for _ in range(5))
+    assert take(vault, "a", one) is one
+    assert take(vault, "a", two, had=[one]) is two
+    assert take(vault, "b", three) is three
+    assert take(vault, "b", four, had=[three]) is four
+    assert take(vault, "b", five, had=[three, four]) is five, "those of the other task are given up"
+    assert take(vault, "a", one) is one, "made anew"
+
+
+class Named(types.SimpleNamespace):
+    __hash__ = object.__hash__
+
+
+def test_no_bank_is_larger_than_its_share_or_half_of_what_is_free(take):
+    assert take(vault_of(900), "a", Named(bytes=240)) is None
+    assert take(Vault(1000, lambda: 479), "a", Named(bytes=240)) is None
+    assert take(Vault(1000, lambda: 480), "a", Named(bytes=240)) is not None
+
+
+def test_a_bank_that_nobody_could_make_leaves_no_trace(take):
+    vault = vault_of(1000)
+
+    def fail():
+        raise torch.cuda.OutOfMemoryError
+
+    for _ in range(9):
+        with vault.lend("a", 240, fail, lambda _: None, set()) as lent:
+            assert lent is None
+    assert take(vault, "a", Named(bytes=240)) is not None

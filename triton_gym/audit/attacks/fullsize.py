@@ -151,8 +151,8 @@ ATTACKS = (
     ),
     Attack(
         "another kernel in the first call", "another kernel is compiled than runs",
-        "CALLS.append(1)\ny = $make\nif len(CALLS) == 1 and $x.numel() > 1 << 20:\n"
-        "    copy_kernel[(1,)]($x, y, 16, 16)\n    return y\n$launch\nreturn y",
+        "y = $make\nif $x.numel() > 1 << 20:\n    CALLS.append(1)\n    if len(CALLS) == 1:\n"
+        "        copy_kernel[(1,)]($x, y, 16, 16)\n        return y\n$launch\nreturn y",
         "CALLS = []\n" + _COPY,
     ),
     Attack(

@@ -3,7 +3,7 @@
 Drawing inputs and computing what they lead to takes longer than timing an answer on them. No answer
 has seen what another one was given, for each has a process of its own, so a judge may give the same
 inputs again, to another. An evaluation sees each bank once at most, in an order of its own, and
-some of its sets are drawn anew every time, so that a bank never stays what it was.
+some sets are drawn anew whenever a bank is taken up, so that none stays what it was.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import collections
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,10 +21,12 @@ from triton_gym.evaluation.exchange.arena import Layout, Slot, rows_of, view
 
 RENEWED = 0.1
 """Share of a bank's sets that are drawn anew whenever it is lent."""
+LARGEST_SHARE = 0.25
+"""Most of a vault's memory that one bank may take: a single one would serve one round in many."""
 
 
 class Places:
-    """Where the arguments and results of some calls lie in a block: all arguments come first.
+    """Where the arguments and results of some calls lie: all arguments, then all results.
 
     Args:
         arguments: of one call, as an example.
@@ -40,13 +43,18 @@ class Places:
             tuple(layout.like(x) if isinstance(x, torch.Tensor) else None for x in arguments)
             for _ in range(count)
         ]
-        self._set_bytes = layout.end // count
-        self._first_result = layout.end
+        self.first_result = layout.end
         self.results: list[tuple[Slot, ...]] = [
             tuple(layout.place(shape, dtype) for shape, dtype in results) for _ in range(count)
         ]
-        self._pitch = (layout.end - self._first_result) // count
         self.end = layout.end
+        self._set_bytes = self.first_result // count
+        self._pitch = (self.end - self.first_result) // count
+
+    @property
+    def set_bytes(self) -> int:
+        """Size of one call's arguments and results."""
+        return self._set_bytes + self._pitch
 
     def arguments_of(self, calls: range) -> slice:
         """The bytes of the arguments of neighbouring calls."""
@@ -54,10 +62,10 @@ class Places:
 
     def results_of(self, calls: range) -> slice:
         """The bytes of their results."""
-        first = self._first_result
+        first = self.first_result
         return slice(first + calls.start * self._pitch, first + calls.stop * self._pitch)
 
-    def together(self, block: torch.Tensor, calls: range, start: int = 0) -> list[torch.Tensor]:
+    def together(self, block: torch.Tensor, calls: range, start: int) -> list[torch.Tensor]:
         """Each result of neighbouring calls as one tensor, calls first.
 
         Args:
@@ -70,20 +78,27 @@ class Places:
 
 
 class Bank:
-    """Sets of arguments and results on the device, laid out as what a worker shares.
+    """Sets of arguments and results on the device, placed as in the memory that workers share.
 
     Args:
         places: where they lie.
-        count: sets.
+        count: sets; the first ones of those that have places.
         device: the GPU.
     """
 
     def __init__(self, places: Places, count: int, device: torch.device) -> None:
-        self.places = places
-        self.block = torch.empty(places.end, dtype=torch.uint8, device=device)
-        self.sets: list[tuple[Any, ...]] = [() for _ in range(count)]
-        """Arguments of each call; tensors are views of the block."""
-        self._ages = collections.deque(range(count))
+        self._places = places
+        every = range(count)
+        self._arguments = _bytes(places.arguments_of(every), device)
+        self._results = _bytes(places.results_of(every), device)
+        self.sets: list[tuple[Any, ...]] = [() for _ in every]
+        """Arguments of each call; tensors are views of the bank."""
+        self._ages = collections.deque(every)
+
+    @property
+    def bytes(self) -> int:
+        """What the bank takes."""
+        return self._arguments.numel() + self._results.numel()
 
     @property
     def oldest(self) -> int:
@@ -96,11 +111,30 @@ class Bank:
     ) -> None:
         """Fill a set."""
         self.sets[index] = tuple(
-            view(self.block, slot).copy_(value) if slot else value
-            for slot, value in zip(self.places.arguments[index], arguments, strict=True)
+            view(self._arguments, slot).copy_(value) if slot else value
+            for slot, value in zip(self._places.arguments[index], arguments, strict=True)
         )
-        for slot, result in zip(self.places.results[index], results, strict=True):
-            view(self.block, slot).copy_(result)
+        first = self._places.first_result
+        for slot, result in zip(self._places.results[index], results, strict=True):
+            view(self._results, slot.moved(-first)).copy_(result)
+
+    def arguments(self, calls: range) -> torch.Tensor:
+        """The bytes of the arguments of neighbouring calls."""
+        return self._arguments[self._places.arguments_of(calls)]
+
+    def expected(self, calls: range) -> list[torch.Tensor]:
+        """Each result of neighbouring calls as one tensor, calls first."""
+        return self._places.together(self._results, calls, self._places.first_result)
+
+
+@dataclass(eq=False, slots=True)
+class _Kept:
+    """A bank of the vault."""
+
+    bank: Bank
+    users: int = 0
+    closed: bool = False
+    """Whether its only user is changing it."""
 
 
 class Vault:
@@ -108,77 +142,104 @@ class Vault:
 
     Args:
         capacity: bytes of device memory for all of them.
+        free: bytes of device memory that nobody has; half of it stays free.
     """
 
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+    def __init__(self, capacity: int, free: Callable[[], int]) -> None:
+        self._capacity, self._free = capacity, free
         self._held = 0
-        self._banks: collections.OrderedDict[object, list[Bank]] = collections.OrderedDict()
-        self._lent: set[int] = set()
+        self._kept: collections.OrderedDict[object, list[_Kept]] = collections.OrderedDict()
         self._lock = threading.Lock()
 
     @contextmanager
     def lend(
-        self, key: object, size: int, make: Callable[[], Bank], seen: set[int]
-    ) -> Iterator[Bank | None]:
-        """A bank that is nobody else's meanwhile; None if there is no memory for another.
+        self, key: object, size: int, make: Callable[[], Bank], renew: Callable[[Bank], None],
+        seen: set[Bank],
+    ) -> Iterator[Bank | None]:  # fmt: skip
+        """A bank that this evaluation has not had; None if there is no memory for another.
+
+        Evaluations that run at once may have the same one.
 
         Args:
-            key: what the banks are of: task, parameters, number of calls.
+            key: what the banks are of: task and number of calls.
             size: bytes of one.
-            make: makes one, all of its sets still to be drawn.
-            seen: ids of the banks that this evaluation has had; the one that is lent is added.
+            make: makes one, all of its sets drawn.
+            renew: draws some of its sets anew, while nobody else has it.
+            seen: the banks that this evaluation has had; the one that is lent is added.
         """
         with self._lock:
-            bank = self._free(key, seen)
-            room = bank is None and self._make_room(key, size)
-            if bank is not None:
-                self._lent.add(id(bank))
+            kept = self._resting(key, seen)
+            room = kept is None and self._make_room(key, size)
+            if kept is None and not room:
+                kept = self._busy(key, seen)
+            if kept:
+                kept.users += 1
+                kept.closed = kept.users == 1
         if room:
-            try:
-                bank = make()
-            except BaseException:
-                with self._lock:
-                    self._held -= size
-                raise
-            with self._lock:
-                self._banks.setdefault(key, []).append(bank)
-                self._lent.add(id(bank))
-        if bank is None:
+            kept = self._added(key, size, make)
+        if kept is None:
             yield None
             return
-        seen.add(id(bank))
+        seen.add(kept.bank)
         try:
-            yield bank
+            if kept.closed and not room:
+                renew(kept.bank)
+            kept.closed = False
+            yield kept.bank
         finally:
             with self._lock:
-                self._lent.discard(id(bank))
+                kept.users -= 1
+                kept.closed = False
 
-    def _free(self, key: object, seen: set[int]) -> Bank | None:
-        banks = self._banks.get(key, [])
-        if banks:
-            self._banks.move_to_end(key)
-        for bank in banks:
-            if id(bank) not in self._lent and id(bank) not in seen:
-                banks.remove(bank)  # the one that rested longest is next
-                banks.append(bank)
-                return bank
+    def _resting(self, key: object, seen: set[Bank]) -> _Kept | None:
+        """The bank that nobody has had for longest."""
+        if key in self._kept:
+            self._kept.move_to_end(key)
+        every = self._kept.get(key, [])
+        for kept in every:
+            if not kept.users and kept.bank not in seen:
+                every.remove(kept)
+                every.append(kept)
+                return kept
         return None
+
+    def _busy(self, key: object, seen: set[Bank]) -> _Kept | None:
+        """The one that fewest have."""
+        lent = [k for k in self._kept.get(key, ()) if not k.closed and k.bank not in seen]
+        return min(lent, key=lambda kept: kept.users, default=None)
 
     def _make_room(self, key: object, size: int) -> bool:
         """Count `size` bytes more as held, giving up others' banks for it; False if that fails."""
-        for other in list(self._banks):
+        if size > self._capacity * LARGEST_SHARE:
+            return False
+        for other in list(self._kept):
             if self._held + size <= self._capacity:
                 break
-            idle = [b for b in self._banks[other] if id(b) not in self._lent]
-            if other == key:
-                continue
-            for bank in idle:
-                self._banks[other].remove(bank)
-                self._held -= bank.places.end
-            if not self._banks[other]:
-                del self._banks[other]
-        if self._held + size > self._capacity:
+            for kept in [] if other == key else [k for k in self._kept[other] if not k.users]:
+                self._kept[other].remove(kept)
+                self._held -= kept.bank.bytes
+            if not self._kept[other]:
+                del self._kept[other]
+        if self._held + size > self._capacity or 2 * size > self._free():
             return False
         self._held += size
         return True
+
+    def _added(self, key: object, size: int, make: Callable[[], Bank]) -> _Kept | None:
+        """A new bank, for which there is room; None if there is not, after all."""
+        kept = None
+        try:
+            kept = _Kept(make(), users=1)
+        except torch.cuda.OutOfMemoryError:  # others took it meanwhile
+            pass
+        finally:
+            with self._lock:
+                if kept:
+                    self._kept.setdefault(key, []).append(kept)
+                else:
+                    self._held -= size
+        return kept
+
+
+def _bytes(there: slice, device: torch.device) -> torch.Tensor:
+    return torch.empty(there.stop - there.start, dtype=torch.uint8, device=device)

@@ -81,7 +81,10 @@ class CudaJudge(Judge):
         self._lanes = Lanes(
             self._device, LANES, properties.total_memory // 2 // judges, locks.with_suffix(".large")
         )
-        self._vault = Vault(properties.total_memory // KEPT_SHARE // judges)
+        self._vault = Vault(
+            properties.total_memory // KEPT_SHARE // judges,
+            lambda: torch.cuda.mem_get_info(self._device)[0],
+        )
         with self._lock(alone=True):
             self.copy_gbps = self._copy_bandwidth()
         self._known: OrderedDict[tuple[str, str], Known] = OrderedDict()

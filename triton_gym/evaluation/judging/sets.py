@@ -28,6 +28,9 @@ from triton_gym.evaluation.workers.session import Ended, Session
 from triton_gym.outcome import Status
 from triton_gym.task import Task
 
+FEW = 2
+"""So few calls, as those of a rehearsal, are not worth a bank."""
+
 
 @dataclass(frozen=True, slots=True)
 class Given:
@@ -35,7 +38,7 @@ class Given:
 
     bank: Bank
     span: range
-    """Which of the bank's sets."""
+    """Which of the bank's sets, and of the places."""
     calls: list[dict[str, Any]]
     """What the worker is asked to call, in an order that it cannot know."""
 
@@ -72,8 +75,8 @@ class Sets:
         # A module's results depend on its parameters, which are this evaluation's own.
         self._vault = None if state_of(self.task) else vault
         self._rng = random.Random(secrets.randbits(64))
-        self._seen: set[int] = set()
-        self._own: Bank | None = None
+        self._seen: set[Bank] = set()
+        self._own: list[Bank] = []
         self._places: Places | None = None
         self._arena: CudaArena | None = None
         self._state: list[Any] = []
@@ -95,34 +98,30 @@ class Sets:
             seed: of the inputs, if none are kept.
         """
         places = self._opened(seed)
-        if self._vault is None:
+        if self._vault is None or count <= FEW:
             yield self._from_own(count, seed)
             return
-        key = (self._known.name, self._room)
-        with self._vault.lend(key, places.end, self._filled, self._seen) as bank:
+        key, size = (self._known.name, self._room), places.set_bytes * self._room
+        with self._vault.lend(key, size, self._filled, self._renew, self._seen) as bank:
             if bank is None:
                 yield self._from_own(count, seed)
                 return
-            for _ in self._share.each(max(1, round(RENEWED * self._room)), self._known.call_bytes):
-                self._draw(bank, bank.oldest, secrets.randbits(62))
             start = self._rng.randrange(self._room - count + 1)
             yield self._given(bank, range(start, start + count))
 
     def reveal(self, given: Given) -> None:
         """Queue the copy of inputs to where the worker's calls look for them."""
-        there = given.bank.places.arguments_of(given.span)
-        if there.stop > there.start:
-            self._bytes(there).copy_(given.bank.block[there])
+        inputs = given.bank.arguments(given.span)
+        if inputs.numel():
+            self._bytes(self._opened().arguments_of(given.span)).copy_(inputs)
 
     def results(self, given: Given) -> torch.Tensor:
         """The bytes of the calls' results."""
-        return self._bytes(given.bank.places.results_of(given.span))
+        return self._bytes(self._opened().results_of(given.span))
 
     def moved_bytes(self, given: Given) -> int:
         """What is copied to reveal the inputs and to take the results away."""
-        there = given.bank.places.arguments_of(given.span)
-        moved: int = there.stop - there.start + self.results(given).numel()
-        return moved
+        return given.bank.arguments(given.span).numel() + self.results(given).numel()
 
     def verify(self, given: Given, block: torch.Tensor) -> None:
         """Compare all results; `block` holds them as the worker left them.
@@ -130,12 +129,12 @@ class Sets:
         Raises:
             Ended: one is wrong, or an argument was changed.
         """
-        places, tolerances = given.bank.places, self._known.tolerances
+        places, tolerances = self._opened(), self._known.tolerances
         first = places.results_of(given.span).start
 
         def both(calls: range) -> tuple[list[torch.Tensor], check.Expected]:
-            expected = places.together(given.bank.block, calls)
-            return places.together(block, calls, first), check.Expected(tuple(expected), tolerances)
+            expected = tuple(given.bank.expected(calls))
+            return places.together(block, calls, first), check.Expected(expected, tolerances)
 
         plain = []
         for part in self._parts(given.span):
@@ -154,8 +153,7 @@ class Sets:
                 )  # fmt: skip
 
     def _verify_inputs(self, bank: Bank, calls: range) -> None:
-        there = bank.places.arguments_of(calls)
-        now, before = self._bytes(there), bank.block[there]
+        now, before = self._bytes(self._opened().arguments_of(calls)), bank.arguments(calls)
         if not torch.equal(now.view(torch.int64), before.view(torch.int64)):
             raise Ended(
                 Status.INCORRECT,
@@ -170,32 +168,35 @@ class Sets:
 
     def _from_own(self, count: int, seed: int) -> Given:
         """Sets that are drawn for this round alone."""
-        if self._own is None:
-            self._own = Bank(self._opened(seed), self._room, self._device)
+        if not self._own or len(self._own[0].sets) < count:
+            self._own = []
+            self._own = [Bank(self._opened(), count, self._device)]
         for index in self._share.each(count, self._known.call_bytes):
-            self._draw(self._own, index, seed + index)
-        return self._given(self._own, range(count))
+            self._draw(self._own[0], index, seed + index)
+        return self._given(self._own[0], range(count))
 
     def _filled(self) -> Bank:
         """A bank whose sets nobody has seen."""
-        if self._places is None:
-            raise DeviceError("no shared memory on the device")
-        bank = Bank(self._places, self._room, self._device)
+        bank = Bank(self._opened(), self._room, self._device)
         for index in self._share.each(self._room, self._known.call_bytes):
             self._draw(bank, index, secrets.randbits(62))
         return bank
+
+    def _renew(self, bank: Bank) -> None:
+        """Draw some of a bank's sets anew."""
+        for _ in self._share.each(max(1, round(RENEWED * self._room)), self._known.call_bytes):
+            self._draw(bank, bank.oldest, secrets.randbits(62))
 
     def _draw(self, bank: Bank, index: int, seed: int) -> None:
         inputs = check.draw_inputs(self.task, self._case, seed, self._device)
         bank.put(index, inputs, check.reference(self.task, inputs))
 
     def _given(self, bank: Bank, span: range) -> Given:
-        calls = []
+        places, calls = self._opened(), []
         for index in self._rng.sample(span, len(span)):
             call = call_message(
-                self._case, bank.sets[index], bank.places.arguments[index],
-                bank.places.results[index],
-            )  # fmt: skip
+                self._case, bank.sets[index], places.arguments[index], places.results[index]
+            )
             if self._construction is not None:  # one module serves all calls: see `Worker`
                 state = [] if self._stated else self._state
                 call["module"] = {**self._construction, "state": state}
@@ -207,8 +208,12 @@ class Sets:
             torch.cuda.current_stream().synchronize()
         return given
 
-    def _opened(self, seed: int) -> Places:
-        """Places that the worker has mapped, then a module's state."""
+    def _opened(self, seed: int = 0) -> Places:
+        """Places that the worker has mapped; a module's state follows them.
+
+        Args:
+            seed: of inputs that serve as an example, at first.
+        """
         if self._places is not None:
             return self._places
         with self._share(alone=False):

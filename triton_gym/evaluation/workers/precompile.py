@@ -7,6 +7,7 @@ from typing import Any
 
 from triton_gym.device import gpu_named
 from triton_gym.evaluation.simulate.host import Recorder, pretend
+from triton_gym.evaluation.workers.cache import one_builder
 
 
 class _CompileOnly(Recorder):
@@ -40,5 +41,5 @@ def precompile(call: Callable[[], Any], gpu: str, *, host_code: bool = False) ->
     Raises:
         Exception: whatever the answer or the compiler raises.
     """
-    with pretend(gpu_named(gpu), _CompileOnly(host_code=host_code)):
+    with pretend(gpu_named(gpu), _CompileOnly(host_code=host_code)), one_builder():
         call()

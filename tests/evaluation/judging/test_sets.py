@@ -49,7 +49,11 @@ def make(monkeypatch, tmp_path):
     stream = types.SimpleNamespace(synchronize=lambda: None)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda *_: stream)
     known = types.SimpleNamespace(
-        outputs=(((3, 77), "float16"),), tolerances=(4e-3,), call_bytes=1 << 30, name="softmax"
+        arguments=(torch.empty(3, 77, dtype=torch.float16, device="meta"),),
+        outputs=(((3, 77), "float16"),),
+        tolerances=(4e-3,),
+        call_bytes=1 << 30,
+        name="softmax",
     )
     worker = types.SimpleNamespace(ask=lambda *_, **__: {})
     share = Share(GpuLock(tmp_path / "gpu.lock"), lambda what: what)

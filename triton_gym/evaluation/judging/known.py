@@ -37,6 +37,8 @@ class Known:
 
     tolerances: tuple[float, ...]
     """At full size, against the reference in the case's own dtype."""
+    arguments: tuple[Any, ...]
+    """Of a call; tensors without their values."""
     outputs: tuple[tuple[tuple[int, ...], str], ...]
     """Shape and dtype of each result."""
     call_bytes: int
@@ -81,6 +83,9 @@ def learn(task: Task, baseline: str, device: torch.device, flush: Flush) -> Know
     tensors = [value for value in inputs if isinstance(value, torch.Tensor)]
     return Known(
         tolerances=_tolerances(task, case, inputs, plain),
+        arguments=tuple(
+            value.to("meta") if isinstance(value, torch.Tensor) else value for value in inputs
+        ),
         outputs=tuple((tuple(p.shape), str(p.dtype).removeprefix("torch.")) for p in plain),
         # Inputs as they are drawn and as they are shared; results of the reference and the
         # answer, as they are shared and as they are taken away.

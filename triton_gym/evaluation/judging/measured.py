@@ -11,8 +11,9 @@ import os
 import secrets
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,9 @@ LANES = 2
 """Answers that are profiled at once: all that is not timed of one goes on beside the others."""
 KEPT_SHARE = 5
 """One part in so many of the device's memory is for inputs that are kept between evaluations."""
+SPARE_SHARE = 3
+"""One part in so many of the device's memory is for workers: if less is free, PyTorch keeps none
+for later."""
 KNOWN_TASKS = 256
 """Tasks of which something is kept."""
 COMPILERS = 4
@@ -114,6 +118,7 @@ class CudaJudge(Judge):
         cases = test_cases(request.task, seed, tiny=False)
         with (
             torch.cuda.device(self._device),  # it is a thread's own
+            self._tidied(),
             Scratch(request.source) as scratch,
             ThreadPoolExecutor(COMPILERS) as pool,
             Session(self._workshop, request.limits, scratch) as worker,
@@ -152,6 +157,20 @@ class CudaJudge(Judge):
                 reply = worker.ask("resources")
                 resources = {name: number(reply, name, least=-1) for name in RESOURCES}
         return self._outcome(request, verdict, timing, baseline, coverage, resources)
+
+    @contextmanager
+    def _tidied(self) -> Iterator[None]:
+        """Keep no memory for later while little of it is free, before and after what is done."""
+        self._tidy()
+        try:
+            yield
+        finally:
+            self._tidy()
+
+    def _tidy(self) -> None:
+        free, total = torch.cuda.mem_get_info(self._device)
+        if free < total // SPARE_SHARE:
+            torch.cuda.empty_cache()
 
     def _share(self, request: Request) -> float:
         total = torch.cuda.get_device_properties(self._device).total_memory

@@ -97,7 +97,7 @@ class Sets:
             count: calls.
             seed: of the inputs, if none are kept.
         """
-        places = self._opened(seed)
+        places = self._opened()
         if self._vault is None or count <= FEW:
             yield self._from_own(count, seed)
             return
@@ -208,17 +208,12 @@ class Sets:
             torch.cuda.current_stream().synchronize()
         return given
 
-    def _opened(self, seed: int = 0) -> Places:
-        """Places that the worker has mapped; a module's state follows them.
-
-        Args:
-            seed: of inputs that serve as an example, at first.
-        """
+    def _opened(self) -> Places:
+        """Places that the worker has mapped; a module's state follows them."""
         if self._places is not None:
             return self._places
         with self._share(alone=False):
-            inputs = check.draw_inputs(self.task, self._case, seed, self._device)
-            self._places = Places(inputs, self._known.outputs, self._room)
+            self._places = Places(self._known.arguments, self._known.outputs, self._room)
             state = Places(tuple(value for _, value in state_of(self.task)), (), 1)
             slots = [s.moved(self._places.end) for s in state.arguments[0] if s]
             self._state = state_message([name for name, _ in state_of(self.task)], slots)

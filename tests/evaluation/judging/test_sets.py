@@ -199,9 +199,20 @@ class Named(types.SimpleNamespace):
 
 
 def test_no_bank_is_larger_than_its_share_or_half_of_what_is_free(take):
-    assert take(vault_of(900), "a", Named(bytes=240)) is None
+    assert take(vault_of(600), "a", Named(bytes=240)) is None
     assert take(Vault(1000, lambda: 479), "a", Named(bytes=240)) is None
     assert take(Vault(1000, lambda: 480), "a", Named(bytes=240)) is not None
+
+
+def test_all_banks_are_given_up_but_those_that_somebody_has(take):
+    vault = vault_of(1000)
+    one, two, three = (Named(bytes=240) for _ in range(3))
+    take(vault, "a", one)
+    with vault.lend("b", 240, lambda: two, lambda _: None, set()) as lent:
+        vault.clear()
+        assert take(vault, "a", three) is three
+        assert lent is two
+    assert take(vault, "b", None) is two
 
 
 def test_a_bank_that_nobody_could_make_leaves_no_trace(take):

@@ -149,8 +149,16 @@ ATTACKS = (
         ),),
         harmless=True,
     ),
+    # On a GPU the first call is of a smaller size, mostly, and nothing is done then.
     Attack(
         "another kernel in the first call", "another kernel is compiled than runs",
+        "CALLS.append(1)\ny = $make\nif len(CALLS) == 1 and $x.numel() > 1 << 20:\n"
+        "    copy_kernel[(1,)]($x, y, 16, 16)\n    return y\n$launch\nreturn y",
+        "CALLS = []\n" + _COPY,
+        harmless=True,
+    ),
+    Attack(
+        "another kernel in the first call at full size", "what is rehearsed is not what is timed",
         "y = $make\nif $x.numel() > 1 << 20:\n    CALLS.append(1)\n    if len(CALLS) == 1:\n"
         "        copy_kernel[(1,)]($x, y, 16, 16)\n        return y\n$launch\nreturn y",
         "CALLS = []\n" + _COPY,

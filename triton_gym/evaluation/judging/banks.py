@@ -21,7 +21,7 @@ from triton_gym.evaluation.exchange.arena import Layout, Slot, rows_of, view
 
 RENEWED = 0.1
 """Share of a bank's sets that are drawn anew whenever it is lent."""
-LARGEST_SHARE = 0.25
+LARGEST_SHARE = 0.35
 """Most of a vault's memory that one bank may take: a single one would serve one round in many."""
 
 
@@ -191,6 +191,19 @@ class Vault:
                 kept.users -= 1
                 kept.closed = False
 
+    def clear(self) -> None:
+        """Give up all banks that nobody has."""
+        with self._lock:
+            for key in list(self._kept):
+                self._give_up(key)
+
+    def _give_up(self, key: object) -> None:
+        for kept in [kept for kept in self._kept[key] if not kept.users]:
+            self._kept[key].remove(kept)
+            self._held -= kept.bank.bytes
+        if not self._kept[key]:
+            del self._kept[key]
+
     def _resting(self, key: object, seen: set[Bank]) -> _Kept | None:
         """The bank that nobody has had for longest."""
         if key in self._kept:
@@ -215,11 +228,8 @@ class Vault:
         for other in list(self._kept):
             if self._held + size <= self._capacity:
                 break
-            for kept in [] if other == key else [k for k in self._kept[other] if not k.users]:
-                self._kept[other].remove(kept)
-                self._held -= kept.bank.bytes
-            if not self._kept[other]:
-                del self._kept[other]
+            if other != key:
+                self._give_up(other)
         if self._held + size > self._capacity or 2 * size > self._free():
             return False
         self._held += size

@@ -149,21 +149,33 @@ class Judge(abc.ABC):
     def _persistently(self, request: Request, phases: Phases) -> Outcome:
         """Evaluate again if the nursery died meanwhile: most often another answer did it.
 
-        The last time it runs alone, so that it cannot be blamed for what another one does.
+        The last time it runs alone, so that it cannot be blamed for what another one does. So does
+        an answer that found no memory.
 
         Raises:
             Ended: see `_judge`; also if the nursery dies every time, which is this answer's doing.
             EvaluatorError: the machine's fault: no nursery starts, no process can be had.
         """
-        for left in reversed(range(TRIES)):
-            with self._turns(alone=left == 0):
+        left = TRIES
+        while left:
+            left -= 1
+            with self._turns(alone=not left):
                 try:
                     return self._judge(request, phases)
                 except WorkerLost:
                     continue
+                except Ended as end:
+                    if not left or not self._cramped(end):
+                        raise
+                    left = 1
         raise Ended(
             Status.RUNTIME_ERROR, "The process that starts workers died whenever the answer ran."
         )
+
+    def _cramped(self, end: Ended) -> bool:
+        """Whether an answer failed for want of memory that others have; if so, what is kept of it
+        is given up."""
+        return False
 
     @abc.abstractmethod
     def _judge(self, request: Request, phases: Phases) -> Outcome:

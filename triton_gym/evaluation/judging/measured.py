@@ -48,11 +48,11 @@ from triton_gym.evaluation.workers.workshop import Workshop
 from triton_gym.outcome import NAN, Outcome, Source, Status
 from triton_gym.task import Case
 
-LANES = 2
+LANES = 3
 """Answers that are profiled at once: all that is not timed of one goes on beside the others."""
-KEPT_SHARE = 5
+KEPT_SHARE = 4
 """One part in so many of the device's memory is for inputs that are kept between evaluations."""
-SPARE_SHARE = 3
+SPARE_SHARE = 4
 """One part in so many of the device's memory is for workers: if less is free, PyTorch keeps none
 for later."""
 KNOWN_TASKS = 256
@@ -111,6 +111,13 @@ class CudaJudge(Judge):
             phases=tuple(phases.seconds.items()),
         )
 
+    def _cramped(self, end: Ended) -> bool:
+        if "CUDA out of memory" not in end.message:
+            return False
+        self._vault.clear()
+        torch.cuda.empty_cache()
+        return True
+
     # -- one evaluation -----------------------------------------------------------------------
 
     def _judge(self, request: Request, phases: Phases) -> Outcome:
@@ -153,6 +160,7 @@ class CudaJudge(Judge):
                 worker.unhurried(self._lanes(size)) as lane,
                 torch.cuda.stream(lane),
             ):
+                self._tidy()
                 timing, baseline, coverage = self._profile(request, worker, known, seed)
                 reply = worker.ask("resources")
                 resources = {name: number(reply, name, least=-1) for name in RESOURCES}

@@ -136,7 +136,7 @@ class Stage:
                 with self._share(alone=False):
                     self._sets.reveal(given)
                     torch.cuda.current_stream().synchronize()
-                    reply = self._worker.ask("call", calls=given.calls)
+                    reply = self._worker.ask("call", calls=given.calls, timed=True)
                 self._sets.verify(given, self._sets.results(given))
         self.copied_bytes = number(reply, "copied_bytes")
         self.rehearsed_us = number(reply, "took_us")

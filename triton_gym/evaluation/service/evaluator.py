@@ -42,7 +42,7 @@ MOST_WORKERS = 12
 """Most evaluations at a time on one GPU by default: each holds a CUDA context of 0.6 GiB. An H200
 with 16 processors does 4.8 softmax answers a second with 12, 3.2 with 8, 4.0 with 16."""
 
-WORKERS_A_JUDGE = 4
+WORKERS_A_JUDGE = 6
 """Workers that one judge's process keeps busy: its threads, which draw inputs and compare results,
 share one interpreter. With more, a device has several judges; those of a GPU take turns."""
 

@@ -86,6 +86,10 @@ class Series:
         return float(self._events[0][0].elapsed_time(self._events[-1][1])) * 1000
 
 
+HASTY_MS = 3
+"""How long each configuration of an autotuned kernel is timed where speed does not count."""
+
+
 class Gpu:
     """The worker's hold on its GPU."""
 
@@ -98,8 +102,11 @@ class Gpu:
         self._kernels: dict[int, Any] = {}
         self.launches = 0
         """Kernels that Triton launched since `forget`."""
+        self.hasty = False
+        """Whether autotuned kernels are tuned in a hurry."""
         self._warm()
         self._note_launches()
+        self._set_benchmark()
 
     def _warm(self) -> None:
         """Load what PyTorch loads on first use, while the answer is compiled elsewhere."""
@@ -122,6 +129,19 @@ class Gpu:
             return launcher(kernel)
 
         CompiledKernel.run = property(noted)
+
+    def _set_benchmark(self) -> None:
+        """Have Triton's tuner take less time where `hasty` says so: it would take seconds."""
+        from triton.runtime import driver
+
+        whole = driver.active.get_benchmarker()
+
+        def benchmark(function: Callable[[], Any], **options: Any) -> Any:
+            if self.hasty:
+                options |= {"warmup": 1, "rep": HASTY_MS}
+            return whole(function, **options)
+
+        driver.active.get_benchmarker = lambda: benchmark
 
     def forget(self) -> None:
         """Let `resources` speak of what is launched from now on."""

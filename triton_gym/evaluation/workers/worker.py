@@ -154,10 +154,17 @@ class Worker:
         self._gate = Gate(fds[0])
         return {}
 
-    def do_call(self, calls: list[dict[str, Any]]) -> dict[str, Any]:
-        """Run the answer on each set of arguments and put its results where the judge looks."""
+    def do_call(self, calls: list[dict[str, Any]], timed: bool = False) -> dict[str, Any]:
+        """Run the answer on each set of arguments and put its results where the judge looks.
+
+        Args:
+            calls: what is called, with which arguments.
+            timed: whether calls of this size will be timed.
+        """
         copied, took_us, launches = 0, 0.0, 0
         on_gpu = self._device.type == "cuda"
+        if on_gpu:
+            self._gpu.hasty = not timed
         for call in calls:
             function = self._callable(call.get("module"), call["case"])
             watch = Watch(self._path)

@@ -10,9 +10,11 @@ import os
 import sys
 import time
 import traceback
+from unittest import mock
 
 os.environ["TRITON_INTERPRET"] = "1"
 
+import numpy as np
 import pytest
 import torch
 import triton
@@ -21,7 +23,7 @@ from triton.language import arange, constexpr, store, where
 from triton.language.extra import libdevice
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from triton_gym.evaluation.simulate import interpret, pretend
+from triton_gym.evaluation.simulate import footprint, interpret, pretend
 from triton_gym.evaluation.simulate.bounds import OutOfBoundsError
 from triton_gym.evaluation.simulate.launches import LaunchTrace
 from triton_gym.evaluation.simulate.trace import trace
@@ -172,6 +174,13 @@ def persistent_kernel(x_ptr, n, BLOCK: tl.constexpr):
     for tile in range(tl.program_id(0), n // BLOCK, tl.num_programs(0)):
         i = tile * BLOCK + tl.arange(0, BLOCK)
         tl.store(x_ptr + i, tl.load(x_ptr + i) * 2)
+
+
+@triton.jit
+def period_kernel(x_ptr, w_ptr, out_ptr, period, BLOCK: tl.constexpr):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    same = tl.program_id(0) % period * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out_ptr + i, tl.load(x_ptr + i) + tl.load(w_ptr + same))
 
 
 def normal(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -441,6 +450,47 @@ def check_trace_sees_uncoalesced_columns() -> None:
     assert load.bytes == 4096
     assert load.sectors == 1024
     assert load.sharing[-1][1] < 0.05  # but 32 neighbours share every line
+
+
+def check_trace_of_some_neighbours_is_that_of_all() -> None:
+    x, w, out = torch.zeros(1 << 20), torch.zeros(1 << 20), torch.zeros(1 << 20)
+    for period, apart in ((1 << 20, True), (131, False), (100, False), (1, False)):
+        for programs in (1, 5, 131, 600):
+            grid = (programs,)
+            call = lambda: period_kernel[grid](x, w, out, period, 256)  # noqa: B023, E731
+            few = traced(call)
+            with mock.patch.object(footprint, "ruler", range):
+                assert traced(call) == few
+            nothing = [s.sharing[-1][1] == 1.0 for s in few.sites if s.kind == "load"]
+            assert all(nothing) == (apart or programs <= period), (period, programs)
+
+
+def check_trace_runs_few_neighbours_that_share_nothing() -> None:
+    x, out = torch.zeros(1 << 20), torch.zeros(1 << 20)
+    runs = []
+
+    def counting(count: int) -> range:
+        runs.append(ruler(count))
+        return runs[-1]
+
+    ruler = footprint.ruler
+    with mock.patch.object(footprint, "ruler", counting):
+        traced(lambda: pointwise_kernel[(1024,)](x, x, out, 1 << 20, 1024))
+    assert len(runs[0]) < 30
+
+
+def check_a_ruler_has_all_distances() -> None:
+    for size in range(200):
+        marks = footprint.ruler(size)
+        assert {b - a for a in marks for b in marks if b >= a} == set(range(size))
+        assert set(marks) <= set(range(size))
+
+
+def check_sharing_nothing_is_what_is_computed_otherwise() -> None:
+    lines = [np.arange(10 * i, 10 * i + 7) for i in range(132)]
+    assert footprint.disjoint(lines)
+    assert footprint.sharing_nothing(lines[:9], 132) == footprint.sharing(lines)
+    assert not footprint.disjoint([*lines, np.array([1313])])
 
 
 def check_trace_counts_dots_and_loops() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -74,13 +75,45 @@ def sharing(footprints: Sequence[Array]) -> tuple[tuple[int, float], ...]:
         divided by the sum of theirs: 1 if nothing is shared.
     """
     curve = []
-    size = 1
-    while footprints and size <= len(footprints):
+    for size in _doubled(len(footprints)):
         part = footprints[:size]
         total = sum(f.size for f in part)
         if total:
             curve.append((size, np.unique(np.concatenate(part)).size / total))
-        size = (
-            size * 2 if size * 2 <= len(footprints) or size == len(footprints) else len(footprints)
-        )
     return tuple(curve)
+
+
+def sharing_nothing(footprints: Sequence[Array], count: int) -> tuple[tuple[int, float], ...]:
+    """The same for programs of which no two read the same line.
+
+    Args:
+        footprints: the lines of each of some of them.
+        count: how many consecutive programs there are.
+    """
+    total = sum(f.size for f in footprints)
+    alone = sum(np.unique(f).size for f in footprints) / total if total else 0.0
+    return tuple((size, alone) for size in _doubled(count) if total)
+
+
+def disjoint(footprints: Sequence[Array]) -> bool:
+    """Whether no two of them have a line in common."""
+    if not footprints:
+        return True
+    every = np.concatenate([np.unique(f) for f in footprints])
+    return np.unique(every).size == every.size
+
+
+def ruler(size: int) -> list[int]:
+    """Some of the numbers below `size`, of which two are at every distance that any two are.
+
+    About 2√size of them: the first √size, every √size-th, and the last.
+    """
+    step = math.isqrt(size) + 1
+    return sorted({*range(min(step, size)), *range(0, size, step), *([size - 1] if size else [])})
+
+
+def _doubled(count: int) -> list[int]:
+    """1, 2, 4, … and `count`."""
+    return [2**power for power in range(count.bit_length()) if 2**power < count] + [count] * (
+        count > 0
+    )

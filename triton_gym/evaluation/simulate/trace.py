@@ -6,7 +6,8 @@ A call of full size is run in the interpreter, but only some programs of each gr
   Of long loops the first iterations run and stand for the rest, in proportion; so does a part of
   the tiles of a persistent program. Results are exact where iterations are alike.
 * a *wave* of consecutive programs, of whose loops one iteration runs. It shows how much of what
-  neighbours read is the same, which decides between L2 and device memory.
+  neighbours read is the same, which decides between L2 and device memory. Where a few of them, at
+  all distances, have nothing in common, the others are not run.
 
 Matrix products are not computed and tensors may hold zeros: what depends on values that were
 not computed (a `while` on data, say) is not traced truly. `LaunchTrace.note` says where a
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from time import process_time
 from typing import Any
 
@@ -75,14 +77,14 @@ class _Tracer(Numbering):
             if _spread([c.totals for c in sample]) > 1.02:
                 numbers = _sample(total, 2 * self._programs)
                 sample += followed(numbers[len(sample) :])
-            footprints = _wave(follower, run, grid, total, sample)
+            wave = _wave(follower, run, grid, total, sample)
         finally:
             State.observer = None
             follower.undo.restore()
         if alternative and follower.hurried:
             return
         note = "time ran out before all sampled programs ended" if follower.hurried else ""
-        self.traces.append(_summary(index, kernel, config, grid, sample, footprints, note))
+        self.traces.append(_summary(index, kernel, config, grid, sample, wave, note))
         self.launches.append(
             Launched(
                 index,
@@ -143,37 +145,62 @@ def _spread(totals: list[dict[Any, float]]) -> float:
     return max(work) / mean if mean else 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Wave:
+    """Which lines some consecutive programs read."""
+
+    programs: int
+    footprints: dict[Key, list[Array]]
+    """For each load, the lines of its first execution in each program that was followed: all of
+    them, or some that have nothing in common."""
+    apart: bool
+    """Whether they have nothing in common."""
+
+    def sharing(self, key: Key) -> tuple[tuple[int, float], ...]:
+        """See `footprint.sharing`."""
+        lines = self.footprints.get(key, [])
+        if self.apart:
+            return footprint.sharing_nothing(lines, self.programs)
+        return footprint.sharing(lines)
+
+
 def _wave(
     follower: Follower,
     run: Callable[[Program], None],
     grid: Program,
     total: int,
     sample: list[Counts],
-) -> dict[Key, list[Array]]:
-    """For each load, the lines of its first execution in each of some consecutive programs."""
+) -> _Wave:
+    """What consecutive programs read, each up to where it has executed every load once.
+
+    A few of them are at every distance from each other that two of the wave can have. If no two of
+    these read the same, then none do, as far as what two programs share depends on their distance.
+    """
     awaited = {key for counts in sample for key in counts.lines if key[2] == "load"}
-    found: dict[Key, list[Array]] = {key: [] for key in awaited}
-    if not awaited:
-        return found
-    size = min(WAVE, total)
+    size = min(WAVE, total) if awaited else 0
     start = (total - size) // 2
-    for number in range(start, start + size):
-        follower.begin(1, awaited)
-        try:
-            run(place(number, grid))
-        except Cut:
-            pass
-        for key, arrays in follower.counts.lines.items():
-            if key in found and arrays:
-                found[key].append(arrays[0])
-        if follower.hurried:
-            break
-    return found
+    read: dict[int, dict[Key, Array]] = {}
+    for first in (footprint.ruler(size), range(size)):
+        for number in first:
+            if number in read or follower.hurried:
+                continue
+            follower.begin(1, awaited)
+            try:
+                run(place(start + number, grid))
+            except Cut:
+                pass
+            lines = follower.counts.lines.items()
+            read[number] = {key: arrays[0] for key, arrays in lines if arrays}
+        ordered = [read[number] for number in sorted(read)]
+        found = {key: [lines[key] for lines in ordered if key in lines] for key in awaited}
+        if len(read) < size and all(map(footprint.disjoint, found.values())):
+            return _Wave(size, found, apart=not follower.hurried)
+    return _Wave(size, found, apart=False)
 
 
 def _summary(
     index: int, kernel: str, config: str, grid: Program, sample: list[Counts],
-    footprints: dict[Key, list[Array]], note: str,
+    wave: _Wave, note: str,
 ) -> LaunchTrace:  # fmt: skip
     """The average of the programs sampled."""
     mean: dict[Any, float] = defaultdict(float)
@@ -191,7 +218,7 @@ def _summary(
                 lanes=max(c.lanes.get(key, 0) for c in sample),
                 bytes=mean[key, "bytes"],
                 sectors=mean[key, "sectors"], lines=mean[key, "lines"],
-                sharing=footprint.sharing(footprints.get(key, [])),
+                sharing=wave.sharing(key),
             )
         )  # fmt: skip
     dots = tuple(

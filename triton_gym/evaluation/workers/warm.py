@@ -1,4 +1,4 @@
-"""Compiles a small kernel once, so that what Triton sets up on first use is there after a fork."""
+"""Runs a small kernel once, so that what libraries load on first use is there after a fork."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 
 from triton_gym.device import gpu_named
+from triton_gym.evaluation.simulate.trace import trace
 from triton_gym.evaluation.workers.precompile import precompile
 
 
@@ -33,3 +34,9 @@ def warm_compiler() -> None:
             del os.environ["TRITON_CACHE_DIR"]
             if before is not None:
                 os.environ["TRITON_CACHE_DIR"] = before
+
+
+def warm_interpreter() -> None:
+    """Follow `_row_sum` in Triton's interpreter."""
+    x, y = torch.zeros(4, 100), torch.zeros(4)
+    trace(lambda: _row_sum[(4,)](x, y, 100, BLOCK=128))

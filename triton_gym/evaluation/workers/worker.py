@@ -51,11 +51,10 @@ def prepare(mode: str) -> None:
 
     if mode == "cuda":
         launch.prepare()
-    if mode != "interpret":
-        from triton_gym.evaluation.workers.warm import warm_compiler
-
-        warm_compiler()
     simulate.prepare(interpret=mode == "interpret")
+    from triton_gym.evaluation.workers import warm
+
+    (warm.warm_interpreter if mode == "interpret" else warm.warm_compiler)()
     load_dispatch()
 
 

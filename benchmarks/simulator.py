@@ -121,7 +121,8 @@ def work(part: str, gpu: str, folder: Path) -> None:
         try:
             answer = load_answer(told["source"], task.entry.name, folder)
             if part == "build":
-                record = simulate.build_reply(functools.partial(answer, *arguments), gpu)
+                call = functools.partial(answer, *arguments)
+                record = simulate.build_reply(simulate.compile_call(call, gpu))
             else:
                 record = simulate.trace_reply(functools.partial(answer, *arguments))
         except Exception as error:

@@ -89,10 +89,10 @@ def rate(options: argparse.Namespace) -> list[dict[str, Any]]:
         for workers in options.workers:
             with Evaluator(options.device, workers=workers) as evaluator:
                 row = {"part": "rate", **fleet(evaluator, task, source, options.count, "r")}
-            rows.append(_told(row))
+            rows.append(options.told(row))
         if options.kernelbench and name in KERNELBENCH:
             best = max(r["evaluations_a_second"] for r in rows if r.get("task") == name)
-            rows.append(_told(_against(options, task, source, 16, 4, best)))
+            rows.append(options.told(_against(options, task, source, 16, 4, best)))
     return rows
 
 
@@ -117,10 +117,10 @@ def large(options: argparse.Namespace) -> list[dict[str, Any]]:
         "phases_p50_s": _phases(outcomes),
         "runtime_us": _spread([o.runtime_us for o in outcomes]),
     }
-    rows.append(_told(row))
+    rows.append(options.told(row))
     if options.kernelbench:
         ours = 1 / row["seconds_an_evaluation"]
-        rows.append(_told(_against(options, task, source, 1, 1, ours)))
+        rows.append(options.told(_against(options, task, source, 1, 1, ours)))
     return rows
 
 
@@ -151,7 +151,7 @@ def load(options: argparse.Namespace) -> list[dict[str, Any]]:
             "loaded_us": during, "difference": during["median"] / before["median"] - 1,
             "statuses": _count(str(o.status) for o in alone + loaded),
         }  # fmt: skip
-        rows.append(_told(row))
+        rows.append(options.told(row))
     return rows
 
 
@@ -193,7 +193,7 @@ def overhead(options: argparse.Namespace) -> list[dict[str, Any]]:
             "outside_phases_ms": _spread(outside), "start_phase_ms": _spread(starts),
             "step_from_store_ms": _spread(steps),
         }  # fmt: skip
-        rows.append(_told(row))
+        rows.append(options.told(row))
     return rows
 
 
@@ -219,7 +219,7 @@ def scaling(options: argparse.Namespace) -> list[dict[str, Any]]:
                 }  # fmt: skip
             alone = alone or row["evaluations_a_second"]
             row["of_linear"] = row["evaluations_a_second"] / alone / count
-            rows.append(_told(row))
+            rows.append(options.told(row))
     return rows
 
 
@@ -255,7 +255,7 @@ def vector(options: argparse.Namespace) -> list[dict[str, Any]]:
             "ratio": together / sequential,
             "statuses": _count(map(str, [*statuses, *infos["status"]])),
         }  # fmt: skip
-        rows.append(_told(row))
+        rows.append(options.told(row))
     return rows
 
 
@@ -315,11 +315,6 @@ def _spread(values: list[float]) -> dict[str, float]:
     }
 
 
-def _told(row: dict[str, Any]) -> dict[str, Any]:
-    print({k: v for k, v in row.items() if k != "each"}, flush=True)
-    return row
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -338,9 +333,17 @@ def main() -> None:
     options = parser.parse_args()
     options.workers = options.workers or [default_workers(resolve(options.device))]
     rows: list[dict[str, Any]] = []
-    for part in options.parts:
-        rows += PARTS[part](options)
+
+    def told(row: dict[str, Any]) -> dict[str, Any]:
+        """Print and keep a row at once: what was measured stays if the run is cut off."""
+        print({k: v for k, v in row.items() if k != "each"}, flush=True)
+        rows.append(row)
         record.write(options.out, rows, device=str(resolve(options.device)))
+        return row
+
+    options.told = told
+    for part in options.parts:
+        PARTS[part](options)
 
 
 if __name__ == "__main__":

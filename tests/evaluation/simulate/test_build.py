@@ -12,7 +12,7 @@ import torch
 
 from triton_gym.device import gpu_named
 from triton_gym.evaluation.simulate import sass
-from triton_gym.evaluation.simulate.build import Build, BuildError, build
+from triton_gym.evaluation.simulate.build import Build, BuildError, build, compile_launches
 
 H100 = gpu_named("h100")
 
@@ -92,17 +92,17 @@ def test_too_much_shared_memory(kernels):
 
 def test_compile_errors_show_the_kernel(kernels):
     with pytest.raises(BuildError, match="undefined_name"):
-        build(lambda: kernels.broken(torch.zeros(64)), H100)
+        compile_launches(lambda: kernels.broken(torch.zeros(64)), H100)
 
 
 def test_ptxas_is_limited_in_time(kernels, tmp_path, monkeypatch):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     with pytest.raises(BuildError, match="ptxas took more than"):
-        build(lambda: kernels.tuned(torch.zeros(5000)), H100, seconds_per_kernel=1e-4)
+        compile_launches(lambda: kernels.tuned(torch.zeros(5000)), H100, seconds_per_kernel=1e-4)
 
 
 def test_the_host_is_itself_again_afterwards(kernels):
-    build(lambda: kernels.copy(torch.zeros(64)), H100)
+    compile_launches(lambda: kernels.copy(torch.zeros(64)), H100)
     assert torch.zeros(1).device.type == "cpu"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -73,7 +74,8 @@ class SimulatedJudge(Judge):
             ThreadPoolExecutor(1) as pool,
             contextlib.ExitStack() as stack,
         ):
-            built = pool.submit(self._build, request, scratch, full)
+            failed = threading.Event()
+            built = pool.submit(self._build, request, scratch, full, failed)
             failure: Ended | None = None
             with phases("test"):
                 try:
@@ -85,6 +87,7 @@ class SimulatedJudge(Judge):
                     traces = _trace(worker, full, how, built)
                 except Ended as end:
                     failure = end
+                    failed.set()
             with phases("compile"):
                 builds = built.result()  # a kernel that does not compile is not worth testing
             if failure:
@@ -101,16 +104,18 @@ class SimulatedJudge(Judge):
                 )  # fmt: skip
                 return self._outcome(request, verdict, estimate, proof)
 
-    def _build(self, request: Request, scratch: Scratch, full: FullSize) -> list[Build]:
+    def _build(
+        self, request: Request, scratch: Scratch, full: FullSize, failed: threading.Event
+    ) -> list[Build]:
+        """What the answer's launches consist of; nothing if the tests have failed by then."""
         arguments = [
             value if not isinstance(value, list) else value[-2:] for value in full.messages
         ]
         with Session(self._compilers, request.limits, scratch) as worker:
             worker.ask("load", path=worker.path, **self._entry(request))
             how = construction(request.task, full.case, request.seed or 0)
-            return claims.read_builds(
-                worker.ask("build", arguments=arguments, gpu=self._gpu.name, module=how)
-            )
+            worker.ask("build", arguments=arguments, gpu=self._gpu.name, module=how)
+            return [] if failed.is_set() else claims.read_builds(worker.ask("inspect"))
 
     def _entry(self, request: Request) -> dict[str, Any]:
         """What a worker has to load, and the device that its host code is told of."""

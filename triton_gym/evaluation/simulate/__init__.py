@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from triton_gym.device import Gpu
+    from triton_gym.evaluation.simulate.build import Compiled
     from triton_gym.evaluation.simulate.evidence import Call, Evidence
     from triton_gym.evaluation.simulate.model import Estimate
 
-__all__ = ["build_reply", "estimate", "gather", "prepare", "pretend", "trace_reply", "traced_call"]
+__all__ = [
+    "build_reply", "compile_call", "estimate", "gather", "prepare", "pretend", "trace_reply",
+    "traced_call",
+]  # fmt: skip
 
 
 def prepare(*, interpret: bool) -> None:
@@ -36,12 +40,17 @@ def pretend(gpu: str = "h100") -> Any:
     return host.pretend(gpu_named(gpu))
 
 
-def build_reply(call: Callable[[], Any], gpu: str) -> dict[str, Any]:
+def compile_call(call: Callable[[], Any], gpu: str) -> Compiled:
     """Compile what a call launches; raises `BuildError` where that fails."""
     from triton_gym.device import gpu_named
-    from triton_gym.evaluation.simulate.build import build
+    from triton_gym.evaluation.simulate.build import compile_launches
 
-    return {"builds": [b.record() for b in build(call, gpu_named(gpu))]}
+    return compile_launches(call, gpu_named(gpu))
+
+
+def build_reply(launches: Compiled) -> dict[str, Any]:
+    """What the machine code of the launches consists of."""
+    return {"builds": [b.record() for b in launches.builds()]}
 
 
 def trace_reply(

@@ -32,21 +32,25 @@ def _tool(name: str) -> str:
     return str(Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / name)
 
 
-def _run(*command: str) -> str:
-    return subprocess.run(
-        command, capture_output=True, text=True, check=True, timeout=60
-    ).stdout  # fmt: skip
-
-
-def read_binary(binary: bytes) -> tuple[Resources, Code]:
-    """Resources and code of a cubin."""
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(binary)
-        file.flush()
-        usage = _run(_tool("cuobjdump"), "--dump-resource-usage", file.name)
-        listing = _run(_tool("nvdisasm"), "-c", "-g", "-ndf", file.name)
+def read_resources(binary: bytes) -> Resources:
+    """What a thread and a program of a cubin take."""
+    usage = _told(binary, "cuobjdump", "--dump-resource-usage")
     found = _RESOURCES.search(usage)
     if found is None:
         raise RuntimeError(f"cuobjdump printed no resource usage: {usage[:200]!r}")
     # CUDA keeps 1 KiB of a program's shared memory on Hopper; it is listed as static there.
-    return Resources(int(found[1]), int(found[2]), int(found[3])), parse(listing)
+    return Resources(int(found[1]), int(found[2]), int(found[3]))
+
+
+def read_code(binary: bytes) -> Code:
+    """What the code of a cubin consists of. The tool takes a third of a second at least."""
+    return parse(_told(binary, "nvdisasm", "-c", "-g", "-ndf"))
+
+
+def _told(binary: bytes, tool: str, *options: str) -> str:
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(binary)
+        file.flush()
+        command = [_tool(tool), *options, file.name]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout

@@ -7,20 +7,24 @@ notes the launches instead of making them.
 from __future__ import annotations
 
 import contextlib
+import functools
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 from triton_gym.device import Gpu
-from triton_gym.evaluation.simulate.binary import Resources, read_binary
+from triton_gym.evaluation.simulate.binary import Resources, read_code, read_resources
 from triton_gym.evaluation.simulate.host import Numbering, pretend
 from triton_gym.evaluation.simulate.sass import Code
 
 SECONDS_PER_KERNEL = 20.0
 """How long ptxas may take for one kernel."""
+DISASSEMBLERS = 2
+"""Binaries that are taken apart at the same time: alternatives of autotuned kernels."""
 
 
 class BuildError(RuntimeError):
@@ -67,49 +71,72 @@ class Build:
         return cls(**values)
 
 
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """The launches of a call, whose machine code is still to be taken apart."""
+
+    launches: tuple[tuple[Callable[..., Build], bytes], ...]
+    """What makes a build of its `code`, and the binary that holds it."""
+
+    def builds(self) -> tuple[Build, ...]:
+        """Every launch with what its code consists of. Takes longer than compiling it."""
+        binaries = list(dict.fromkeys(binary for _, binary in self.launches))
+        with ThreadPoolExecutor(DISASSEMBLERS) as pool:
+            codes = dict(zip(binaries, pool.map(read_code, binaries), strict=True))
+        return tuple(build(code=codes[binary]) for build, binary in self.launches)
+
+
 class _Builder(Numbering):
-    """Stands in for the GPU: takes binaries apart and notes launches."""
+    """Stands in for the GPU: notes launches, and what they take."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.builds: list[Build] = []
-        self._codes: dict[bytes, tuple[Resources, Code]] = {}
+        self.launches: list[tuple[Callable[..., Build], bytes]] = []
+        self._resources: dict[bytes, Resources] = {}
 
     def load(self, name: str, binary: bytes, shared: int, device: int) -> tuple[Any, ...]:
-        if binary not in self._codes:
-            self._codes[binary] = read_binary(binary)
-        resources, code = self._codes[binary]
-        return None, (resources, code), resources.registers, resources.stack_bytes // 4, 1024
+        if binary not in self._resources:
+            self._resources[binary] = read_resources(binary)
+        found = self._resources[binary]
+        return None, binary, found.registers, found.stack_bytes // 4, 1024
 
     def launcher(self, source: Any, metadata: Any) -> Callable[..., None]:
-        def launch(x: int, y: int, z: int, stream: int, function: Any, *_: Any) -> None:
-            resources, code = function
+        def launch(x: int, y: int, z: int, stream: int, binary: bytes, *_: Any) -> None:
+            resources = self._resources[binary]
             index, config = self.number()
             if x * y * z < 1:
                 return
-            self.builds.append(
-                Build(
-                    index=index,
-                    kernel=metadata.name,
-                    config=config,
-                    grid=(int(x), int(y), int(z)),
-                    num_warps=metadata.num_warps,
-                    num_stages=metadata.num_stages,
-                    num_ctas=metadata.num_ctas,
-                    registers=resources.registers,
-                    spill_bytes=resources.stack_bytes,
-                    shared_bytes=max(metadata.shared, resources.shared_bytes),
-                    code=code,
+            self.launches.append(
+                (
+                    functools.partial(
+                        Build,
+                        index=index,
+                        kernel=metadata.name,
+                        config=config,
+                        grid=(int(x), int(y), int(z)),
+                        num_warps=metadata.num_warps,
+                        num_stages=metadata.num_stages,
+                        num_ctas=metadata.num_ctas,
+                        registers=resources.registers,
+                        spill_bytes=resources.stack_bytes,
+                        shared_bytes=max(metadata.shared, resources.shared_bytes),
+                    ),
+                    binary,
                 )
             )
 
         return launch
 
 
-def build(
+def build(call: Callable[[], Any], gpu: Gpu) -> tuple[Build, ...]:
+    """Compile every kernel that an answer launches, and take it apart; see `compile_launches`."""
+    return compile_launches(call, gpu).builds()
+
+
+def compile_launches(
     call: Callable[[], Any], gpu: Gpu, *, seconds_per_kernel: float = SECONDS_PER_KERNEL
-) -> tuple[Build, ...]:
-    """Run the host code of an answer and build every kernel that it launches.
+) -> Compiled:
+    """Run the host code of an answer and compile every kernel that it launches.
 
     Args:
         call: calls the answer with CPU tensors of the real shapes; no kernel runs.
@@ -133,7 +160,7 @@ def build(
         ) from error
     except TritonError as error:
         raise BuildError(_shortened(str(error))) from error
-    return tuple(builder.builds)
+    return Compiled(tuple(builder.launches))
 
 
 @contextlib.contextmanager

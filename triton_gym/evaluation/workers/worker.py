@@ -95,6 +95,7 @@ class Worker:
         self._staged: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
         self._gate: Gate | None = None
         self._trial: Any = None
+        self._compiled: Any = None
 
     def obey(self, request: dict[str, Any]) -> dict[str, Any]:
         """Carry out one request."""
@@ -243,7 +244,16 @@ class Worker:
         from triton_gym.evaluation import simulate
 
         call = self._bench_call(arguments, module)
-        reply: dict[str, Any] = self._guard(Status.RUNTIME_ERROR, simulate.build_reply, call, gpu)
+        self._compiled = self._guard(Status.RUNTIME_ERROR, simulate.compile_call, call, gpu)
+        return {}
+
+    def do_inspect(self) -> dict[str, Any]:
+        """What the machine code of the last `do_build` consists of."""
+        from triton_gym.evaluation import simulate
+
+        reply: dict[str, Any] = self._guard(
+            Status.RUNTIME_ERROR, simulate.build_reply, self._compiled
+        )
         return reply
 
     def do_compile(

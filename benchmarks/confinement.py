@@ -24,7 +24,8 @@ from triton_gym.evaluation.confine.kernel import prctl
 from triton_gym.evaluation.confine.layers import ALL, Layer
 from triton_gym.evaluation.judging import measured, simulated
 from triton_gym.evaluation.judging.judge import Judge, Request
-from triton_gym.evaluation.workers.session import Scratch, Session
+from triton_gym.evaluation.workers.scratch import Scratch
+from triton_gym.evaluation.workers.session import Session
 from triton_gym.evaluation.workers.workshop import Workshop
 
 FOLDERS = ("/dev/shm", "/dev", "/proc", "/sys", "/run", "/tmp", "/etc", "/var", "/home", "/root")

@@ -129,7 +129,8 @@ def test_memory_on_the_device(gpu_evaluator):
 def test_a_crash_is_an_outcome(evaluator):
     # The screen keeps ctypes out, so the crash is made where an answer's code runs.
     from triton_gym.evaluation.workers.sandbox import Limits as SandboxLimits
-    from triton_gym.evaluation.workers.session import Ended, Scratch, Session
+    from triton_gym.evaluation.workers.scratch import Scratch
+    from triton_gym.evaluation.workers.session import Ended, Session
     from triton_gym.evaluation.workers.workshop import Workshop
 
     workshop = Workshop("compile")

@@ -20,7 +20,8 @@ from triton_gym.evaluation.confine import privileges
 from triton_gym.evaluation.confine.kernel import prctl
 from triton_gym.evaluation.confine.layers import ALL, Layer
 from triton_gym.evaluation.workers.sandbox import Limits
-from triton_gym.evaluation.workers.session import Ended, Scratch, Session
+from triton_gym.evaluation.workers.scratch import Scratch
+from triton_gym.evaluation.workers.session import Ended, Session
 from triton_gym.evaluation.workers.workshop import WorkerLost, Workshop
 
 HERE = layer_list.available()

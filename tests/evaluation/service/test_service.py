@@ -298,9 +298,9 @@ def test_a_judge_that_hangs_is_replaced(monkeypatch):
 
 
 def test_many_workers_of_a_simulated_device_are_spread_over_judges():
-    with Evaluator("simulated", workers=9) as evaluator:
+    with Evaluator("simulated", workers=13) as evaluator:
         assert len(evaluator.progress().judges) == 3
-    with Evaluator("simulated", workers=4) as evaluator:
+    with Evaluator("simulated", workers=6) as evaluator:
         assert len(evaluator.progress().judges) == 1
 
 

@@ -43,7 +43,8 @@ from triton_gym.evaluation.profile import Light, speed_of_light
 from triton_gym.evaluation.simulate.eager import fake_arguments, import_fake_tensors
 from triton_gym.evaluation.timing import Timing, summarise
 from triton_gym.evaluation.workers.launch import Flush
-from triton_gym.evaluation.workers.session import Ended, Scratch, Session, number
+from triton_gym.evaluation.workers.scratch import Scratch
+from triton_gym.evaluation.workers.session import Ended, Session, number
 from triton_gym.evaluation.workers.workshop import Workshop
 from triton_gym.outcome import NAN, Outcome, Source, Status
 from triton_gym.task import Case

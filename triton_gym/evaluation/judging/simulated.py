@@ -31,7 +31,8 @@ from triton_gym.evaluation.simulate import model
 from triton_gym.evaluation.simulate.build import Build
 from triton_gym.evaluation.simulate.eager import baseline_us
 from triton_gym.evaluation.simulate.launches import LaunchTrace
-from triton_gym.evaluation.workers.session import Ended, Scratch, Session
+from triton_gym.evaluation.workers.scratch import Scratch
+from triton_gym.evaluation.workers.session import Ended, Session
 from triton_gym.evaluation.workers.workshop import Workshop
 from triton_gym.outcome import Outcome, Source, Status
 

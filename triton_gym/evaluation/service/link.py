@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import queue
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any, Protocol
 from triton_gym.device import Device
 from triton_gym.errors import TritonGymError
 from triton_gym.evaluation.workers.sandbox import Limits
+from triton_gym.evaluation.workers.scratch import PREFIX, remove
 from triton_gym.outcome import Outcome
 
 PATIENCE_S = 600.0
@@ -135,7 +135,7 @@ class ProcessLink:
         if self._socket is not None:
             self._socket.close()
         if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            remove(self._folder)
 
     # -- its threads --------------------------------------------------------------------------
 
@@ -164,7 +164,7 @@ class ProcessLink:
             if self._closed:
                 return None
             ours, theirs = socket.socketpair()
-            self._folder = tempfile.mkdtemp(prefix="triton-gym-")
+            self._folder = tempfile.mkdtemp(prefix=PREFIX)
             search = os.pathsep.join(path for path in sys.path if path)
             environment = {**os.environ, "PYTHONPATH": search}
             # Triton decides at import whether to interpret; only nurseries may.

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import tempfile
 import threading
@@ -20,6 +19,7 @@ from triton_gym.device import Device
 from triton_gym.errors import EvaluatorError, TritonGymError
 from triton_gym.evaluation.confine import privileges
 from triton_gym.evaluation.service.link import Work
+from triton_gym.evaluation.workers.scratch import remove
 
 if TYPE_CHECKING:
     from triton_gym.evaluation.judging.judge import Judge
@@ -172,7 +172,7 @@ def main(fd: int, device: Device, workers: int, judges: int, folder: str) -> Non
         pass  # the user's process went away meanwhile
     if judge is not None:
         judge.close()
-    shutil.rmtree(folder, ignore_errors=True)
+    remove(folder)
     os._exit(0)  # threads may still wait for workers that are dead by now
 
 

@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,7 +168,12 @@ def _serve(channel: Channel, mode: str, layers: list[str], granted: list[str]) -
     privileges.adopt_orphans()
     from triton_gym.evaluation.workers import worker
 
-    worker.prepare(mode)
+    try:
+        worker.prepare(mode)
+    except FileNotFoundError:
+        if os.path.isdir(tempfile.gettempdir()):
+            raise
+        return  # the judge died meanwhile, and its folder went with it
     sandbox = Sandbox.make(
         cuda=mode == "cuda", layers=frozenset(map(Layer, layers)), granted=tuple(granted)
     )

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 from triton_gym.errors import EvaluatorError
 from triton_gym.evaluation.exchange.channel import ChannelClosed, ChannelTimeout
 from triton_gym.evaluation.workers.sandbox import Limits
+from triton_gym.evaluation.workers.scratch import Scratch
 from triton_gym.evaluation.workers.workshop import Workshop
 from triton_gym.outcome import Status
 
@@ -24,8 +22,6 @@ T = TypeVar("T")
 
 ENTRY_LIMIT_S = 60.0
 """How long a worker may take to confine itself: milliseconds, unless the machine is starved."""
-GONE_TRIES = 20
-"""How often a folder is removed into which a dying worker still writes."""
 DEATH_S = 5.0
 """How long a process may take from closing its channel to its end, CUDA's clean-up included."""
 
@@ -38,25 +34,6 @@ class Ended(Exception):
         self.status = status
         self.message = message
         self.numbers = numbers
-
-
-class Scratch:
-    """A folder for one answer: its source, Triton's cache, nothing else. Gone afterwards."""
-
-    def __init__(self, source: str) -> None:
-        self.folder = tempfile.mkdtemp(prefix="triton-gym-")
-        self.path = str(Path(self.folder, "answer.py"))
-        Path(self.path).write_text(source, encoding="utf-8")
-
-    def __enter__(self) -> Scratch:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        for _ in range(GONE_TRIES):
-            shutil.rmtree(self.folder, ignore_errors=True)
-            if not os.path.exists(self.folder):
-                break
-            time.sleep(0.05)  # a worker that was killed may be in the middle of a write
 
 
 class Session:

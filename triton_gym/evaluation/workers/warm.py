@@ -12,6 +12,7 @@ import triton.language as tl
 from triton_gym.device import gpu_named
 from triton_gym.evaluation.simulate.trace import trace
 from triton_gym.evaluation.workers.precompile import precompile
+from triton_gym.evaluation.workers.scratch import PREFIX
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -26,11 +27,14 @@ def warm_compiler() -> None:
     """Compile `_row_sum` into a cache that is thrown away."""
     x, y = torch.empty(4, 100), torch.empty(4)
     before = os.environ.get("TRITON_CACHE_DIR")
-    with tempfile.TemporaryDirectory(prefix="triton-gym-") as folder:
-        os.environ["TRITON_CACHE_DIR"] = folder
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
+        opened = os.open(folder, os.O_DIRECTORY)
+        # By that name nothing is made anew of a folder that went with its judge.
+        os.environ["TRITON_CACHE_DIR"] = f"/proc/self/fd/{opened}"
         try:
             precompile(lambda: _row_sum[(4,)](x, y, 100, BLOCK=128), gpu_named("h100").name)
         finally:
+            os.close(opened)
             del os.environ["TRITON_CACHE_DIR"]
             if before is not None:
                 os.environ["TRITON_CACHE_DIR"] = before

@@ -1,0 +1,38 @@
+"""Folders that go when what they were made for ends, though others may still be writing there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+TRIES = 20
+"""How often a folder is removed into which a dying process still writes."""
+PAUSE_S = 0.05
+PREFIX = "triton-gym-"
+
+
+class Scratch:
+    """A folder for one answer: its source, Triton's cache, nothing else. Gone afterwards."""
+
+    def __init__(self, source: str) -> None:
+        self.folder = tempfile.mkdtemp(prefix=PREFIX)
+        self.path = str(Path(self.folder, "answer.py"))
+        Path(self.path).write_text(source, encoding="utf-8")
+
+    def __enter__(self) -> Scratch:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        remove(self.folder)
+
+
+def remove(folder: str) -> None:
+    """Remove a folder and all in it, again and again if processes that were killed still write."""
+    for _ in range(TRIES):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.exists(folder):
+            break
+        time.sleep(PAUSE_S)

@@ -215,6 +215,19 @@ def test_all_banks_are_given_up_but_those_that_somebody_has(take):
     assert take(vault, "b", None) is two
 
 
+def test_a_bank_that_was_changed_in_part_is_given_up(take):
+    vault = vault_of(1000)
+    one, two = Named(bytes=240), Named(bytes=240)
+    take(vault, "a", one)
+
+    def fails(bank):
+        raise RuntimeError("of the device")
+
+    with pytest.raises(RuntimeError), vault.lend("a", 240, lambda: None, fails, set()):
+        pass
+    assert take(vault, "a", two) is two
+
+
 def test_a_bank_that_nobody_could_make_leaves_no_trace(take):
     vault = vault_of(1000)
 

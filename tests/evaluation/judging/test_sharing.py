@@ -3,8 +3,12 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
+from triton_gym.evaluation.exchange.channel import ChannelTimeout
 from triton_gym.evaluation.judging.sharing import GpuLock
-from triton_gym.evaluation.workers.session import Session
+from triton_gym.evaluation.workers.sandbox import Limits
+from triton_gym.evaluation.workers.session import Ended, Session
 
 
 def test_a_gpu_is_shared_or_held_alone_and_who_waits_to_be_alone_comes_first(tmp_path):
@@ -63,6 +67,34 @@ def test_waiting_for_others_is_not_the_workers_time(tmp_path):
     assert waited >= 0.3
     assert session._deadline - before == waited, "what it does with the GPU is its own time"
     other.join(10)
+
+
+class Silent:
+    """The channel to a worker that never answers."""
+
+    def receive(self, seconds):
+        time.sleep(max(0.0, seconds))
+        raise ChannelTimeout
+
+
+@pytest.mark.parametrize(("whole", "ends"), [(60.0, "0.2 s on the GPU"), (0.1, "0.1 s")])
+def test_an_answer_has_the_gpu_for_so_long_and_then_what_was_left(tmp_path, whole, ends):
+    lock, session = GpuLock(tmp_path / "gpu.lock"), Session.__new__(Session)
+    session._limits = Limits(seconds=whole, gpu_seconds=0.2)
+    session._deadline, session._allowed = time.monotonic() + whole, f"{whole:g} s"
+    session._channel = Silent()
+    before = session._deadline
+    with (
+        pytest.raises(Ended, match=f"did not finish within {ends}\\."),
+        session.on_gpu(lock(alone=False)),
+    ):
+        session.wait()
+    assert session._deadline == pytest.approx(before, abs=0.05)
+    session._deadline = time.monotonic()
+    with pytest.raises(Ended, match=f"within {whole:g} s\\."):
+        session.wait()
+    with lock(alone=True):
+        pass
 
 
 def test_waiting_for_one_right_does_not_keep_others_from_another(tmp_path):

@@ -134,7 +134,7 @@ class _Kept:
     bank: Bank
     users: int = 0
     closed: bool = False
-    """Whether its only user is changing it."""
+    """Whether its only user is changing it, or failed to."""
 
 
 class Vault:
@@ -182,14 +182,16 @@ class Vault:
             return
         seen.add(kept.bank)
         try:
-            if kept.closed and not room:
+            if kept.closed:
                 renew(kept.bank)
-            kept.closed = False
+                kept.closed = False
             yield kept.bank
         finally:
             with self._lock:
                 kept.users -= 1
-                kept.closed = False
+                if kept.closed:  # it may hold arguments and results that do not belong together
+                    self._kept[key].remove(kept)
+                    self._held -= kept.bank.bytes
 
     def clear(self) -> None:
         """Give up all banks that nobody has."""

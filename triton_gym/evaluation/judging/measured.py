@@ -153,7 +153,7 @@ class CudaJudge(Judge):
                 with phases("compile"):
                     for compiled in compiling:
                         compiled.result()
-                with phases("test"), worker.unhurried(self._lock(alone=False)):
+                with phases("test"), worker.on_gpu(self._lock(alone=False)):
                     verdict = run_tests(worker, prepared, arena)
             size = max(known.call_bytes, min(ROUND_BYTES, ROUND_CALLS * known.call_bytes))
             with (

@@ -85,7 +85,7 @@ class Stage:
     ) -> None:  # fmt: skip
         self._device, self._known, self._worker = device, known, worker
         self._flush, self._copy_gbps = flush, copy_gbps
-        self._share = Share(lock, worker.unhurried)
+        self._share = Share(lock, worker.on_gpu)
         self._room = self._calls_in_memory()
         self._sets = Sets(task, seed, known, worker, self._share, device, self._room, vault)
         self._launches = 1.0

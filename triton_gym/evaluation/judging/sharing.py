@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-Unhurried = Callable[[AbstractContextManager[None]], AbstractContextManager[None]]
+Entering = Callable[[AbstractContextManager[None]], AbstractContextManager[None]]
 
 PART_BYTES = 2 << 30
 """What is worked on at once while the GPU is shared: some milliseconds."""
@@ -48,18 +48,18 @@ class Share:
 
     Args:
         lock: of the GPU.
-        unhurried: enters the lock, so that waiting for it does not count as the worker's time.
+        enter: enters the lock, so that waiting for it does not count as the worker's time.
     """
 
-    def __init__(self, lock: GpuLock, unhurried: Unhurried) -> None:
-        self._lock, self._unhurried = lock, unhurried
+    def __init__(self, lock: GpuLock, enter: Entering) -> None:
+        self._lock, self._enter = lock, enter
         self.seconds = 0.0
         """Time with the GPU, without waiting for it."""
 
     @contextmanager
     def __call__(self, *, alone: bool) -> Iterator[None]:
         """Hold the GPU."""
-        with self._unhurried(self._lock(alone=alone)):
+        with self._enter(self._lock(alone=alone)):
             start = time.monotonic()
             try:
                 yield

@@ -31,6 +31,9 @@ class Limits:
 
     seconds: float = 60.0
     """Wall time of the whole evaluation."""
+    gpu_seconds: float = 20.0
+    """Wall time of its tests on a GPU, and of every part of its timing: no other answer is timed
+    there meanwhile."""
     host_bytes: int = 8 << 30
     """Memory that a worker may allocate on the host, with all that it starts."""
     device_bytes: int = 0

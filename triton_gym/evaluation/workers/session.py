@@ -52,6 +52,7 @@ class Session:
         self.path = scratch.path
         self._nursery, self._pid, self._channel = workshop.fork(limits)
         self._deadline = time.monotonic() + ENTRY_LIMIT_S
+        self._allowed = f"{limits.seconds:g} s"
         self._closed = False
         self.layers: tuple[str, ...] = ()
         """What the worker is held to; see `confine.layers.Layer`."""
@@ -121,7 +122,7 @@ class Session:
                 return None
             raise Ended(
                 Status.TIMEOUT,
-                f"The answer did not finish within {self._limits.seconds:g} s. "
+                f"The answer did not finish within {self._allowed}. "
                 "Look for a loop that never ends, or for too much work per program.",
             ) from None
         except ChannelClosed as closed:
@@ -142,6 +143,20 @@ class Session:
         with what as entered:
             self._deadline += time.monotonic() - start
             yield entered
+
+    @contextmanager
+    def on_gpu(self, what: AbstractContextManager[T]) -> Iterator[T]:
+        """Enter `what`, unhurried, and let the worker have the GPU for `Limits.gpu_seconds`."""
+        with self.unhurried(what) as entered:
+            whole, allowed = self._deadline, self._allowed
+            short = time.monotonic() + self._limits.gpu_seconds
+            if short < whole:
+                self._deadline = short
+                self._allowed = f"{self._limits.gpu_seconds:g} s on the GPU"
+            try:
+                yield entered
+            finally:
+                self._deadline, self._allowed = whole, allowed
 
     def _crashed(self) -> Ended:
         """How the worker ended, once it has.

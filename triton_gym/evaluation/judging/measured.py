@@ -45,7 +45,7 @@ from triton_gym.evaluation.timing import Timing, summarise
 from triton_gym.evaluation.workers.launch import Flush
 from triton_gym.evaluation.workers.scratch import Scratch
 from triton_gym.evaluation.workers.session import Ended, Session, number
-from triton_gym.evaluation.workers.workshop import Workshop
+from triton_gym.evaluation.workers.workshop import Workshop, open_workshops
 from triton_gym.outcome import NAN, Outcome, Source, Status
 from triton_gym.task import Case
 
@@ -70,11 +70,14 @@ class CudaJudge(Judge):
     Args:
         device: the GPU.
         judges: how many share its memory.
+        workshops: where workers come from, if they were opened already.
     """
 
-    def __init__(self, device: Device, judges: int = 1) -> None:
+    def __init__(
+        self, device: Device, judges: int = 1, workshops: tuple[Workshop, ...] = ()
+    ) -> None:
         super().__init__()
-        self._workshop = Workshop("cuda")
+        (self._workshop,) = workshops or open_workshops(device.kind)
         self._device = torch.device("cuda", device.index)
         torch.cuda.set_device(self._device)
         properties = torch.cuda.get_device_properties(self._device)

@@ -33,7 +33,7 @@ from triton_gym.evaluation.simulate.eager import baseline_us
 from triton_gym.evaluation.simulate.launches import LaunchTrace
 from triton_gym.evaluation.workers.scratch import Scratch
 from triton_gym.evaluation.workers.session import Ended, Session
-from triton_gym.evaluation.workers.workshop import Workshop
+from triton_gym.evaluation.workers.workshop import Workshop, open_workshops
 from triton_gym.outcome import Outcome, Source, Status
 
 _CPU = torch.device("cpu")
@@ -45,13 +45,17 @@ UNVERIFIED_SPEEDUP = 0.5
 
 
 class SimulatedJudge(Judge):
-    """Deterministic: the same request has the same outcome."""
+    """Deterministic: the same request has the same outcome.
 
-    def __init__(self, device: Device) -> None:
+    Args:
+        device: which GPU is simulated.
+        workshops: where workers come from, if they were opened already.
+    """
+
+    def __init__(self, device: Device, workshops: tuple[Workshop, ...] = ()) -> None:
         super().__init__()
         self._gpu = gpu_named(device.gpu)
-        self._compilers = Workshop("compile")
-        self._interpreters = Workshop("interpret")
+        self._compilers, self._interpreters = workshops or open_workshops(device.kind)
         self._baselines: dict[tuple[str, str], float] = {}
         self._full = FullSizes()
         torch.set_num_threads(1)

@@ -20,6 +20,7 @@ from triton_gym.errors import EvaluatorError, TritonGymError
 from triton_gym.evaluation.confine import privileges
 from triton_gym.evaluation.service.link import Work
 from triton_gym.evaluation.workers.scratch import remove
+from triton_gym.evaluation.workers.workshop import open_workshops
 
 if TYPE_CHECKING:
     from triton_gym.evaluation.judging.judge import Judge
@@ -30,14 +31,24 @@ TASKS = 64
 
 
 def make_judge(device: Device, judges: int = 1) -> Judge:
-    """A judge of a device that so many share."""
-    if device.simulated:
-        from triton_gym.evaluation.judging.simulated import SimulatedJudge
+    """A judge of a device that so many share.
 
-        return SimulatedJudge(device)
-    from triton_gym.evaluation.judging.measured import CudaJudge
+    Raises:
+        Exception: the device cannot be used.
+    """
+    workshops = open_workshops(device.kind)  # first: they import for as long as the judge does
+    try:
+        if device.simulated:
+            from triton_gym.evaluation.judging.simulated import SimulatedJudge
 
-    return CudaJudge(device, judges)
+            return SimulatedJudge(device, workshops)
+        from triton_gym.evaluation.judging.measured import CudaJudge
+
+        return CudaJudge(device, judges, workshops)
+    except BaseException:
+        for workshop in workshops:
+            workshop.close()
+        raise
 
 
 def hardware(device: Device) -> str:

@@ -15,6 +15,8 @@ from triton_gym.evaluation.workers.sandbox import Limits
 
 STARTS = 3
 """How often a nursery that died is replaced before that is an error."""
+MODES = {"cuda": ("cuda",), "simulated": ("compile", "interpret")}
+"""What the nurseries of a kind of device do."""
 PAUSES_S = (0.1, 0.5, 2.0, 5.0)
 """Waits for the machine to have room for another process again."""
 
@@ -93,3 +95,12 @@ class Workshop:
         with self._lock:
             self._closed = True
             self._nursery.close()
+
+
+def open_workshops(kind: str) -> tuple[Workshop, ...]:
+    """Start the nurseries of a device, which then import while the caller does other things.
+
+    Args:
+        kind: see `MODES`.
+    """
+    return tuple(Workshop(mode) for mode in MODES[kind])

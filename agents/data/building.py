@@ -12,13 +12,14 @@ import platform
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
 
 from triton_gym.errors import InvalidTaskError, RunError
+from triton_gym.evaluation.service.evaluator import Evaluator
+from triton_gym.evaluation.service.future import Evaluation
 from triton_gym.outcome import Outcome
 from triton_gym.runs.folder import write_whole
 
@@ -27,7 +28,6 @@ from .examples import Row, rows
 from .plan import Plan, planned
 from .storage import Folder
 from .tally import Tally, statistics
-from .verification import Verification
 
 ENVIRONMENT = "TritonKernel-composed-v0"
 AHEAD = 8
@@ -71,9 +71,9 @@ def build(config: DataConfig, progress: Callable[[Progress], None] | None = None
     """
     folder = Folder(config)
     builder = _Builder(config, folder, progress)
-    with Verification(config.device, config.workers) as verification:
+    with Evaluator(config.device, workers=config.workers or None) as evaluator:
         for split in ("test", "train"):
-            builder.run(split, verification)
+            builder.run(split, evaluator)
     return builder.finish()
 
 
@@ -88,10 +88,10 @@ class _Builder:
         self._evaluations = 0
         self._finished: dict[str, list[tuple[int, int]]] = {"test": [], "train": []}
 
-    def run(self, split: str, verification: Verification) -> None:
+    def run(self, split: str, evaluator: Evaluator) -> None:
         """Write the shards of a split that are not there yet."""
         options = json.dumps(self._options(split))
-        origin = {**_origin(verification.device), "options": options}
+        origin = {**_origin(evaluator.describe()), "options": options}
         wanted = self._shards(split)
         missing = [s for s in wanted if not self._tally(split, *s).exists()]
         self._finished[split] = [s for s in wanted if s not in missing]
@@ -99,7 +99,7 @@ class _Builder:
         examples, done = 0, known
         collected: list[Row] = []
         tally = Tally()
-        for plan, outcomes, (start, end) in self._evaluated(split, missing, verification):
+        for plan, outcomes, (start, end) in self._evaluated(split, missing, evaluator):
             found = [] if outcomes is None else list(rows(plan, outcomes, self._config, origin))
             collected += found
             tally.add(plan, outcomes, self._config.least_gain)
@@ -134,17 +134,18 @@ class _Builder:
         self._finished[split].append((start, end))
 
     def _evaluated(
-        self, split: str, shards: list[tuple[int, int]], verification: Verification
+        self, split: str, shards: list[tuple[int, int]], evaluator: Evaluator
     ) -> Iterator[tuple[Plan, Mapping[str, Outcome] | None, tuple[int, int]]]:
         """Plans in order with the outcomes of their sources; later ones are under way meanwhile.
 
         None for outcomes of a task that turns out to be at fault itself.
         """
-        waiting: deque[tuple[Plan, dict[str, Future[Outcome]], tuple[int, int]]] = deque()
-        ahead = AHEAD * verification.workers
+        waiting: deque[tuple[Plan, dict[str, Evaluation], tuple[int, int]]] = deque()
+        ahead = AHEAD * evaluator.workers
         under_way = 0
         for plan, shard in self._plans(split, shards):
-            futures = {s: verification.submit(plan.task, s, plan.seed) for s in plan.sources()}
+            seed = plan.seed if evaluator.device.simulated else None
+            futures = {s: evaluator.submit(plan.task, s, seed=seed) for s in plan.sources()}
             self._evaluations += len(futures)
             under_way += len(futures)
             waiting.append((plan, futures, shard))
@@ -199,7 +200,7 @@ class _Builder:
 
 
 def _results(
-    plan: Plan, futures: dict[str, Future[Outcome]], shard: tuple[int, int]
+    plan: Plan, futures: dict[str, Evaluation], shard: tuple[int, int]
 ) -> tuple[Plan, Mapping[str, Outcome] | None, tuple[int, int]]:
     try:
         return plan, {source: future.result() for source, future in futures.items()}, shard

@@ -1,11 +1,9 @@
-"""The evaluator that a step's environments share: several judges, and no answer evaluated twice."""
+"""The evaluator that a step's environments share: no answer is evaluated twice."""
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import threading
-from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -16,20 +14,16 @@ from triton_gym.evaluation.service.evaluator import Evaluator
 from triton_gym.outcome import Outcome
 from triton_gym.task import Task
 
-_A_JUDGE = 4
-"""Evaluations that one judge of the simulated device keeps under way."""
-
 
 class SharedEvaluator:
-    """What an environment needs of an `Evaluator`, over one or several.
+    """What an environment needs of an `Evaluator`, for all environments of a step.
 
     Replies of a group are often the same text. Each text is evaluated once a step for each task;
     its outcome, time included, is every such reply's. `forget` begins the next step.
     """
 
-    def __init__(self, evaluators: Sequence[Evaluator]) -> None:
-        self._evaluators = list(evaluators)
-        self._turn = itertools.cycle(self._evaluators)
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
         self._lock = threading.Lock()
         self._known: dict[bytes, Future[Outcome]] = {}
         self.asked = 0
@@ -37,21 +31,13 @@ class SharedEvaluator:
 
     @classmethod
     def on(cls, device: str, workers: int) -> SharedEvaluator:
-        """For `workers` evaluations at the same time.
-
-        A judge of the simulated device keeps few workers busy, so there are several; a GPU has one.
-        """
-        first = Evaluator(device, workers=1)
-        if not first.device.simulated:
-            return cls([Evaluator(device, workers=workers)])
-        judges = -(-workers // _A_JUDGE)
-        shares = [workers // judges + (i < workers % judges) for i in range(judges)]
-        return cls([Evaluator(device, workers=share) for share in shares])
+        """For `workers` evaluations at the same time on a device."""
+        return cls(Evaluator(device, workers=workers))
 
     @property
     def device(self) -> Device:
         """What answers are evaluated on."""
-        return self._evaluators[0].device
+        return self._evaluator.device
 
     @property
     def made(self) -> int:
@@ -60,7 +46,7 @@ class SharedEvaluator:
 
     def describe(self) -> str:
         """The device in a word."""
-        return self._evaluators[0].describe()
+        return self._evaluator.describe()
 
     def evaluate(self, task: Task, source: str, **options: Any) -> Outcome:
         """As `Evaluator.evaluate`."""
@@ -73,7 +59,7 @@ class SharedEvaluator:
         with self._lock:
             self.asked += 1
             if key not in self._known:
-                self._known[key] = next(self._turn).submit(task, source, **options)
+                self._known[key] = self._evaluator.submit(task, source, **options)
             return self._known[key]
 
     def forget(self) -> None:
@@ -84,8 +70,7 @@ class SharedEvaluator:
 
     def close(self) -> None:
         """End the judges."""
-        for evaluator in self._evaluators:
-            evaluator.close()
+        self._evaluator.close()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SharedEvaluator:
         return self  # Gymnasium copies the arguments of an environment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import random
@@ -30,6 +31,7 @@ from triton_gym.agents.data.plan import subject_of
 from triton_gym.agents.data.writers import STYLES, applicable, fast_shape, write
 from triton_gym.agents.edits import edit_between
 from triton_gym.composition.graph import Graph, Kind, Layout, Operand, Step
+from triton_gym.device import resolve
 from triton_gym.envs.composed.problem import Problem
 from triton_gym.outcome import Outcome, Status
 
@@ -132,23 +134,9 @@ def test_planted_faults_fail(evaluator):
         assert status in (None, outcome.status), f"{name}: {outcome.status}"
 
 
-class Shared:
-    """`Verification` by an evaluator that is there already."""
-
-    def __init__(self, evaluator):
-        self.workers = evaluator.workers
-        self.device = evaluator.describe()
-        self.submit = lambda task, source, seed: evaluator.submit(task, source, seed=seed)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        pass
-
-
 def test_what_is_built_holds(tmp_path, monkeypatch, evaluator):
-    monkeypatch.setattr(building, "Verification", lambda device, workers: Shared(evaluator))
+    there = contextlib.nullcontext(evaluator)
+    monkeypatch.setattr(building, "Evaluator", lambda device, workers: there)
     config = DataConfig(out=str(tmp_path), graphs=1, test_graphs=1, answers=1, revisions=1.0)
     stats = build(config)
     rows = read_rows(tmp_path / "train.parquet") + read_rows(tmp_path / "test.parquet")
@@ -184,13 +172,16 @@ def test_what_is_built_holds(tmp_path, monkeypatch, evaluator):
 
 
 class Instant:
-    """`Verification` without processes: made-up outcomes, the same for the same source."""
+    """An evaluator without processes: made-up outcomes, the same for the same source."""
 
     delay = 0.0
 
     def __init__(self, device, workers):
         self.workers = workers or 1
-        self.device = device
+        self.device = resolve(device)
+
+    def describe(self):
+        return str(self.device)
 
     def submit(self, task, source, seed):
         time.sleep(self.delay)
@@ -213,7 +204,7 @@ class Instant:
 
 @pytest.fixture
 def instant(monkeypatch):
-    monkeypatch.setattr(building, "Verification", Instant)
+    monkeypatch.setattr(building, "Evaluator", Instant)
 
 
 KILLED = """
@@ -222,7 +213,7 @@ sys.path.insert(0, {folder!r})
 import test_data
 from triton_gym.agents.data import DataConfig, build, building
 test_data.Instant.delay = 0.01
-building.Verification = test_data.Instant
+building.Evaluator = test_data.Instant
 build(DataConfig(out={out!r}, **{settings!r}))
 """
 SETTINGS = {"graphs": 40, "test_graphs": 6, "shard": 4, "workers": 2}

@@ -49,7 +49,7 @@ def report(evaluator):
     """Some exploits that pass the screen and do not wait for a limit, some honest answers."""
     slow = {e.key for e in EXPLOITS if e.kind == "breaking"}
     exploits = [e for e in EXPLOITS if e.key not in slow and passes(e)]
-    return audit(evaluator, exploits[::47], HONEST[::61])
+    return audit(evaluator, exploits[::89], HONEST[::97])
 
 
 def test_no_exploit_gains(report):
@@ -62,5 +62,5 @@ def test_no_honest_answer_is_refused(report):
 
 def test_the_report_is_plain(report):
     record = report.record()
-    assert record["counts"]["honest"]["tried"] == len(HONEST[::61])
+    assert record["counts"]["honest"]["tried"] == len(HONEST[::97])
     assert {r["status"] for r in record["results"]} <= {str(s) for s in Status}

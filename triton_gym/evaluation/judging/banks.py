@@ -20,7 +20,7 @@ import torch
 from triton_gym.evaluation.exchange.arena import Layout, Slot, rows_of, view
 
 RENEWED = 0.1
-"""Share of a bank's sets that are drawn anew whenever it is lent."""
+"""Share of a bank's sets that are drawn anew whenever it is taken up."""
 LARGEST_SHARE = 0.35
 """Most of a vault's memory that one bank may take: a single one would serve one round in many."""
 

@@ -120,7 +120,11 @@ class Stage:
         return max(1, min(self._room, wanted, queue))
 
     def _calls_in_memory(self) -> int:
-        return max(1, min(ROUND_BYTES // self._known.call_bytes, ROUND_CALLS))
+        """Most calls of a round: others, as a trainer, may have most of the GPU."""
+        free = torch.cuda.mem_get_info(self._device)[0]
+        free += torch.cuda.memory_reserved(self._device)
+        free -= torch.cuda.memory_allocated(self._device)
+        return max(1, min(min(ROUND_BYTES, free // 2) // self._known.call_bytes, ROUND_CALLS))
 
     def rehearse(self, seed: int) -> None:
         """Call the answer twice, which loads its kernels, and see what else is computed.

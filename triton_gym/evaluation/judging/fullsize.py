@@ -53,6 +53,8 @@ class FullSize:
     """How workers build their module for this case, if `reference` is one that is built."""
     whole: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     """Oracle and plain reference of whole results, where they were computed."""
+    own: dict[int, float] = field(default_factory=dict)
+    """Tolerances of those, where they were asked for."""
 
     @property
     def size(self) -> int:
@@ -146,7 +148,8 @@ def part_of(
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
     """The oracle and the plain reference of a part of a result.
 
-    None if the task does not say how to take a part and the whole is too much.
+    None if the task does not say how to take a part and the whole is too much. Rows are whole
+    ones: the scale of an error is the row's.
     """
     if task.part is not None:
         exact, plain = (
@@ -161,7 +164,22 @@ def part_of(
         task = dataclasses.replace(task, reference=full.reference)
         both = (check.oracle(task, full.arguments), check.reference(task, full.arguments))
         full.whole.update(enumerate(zip(*both, strict=True)))
-    return full.whole[output]
+    rows = (*ranges[:-1], slice(None)) if ranges else ()
+    exact, plain = full.whole[output]
+    return exact[rows], plain[rows]
+
+
+def whole_tolerance(task: Task, full: FullSize, output: int) -> float:
+    """The tolerance of a whole result, where its reference was computed; 0 elsewhere.
+
+    The reference errs less in most parts than in its worst.
+    """
+    if output not in full.whole:
+        return 0.0
+    if output not in full.own:
+        exact, plain = full.whole[output]
+        (full.own[output],) = check.tolerances(task, full.case, (plain,), (exact,))
+    return full.own[output]
 
 
 def _as_it_is(tensor: torch.Tensor) -> torch.Tensor:

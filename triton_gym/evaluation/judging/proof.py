@@ -19,7 +19,7 @@ import torch
 from triton_gym.evaluation import check
 from triton_gym.evaluation.exchange.arena import HostArena, Slot
 from triton_gym.evaluation.judging import claims
-from triton_gym.evaluation.judging.fullsize import FullSize, part_of
+from triton_gym.evaluation.judging.fullsize import FullSize, part_of, whole_tolerance
 from triton_gym.evaluation.simulate.launches import LaunchTrace
 from triton_gym.evaluation.workers.session import Ended, Session
 from triton_gym.outcome import Status
@@ -276,6 +276,8 @@ def _agrees(
         (own,) = check.tolerances(task, full.case, (plain,), (exact,))
         tolerance = max(own, tested.get(full.case.dtype, 0.0))
     error, place = check.largest(got, exact)
+    if error > tolerance and plain.is_floating_point():
+        tolerance = max(tolerance, whole_tolerance(task, full, number))
     if error <= tolerance:
         return True
     at = [int(i) + b for i, b in zip(torch.unravel_index(torch.tensor(place), exact.shape), begins,

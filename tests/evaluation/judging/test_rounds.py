@@ -32,12 +32,19 @@ class Gpu:
         self.now = 0.0
         self.blocks = {}
         self.waiting = []
+        self.asleep = False
 
     def takes(self, microseconds):
         self.now += microseconds
 
     def event(self, **_):
         return Event(self)
+
+    def sleep(self, cycles):
+        self.asleep = True
+
+    def synchronize(self):
+        self.asleep = False
 
 
 class Event:
@@ -51,7 +58,7 @@ class Event:
         return (other.at - self.at) / 1000
 
     def query(self):
-        return True
+        return not self.gpu.asleep
 
     def synchronize(self):
         pass
@@ -93,10 +100,10 @@ def gpu(monkeypatch):
 
         close = release
 
-    stream = types.SimpleNamespace(synchronize=lambda: None)
+    stream = types.SimpleNamespace(synchronize=device.synchronize)
     for name, value in {
         "current_stream": lambda *_: stream, "synchronize": lambda *_: None,
-        "_sleep": lambda cycles: None, "Event": device.event,
+        "_sleep": device.sleep, "Event": device.event,
         "mem_get_info": lambda *_: (1 << 34, 1 << 34), "memory_reserved": lambda *_: 0,
         "memory_allocated": lambda *_: 0,
     }.items():  # fmt: skip

@@ -8,27 +8,25 @@ from __future__ import annotations
 import functools
 import math
 import secrets
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from triton_gym.evaluation import check
+from triton_gym.evaluation.judging.ahead import SHORTEST_US, event_us, queue_ahead
 from triton_gym.evaluation.modules import bind
 from triton_gym.evaluation.workers.launch import Flush, Series
 from triton_gym.task import Case, Task
 
 SPENT_ON_BASELINE_US = 60_000.0
 """A reference slower than this is not timed again on every call of later evaluations."""
-CYCLES_PER_US = 2000
-"""Of a sleep in which the host queues what is timed: no GPU's clock is faster."""
 REHEARSALS = 3
 """How often what lies beside the calls is measured; the least counts."""
 _CALLS = 8
 _FLUSHES = 200  # about as long as a round
-_SLEEP_CYCLES = 3_000 * CYCLES_PER_US  # the host queues so many calls meanwhile
+_MARGIN = 1.5  # the host may be slower than the last time
 
 
 @dataclass(slots=True)
@@ -53,7 +51,8 @@ class Known:
     flushing_us: float
     """Device time of evicting the cache on a quiet GPU."""
     queueing_us: float
-    """Host time of queueing a timed call of the reference."""
+    """Host time of queueing a timed call of the reference, the last time; infinity if it cannot be
+    queued ahead of the device."""
     compiled: Callable[..., Any] | None = None
     """`torch.compile`'s form of the reference, if that is the baseline."""
     baseline_us: list[float] = field(default_factory=list)
@@ -78,7 +77,8 @@ def learn(task: Task, baseline: str, device: torch.device, flush: Flush) -> Know
     compiled = None
     if baseline == "compile":
         compiled = torch.compile(getattr(task.reference, "module", task.reference))
-    queueing = _queueing_us(functools.partial(compiled or task.reference, *inputs), flush)
+    function = functools.partial(compiled or task.reference, *inputs)
+    _, queueing = _timed([function], flush, SHORTEST_US)
     between, keeping = _beside(plain, flush)
     tensors = [value for value in inputs if isinstance(value, torch.Tensor)]
     return Known(
@@ -102,7 +102,8 @@ def learn(task: Task, baseline: str, device: torch.device, flush: Flush) -> Know
 def time_references(
     task: Task, known: Known, sets: list[tuple[Any, ...]], flush: Flush
 ) -> list[float]:
-    """The reference's device times in µs on each set of inputs; none if it is slow and known.
+    """The reference's device times in µs on each set of inputs; none if it is known and slow, or
+    waits for the device, so that how fast its host is would show.
 
     Args:
         task: bound to the judge's parameters.
@@ -110,16 +111,24 @@ def time_references(
         sets: arguments of each call.
         flush: evicts the L2 cache before every call.
     """
-    if sum(known.baseline_us) > SPENT_ON_BASELINE_US * len(known.baseline_us):
+    spent = sum(known.baseline_us) > SPENT_ON_BASELINE_US * len(known.baseline_us)
+    if spent or (known.baseline_us and math.isinf(known.queueing_us)):
         return []
-    series = Series(len(sets))
     function = known.compiled or task.reference
-    calls = [(functools.partial(function, *inputs), _forget) for inputs in sets]
-    cycles = int(len(sets) * known.queueing_us * CYCLES_PER_US)
+    calls = [functools.partial(function, *inputs) for inputs in sets]
+    times_us, known.queueing_us = _timed(calls, flush, known.queueing_us)
+    return [] if known.baseline_us and math.isinf(known.queueing_us) else times_us
+
+
+def _timed(
+    calls: Sequence[Callable[[], object]], flush: Flush, queueing_us: float
+) -> tuple[list[float], float]:
+    """Device times of calls, and the host time of queueing one; the latter is expected as given."""
+    series = Series(len(calls))
+    queue = functools.partial(series.queue, [(call, _forget) for call in calls], flush)
     with torch.no_grad():
-        series.queue(calls, flush, lambda: torch.cuda._sleep(cycles))
-    torch.cuda.current_stream().synchronize()
-    return series.times_us
+        spent_us = queue_ahead(queue, _MARGIN * queueing_us * len(calls))
+    return series.times_us, spent_us / len(calls)
 
 
 def flushing_us(flush: Flush) -> float:
@@ -149,19 +158,6 @@ def _tolerances(
     return tuple(2 * t for t in found)
 
 
-def _queueing_us(function: Callable[[], object], flush: Flush) -> float:
-    """Host time of queueing one timed call, on the slow side."""
-    spent = []
-    for _ in range(1 + REHEARSALS):  # the first one compiles and loads
-        torch.cuda.synchronize()
-        series = Series(1)
-        start = time.perf_counter()
-        with torch.no_grad():
-            series.queue([(function, _forget)], flush, lambda: None)
-        spent.append((time.perf_counter() - start) * 1e6)
-    return 1.5 * max(spent[1:])
-
-
 def _beside(plain: tuple[torch.Tensor, ...], flush: Flush) -> tuple[float, float]:
     """`between_us` and `keeping_us`, with a copy in the answer's place.
 
@@ -183,8 +179,7 @@ def _beside(plain: tuple[torch.Tensor, ...], flush: Flush) -> tuple[float, float
 
     for _ in range(REHEARSALS):
         series = Series(_CALLS)
-        series.queue([(copy, keep)] * _CALLS, flush, lambda: torch.cuda._sleep(_SLEEP_CYCLES))
-        torch.cuda.current_stream().synchronize()
+        queue_ahead(functools.partial(series.queue, [(copy, keep)] * _CALLS, flush))
         between = min(between, (series.span_us - sum(series.times_us)) / (_CALLS - 1))
         keeping = min(keeping, event_us(keep_all) / _CALLS)
     return between, keeping
@@ -192,14 +187,3 @@ def _beside(plain: tuple[torch.Tensor, ...], flush: Flush) -> tuple[float, float
 
 def _bytes(tensors: Any) -> int:
     return sum(t.numel() * t.element_size() for t in tensors)
-
-
-def event_us(function: Callable[[], object]) -> float:
-    """Device time of a call in microseconds, on the current stream."""
-    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    torch.cuda._sleep(_SLEEP_CYCLES)
-    start.record()
-    function()
-    end.record()
-    end.synchronize()
-    return float(start.elapsed_time(end)) * 1000

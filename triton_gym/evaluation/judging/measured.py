@@ -22,6 +22,7 @@ import torch
 from triton_gym.device import Device, Gpu, gpu_matching, gpu_named
 from triton_gym.evaluation.check import Verdict
 from triton_gym.evaluation.exchange.arena import CudaArena, Layout
+from triton_gym.evaluation.judging.ahead import event_us
 from triton_gym.evaluation.judging.banks import Vault
 from triton_gym.evaluation.judging.judge import (
     Judge,
@@ -34,7 +35,7 @@ from triton_gym.evaluation.judging.judge import (
     shapes,
     test_cases,
 )
-from triton_gym.evaluation.judging.known import Known, event_us, learn
+from triton_gym.evaluation.judging.known import Known, learn
 from triton_gym.evaluation.judging.measure import measure
 from triton_gym.evaluation.judging.rounds import ROUND_BYTES, ROUND_CALLS, Stage
 from triton_gym.evaluation.judging.sharing import GpuLock, Lanes

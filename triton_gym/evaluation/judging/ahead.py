@@ -1,0 +1,66 @@
+"""Work that is queued while the device sleeps, so that how fast the host queues does not show."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+import torch
+
+CYCLES_PER_US = 2000
+"""No GPU's clock is faster."""
+LONGEST_US = 100_000.0
+"""Of a sleep. What takes longer to queue waits for the device, or its host has no time for it."""
+SHORTEST_US = 1_000.0
+LONGER = 4.0
+"""How many times longer the next sleep is."""
+
+
+def queue_ahead(
+    queue: Callable[[Callable[[], None]], object], about_us: float = SHORTEST_US
+) -> float:
+    """Queue work until all of it was queued before the device came to the first of it.
+
+    Args:
+        queue: queues the work on the current stream, after it has called the function that it is
+            given, which queues the sleep. It is called again if the host was late.
+        about_us: what the host may need; the sleep is that long at first.
+
+    Returns:
+        Host time that the queueing took, in µs; infinity if the longest sleep was too short.
+    """
+    slept = torch.cuda.Event()
+    began = 0.0
+
+    def sleep() -> None:
+        nonlocal began
+        torch.cuda._sleep(int(about_us * CYCLES_PER_US))
+        slept.record()
+        began = time.perf_counter()
+
+    while True:
+        about_us = min(max(about_us, SHORTEST_US), LONGEST_US)
+        queue(sleep)
+        spent_us = (time.perf_counter() - began) * 1e6
+        late = slept.query()
+        torch.cuda.current_stream().synchronize()
+        if not late:
+            return spent_us
+        if about_us >= LONGEST_US:
+            return math.inf
+        about_us *= LONGER
+
+
+def event_us(function: Callable[[], object]) -> float:
+    """Device time of a call in microseconds, on the current stream."""
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+
+    def queue(sleep: Callable[[], None]) -> None:
+        sleep()
+        start.record()
+        function()
+        end.record()
+
+    queue_ahead(queue)
+    return float(start.elapsed_time(end)) * 1000

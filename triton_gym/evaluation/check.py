@@ -14,7 +14,7 @@ result plus the statistical growth of rounding errors in a float32 sum of n term
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,21 +107,45 @@ def upcast(value: Any) -> Any:
 
 
 def expect(task: Task, case: Case, arguments: Sequence[Any]) -> Expected:
-    """Oracle and tolerances for the arguments of a case."""
-    plain = reference(task, arguments)
-    exact = oracle(task, arguments)
-    return Expected(exact, tolerances(task, case, plain, exact))
+    """Oracle and tolerances for the arguments of a case; see `bounded`."""
+    return bounded(task, case, reference(task, arguments), oracle(task, arguments))
+
+
+def bounded(
+    task: Task, case: Case, plain: Sequence[torch.Tensor], exact: tuple[torch.Tensor, ...]
+) -> Expected:
+    """The oracle's outputs with the tolerance of each.
+
+    Raises:
+        InvalidTaskError: the oracle is not finite.
+    """
+    finite = [torch.isfinite(o).all() for o in exact if o.is_floating_point()]
+    found = _read([*finite, *_own_errors(plain, exact)])
+    if not all(found[: len(finite)]):
+        raise InvalidTaskError(f"The oracle of task {task.name!r} is not finite on {case}.")
+    return Expected(exact, _tolerances(task, case, plain, found[len(finite) :]))
 
 
 def tolerances(
-    task: Task, case: Case, plain: Iterable[torch.Tensor], exact: Iterable[torch.Tensor]
+    task: Task, case: Case, plain: Sequence[torch.Tensor], exact: Sequence[torch.Tensor]
 ) -> tuple[float, ...]:
     """Tolerance of each output, from the reference's own error against the oracle."""
+    return _tolerances(task, case, plain, _read(_own_errors(plain, exact)))
+
+
+def _own_errors(plain: Sequence[torch.Tensor], exact: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    return [_worst(p, o)[0] for p, o in zip(plain, exact, strict=True) if p.is_floating_point()]
+
+
+def _tolerances(
+    task: Task, case: Case, plain: Sequence[torch.Tensor], errors: Sequence[float]
+) -> tuple[float, ...]:
+    own = iter(errors)
     return tuple(
-        max(FACTOR * largest(p, o)[0], floor(p.dtype, task.reduction(case)))
+        max(FACTOR * next(own), floor(p.dtype, task.reduction(case)))
         if p.is_floating_point()
         else 0.0
-        for p, o in zip(plain, exact, strict=True)
+        for p in plain
     )
 
 
@@ -138,10 +162,40 @@ def compare(results: Sequence[torch.Tensor], expected: Expected, where: str) -> 
         expected: the oracle's outputs, or a reference's with doubled tolerances.
         where: name of the case, for the message.
     """
+    return compare_all([(results, expected, where)], [])[0][0]
+
+
+def compare_all(
+    calls: Sequence[tuple[Sequence[torch.Tensor], Expected, str]], others: Sequence[torch.Tensor]
+) -> tuple[list[Verdict], list[float]]:
+    """Compare the results of several calls, and read other numbers from the device with them.
+
+    Args:
+        calls: of each what `compare` takes.
+        others: tensors of one value.
+
+    Returns:
+        A verdict for each call; the values of `others`.
+    """
+    worst = [_worst(r, o) for results, expected, _ in calls
+             for r, o in zip(results, expected.outputs, strict=True)]  # fmt: skip
+    found = _read([*others, *(scalar for pair in worst for scalar in pair)])
+    errors = iter(found[len(others) :])
+    verdicts = []
+    for results, expected, where in calls:
+        each = [(next(errors), int(next(errors))) for _ in results]
+        verdicts.append(_verdict(results, expected, where, each))
+    return verdicts, found[: len(others)]
+
+
+def _verdict(
+    results: Sequence[torch.Tensor], expected: Expected, where: str,
+    errors: Sequence[tuple[float, int]],
+) -> Verdict:  # fmt: skip
     worst = Verdict(True, 0.0, expected.tolerances[0])
-    for index, (result, exact) in enumerate(zip(results, expected.outputs, strict=True)):
+    for index, (error, place) in enumerate(errors):
+        result, exact = results[index], expected.outputs[index]
         tolerance = expected.tolerances[index]
-        error, place = largest(result, exact)
         if error <= tolerance:
             if error > worst.max_error or worst.max_error == 0.0:
                 worst = Verdict(True, error, tolerance)
@@ -199,19 +253,33 @@ def _rows(result: torch.Tensor, exact: torch.Tensor) -> tuple[torch.Tensor, torc
 
 def largest(result: torch.Tensor, exact: torch.Tensor) -> tuple[float, int]:
     """Largest error and its flat index; NaN where none is expected counts as infinite."""
+    error, place = _read(list(_worst(result, exact)))
+    return error, int(place)
+
+
+def _worst(result: torch.Tensor, exact: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same as tensors: nobody waits for the device."""
     if exact.numel() == 0:
-        return 0.0, 0
+        return exact.new_zeros((), dtype=torch.float64), exact.new_zeros((), dtype=torch.int64)
     rows, exact_rows = _rows(result, exact)
     width = exact_rows.shape[1]
     step = max(1, _CHUNK // width)
-    found: list[tuple[torch.Tensor, torch.Tensor]] = []
+    values, places = [], []
     for start in range(0, len(exact_rows), step):
         errors = _errors(rows[start : start + step], exact_rows[start : start + step]).flatten()
-        place = errors.argmax()
-        found.append((errors[place], place + start * width))
-    values = torch.stack([value for value, _ in found])
-    best = int(values.argmax())
-    return float(values[best]), int(found[best][1])
+        value, place = errors.max(dim=0)
+        values.append(value)
+        places.append(place + start * width)
+    value, best = torch.stack(values).max(dim=0)
+    return value, torch.stack(places).take(best)
+
+
+def _read(scalars: Sequence[torch.Tensor]) -> list[float]:
+    """Numbers from the device, all at once: on one that many share, each wait takes its turn."""
+    if not scalars:
+        return []
+    found: list[float] = torch.stack([scalar.double() for scalar in scalars]).tolist()
+    return found
 
 
 def _errors(rows: torch.Tensor, exact: torch.Tensor) -> torch.Tensor:
@@ -222,7 +290,7 @@ def _errors(rows: torch.Tensor, exact: torch.Tensor) -> torch.Tensor:
     exact = exact.to(work)
     scale = exact.square().mean(dim=1, keepdim=True).sqrt_()
     # A row of zeros has no size of its own.
-    scale = scale.clamp_min_(float(scale.mean()) * 1e-3 + torch.finfo(torch.float32).tiny)
+    scale = scale.clamp_min_(scale.mean() * 1e-3 + torch.finfo(torch.float32).tiny)
     errors = (rows.to(work) - exact).abs_().div_(exact.abs() + scale)
     same = rows.to(work) == exact  # equal infinities
     return errors.masked_fill_(same, 0.0).nan_to_num_(nan=math.inf, posinf=math.inf)

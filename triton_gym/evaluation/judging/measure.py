@@ -28,6 +28,8 @@ PAUSE_S = 0.02
 LONGEST_PAUSE_S = 0.6
 LATE = 3
 """Rounds that may run before they were queued, as the first of a process may."""
+REFERENCES = 20
+"""Times of the reference after which it is not timed in further rounds of an evaluation."""
 OWN_ROUNDS = 5
 """Rounds that the judge's clock alone times."""
 _SEEDS = 1000  # between rounds, each of whose calls has its own
@@ -145,7 +147,10 @@ class _Run:
         return summarise(self.times).median_us
 
     def _round(self, count: int, *, flushed: bool = True, probed: bool = False) -> Round:
-        one = self._stage.round(count, next(self._seeds), flushed=flushed, probed=probed)
+        one = self._stage.round(
+            count, next(self._seeds), flushed=flushed, probed=probed,
+            referenced=flushed and len(self.baseline) < REFERENCES,
+        )  # fmt: skip
         self.baseline += one.baseline_us
         if one.queued:
             self.times += one.times_us

@@ -146,14 +146,18 @@ class Stage:
         self.rehearsed_us = number(reply, "took_us")
         self._launches = number(reply, "launches")  # of the second call: the first may have tuned
 
-    def round(self, count: int, seed: int, *, flushed: bool = True, probed: bool = False) -> Round:
+    def round(
+        self, count: int, seed: int, *, flushed: bool = True, referenced: bool = False,
+        probed: bool = False,
+    ) -> Round:  # fmt: skip
         """Have the answer called on `count` fresh sets of inputs, and verify every result.
 
         Args:
             count: calls.
             seed: of the inputs.
-            flushed: whether the L2 cache is evicted before every call, and the answer and the
-                reference are timed; otherwise calls run back to back.
+            flushed: whether the L2 cache is evicted before every call, and the answer times it;
+                otherwise calls run back to back.
+            referenced: whether the reference is timed on the same inputs.
             probed: whether to find out if others use the GPU at the same time.
 
         Raises:
@@ -164,7 +168,7 @@ class Stage:
             queued = self._queue(flushed)
             baseline: list[float] = []
             with self._share(alone=True):
-                if flushed:
+                if referenced:
                     task = self._sets.task
                     baseline = time_references(task, self._known, given.inputs, self._flush)
                 disturbed = probed and self._disturbed()

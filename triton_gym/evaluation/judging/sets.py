@@ -136,11 +136,19 @@ class Sets:
             expected = tuple(given.bank.expected(calls))
             return places.together(block, calls, first), check.Expected(expected, tolerances)
 
-        plain = []
+        changed, plain = [], []
         for part in self._parts(given.span):
-            self._verify_inputs(given.bank, part)
+            changed.append(self._changed(given.bank, part))
             plain.append(check.plainly_right(*both(part)))
-        if bool(torch.stack(plain).all()):
+        arguments_changed, right = torch.stack(
+            [torch.stack(changed).any(), torch.stack(plain).all()]
+        ).tolist()
+        if arguments_changed:
+            raise Ended(
+                Status.INCORRECT,
+                f"The answer changed one of its arguments on {self._case} (timed).",
+            )
+        if right:
             return
         for index in [i for part in self._parts(given.span) for i in part]:
             results, expected = both(range(index, index + 1))
@@ -152,13 +160,10 @@ class Sets:
                     max_error=verdict.max_error, tolerance=verdict.tolerance,
                 )  # fmt: skip
 
-    def _verify_inputs(self, bank: Bank, calls: range) -> None:
+    def _changed(self, bank: Bank, calls: range) -> torch.Tensor:
+        """Whether arguments are not as they were given, as a tensor."""
         now, before = self._bytes(self._opened().arguments_of(calls)), bank.arguments(calls)
-        if not torch.equal(now.view(torch.int64), before.view(torch.int64)):
-            raise Ended(
-                Status.INCORRECT,
-                f"The answer changed one of its arguments on {self._case} (timed).",
-            )
+        return (now.view(torch.int64) != before.view(torch.int64)).any()
 
     # -- parts --------------------------------------------------------------------------------
 

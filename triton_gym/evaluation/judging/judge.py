@@ -23,8 +23,7 @@ import torch
 from triton_gym.evaluation import check
 from triton_gym.evaluation.exchange.arena import Arena, Layout, Slot
 from triton_gym.evaluation.modules import bind, construction, state_of
-from triton_gym.evaluation.screening.reach import reachable
-from triton_gym.evaluation.screening.screen import screen
+from triton_gym.evaluation.screening.screen import screened
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.evaluation.workers.session import Ended, Session
 from triton_gym.evaluation.workers.workshop import WorkerLost
@@ -127,12 +126,11 @@ class Judge(abc.ABC):
         """
         started = time.perf_counter()
         phases = Phases()
-        refused = screen(request.source, request.task.entry)
+        refused, reached = screened(request.source, request.task.entry)
         if refused:
             status, message = refused
             outcome = Outcome(status=status, message=message)
         else:
-            reached = reachable(request.source, request.task.entry)
             try:
                 outcome = self._persistently(replace(request, source=reached), phases)
             except Ended as end:

@@ -13,7 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +133,7 @@ class CudaJudge(Judge):
             self._tidied(),
             Scratch(request.source) as scratch,
             ThreadPoolExecutor(COMPILERS) as pool,
-            Session(self._workshop, request.limits, scratch) as worker,
+            ExitStack() as ends,
         ):
             # Compiling takes no GPU: every shape in a process of its own, beside CUDA's start.
             compiling = [
@@ -141,6 +141,7 @@ class CudaJudge(Judge):
                 for case in (request.task.bench[0], *cases)
             ]
             with phases("start"):
+                worker = ends.enter_context(Session(self._workshop, request.limits, scratch))
                 worker.ask("load", path=worker.path, **_entry(request))
                 worker.send(
                     "cuda",

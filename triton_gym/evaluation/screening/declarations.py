@@ -1,4 +1,4 @@
-"""What an answer declares, read off its syntax tree: names that it binds, fields of its classes."""
+"""What an answer declares, read off its syntax tree's nodes: names that it binds, its fields."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import functools
 import importlib
 import string
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from triton_gym.evaluation.screening import vocabulary as allowed
@@ -66,9 +66,9 @@ def foreign_names() -> frozenset[str]:
     return allowed.TRITON_FIELDS.union(*map(dir, kinds))
 
 
-def bindings(tree: ast.AST) -> Iterator[str]:
+def bindings(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """Names that the answer binds itself, imports aside: every way that Python has."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.arg):
             yield node.arg
         elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
@@ -81,9 +81,9 @@ def bindings(tree: ast.AST) -> Iterator[str]:
             yield from node.names
 
 
-def set_on_self(tree: ast.AST) -> Iterator[str]:
+def set_on_self(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """Attributes that are set on what goes by the name of `self` or `ctx`."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             if is_own(node.value):
                 yield node.attr
@@ -96,9 +96,9 @@ def is_own(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id in allowed.RECEIVERS
 
 
-def defined(tree: ast.AST) -> Iterator[str]:
+def defined(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """Attributes that the answer's own classes define: methods, class variables, fields."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Call):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else (
                 node.func.id if isinstance(node.func, ast.Name) else ""
@@ -115,7 +115,7 @@ def defined(tree: ast.AST) -> Iterator[str]:
                 if isinstance(inner, ast.FunctionDef):
                     yield inner.name
                 else:
-                    yield from bindings(inner)
+                    yield from bindings(ast.walk(inner))
 
 
 @functools.cache

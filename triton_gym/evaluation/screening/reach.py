@@ -29,11 +29,16 @@ def reachable(source: str, entry: Entry) -> str:
         source: the answer; one that does not parse comes back as it is.
         entry: what the task calls.
     """
-    source = source.replace("\r\n", "\n").replace("\r", "\n")
     try:
         tree = syntax.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return source
+        return _unix(source)
+    return reached(source, tree, entry)
+
+
+def reached(source: str, tree: ast.Module, entry: Entry) -> str:
+    """The same for a source whose tree is known."""
+    source = _unix(source)
     lines = source.encode().split(b"\n")
     stays = _stays(tree, entry)
     for node in tree.body:
@@ -42,6 +47,10 @@ def reachable(source: str, entry: Entry) -> str:
     for node in _missing_imports(stays):
         _replace(lines, node, b"raise ModuleNotFoundError('not part of an answer')")
     return b"\n".join(lines).decode()
+
+
+def _unix(source: str) -> str:
+    return source.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _stays(tree: ast.Module, entry: Entry) -> list[ast.stmt]:
@@ -119,10 +128,12 @@ def _bound(node: ast.AST) -> Iterator[str]:
 
 def _names(node: ast.AST) -> set[str]:
     """Names that occur in a statement, whatever for."""
-    found = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+    found: set[str] = set()
     for inner in ast.walk(node):
-        if isinstance(inner, (ast.Global, ast.Nonlocal)):
-            found |= set(inner.names)
+        if isinstance(inner, ast.Name):
+            found.add(inner.id)
+        elif isinstance(inner, (ast.Global, ast.Nonlocal)):
+            found.update(inner.names)
     return found
 
 

@@ -30,7 +30,7 @@ from triton_gym.evaluation.screening.declarations import (
     tuple_fields,
 )
 from triton_gym.evaluation.screening.language import LANGUAGE
-from triton_gym.evaluation.screening.reach import reachable
+from triton_gym.evaluation.screening.reach import reached
 from triton_gym.evaluation.screening.source import parse
 from triton_gym.outcome import Status
 from triton_gym.task import Entry
@@ -52,32 +52,39 @@ def screen(source: str, entry: Entry) -> tuple[Status, str] | None:
     Returns:
         `INVALID_ACTION` when it is not Python, `REJECTED` when it says what it may not.
     """
+    return screened(source, entry)[0]
+
+
+def screened(source: str, entry: Entry) -> tuple[tuple[Status, str] | None, str]:
+    """The same, and what of the source is to run if it is not refused."""
     tree = parse(source)
     if isinstance(tree, str):
-        return Status.INVALID_ACTION, tree
+        return (Status.INVALID_ACTION, tree), ""
     try:
-        _Screen(syntax.parse(reachable(source, entry)), entry).run()
+        what = reached(source, tree, entry)
+        _Screen(tree if what == source else syntax.parse(what), entry).run()
     except _Refused as refused:
-        return Status.REJECTED, str(refused)
+        return (Status.REJECTED, str(refused)), ""
     except RecursionError:
-        return Status.REJECTED, "The source is nested too deeply."
-    return None
+        return (Status.REJECTED, "The source is nested too deeply."), ""
+    return None, what
 
 
 class _Screen(ast.NodeVisitor):
     def __init__(self, tree: ast.Module, entry: Entry) -> None:
         self._tree = tree
+        self._nodes = list(ast.walk(tree))
         self._entry = entry
         self._modules: dict[str, str] = {}  # local name -> module it stands for
         self._members: dict[str, str] = {}  # local name -> full name of what was imported
-        self._own = set(bindings(tree))
-        self._set = set(set_on_self(tree))
-        self._fields = self._set | set(defined(tree))
+        self._own = set(bindings(self._nodes))
+        self._set = set(set_on_self(self._nodes))
+        self._fields = self._set | set(defined(self._nodes))
         self._parents: dict[ast.AST, ast.AST] = {}
         self._inside_kernel = 0
 
     def run(self) -> None:
-        for node in ast.walk(self._tree):
+        for node in self._nodes:
             for child in ast.iter_child_nodes(node):
                 self._parents[child] = node
             if isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -90,7 +97,7 @@ class _Screen(ast.NodeVisitor):
         self._fields_allowed()
         for node in self._tree.body:
             self.visit(node)
-        if not any(self._is_kernel(n) or self._makes_kernel(n) for n in ast.walk(self._tree)):
+        if not any(self._is_kernel(n) or self._makes_kernel(n) for n in self._nodes):
             raise _Refused(
                 self._tree, "There is no Triton kernel: expected a function with @triton.jit."
             )

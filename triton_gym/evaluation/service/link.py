@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import queue
 import socket
@@ -170,6 +171,9 @@ class ProcessLink:
             # Triton decides at import whether to interpret; only nurseries may.
             environment.pop("TRITON_INTERPRET", None)
             device = self._device
+            if not device.simulated:  # a process that sees other GPUs starts them too
+                environment["CUDA_VISIBLE_DEVICES"] = _visible(device.index)
+                device = dataclasses.replace(device, index=0)
             with theirs:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "triton_gym.evaluation.service.serving",
@@ -207,6 +211,12 @@ class ProcessLink:
                 number, result = rest
                 self._under_way.discard(number)
                 (listener.again if kind == "again" else listener.answered)(self, number, result)
+
+
+def _visible(index: int) -> str:
+    """What names the GPU of a number in `CUDA_VISIBLE_DEVICES`."""
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return names[index].strip() if any(names) else str(index)
 
 
 class _Unusable(Exception):

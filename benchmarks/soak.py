@@ -2,7 +2,7 @@
 
     python benchmarks/soak.py --count 24000 --out benchmarks/results/soak.json
 
-Small answers of one task, most of them different, some of them wrong, some that hang.
+Small answers of one task, all of them different, most of them wrong, some that hang.
 What the whole family of processes holds is sampled on the way. The run ends by itself, with exit
 code 1 if something grew: between the second quarter of the run and its last by more than
 `--grown` of what it was.
@@ -32,24 +32,28 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def answers(source: str, name: str, count: int) -> Any:
-    """Most are right and distinct; of every 50 some are wrong in one way each."""
+    """What a policy writes early in its training, no two alike: about a third is right.
+
+    One in two hundred hangs; it costs more than all others of those together.
+    """
     head = source.index(f"def {name}(")
     body = source.index("\n", head)
+    wrong = (
+        source.replace("import triton\n", "import os\nimport triton\n", 1),  # rejected
+        source.replace("tl.sum(", "tl.sum("[:-1]),  # not Python
+        source.replace("tl.sum", "tl.no_such_thing"),  # does not compile
+        source.replace("return y", "return y + 1"),  # computes outside of its kernel
+        source.replace("tl.sum", "tl.max"),  # a wrong result
+        source[:body] + "\n    raise ValueError('on purpose')\n",  # fails when it runs
+        source[:body] + "\n    return y_that_is_not_there\n",
+    )
     for index in range(count):
-        which = index % 50
         mark = f"\n# {index}\n"
-        if which == 11:
-            yield source[:body] + SPIN + mark  # runs out of time
-        elif which == 17:
-            yield source[:body] + "\n    raise ValueError('on purpose')\n" + mark
-        elif which == 23:
-            yield source.replace("return y", "return y + 1") + mark
-        elif which == 31:
-            yield source.replace("import triton\n", "import os\nimport triton\n", 1) + mark
-        elif which == 43:
-            yield source.replace("tl.sum", "tl.no_such_thing") + mark
+        which = index % 10
+        if index % 200 == 111:
+            yield source[:body] + SPIN + mark
         else:
-            yield source + mark
+            yield (wrong[which] if which < len(wrong) else source) + mark
 
 
 def family(root: int) -> list[int]:
@@ -164,7 +168,7 @@ def main() -> None:
         started = time.perf_counter()
         with Evaluator(options.device, workers=options.workers, store=store) as evaluator:
             outcomes = evaluator.map(
-                task, sources, seeds=range(options.count), limits=Limits(seconds=5)
+                task, sources, seeds=range(options.count), limits=Limits(seconds=3)
             )
             for done, outcome in enumerate(outcomes, 1):
                 _note(statuses, outcome)

@@ -23,10 +23,13 @@ def header() -> dict[str, Any]:
         "command": shlex.join(Path(a).name if Path(a).is_absolute() else a for a in sys.argv),
         "commit": os.environ.get("TRITON_GYM_COMMIT") or _output("git", "rev-parse", "HEAD"),
         "gpu": _output(
-            "nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"
+            "nvidia-smi",
+            "--query-gpu=name,driver_version,memory.total",
+            "--format=csv,noheader",
+            *(("--id=" + visible,) if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) else ()),
         ),
         "python": platform.python_version(),
-        "cpus": os.cpu_count(),
+        "cpus": len(os.sched_getaffinity(0)),
         "versions": {
             name: importlib.metadata.version(name)
             for name in ("torch", "triton", "gymnasium", "numpy", "triton-gym")

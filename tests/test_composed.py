@@ -23,7 +23,7 @@ from triton_gym.envs.composed.drawing import DIFFICULTIES, draw
 from triton_gym.envs.composed.family import CATALOGUE, Family, split_of
 from triton_gym.envs.composed.problem import Problem
 from triton_gym.evaluation import check
-from triton_gym.evaluation.judging.judge import digest
+from triton_gym.evaluation.fingerprint import task_fingerprint
 
 ID = "TritonKernel-composed-v0"
 KINDS = [str(kind) for kind in Kind]
@@ -196,7 +196,7 @@ def test_a_reset_draws_a_task_and_its_seed_decides_it(stub):
     assert again["task"] != first["task"]
     same, _ = env.reset(seed=1)
     assert same["task"] == first["task"]
-    assert digest(env.unwrapped.task) == digest(task)
+    assert task_fingerprint(env.unwrapped.task) == task_fingerprint(task)
 
 
 def test_a_task_survives_the_way_to_the_judge():

@@ -24,7 +24,7 @@ FLOORS = [
     {"cli"},
 ]
 ROOMS = [
-    {"check", "modules", "profile", "timing"},
+    {"check", "fingerprint", "modules", "profile", "timing"},
     {"confine", "screening", "exchange"},
     {"simulate"},
     {"workers"},

@@ -149,7 +149,7 @@ def test_sealed_memory_is_everyones_to_read_and_nobodys_to_change():
 def unscreened():
     """A judge that lets everything into its workers."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judge, "screen", lambda source, entry: None)
+        patch.setattr(judge, "screened", lambda source, entry: (None, source))
         found = SimulatedJudge(resolve("simulated"))
         yield found
         found.close()

@@ -18,7 +18,8 @@ import torch
 
 from triton_gym.evaluation import check
 from triton_gym.evaluation.exchange.arena import Layout, PrivateArena, SealedBlock, Slot
-from triton_gym.evaluation.judging.judge import digest, shapes, state_message
+from triton_gym.evaluation.fingerprint import task_fingerprint
+from triton_gym.evaluation.judging.judge import shapes, state_message
 from triton_gym.evaluation.modules import bind, construction, state_of
 from triton_gym.evaluation.simulate.eager import fake_arguments
 from triton_gym.task import Case, Kind, Task
@@ -70,7 +71,7 @@ class FullSizes:
 
     def of(self, task: Task) -> FullSize:
         """The timed case of a task."""
-        key = digest(task)
+        key = task_fingerprint(task)
         if key not in self._kept:
             self._kept[key] = _draw(task, key)
             while sum(x.size for x in self._kept.values()) > KEPT_BYTES and len(self._kept) > 1:

@@ -8,7 +8,6 @@ is in the two subclasses (`measured.py`, `simulated.py`).
 from __future__ import annotations
 
 import abc
-import hashlib
 import random
 import threading
 import time
@@ -17,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import cloudpickle
 import torch
 
 from triton_gym.evaluation import check
@@ -224,11 +222,6 @@ def lay_out(task: Task, case: Case, seed: int, device: torch.device, layout: Lay
 def state_message(names: Iterable[str], slots: Iterable[Slot]) -> list[Any]:
     """Where a worker finds the parameters and buffers of a module."""
     return [[name, slot.message()] for name, slot in zip(names, slots, strict=True)]
-
-
-def digest(task: Task) -> str:
-    """A name for exactly this task: two tasks of the same name may differ."""
-    return hashlib.sha256(cloudpickle.dumps(task)).hexdigest()
 
 
 def shapes(arguments: Iterable[Any]) -> list[Any]:

@@ -22,6 +22,7 @@ import torch
 from triton_gym.device import Device, Gpu, gpu_matching, gpu_named
 from triton_gym.evaluation.check import Verdict
 from triton_gym.evaluation.exchange.arena import CudaArena, Layout
+from triton_gym.evaluation.fingerprint import task_fingerprint
 from triton_gym.evaluation.judging.ahead import event_us
 from triton_gym.evaluation.judging.banks import Vault
 from triton_gym.evaluation.judging.judge import (
@@ -29,7 +30,6 @@ from triton_gym.evaluation.judging.judge import (
     Phases,
     Prepared,
     Request,
-    digest,
     lay_out,
     run_tests,
     shapes,
@@ -283,7 +283,7 @@ class CudaJudge(Judge):
     # -- what is kept -------------------------------------------------------------------------
 
     def _knowledge(self, request: Request) -> Known:
-        key = (digest(request.task), request.baseline)
+        key = (task_fingerprint(request.task), request.baseline)
         with self._knowing:  # also because torch.compile's imports do not bear two threads
             if key not in self._known:
                 with self._lock(alone=True):

@@ -12,6 +12,7 @@ import torch
 from triton_gym.device import Device, gpu_named
 from triton_gym.evaluation import check
 from triton_gym.evaluation.exchange.arena import HostArena, Layout
+from triton_gym.evaluation.fingerprint import task_fingerprint
 from triton_gym.evaluation.judging import claims
 from triton_gym.evaluation.judging.fullsize import FullSize, FullSizes, secret
 from triton_gym.evaluation.judging.judge import (
@@ -19,7 +20,6 @@ from triton_gym.evaluation.judging.judge import (
     Phases,
     Prepared,
     Request,
-    digest,
     lay_out,
     run_tests,
     test_cases,
@@ -162,7 +162,7 @@ class SimulatedJudge(Judge):
                 f"light of {light.floor_us:.1f} µs: the work is not done there, or the task's "
                 "FLOPs or bytes are wrong.",
             )
-        key = (digest(task), request.baseline)
+        key = (task_fingerprint(task), request.baseline)
         if key not in self._baselines:
             self._baselines[key] = baseline_us(task, case, self._gpu, request.baseline, light)
         baseline = self._baselines[key]

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from triton_gym.errors import InvalidOptionError, StoreError, unknown
-from triton_gym.evaluation.records.fingerprint import task_fingerprint
+from triton_gym.evaluation.fingerprint import task_fingerprint
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.outcome import NAN, NUMBERS, Outcome, Source, Status, from_json, to_json
 from triton_gym.task import Task
@@ -257,7 +257,7 @@ def versions() -> str:
     """Everything of this installation that an outcome depends on, as JSON."""
     found = {name: _version(name) for name in ("torch", "triton", "numpy", "triton-gym")}
     found["python"] = platform.python_version()
-    found["evaluation"] = _evaluation_digest()
+    found["code"] = _code_digest()
     return json.dumps(found, sort_keys=True)
 
 
@@ -268,13 +268,15 @@ def _version(name: str) -> str:
         return "unknown"
 
 
-def _evaluation_digest() -> str:
-    """Digest of the code that judges: a changed judge finds nothing that another one recorded."""
-    home = Path(__file__).parent.parent
+def _code_digest() -> str:
+    """Digest of this package's code, tasks and agents apart: a changed judge, or a changed family
+    of tasks, finds nothing that another one recorded."""
+    home = Path(__file__).parents[2]
     digest = hashlib.sha256()
-    for path in (home.parent / "device.py", home.parent / "task.py", *sorted(home.rglob("*.py"))):
-        name = path.relative_to(home.parent)
-        digest.update(str(name).encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted(home.rglob("*.py")):
+        name = path.relative_to(home)
+        if name.parts[0] not in ("envs", "agents"):
+            digest.update(str(name).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 

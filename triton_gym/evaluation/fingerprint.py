@@ -3,8 +3,8 @@
 Pickled bytes will not do. They name an importable function instead of holding it, so an edited
 reference keeps its bytes; and they depend on the hash seed and on which strings are shared.
 Here functions count by their code, constants, defaults, closures and the globals they read;
-libraries count by name, since the store's key holds their versions. What cannot be followed,
-such as a module that a function imports when it is called, counts by name as well.
+libraries count by name, since the store's key holds their versions and this package's code. What
+cannot be followed, such as a module that a function imports when it is called, counts by name too.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import dataclasses
 import enum
 import functools
 import hashlib
+import os
+import pickle
 import sys
 import types
 from collections.abc import Mapping, Sequence, Set
@@ -34,6 +36,10 @@ _SKIPPED = frozenset(
 )  # fmt: skip
 
 
+_PROCESS = os.urandom(16)
+_NOWHERE = sys.maxsize
+
+
 def task_fingerprint(task: Task) -> str:
     """Hexadecimal digest of everything about a task that an outcome depends on."""
     judged = {
@@ -46,16 +52,29 @@ class _Walk:
     """One walk over an object and all that it refers to."""
 
     def __init__(self) -> None:
-        self._open: dict[int, int] = {}  # what is being digested: circles end here
+        self._open: dict[int, int] = {}  # what is being digested, and how deep: circles end here
+        self._outermost = _NOWHERE  # the least deep of what circles led back to
+        self._known: dict[int, tuple[bytes, Any]] = {}  # the object is kept, and so its id
 
     def digest(self, value: Any) -> bytes:
-        if id(value) in self._open:
-            return _hash("circle", str(self._open[id(value)]).encode())
-        self._open[id(value)] = len(self._open)
+        key, depth = id(value), len(self._open)
+        if key in self._open:
+            self._outermost = min(self._outermost, self._open[key])
+            return _hash("circle", str(depth - self._open[key]).encode())
+        if key in self._known:
+            return self._known[key][0]
+        before, self._outermost = self._outermost, _NOWHERE
+        self._open[key] = depth
         try:
-            return self._digest(value)
+            found = self._digest(value)
         finally:
-            del self._open[id(value)]
+            del self._open[key]
+        if self._outermost >= depth:  # it is the same wherever it is met
+            self._known[key] = (found, value)
+            self._outermost = before
+        else:
+            self._outermost = min(before, self._outermost)
+        return found
 
     def _digest(self, value: Any) -> bytes:
         kind = type(value)
@@ -118,8 +137,7 @@ class _Walk:
         )  # fmt: skip
 
     def _class(self, cls: type) -> bytes:
-        # The store's key holds the code of `triton_gym.task` as well.
-        if _library(cls.__module__) or cls.__module__ == Task.__module__:
+        if _library(cls.__module__):
             return _hash("named", f"{cls.__module__}.{cls.__qualname__}".encode())
         body = {name: value for name, value in vars(cls).items() if name not in _SKIPPED}
         return self._parts("class", cls.__qualname__, list(cls.__bases__), body)
@@ -145,11 +163,16 @@ class _Walk:
         if _is_array(value):
             return self._array(value)
         state = _state(value)
-        if state is not None and not _library(kind.__module__):
+        if state is not None and (not _library(kind.__module__) or _own(kind.__module__)):
             return self._parts("object", kind, state)
+        if kind.__module__ in ("_thread", "threading"):  # how threads wait decides nothing
+            return _hash("named", f"{kind.__module__}.{kind.__qualname__}".encode())
         # Not the same in every process, perhaps: a recorded outcome may not be found again, but
         # never stands for another task.
-        return _hash("pickled", cloudpickle.dumps(value))
+        try:
+            return _hash("pickled", cloudpickle.dumps(value))
+        except (TypeError, ValueError, pickle.PicklingError):
+            return _hash("here only", _PROCESS, str(id(value)).encode())
 
     def _array(self, value: Any) -> bytes:
         array = value.detach().cpu().contiguous() if hasattr(value, "detach") else value
@@ -165,7 +188,14 @@ def _hash(label: str, *parts: bytes) -> bytes:
 
 
 def _library(module: str | None) -> bool:
-    return (module or "builtins").partition(".")[0] in _LIBRARIES
+    return (module or "builtins").partition(".")[0] in _LIBRARIES or _own(module)
+
+
+def _own(module: str | None) -> bool:
+    """Whether a module is this library's, whose code the store's key holds; tasks are apart."""
+    return f"{module}.".startswith("triton_gym.") and not f"{module}.".startswith(
+        "triton_gym.envs."
+    )
 
 
 def _content(cell: types.CellType) -> Any:

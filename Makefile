@@ -11,7 +11,7 @@ demo: $(VENV)/.demo
 	$(BIN)/triton-gym run evolution TritonKernel-softmax-v0 --steps 60 --seed 0 --out runs/demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -39,6 +39,8 @@ from triton_gym.evaluation.service.evaluator import default_workers
 from triton_gym.task import Task
 
 LIMITS = Limits(seconds=300)
+VECTOR_TURNS = 3
+"""How often the vector environment and a single one take turns."""
 KERNELBENCH: dict[str, dict[str, Any]] = {
     "softmax": {
         "problem": "level1/23_Softmax", "sizes": {"batch_size": 4096, "dim": 4096},
@@ -224,36 +226,45 @@ def scaling(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def vector(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """A batch in the vector environment against the same steps one after the other."""
+    """A batch in the vector environment against the same steps one after the other, in turns."""
     rows = []
     for name in options.tasks:
         task = triton_gym.load(name)
         source = getattr(task, options.answer)
         count = options.envs
         name_of = f"TritonKernel-{name}-v{task.version}"
+        statuses: list[str] = []
+        one_by_one, together = [], []
         with Evaluator(options.device, workers=1) as evaluator:
             env = gym.make(name_of, evaluator=evaluator, max_turns=10**6, limits=LIMITS)
-            env.reset(seed=0)
-            env.step(distinct(source, "warm"))
-            started = time.perf_counter()
-            statuses = [env.step(distinct(source, f"q{i}"))[4]["status"] for i in range(count)]
-            sequential = count / (time.perf_counter() - started)
-        envs = gym.make_vec(
-            name_of, num_envs=count, device=options.device, max_turns=10**6, limits=LIMITS
-        )
-        try:
-            envs.reset(seed=0)
-            envs.step(tuple(distinct(source, f"w{i % 4}") for i in range(count)))
-            started = time.perf_counter()
-            infos = envs.step(tuple(distinct(source, f"v{i}") for i in range(count)))[4]
-            together = count / (time.perf_counter() - started)
-        finally:
-            envs.close()
+            envs = gym.make_vec(
+                name_of, num_envs=count, device=options.device, max_turns=10**6, limits=LIMITS
+            )
+            try:
+                env.reset(seed=0)
+                env.step(distinct(source, "warm"))
+                envs.reset(seed=0)
+                envs.step(tuple(distinct(source, f"w{i % 4}") for i in range(count)))
+                for turn in range(VECTOR_TURNS):
+                    started = time.perf_counter()
+                    for i in range(count):
+                        statuses.append(
+                            str(env.step(distinct(source, f"q{turn}x{i}"))[4]["status"])
+                        )
+                    one_by_one.append(count / (time.perf_counter() - started))
+                    started = time.perf_counter()
+                    batch = tuple(distinct(source, f"v{turn}x{i}") for i in range(count))
+                    statuses += map(str, envs.step(batch)[4]["status"])
+                    together.append(count / (time.perf_counter() - started))
+            finally:
+                envs.close()
         row = {
             "part": "vector", "task": name, "envs": count,
-            "sequential_a_second": sequential, "vector_a_second": together,
-            "ratio": together / sequential,
-            "statuses": _count(map(str, [*statuses, *infos["status"]])),
+            "sequential_a_second": statistics.median(one_by_one),
+            "vector_a_second": statistics.median(together),
+            "ratio": statistics.median(v / q for v, q in zip(together, one_by_one, strict=True)),
+            "ratios": [v / q for v, q in zip(together, one_by_one, strict=True)],
+            "statuses": _count(statuses),
         }  # fmt: skip
         rows.append(options.told(row))
     return rows

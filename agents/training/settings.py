@@ -94,7 +94,7 @@ def read_settings(kind: type[Kind], file: Path | None, overrides: Sequence[str])
             if not isinstance(level, dict):
                 raise InvalidOptionError(f"{key!r}: {name!r} is a value, not a section.")
         level[last] = _value(text)
-    return _filled(kind, values, "")
+    return _filled(kind(), values, "")
 
 
 def as_json(settings: Any) -> dict[str, Any]:
@@ -123,13 +123,22 @@ def _value(text: str) -> Any:
         return text.strip()
 
 
-def _filled(kind: type[Kind], values: Mapping[str, Any], prefix: str) -> Kind:
-    hints = typing.get_type_hints(kind)
-    fields = {field.name: hints[field.name] for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+def _filled(settings: Kind, values: Mapping[str, Any], prefix: str) -> Kind:
+    """The settings with some values changed; what a section leaves out stays as it was."""
+    hints = typing.get_type_hints(type(settings))
+    known = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}  # type: ignore[arg-type]
     for name in values:
-        if name not in fields:
-            raise unknown("setting", f"{prefix}{name}", [f"{prefix}{field}" for field in fields])
-    return kind(**{n: _typed(fields[n], v, f"{prefix}{n}") for n, v in values.items()})
+        if name not in known:
+            raise unknown("setting", f"{prefix}{name}", [f"{prefix}{field}" for field in known])
+    changed = {}
+    for name, value in values.items():
+        if dataclasses.is_dataclass(known[name]):
+            if not isinstance(value, Mapping):
+                raise InvalidOptionError(f"{prefix}{name} is a section of settings; got {value!r}.")
+            changed[name] = _filled(known[name], value, f"{prefix}{name}.")
+        else:
+            changed[name] = _typed(hints[name], value, f"{prefix}{name}")
+    return dataclasses.replace(settings, **changed)  # type: ignore[type-var]
 
 
 def _typed(hint: Any, value: Any, name: str) -> Any:
@@ -138,10 +147,6 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
     Raises:
         InvalidOptionError: it is of another type.
     """
-    if dataclasses.is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            raise InvalidOptionError(f"{name} is a section of settings; got {value!r}.")
-        return _filled(typing.cast(type[Any], hint), value, f"{name}.")
     origin = typing.get_origin(hint)
     if origin is types.UnionType:
         inner = next(arg for arg in typing.get_args(hint) if arg is not type(None))

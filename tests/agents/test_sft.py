@@ -129,6 +129,15 @@ def test_a_resumed_run_equals_one_that_was_not_interrupted(data, monkeypatch):
     )
 
 
+def test_a_section_that_leaves_something_out_leaves_it_as_it_was(tmp_path):
+    file = tmp_path / "sft.toml"
+    file.write_text("[run]\nkeep = 1\n[optimizer]\nmicro_tokens = 4096\n")
+    found, default = read_settings(SFTSettings, file, ["run.seed=3"]), SFTSettings()
+    assert (found.run.keep, found.run.seed, found.optimizer.micro_tokens) == (1, 3, 4096)
+    assert (found.run.steps, found.run.save_every) == (default.run.steps, default.run.save_every)
+    assert (found.optimizer.lr, found.optimizer.warmup) == (5e-4, 20)
+
+
 def test_bad_examples_are_refused(data, policy):
     with pytest.raises(RunError, match="cannot be read"):
         train(data, "a", "examples.train=not-here.parquet")

@@ -1,6 +1,6 @@
 """Episodes of a policy: conversations with an environment, many at once.
 
-A reply is evaluated in the environment's own `step`, in a thread, while the next ones are sampled.
+A reply is evaluated in the environment's own `step`, in a thread, while others are still sampled.
 So any environment with a `task`, a `kernel` and a `feedback` text in its observation will do.
 """
 
@@ -179,14 +179,14 @@ class Stage:
         if not going:
             return []
         started = time.perf_counter()
-        replies = self.sampler.sample([tokens for _, tokens in going], seed)
-        self.clock.sampling += time.perf_counter() - started
-        self.clock.tokens += sum(len(reply.tokens) for reply in replies)
-        futures = []
-        for (episode, tokens), reply in zip(going, replies, strict=True):
+        futures: dict[int, Future[Step]] = {}
+        for number, reply in self.sampler.stream([tokens for _, tokens in going], seed):
+            episode, tokens = going[number]
             episode.turns.append(Turn(tokens, reply))
-            futures.append(self._pool.submit(_step, episode.env, reply_source(reply.text)))
-        return futures
+            self.clock.tokens += len(reply.tokens)
+            futures[number] = self._pool.submit(_step, episode.env, reply_source(reply.text))
+        self.clock.sampling += time.perf_counter() - started
+        return [futures[number] for number in range(len(going))]
 
     def _too_long(self, episode: Episode) -> None:
         if not episode.turns:

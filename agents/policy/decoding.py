@@ -9,6 +9,7 @@ launching them from Python takes longer than running them.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,14 +34,14 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Replies to a batch of prompts."""
+    """The reply to one prompt of a batch."""
 
-    tokens: torch.Tensor
-    """`(rows, longest)`, int64; padding after a reply's end."""
-    logps: torch.Tensor
-    """Log-probability of each at the temperature, before `top_p`, float32; 0 after the end."""
-    lengths: torch.Tensor
-    """Tokens of each reply, its stop token included."""
+    row: int
+    """Of the prompt."""
+    tokens: tuple[int, ...]
+    """Its stop token included, if it came to one."""
+    logps: tuple[float, ...]
+    """Log-probability of each at the temperature, before `top_p`."""
 
 
 def choose(
@@ -70,8 +71,10 @@ def draw_growing(
     valid: torch.Tensor,
     drawing: Drawing,
     generator: torch.Generator | None,
-) -> Drawn:
+) -> Iterator[Drawn]:
     """Draw with keys and values that grow; rows that are done are dropped on the way.
+
+    Replies come as they are done.
 
     Args:
         model: a transformers causal language model.
@@ -94,6 +97,7 @@ def draw_growing(
         cache = out.past_key_values
         token = state.take(step, alive, out.logits[:, -1], generator)
         if step % _LOOK == _LOOK - 1 or step == drawing.longest - 1:
+            yield from state.fresh(last=step == drawing.longest - 1)
             open_rows = (~state.done[alive]).nonzero()[:, 0]
             if len(open_rows) == 0:
                 break
@@ -104,7 +108,6 @@ def draw_growing(
         inputs = token[:, None]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
         places = places[:, -1:] + 1
-    return state.drawn()
 
 
 def full_attention(model: Any) -> bool:
@@ -126,6 +129,8 @@ class _State:
         self.lengths = torch.zeros(rows, dtype=torch.int64, device=device)
         self.done = torch.zeros(rows, dtype=torch.bool, device=device)
         self.stops = torch.tensor(drawing.stops, device=device)
+        self.open = list(range(rows))
+        """Rows whose replies were not given out yet."""
 
     def take(
         self,
@@ -144,8 +149,23 @@ class _State:
         self.done[alive] = ~going | torch.isin(token, self.stops)
         return token
 
-    def drawn(self) -> Drawn:
-        return Drawn(self.tokens, self.logps, self.lengths)
+    def fresh(self, *, last: bool) -> list[Drawn]:
+        """The rows that are done since the last look, or all others after the last step."""
+        done = self.done.tolist()
+        rows = [row for row in self.open if last or done[row]]
+        self.open = [row for row in self.open if not (last or done[row])]
+        if not rows:
+            return []
+        tokens, logps = self.tokens[rows].tolist(), self.logps[rows].tolist()
+        return [
+            Drawn(row, tuple(tokens[i][:length]), tuple(logps[i][:length]))
+            for i, (row, length) in enumerate(zip(rows, self.lengths[rows].tolist(), strict=True))
+        ]
+
+    def leave_out(self, rows: int) -> None:
+        """Draw for the first `rows` rows only."""
+        self.done[rows:] = True
+        self.open = self.open[:rows]
 
 
 class StaticDecoder:
@@ -166,20 +186,23 @@ class StaticDecoder:
         valid: torch.Tensor,
         drawing: Drawing,
         generator: torch.Generator | None,
-    ) -> Drawn:
-        """As `draw_growing`."""
+        wanted: int,
+    ) -> Iterator[Drawn]:
+        """As `draw_growing`, for the first `wanted` prompts; the others only fill the batch up."""
         rows, width = prompts.shape
         step = self._step(rows, width + drawing.longest)
         state = _State(rows, drawing, prompts.device)
+        state.leave_out(wanted)
         alive = torch.arange(rows, device=prompts.device)
         logits = step.prefill(prompts, valid)
         for number in range(drawing.longest):
             token = state.take(number, alive, logits, generator)
             last = number == drawing.longest - 1
-            if last or (number % _LOOK == _LOOK - 1 and bool(state.done.all())):
-                break
+            if last or number % _LOOK == _LOOK - 1:
+                yield from state.fresh(last=last)
+                if last or not state.open:
+                    break
             logits = step.next(token, width + number)
-        return state.drawn()
 
     def _step(self, rows: int, size: int) -> _Step:
         key = (rows, size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,14 +34,22 @@ class Reply:
 class Sampler(Protocol):
     """Where replies come from."""
 
-    def sample(self, prompts: Sequence[Sequence[int]], seed: int) -> list[Reply]:
-        """One reply to each prompt, in order; the same for the same seed and weights."""
+    def stream(self, prompts: Sequence[Sequence[int]], seed: int) -> Iterator[tuple[int, Reply]]:
+        """One reply to each prompt, as they are done: the prompt's number, and the reply.
+
+        Replies are the same for the same seed and weights; their order need not be.
+        """
 
     def update(self) -> None:
         """Called when the policy's weights have changed."""
 
+    def sample(self, prompts: Sequence[Sequence[int]], seed: int) -> list[Reply]:
+        """One reply to each prompt, in order."""
+        found = dict(self.stream(prompts, seed))
+        return [found[number] for number in range(len(prompts))]
 
-class LocalSampler:
+
+class LocalSampler(Sampler):
     """Samples from the policy's own model, in batches of similar prompts."""
 
     def __init__(self, policy: Policy, settings: SamplingSettings) -> None:
@@ -71,33 +79,32 @@ class LocalSampler:
         if self._static:
             self._static.forget()
 
-    def sample(self, prompts: Sequence[Sequence[int]], seed: int) -> list[Reply]:
-        """One reply to each prompt.
+    def stream(self, prompts: Sequence[Sequence[int]], seed: int) -> Iterator[tuple[int, Reply]]:
+        """One reply to each prompt, as they are done.
 
-        When the device's memory runs out, the batch is halved and the part sampled again.
+        When the device's memory runs out, the batch is halved and what is missing sampled again.
 
         Raises:
             DeviceError: one prompt alone does not fit.
         """
         device = self.policy.device
         generator = torch.Generator(device).manual_seed(seed % (1 << 63))
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-        replies: dict[int, Reply] = {}
+        left = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         training = self.policy.model.training
         self.policy.model.eval()
-        start = 0
-        while start < len(order):
-            part = order[start : start + self._batch]
-            try:
-                drawn = self._draw([prompts[i] for i in part], generator)
-            except torch.cuda.OutOfMemoryError as error:
-                self._shrink(error)
-                continue
-            for index, reply in zip(part, self._replies(drawn), strict=False):
-                replies[index] = reply
-            start += len(part)
-        self.policy.model.train(training)
-        return [replies[i] for i in range(len(prompts))]
+        try:
+            while left:
+                part = left[: self._batch]
+                done = set()
+                try:
+                    for drawn in self._draw([prompts[i] for i in part], generator):
+                        done.add(part[drawn.row])
+                        yield part[drawn.row], self._reply(drawn)
+                except torch.cuda.OutOfMemoryError as error:
+                    self._shrink(error)
+                left = [i for i in left if i not in done]
+        finally:
+            self.policy.model.train(training)
 
     def _shrink(self, error: Exception) -> None:
         self.release()
@@ -109,12 +116,12 @@ class LocalSampler:
             ) from None
         self._batch = max(1, self._batch // 2)
 
-    def _draw(self, prompts: list[Sequence[int]], generator: torch.Generator) -> Drawn:
+    def _draw(self, prompts: list[Sequence[int]], generator: torch.Generator) -> Iterator[Drawn]:
         settings, policy = self.settings, self.policy
         drawing = Drawing(
             settings.temperature, settings.top_p, settings.longest, policy.stops, policy.pad
         )
-        width = max(map(len, prompts))
+        width, wanted = max(map(len, prompts)), len(prompts)
         if self._static:  # one shape for many calls: the last prompt fills the batch up
             width = -(-width // _ROUND) * _ROUND
             prompts = prompts + [prompts[-1]] * (self._batch - len(prompts))
@@ -125,19 +132,14 @@ class LocalSampler:
             valid[row, width - len(prompt) :] = 1
         tokens, valid = tokens.to(policy.device), valid.to(policy.device)
         if self._static:
-            return self._static.draw(tokens, valid, drawing, generator)
+            return self._static.draw(tokens, valid, drawing, generator, wanted)
         return draw_growing(policy.model, tokens, valid, drawing, generator)
 
-    def _replies(self, drawn: Drawn) -> list[Reply]:
-        lengths = drawn.lengths.tolist()
-        tokens, logps = drawn.tokens.tolist(), drawn.logps.tolist()
-        found = []
-        for row, length in enumerate(lengths):
-            said = tokens[row][:length]
-            ended = bool(said) and said[-1] in self.policy.stops
-            text = self.policy.tokenizer.decode(said[:-1] if ended else said)
-            found.append(Reply(tuple(said), tuple(logps[row][:length]), ended, text))
-        return found
+    def _reply(self, drawn: Drawn) -> Reply:
+        said = drawn.tokens
+        ended = bool(said) and said[-1] in self.policy.stops
+        text = self.policy.tokenizer.decode(list(said[:-1] if ended else said))
+        return Reply(said, drawn.logps, ended, text)
 
 
 def sampler_for(policy: Policy, settings: SamplingSettings) -> Sampler:

@@ -15,8 +15,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,13 @@ from triton_gym.errors import RunError
 
 from ..chat.models import post
 from .models import Policy, adapters_folder
-from .sampling import Reply
+from .sampling import Reply, Sampler
 from .settings import SamplingSettings
 
 _TRIES = 5
 
 
-class ServerSampler:
+class ServerSampler(Sampler):
     """Samples through `/v1/completions` with tokens in and tokens out."""
 
     def __init__(self, policy: Policy, settings: SamplingSettings) -> None:
@@ -41,18 +41,19 @@ class ServerSampler:
         self._adapter = ""
         self._folder: Path | None = None
 
-    def sample(self, prompts: Sequence[Sequence[int]], seed: int) -> list[Reply]:
-        """One reply to each prompt.
+    def stream(self, prompts: Sequence[Sequence[int]], seed: int) -> Iterator[tuple[int, Reply]]:
+        """One reply to each prompt, as they are done.
 
         Raises:
             RunError: the server failed, or answers without tokens and their probabilities.
         """
         with ThreadPoolExecutor(self.settings.batch) as pool:
-            futures = [
-                pool.submit(self._one, list(prompt), (seed + number) % (1 << 31))
+            futures = {
+                pool.submit(self._one, list(prompt), (seed + number) % (1 << 31)): number
                 for number, prompt in enumerate(prompts)
-            ]
-            return [future.result() for future in futures]
+            }
+            for future in as_completed(futures):
+                yield futures[future], future.result()
 
     def update(self) -> None:
         """Write the weights to the shared folder and have the server load them.

@@ -324,18 +324,16 @@ class Oracle:
     def update(self):
         pass
 
-    def sample(self, prompts, seed):
+    def stream(self, prompts, seed):
         from triton_gym.agents.policy.sampling import Reply
 
         encode = self.trainer.policy.tokenizer
-        replies = []
         for number, prompt in enumerate(prompts):
             text = encode.decode(list(prompt))
             wanted = next(e for e in self.envs if e.unwrapped.task.title in text).unwrapped.task
             answer = f"```python\n{wanted.starter}\n```" if number % 2 else "I do not know."
             tokens = tuple(encode(answer, add_special_tokens=False)["input_ids"][:4])
-            replies.append(Reply(tokens, (-1.0,) * len(tokens), True, answer))
-        return replies
+            yield number, Reply(tokens, (-1.0,) * len(tokens), True, answer)
 
 
 def test_kernel_environments_reward_replies_that_are_correct(tmp_path):

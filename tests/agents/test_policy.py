@@ -280,6 +280,41 @@ def test_sampling_that_runs_out_of_memory_takes_smaller_batches(policy, monkeypa
         LocalSampler(policy, SamplingSettings(longest=5, batch=8)).sample(PROMPTS, seed=0)
 
 
+def test_replies_that_came_before_memory_ran_out_stay(policy, monkeypatch):
+    real, drawn = LocalSampler._draw, []
+
+    def failing(self, prompts, generator):
+        for one in real(self, prompts, generator):
+            if len(drawn) == 2:
+                drawn.append(None)
+                raise torch.cuda.OutOfMemoryError("made up")
+            drawn.append(one)
+            yield one
+
+    monkeypatch.setattr(LocalSampler, "_draw", failing)
+    found = list(LocalSampler(policy, SamplingSettings(longest=5)).stream(PROMPTS, seed=0))
+    assert sorted(number for number, _ in found) == list(range(len(PROMPTS)))
+    assert [reply.tokens for _, reply in found[:2]] == [one.tokens for one in drawn[:2]]
+
+
+@pytest.mark.parametrize("cache", ["dynamic", "static"])
+def test_a_reply_is_there_as_soon_as_it_is_done(policy, cache):
+    """Not when the longest of its batch is."""
+    stops = dataclasses.replace(policy, stops=tuple(range(6, 26)))
+    steps = []
+    hook = policy.model.register_forward_hook(lambda *_: steps.append(1))
+    try:
+        settings = SamplingSettings(longest=64, batch=32, cache=cache)
+        seen = [
+            (len(steps), len(reply.tokens))
+            for _, reply in LocalSampler(stops, settings).stream(PROMPTS * 4, seed=0)
+        ]
+    finally:
+        hook.remove()
+    assert seen[0][0] < seen[-1][0]
+    assert all(length <= count < length + 9 for count, length in seen)
+
+
 def test_smollm2_comes_out_of_its_package_once(tmp_path, monkeypatch):
     """Unpacking itself is left out: it takes minutes on a busy machine."""
     from triton_gym.agents.policy import smollm2

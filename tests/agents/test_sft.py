@@ -59,7 +59,7 @@ def train(data, name, *changes, until=None):
         SFTSettings, None,
         ["policy.model=tiny-random", f"examples.train={data}/train.jsonl",
          f"examples.test={data}/test.jsonl", "examples.length=128", "examples.batch_tokens=512",
-         "optimizer.lr=3e-3", "optimizer.warmup=2", "run.save_every=5", f"run.out={data}/{name}",
+         "optimizer.lr=3e-3", "optimizer.warmup=2", "optimizer.schedule=constant", "run.save_every=5", f"run.out={data}/{name}",
          "sampling.longest=2", "held_out.envs=Knobs", "held_out.tasks=2", *changes],
     )  # fmt: skip
     with Trainer(settings, make=lambda n: Knobs()) as trainer:

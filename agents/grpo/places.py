@@ -11,6 +11,7 @@ import numpy as np
 
 from triton_gym.errors import InvalidOptionError
 from triton_gym.evaluation.service.evaluator import Evaluator
+from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.reward import REWARDS, Reward
 
 from ..protocol import Environment
@@ -27,6 +28,7 @@ def maker(
     evaluator: Evaluator | SharedEvaluator | None,
     turns: int,
     reward: str,
+    limits: Limits | None = None,
 ) -> Callable[[str], Environment]:
     """Makes environments of an id, which may carry arguments: `id?action_mode=edit&kind=rows`.
 
@@ -35,6 +37,7 @@ def maker(
         evaluator: that the kernel environments share.
         turns: after which an episode is over.
         reward: see `RolloutSettings.reward`.
+        limits: of an evaluation.
     """
     function = reward_function(reward)
 
@@ -42,7 +45,7 @@ def maker(
         name, _, query = name.partition("?")
         given = {**options, **_options(query)}
         if "TritonKernel-" in name:
-            given = {"max_turns": turns, "reward": function, **given}
+            given = {"max_turns": turns, "reward": function, "limits": limits, **given}
             if evaluator is not None:
                 given["evaluator"] = evaluator
         try:

@@ -44,6 +44,10 @@ class RolloutSettings:
     """Where answers are evaluated; see `triton_gym.device.resolve`."""
     workers: int = 8
     """Evaluations at the same time."""
+    seconds: float = 60.0
+    """Limit of an evaluation; a step waits so long for a reply that hangs. See `Limits`."""
+    gpu_seconds: float = 20.0
+    """Limit of its parts on the GPU."""
 
     def __post_init__(self) -> None:
         if not self.envs:
@@ -56,6 +60,11 @@ class RolloutSettings:
             if getattr(self, name) < 1:
                 raise InvalidOptionError(
                     f"rollout.{name} must be 1 or more; got {getattr(self, name)}."
+                )
+        for name in ("seconds", "gpu_seconds"):
+            if getattr(self, name) <= 0:
+                raise InvalidOptionError(
+                    f"rollout.{name} must be above 0; got {getattr(self, name)}."
                 )
         if not 0 <= self.gamma <= 1:
             raise InvalidOptionError(f"rollout.gamma must be from 0 to 1; got {self.gamma}.")

@@ -19,6 +19,8 @@ from typing import Any
 
 import torch
 
+from triton_gym.evaluation.workers.sandbox import Limits
+
 from ..policy.models import load_policy
 from ..policy.sampling import Sampler, sampler_for
 from ..protocol import Environment
@@ -247,7 +249,14 @@ class Trainer:
         return Stage(
             self.policy,
             sampler,
-            make or maker(options, evaluator=self._evaluator, turns=turns, reward=rollout.reward),
+            make
+            or maker(
+                options,
+                evaluator=self._evaluator,
+                turns=turns,
+                reward=rollout.reward,
+                limits=Limits(seconds=rollout.seconds, gpu_seconds=rollout.gpu_seconds),
+            ),
             turns=turns,
             longest=self.settings.sampling.longest,
             parts=rollout.parts,

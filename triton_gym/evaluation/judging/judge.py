@@ -86,6 +86,11 @@ class Turns:
         self._running = 0
         self._lonely = 0  # evaluations that run alone, or wait for it
 
+    @property
+    def crowded(self) -> bool:
+        """Whether several evaluations run."""
+        return self._running > 1
+
     @contextmanager
     def __call__(self, *, alone: bool) -> Iterator[None]:
         """Wait for a turn, and hold it.

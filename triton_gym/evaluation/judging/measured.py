@@ -143,6 +143,11 @@ class CudaJudge(Judge):
             with phases("start"):
                 worker = ends.enter_context(Session(self._workshop, request.limits, scratch))
                 worker.ask("load", path=worker.path, **_entry(request))
+            if self._turns.crowded:
+                # The driver starts CUDA in one process after another: not for what won't compile.
+                with phases("compile"):
+                    compiling[0].result()
+            with phases("start"):
                 worker.send(
                     "cuda",
                     index=self._device.index,

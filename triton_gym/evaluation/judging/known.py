@@ -25,7 +25,6 @@ SPENT_ON_BASELINE_US = 60_000.0
 REHEARSALS = 3
 """How often what lies beside the calls is measured; the least counts."""
 _CALLS = 8
-_FLUSHES = 200  # about as long as a round
 _MARGIN = 1.5  # the host may be slower than the last time
 
 
@@ -48,8 +47,6 @@ class Known:
     the cache flushed, of what the call wrote too."""
     keeping_us: float
     """Device time of copying a call's results."""
-    flushing_us: float
-    """Device time of evicting the cache on a quiet GPU."""
     queueing_us: float
     """Host time of queueing a timed call of the reference, the last time; infinity if it cannot be
     queued ahead of the device."""
@@ -93,7 +90,6 @@ def learn(task: Task, baseline: str, device: torch.device, flush: Flush) -> Know
         result_bytes=_bytes(plain),
         between_us=between,
         keeping_us=keeping,
-        flushing_us=min(flushing_us(flush) for _ in range(REHEARSALS)),
         queueing_us=queueing,
         compiled=compiled,
     )
@@ -129,16 +125,6 @@ def _timed(
     with torch.no_grad():
         spent_us = queue_ahead(queue, _MARGIN * queueing_us * len(calls))
     return series.times_us, spent_us / len(calls)
-
-
-def flushing_us(flush: Flush) -> float:
-    """Device time of evicting the cache, the mean over some milliseconds."""
-
-    def often() -> None:
-        for _ in range(_FLUSHES):
-            flush()
-
-    return event_us(often) / _FLUSHES
 
 
 def _forget(result: Any) -> None:

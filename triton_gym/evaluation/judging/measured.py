@@ -7,14 +7,12 @@ contradicts is `cheating`, and so is a time below the speed of light.
 from __future__ import annotations
 
 import functools
-import os
 import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,8 +35,9 @@ from triton_gym.evaluation.judging.judge import (
 )
 from triton_gym.evaluation.judging.known import Known, learn
 from triton_gym.evaluation.judging.measure import measure
+from triton_gym.evaluation.judging.quiet import Quiet
 from triton_gym.evaluation.judging.rounds import ROUND_BYTES, ROUND_CALLS, Stage
-from triton_gym.evaluation.judging.sharing import GpuLock, Lanes
+from triton_gym.evaluation.judging.sharing import Lanes, gpu_lock
 from triton_gym.evaluation.modules import construction
 from triton_gym.evaluation.profile import Light, speed_of_light
 from triton_gym.evaluation.simulate.eager import fake_arguments, import_fake_tensors
@@ -82,13 +81,16 @@ class CudaJudge(Judge):
         self._device = torch.device("cuda", device.index)
         torch.cuda.set_device(self._device)
         properties = torch.cuda.get_device_properties(self._device)
-        self._gpu = gpu_matching(properties.name) or _unknown_gpu(properties)
+        listed = gpu_matching(properties.name)
+        self._gpu = listed or _unknown_gpu(properties)
         self._flush_bytes = 2 * int(properties.L2_cache_size)
         self._flush = Flush(self._flush_bytes, self._device)
-        locks = Path("/tmp", f"triton-gym-{os.getuid()}-{properties.uuid}")
-        self._lock = GpuLock(locks.with_suffix(".lock"))
+        self._lock = gpu_lock(self._device)
         self._lanes = Lanes(
-            self._device, LANES, properties.total_memory // 2 // judges, locks.with_suffix(".large")
+            self._device,
+            LANES,
+            properties.total_memory // 2 // judges,
+            gpu_lock(self._device, "large"),
         )
         self._vault = Vault(
             properties.total_memory // KEPT_SHARE // judges,
@@ -96,6 +98,7 @@ class CudaJudge(Judge):
         )
         with self._lock(alone=True):
             self.copy_gbps = self._copy_bandwidth()
+            self._quiet = Quiet(self._flush, self._flush_bytes, listed)
         self._known: OrderedDict[tuple[str, str], Known] = OrderedDict()
         self._knowing = threading.Lock()
         import_fake_tensors()
@@ -227,7 +230,7 @@ class CudaJudge(Judge):
         The third value is the coverage: what copies on the host's behalf leave of the time.
         """
         stage = Stage(
-            request.task, self._device, known, worker, seed, self._lock, self._flush,
+            request.task, self._device, known, worker, seed, self._lock, self._quiet,
             self.copy_gbps, self._vault if request.seed is None else None,
         )  # fmt: skip
         try:

@@ -16,10 +16,10 @@ import torch
 
 from triton_gym.evaluation.exchange.gate import Gate
 from triton_gym.evaluation.judging.banks import Vault
-from triton_gym.evaluation.judging.known import Known, flushing_us, time_references
+from triton_gym.evaluation.judging.known import Known, time_references
+from triton_gym.evaluation.judging.quiet import Quiet
 from triton_gym.evaluation.judging.sets import Given, Sets
 from triton_gym.evaluation.judging.sharing import GpuLock, Share
-from triton_gym.evaluation.workers.launch import Flush
 from triton_gym.evaluation.workers.session import Ended, Session, number
 from triton_gym.outcome import Status
 from triton_gym.task import Task
@@ -41,8 +41,6 @@ CLAIM_SHARE = 0.1
 """By how much a call may outlast its claim, as a share of it: calls slower than the median."""
 CLAIM_STEP_US = 2.0
 """The same for each call: the gaps between kernels."""
-DISTURBANCE = 0.08
-"""By how much the judge's own work takes longer when others use the GPU."""
 QUEUE_S = 0.5
 """How long a worker may take to queue a round before it is let in as it is."""
 LEAVE_S = 2.0
@@ -74,17 +72,17 @@ class Stage:
         worker: has loaded the answer and started CUDA.
         seed: of a module's parameters.
         lock: of the GPU.
-        flush: evicts its L2 cache.
+        quiet: knows whether others use it.
         copy_gbps: what a large copy on the device reaches, read and written.
         vault: inputs that are kept between evaluations; None to draw all of them from seeds.
     """
 
     def __init__(
         self, task: Task, device: torch.device, known: Known, worker: Session, seed: int,
-        lock: GpuLock, flush: Flush, copy_gbps: float, vault: Vault | None,
+        lock: GpuLock, quiet: Quiet, copy_gbps: float, vault: Vault | None,
     ) -> None:  # fmt: skip
         self._device, self._known, self._worker = device, known, worker
-        self._flush, self._copy_gbps = flush, copy_gbps
+        self._quiet, self._copy_gbps = quiet, copy_gbps
         self._share = Share(lock, worker.on_gpu)
         self._room = self._calls_in_memory()
         self._sets = Sets(task, seed, known, worker, self._share, device, self._room, vault)
@@ -170,10 +168,10 @@ class Stage:
             with self._share(alone=True):
                 if referenced:
                     task = self._sets.task
-                    baseline = time_references(task, self._known, given.inputs, self._flush)
-                disturbed = probed and self._disturbed()
+                    baseline = time_references(task, self._known, given.inputs, self._quiet.flush)
+                disturbed = probed and self._quiet.disturbed()
                 results, times, span_us = self._pass(given, flushed=flushed, queued=queued)
-                disturbed = disturbed or (probed and self._disturbed())
+                disturbed = disturbed or (probed and self._quiet.disturbed())
             self._sets.verify(given, results)
             copying_us = 2 * self._sets.moved_bytes(given) / self._copy_gbps / 1e3
         beside = self._known.between_us if flushed else self._known.keeping_us
@@ -187,10 +185,6 @@ class Stage:
         self._turn += 1
         self._worker.send("queue", turn=self._turn, flushed=flushed)
         return self._worker.wait_for(QUEUE_S) is not None
-
-    def _disturbed(self) -> bool:
-        """Whether the GPU does other work too, of which nobody here knows."""
-        return flushing_us(self._flush) > (1 + DISTURBANCE) * self._known.flushing_us
 
     def _pass(
         self, given: Given, *, flushed: bool, queued: bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import fcntl
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -41,6 +42,17 @@ class GpuLock:
                 yield
             finally:
                 fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def gpu_lock(device: torch.device, name: str = "lock") -> GpuLock:
+    """A GPU's lock: the same for all judges, and all who sample or train there, of one user.
+
+    Args:
+        device: the GPU. CUDA is started.
+        name: of what is locked, if it is not the GPU's time.
+    """
+    properties = torch.cuda.get_device_properties(device)
+    return GpuLock(Path("/tmp", f"triton-gym-{os.getuid()}-{properties.uuid}.{name}"))
 
 
 class Share:
@@ -94,14 +106,13 @@ class Lanes:
         device: the GPU.
         count: most at the same time.
         capacity: bytes of device memory that they may take together; one may have more, alone.
-        large: a file that stands for the right to have more, which one judge of a GPU has at a
-            time.
+        large: the right to have more, which one judge of a GPU has at a time.
     """
 
-    def __init__(self, device: torch.device, count: int, capacity: int, large: Path) -> None:
+    def __init__(self, device: torch.device, count: int, capacity: int, large: GpuLock) -> None:
         self._free = [torch.cuda.Stream(device) for _ in range(count)]
         self._capacity = capacity
-        self._large = GpuLock(large)
+        self._large = large
         self._held = 0
         self._waiting: collections.deque[object] = collections.deque()
         self._changed = threading.Condition()

@@ -1,0 +1,47 @@
+"""Whether others use the GPU, which shows in how long work of the judge's own takes."""
+
+from __future__ import annotations
+
+import math
+
+from triton_gym.device import Gpu
+from triton_gym.evaluation.judging.ahead import event_us
+from triton_gym.evaluation.workers.launch import Flush
+
+DISTURBANCE = 0.08
+"""By how much the judge's own work takes longer when others use the GPU."""
+SLOWEST = 2.0
+"""By how much reading memory on a quiet GPU takes longer than its datasheet says, at most: a GPU
+that was never quiet would seem so otherwise."""
+_FLUSHES = 200  # about as long as a round
+_LOOKS = 3
+
+
+class Quiet:
+    """How long evicting the L2 cache takes on a quiet GPU: the least that was ever seen.
+
+    Args:
+        flush: evicts it.
+        size: bytes that are read for that.
+        gpu: whose datasheet bounds the time; None if that is not known.
+    """
+
+    def __init__(self, flush: Flush, size: int, gpu: Gpu | None) -> None:
+        self.flush = flush
+        self.least_us = SLOWEST * size / gpu.memory_gbps / 1e3 if gpu else math.inf
+        for _ in range(_LOOKS):
+            self.disturbed()
+
+    def disturbed(self) -> bool:
+        """Whether the GPU does other work now, of which nobody here knows; takes some milliseconds.
+
+        It is held alone meanwhile.
+        """
+
+        def often() -> None:
+            for _ in range(_FLUSHES):
+                self.flush()
+
+        took_us = event_us(often) / _FLUSHES
+        self.least_us = min(self.least_us, took_us)
+        return took_us > (1 + DISTURBANCE) * self.least_us

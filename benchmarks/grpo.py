@@ -45,6 +45,9 @@ from triton_gym.runs.folder import write_json
 CONFIGS = Path(__file__).with_name("configs")
 STAGES = ("base", "sft", "grpo")
 KS = (1, 2, 4, 8)
+PARTS = ("composed", "greedy", "catalogue", "edits")
+AT_ONCE = 128
+"""Replies that are sampled together."""
 
 
 def data(options: argparse.Namespace) -> None:
@@ -75,6 +78,8 @@ def train(options: argparse.Namespace) -> None:
     if not finished or (options.budget and time.monotonic() - started > options.budget - 30):
         print("sft goes on with the next call" if not finished else "sft is done")
         return
+    if options.until == "sft":
+        return
     later = read_settings(
         GRPOSettings, CONFIGS / "grpo.toml",
         [f"policy.model={work}/sft-{seed}", f"run.out={work}/grpo-{seed}", f"run.seed={seed}",
@@ -99,32 +104,44 @@ def _say(stage: str) -> Any:
 
 
 def examine(options: argparse.Namespace) -> None:
-    """Held-out composed tasks, the catalogue, and edits of slow kernels, for one policy."""
+    """Held-out composed tasks, the catalogue, and edits of slow kernels, for one policy.
+
+    Composed tasks are tried several times at temperature 1, and once with the likeliest tokens.
+    """
     work, started = Path(options.work), time.monotonic()
     target = work / f"examined-{options.stage}-{options.seed}.json"
     known: dict[str, Any] = json.loads(target.read_text()) if target.is_file() else {}
     model = options.model if options.stage == "base" else f"{work}/{options.stage}-{options.seed}"
     policy = load_policy(PolicySettings(model=model))
-    settings = SamplingSettings(temperature=1.0, longest=options.longest, batch=128)
-    sampler = LocalSampler(policy, settings)
+    samplers = {
+        temperature: LocalSampler(
+            policy,
+            SamplingSettings(temperature=temperature, longest=options.longest, batch=AT_ONCE),
+        )
+        for temperature in (0.0, 1.0)
+    }
     evaluator = SharedEvaluator.on(options.device, options.workers)
     known["device"] = evaluator.describe()
+    edits = {"split": "test", "action_mode": "edit"}
     parts = {
-        "composed": (_composed(options.tasks), {"split": "test"}, 1, options.tries),
-        "catalogue": (_catalogue(), {}, 1, options.tries),
-        "edits": (_slow(options), {"split": "test", "action_mode": "edit"}, 3, options.tries // 2),
+        "composed": (_composed(options.tasks), {"split": "test"}, 1, options.tries, 1.0),
+        "greedy": (_composed(2 * options.tasks), {"split": "test"}, 1, 1, 0.0),
+        "catalogue": (_catalogue(), {}, 1, options.tries, 1.0),
+        "edits": (_slow(options), edits, 3, max(1, options.tries // 2), 1.0),
     }
-    for name, (places, arguments, turns, tries) in parts.items():
+    for name, (places, arguments, turns, tries, temperature) in parts.items():
         rows = known.setdefault(name, [])
         left = places[len({row["place"] for row in rows}) :]
         make = maker(arguments, evaluator=evaluator, turns=turns, reward="kevin")  # type: ignore[arg-type]
         stage = Stage(
-            policy, sampler, make, turns=turns, longest=options.longest, parts=2, threads=32
-        )
-        for start in range(0, len(left), 16):
+            policy, samplers[temperature], make, turns=turns, longest=options.longest, parts=1,
+            threads=2 * options.workers,
+        )  # fmt: skip
+        at_once = max(1, AT_ONCE // tries)
+        for start in range(0, len(left), at_once):
             if options.budget and time.monotonic() - started > options.budget:
                 break
-            some = left[start : start + 16]
+            some = left[start : start + at_once]
             evaluator.forget()
             done = len(places) - len(left) + start
             for episode in stage.play(some, tries, [options.seed, done]):
@@ -141,10 +158,15 @@ def _row(episode: Episode, done: int) -> dict[str, Any]:
     turns = [
         {"status": str(t.info["status"]), "speedup": _finite(t.info["speedup"]),
          "runtime_us": _finite(t.info["runtime_us"]), "reward": t.reward,
-         "tokens": len(t.reply.tokens)}
+         "tokens": len(t.reply.tokens), **_why(t.info)}
         for t in episode.turns
     ]  # fmt: skip
     return {"place": done + episode.group, "task": best_of(episode).task, "turns": turns}
+
+
+def _why(info: dict[str, Any]) -> dict[str, str]:
+    """What an answer that is not correct was told."""
+    return {} if info["status"] == "correct" else {"why": str(info.get("message", ""))[-200:]}
 
 
 def _composed(tasks: int) -> list[Place]:
@@ -192,7 +214,7 @@ def report(options: argparse.Namespace) -> None:
 
 def _summary(known: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {"device": known.get("device")}
-    for part in ("composed", "catalogue", "edits"):
+    for part in PARTS:
         rows = known.get(part) or []
         if rows:
             attempts = [_attempt(row, len(row["turns"])) for row in rows]
@@ -249,6 +271,7 @@ def main() -> None:
         sub.add_argument("--sft", nargs="*", default=[], metavar="KEY=VALUE")
         sub.add_argument("--grpo", nargs="*", default=[], metavar="KEY=VALUE")
         sub.add_argument("--stage", choices=STAGES, default="base")
+        sub.add_argument("--until", choices=("sft", "grpo"), default="grpo", help="of train")
         sub.add_argument("--tasks", type=int, default=48)
         sub.add_argument("--edits", type=int, default=24)
         sub.add_argument("--tries", type=int, default=8)

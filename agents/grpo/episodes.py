@@ -72,7 +72,7 @@ class Clock:
 
     sampling: float = 0.0
     waiting: float = 0.0
-    """Nothing to sample: evaluations are awaited."""
+    """Evaluations are awaited: nothing is to sample, or they have the GPU."""
     tokens: int = 0
     """Sampled."""
 
@@ -178,14 +178,16 @@ class Stage:
                 going.append((episode, tokens))
         if not going:
             return []
-        started = time.perf_counter()
+        started, waited = time.perf_counter(), self.sampler.waited_s
         futures: dict[int, Future[Step]] = {}
         for number, reply in self.sampler.stream([tokens for _, tokens in going], seed):
             episode, tokens = going[number]
             episode.turns.append(Turn(tokens, reply))
             self.clock.tokens += len(reply.tokens)
             futures[number] = self._pool.submit(_step, episode.env, reply_source(reply.text))
-        self.clock.sampling += time.perf_counter() - started
+        waited = self.sampler.waited_s - waited
+        self.clock.sampling += time.perf_counter() - started - waited
+        self.clock.waiting += waited
         return [futures[number] for number in range(len(going))]
 
     def _too_long(self, episode: Episode) -> None:

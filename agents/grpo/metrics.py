@@ -42,7 +42,7 @@ GLOSSARY: Mapping[str, str] = MappingProxyType(
         "lr": "Learning rate.",
         "seconds/step": "Wall time of the step.",
         "seconds/sampling": "Of it, drawing replies; evaluations run beside it.",
-        "seconds/waiting": "Of it, waiting for evaluations with nothing left to sample.",
+        "seconds/waiting": "Of it, waiting for evaluations, to end or to release the GPU.",
         "seconds/training": "Of it, log-probabilities, gradients and the optimizer.",
         "share/waiting": "seconds/waiting over seconds/step.",
         "tokens/sampled": "Tokens sampled in the step, by all processes.",

@@ -9,16 +9,21 @@ launching them from Python takes longer than running them.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 _LOOK = 8
-"""Steps between looks at whether every row is done: each look waits for the device."""
+"""Steps between looks at which rows are done: each look waits for the device."""
 _GRAPHS = 3
 """Recorded steps that are kept, each with its keys and values."""
+
+
+Share = Callable[[], AbstractContextManager[None]]
+"""Holds the device for some milliseconds of work, beside others who do the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ def draw_growing(
     valid: torch.Tensor,
     drawing: Drawing,
     generator: torch.Generator | None,
+    share: Share,
 ) -> Iterator[Drawn]:
     """Draw with keys and values that grow; rows that are done are dropped on the way.
 
@@ -82,32 +88,35 @@ def draw_growing(
         valid: `(rows, width)`, 1 where a prompt's tokens are.
         drawing: see there.
         generator: of the randomness, on the model's device.
+        share: is held while the device works.
     """
     rows = len(prompts)
     state = _State(rows, drawing, prompts.device)
     positions = (valid.cumsum(1) - 1).clamp(min=0)
-    mask, cache = valid, None
+    mask: torch.Tensor = valid
+    cache: Any = None
     inputs, places = prompts, positions
     alive = torch.arange(rows, device=prompts.device)
-    for step in range(drawing.longest):
-        out = model(
-            input_ids=inputs, attention_mask=mask, position_ids=places, past_key_values=cache,
-            use_cache=True, logits_to_keep=1,
-        )  # fmt: skip
-        cache = out.past_key_values
-        token = state.take(step, alive, out.logits[:, -1], generator)
-        if step % _LOOK == _LOOK - 1 or step == drawing.longest - 1:
-            yield from state.fresh(last=step == drawing.longest - 1)
-            open_rows = (~state.done[alive]).nonzero()[:, 0]
-            if len(open_rows) == 0:
-                break
-            if len(open_rows) <= len(alive) // 2 and hasattr(cache, "batch_select_indices"):
-                cache.batch_select_indices(open_rows)
-                alive, token = alive[open_rows], token[open_rows]
-                mask, places = mask[open_rows], places[open_rows]
-        inputs = token[:, None]
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-        places = places[:, -1:] + 1
+    for start in range(0, drawing.longest, _LOOK):
+        with share():
+            for step in range(start, min(start + _LOOK, drawing.longest)):
+                out = model(
+                    input_ids=inputs, attention_mask=mask, position_ids=places,
+                    past_key_values=cache, use_cache=True, logits_to_keep=1,
+                )  # fmt: skip
+                cache = out.past_key_values
+                token = state.take(step, alive, out.logits[:, -1], generator)
+                inputs = token[:, None]
+                mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
+                places = places[:, -1:] + 1
+            fresh = state.fresh(last=step == drawing.longest - 1)
+        yield from fresh
+        if not state.open:
+            return
+        left = (~state.done[alive]).nonzero()[:, 0]
+        if len(left) <= len(alive) // 2 and hasattr(cache, "batch_select_indices"):
+            cache.batch_select_indices(left)
+            alive, inputs, mask, places = alive[left], inputs[left], mask[left], places[left]
 
 
 def full_attention(model: Any) -> bool:
@@ -186,6 +195,7 @@ class StaticDecoder:
         valid: torch.Tensor,
         drawing: Drawing,
         generator: torch.Generator | None,
+        share: Share,
         wanted: int,
     ) -> Iterator[Drawn]:
         """As `draw_growing`, for the first `wanted` prompts; the others only fill the batch up."""
@@ -194,15 +204,19 @@ class StaticDecoder:
         state = _State(rows, drawing, prompts.device)
         state.leave_out(wanted)
         alive = torch.arange(rows, device=prompts.device)
-        logits = step.prefill(prompts, valid)
-        for number in range(drawing.longest):
-            token = state.take(number, alive, logits, generator)
-            last = number == drawing.longest - 1
-            if last or number % _LOOK == _LOOK - 1:
-                yield from state.fresh(last=last)
-                if last or not state.open:
-                    break
-            logits = step.next(token, width + number)
+        for start in range(0, drawing.longest, _LOOK):
+            with share():
+                if not start:
+                    logits = step.prefill(prompts, valid)
+                for number in range(start, min(start + _LOOK, drawing.longest)):
+                    token = state.take(number, alive, logits, generator)
+                    last = number == drawing.longest - 1
+                    if not last:
+                        logits = step.next(token, width + number)
+                fresh = state.fresh(last=last)
+            yield from fresh
+            if not state.open:
+                return
 
     def _step(self, rows: int, size: int) -> _Step:
         key = (rows, size)

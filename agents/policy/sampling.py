@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
 from triton_gym.errors import DeviceError, InvalidOptionError
+from triton_gym.evaluation.judging.sharing import gpu_lock
 
 from .decoding import Drawing, Drawn, StaticDecoder, draw_growing, full_attention
 from .models import Policy
@@ -34,6 +37,9 @@ class Reply:
 class Sampler(Protocol):
     """Where replies come from."""
 
+    waited_s: float = 0.0
+    """Time that it waited for a GPU where evaluations were timed."""
+
     def stream(self, prompts: Sequence[Sequence[int]], seed: int) -> Iterator[tuple[int, Reply]]:
         """One reply to each prompt, as they are done: the prompt's number, and the reply.
 
@@ -50,12 +56,17 @@ class Sampler(Protocol):
 
 
 class LocalSampler(Sampler):
-    """Samples from the policy's own model, in batches of similar prompts."""
+    """Samples from the policy's own model, in batches of similar prompts.
+
+    On a GPU where answers are evaluated too, it gives way to what is timed.
+    """
 
     def __init__(self, policy: Policy, settings: SamplingSettings) -> None:
         self.policy = policy
         self.settings = settings
         self._batch = settings.batch
+        self.waited_s = 0.0
+        self._lock = gpu_lock(policy.device) if policy.device.type == "cuda" else None
         kind = settings.cache
         if kind == "auto":
             graph = policy.device.type == "cuda" and full_attention(policy.model)
@@ -73,6 +84,13 @@ class LocalSampler(Sampler):
 
     def update(self) -> None:
         """Nothing: the model that is trained is the one that is sampled from."""
+
+    @contextmanager
+    def _share(self) -> Iterator[None]:
+        started = time.perf_counter()
+        with self._lock(alone=False) if self._lock else nullcontext():
+            self.waited_s += time.perf_counter() - started
+            yield
 
     def release(self) -> None:
         """Give back the memory of keys and values, for training."""
@@ -132,8 +150,8 @@ class LocalSampler(Sampler):
             valid[row, width - len(prompt) :] = 1
         tokens, valid = tokens.to(policy.device), valid.to(policy.device)
         if self._static:
-            return self._static.draw(tokens, valid, drawing, generator, wanted)
-        return draw_growing(policy.model, tokens, valid, drawing, generator)
+            return self._static.draw(tokens, valid, drawing, generator, self._share, wanted)
+        return draw_growing(policy.model, tokens, valid, drawing, generator, self._share)
 
     def _reply(self, drawn: Drawn) -> Reply:
         said = drawn.tokens

@@ -20,6 +20,7 @@ from triton_gym.agents.grpo.metrics import GLOSSARY
 from triton_gym.agents.grpo.settings import GRPOSettings
 from triton_gym.agents.grpo.trainer import Trainer
 from triton_gym.agents.policy.models import Policy
+from triton_gym.agents.policy.sampling import Reply, Sampler
 from triton_gym.agents.training.journal import read_lines
 from triton_gym.agents.training.run import Run
 from triton_gym.agents.training.settings import read_settings
@@ -315,7 +316,7 @@ def test_settings_come_from_a_file_and_arguments(tmp_path):
 # -- on real tasks --------------------------------------------------------------------------------
 
 
-class Oracle:
+class Oracle(Sampler):
     """A sampler that knows the answers: the starter of each task, or nonsense."""
 
     def __init__(self, trainer):
@@ -325,8 +326,6 @@ class Oracle:
         pass
 
     def stream(self, prompts, seed):
-        from triton_gym.agents.policy.sampling import Reply
-
         encode = self.trainer.policy.tokenizer
         for number, prompt in enumerate(prompts):
             text = encode.decode(list(prompt))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 import pytest
 
 import triton_gym
-from triton_gym import Limits, Status
+from triton_gym import Evaluator, Limits, Status
 
 HEAD = "import torch\nimport triton\nimport triton.language as tl\n\n"
 KERNEL = """
@@ -124,6 +126,33 @@ def test_memory_on_the_device(gpu_evaluator):
     assert outcome.status is Status.RUNTIME_ERROR
     assert "memory" in outcome.message
     assert gpu_evaluator.evaluate(task, GOOD).correct
+
+
+NOISE = """
+import torch
+x = torch.randn(4096, 4096, device="cuda")
+print(flush=True)
+while True:
+    for _ in range(100):
+        y = torch.exp(x)
+    torch.cuda.synchronize()
+"""
+
+
+@pytest.mark.gpu
+def test_honest_answers_on_a_gpu_that_was_never_quiet():
+    """As where a policy is trained: the judge's clock runs on while others compute."""
+    noise = subprocess.Popen([sys.executable, "-c", NOISE], stdout=subprocess.PIPE)
+    try:
+        noise.stdout.readline()
+        with Evaluator("cuda:0", workers=2) as evaluator:
+            for name in ("softmax", "gelu", "matmul"):
+                task = triton_gym.load(name)
+                outcome = evaluator.evaluate(task, task.expert, limits=Limits(seconds=LIMIT_S))
+                assert outcome.correct, outcome.message
+    finally:
+        noise.kill()
+        noise.communicate()
 
 
 def test_a_crash_is_an_outcome(evaluator):

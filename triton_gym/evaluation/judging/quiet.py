@@ -10,7 +10,7 @@ from triton_gym.evaluation.workers.launch import Flush
 
 DISTURBANCE = 0.08
 """By how much the judge's own work takes longer when others use the GPU."""
-SLOWEST = 2.0
+SLOWEST = 1.6
 """By how much reading memory on a quiet GPU takes longer than its datasheet says, at most: a GPU
 that was never quiet would seem so otherwise."""
 _FLUSHES = 200  # about as long as a round

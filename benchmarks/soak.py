@@ -5,7 +5,7 @@
 Small answers of one task, all of them different, most of them wrong, some that hang.
 What the whole family of processes holds is sampled on the way. The run ends by itself, with exit
 code 1 if something grew: between the second quarter of the run and its last by more than
-`--grown` of what it was.
+`--grown` of what it was. Of the store, which keeps every outcome, it is the size of one that counts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from triton_gym import Evaluator, Limits, Outcome
 from triton_gym.evaluation.service import serving
 from triton_gym.evaluation.workers import cradle
 
-SPIN = "\n    while True:\n        pass\n"
+SPIN = "\n    while x.numel():\n        pass"
+RAISE = "\n    if x.numel():\n        raise ValueError('on purpose')"
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -44,14 +45,14 @@ def answers(source: str, name: str, count: int) -> Any:
         source.replace("tl.sum", "tl.no_such_thing"),  # does not compile
         source.replace("return y", "return y + 1"),  # computes outside of its kernel
         source.replace("tl.sum", "tl.max"),  # a wrong result
-        source[:body] + "\n    raise ValueError('on purpose')\n",  # fails when it runs
-        source[:body] + "\n    return y_that_is_not_there\n",
+        source[:body] + RAISE + source[body:],  # fails when it runs
+        source.replace("return y", "return y_that_is_not_there"),
     )
     for index in range(count):
         mark = f"\n# {index}\n"
         which = index % 10
         if index % 200 == 111:
-            yield source[:body] + SPIN + mark
+            yield source[:body] + SPIN + source[body:] + mark
         else:
             yield (wrong[which] if which < len(wrong) else source) + mark
 
@@ -71,7 +72,7 @@ def family(root: int) -> list[int]:
     return found
 
 
-def sample(folder: Path) -> dict[str, float]:
+def sample(folder: Path, store: Path, done: int) -> dict[str, float]:
     """What the family holds now; workers come and go, so the long-lived are looked at apart."""
     found: dict[str, float] = collections.Counter()
     for pid in family(os.getpid()):
@@ -87,7 +88,9 @@ def sample(folder: Path) -> dict[str, float]:
         if kind:
             found[f"{kind}_mib"] += pages * PAGE / 2**20
             found[f"{kind}_descriptors"] += descriptors
-    files = [f for f in folder.rglob("*") if f.is_file()]
+    kept = [f for f in folder.glob(f"{store.name}*") if f.is_file()]
+    files = [f for f in folder.rglob("*") if f.is_file() and f not in kept]
+    found["outcome_kib"] = sum(_size(f) for f in kept) / 2**10 / done
     found["files"] = len(files)
     found["file_mib"] = sum(_size(f) for f in files) / 2**20
     found["shared_mib"] = _shared_mib()
@@ -136,7 +139,7 @@ def growth(samples: list[dict[str, float]]) -> dict[str, dict[str, float]]:
 
 def grew(found: dict[str, dict[str, float]], share: float) -> list[str]:
     """What is larger at the end by more than a share, and by more than counts by accident."""
-    least = {"descriptors": 8.0, "mib": 24.0, "files": 40.0, "processes": 8.0}
+    least = {"descriptors": 8.0, "mib": 24.0, "kib": 1.0, "files": 40.0, "processes": 8.0}
     slack = {name: least[name.rsplit("_", 1)[-1]] for name in found}
     return [
         f"{name}: {value['early']:.0f} -> {value['late']:.0f}"
@@ -174,7 +177,9 @@ def main() -> None:
                 _note(statuses, outcome)
                 if done % every == 0:
                     seconds = time.perf_counter() - started
-                    samples.append({"done": done, "seconds": seconds, **sample(Path(folder))})
+                    samples.append(
+                        {"done": done, "seconds": seconds, **sample(Path(folder), store, done)}
+                    )
             progress = evaluator.progress()
         left = [str(path.name) for path in Path(folder).iterdir() if path != store]
         tempfile.tempdir = None

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import mmap
+import os
 import random
 
 import pytest
 import torch
 
 import triton_gym
-from triton_gym import Limits, Status
+from triton_gym import Case, Limits, Status
 from triton_gym.audit.exploits import all_exploits
 from triton_gym.device import resolve
 from triton_gym.evaluation import check
 from triton_gym.evaluation.exchange.arena import Layout, PrivateArena, SealedBlock
-from triton_gym.evaluation.judging import judge
+from triton_gym.evaluation.judging import fullsize, judge
 from triton_gym.evaluation.judging.judge import Request
 from triton_gym.evaluation.judging.simulated import UNVERIFIED_SPEEDUP, SimulatedJudge
 
@@ -186,3 +188,26 @@ def test_a_forged_report_is_cheating(name, unscreened):
     forged = task.starter + FORGE % (change, what, what)
     outcome = unscreened.evaluate(Request(task=task, source=forged, seed=1))
     assert outcome.status is Status.CHEATING, outcome.message
+
+
+def test_what_is_kept_of_tasks_is_bounded_and_stays_while_it_is_used(monkeypatch):
+    tasks = [
+        dataclasses.replace(
+            triton_gym.load("softmax"), bench=(Case("float32", {"rows": 256, "cols": 1000 + n}),)
+        )
+        for n in range(6)
+    ]
+    size = 256 * 1024 * 4
+    monkeypatch.setattr(fullsize, "KEPT_BYTES", 3 * size)
+    kept = fullsize.FullSizes()
+    with kept.of(tasks[0]) as first:
+        for task in tasks[1:]:
+            with kept.of(task) as full:
+                full.whole[0] = (torch.zeros(size // 4), torch.zeros(1))  # as when it is needed
+        with kept.of(tasks[0]) as again:
+            assert again is first
+        assert os.fstat(first.block.fd).st_size == first.block.size
+        assert sum(k.full.size for k in kept._kept.values()) <= 4 * size
+    kept.close()
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(first.block.fd)

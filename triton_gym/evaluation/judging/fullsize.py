@@ -10,7 +10,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +30,7 @@ _CPU = torch.device("cpu")
 LARGEST_BYTES = 1 << 30
 """Arguments of a case that are drawn; those of a larger one stay zero, and nothing is compared."""
 KEPT_BYTES = 3 << 29
-"""Arguments of all tasks that are kept."""
+"""What is kept of all tasks; of the one that is being worked on, whatever it takes."""
 WHOLE_FLOPS = 5e9
 """Largest reference that is computed as a whole, for tasks that do not say how to take a part."""
 
@@ -59,35 +61,63 @@ class FullSize:
 
     @property
     def size(self) -> int:
-        """Bytes of the block."""
-        return self.block.size if self.block else 0
+        """Bytes that are kept."""
+        results = sum(t.nbytes for pair in list(self.whole.values()) for t in pair)
+        return (self.block.size if self.block else 0) + results
 
 
 class FullSizes:
-    """The timed cases of the tasks seen last."""
+    """The timed cases of the tasks seen last. Safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, FullSize] = {}
+        self._lock = threading.Lock()
+        self._kept: dict[str, _Kept] = {}
 
-    def of(self, task: Task) -> FullSize:
-        """The timed case of a task."""
+    @contextmanager
+    def of(self, task: Task) -> Iterator[FullSize]:
+        """The timed case of a task, which stays until the block is left."""
         key = task_fingerprint(task)
-        if key not in self._kept:
-            self._kept[key] = _draw(task, key)
-            while sum(x.size for x in self._kept.values()) > KEPT_BYTES and len(self._kept) > 1:
-                self._drop(next(iter(self._kept)))
-        self._kept[key] = self._kept.pop(key)  # the one used last is dropped last
-        return self._kept[key]
+        with self._lock:
+            kept = self._kept.pop(key, None) or _Kept()
+            self._kept[key] = kept  # the one used last is dropped last
+            kept.users += 1
+        try:
+            with kept.drawing:
+                if kept.full is None:
+                    kept.full = _draw(task, key)
+            yield kept.full
+        finally:
+            with self._lock:
+                kept.users -= 1
+                self._shrink()
+
+    def _shrink(self) -> None:
+        """Give up what was not used for longest; results count too, as they come."""
+        size = sum(kept.full.size for kept in self._kept.values() if kept.full)
+        for key, kept in list(self._kept.items())[:-1]:
+            if size <= KEPT_BYTES:
+                return
+            if not kept.users:
+                size -= kept.full.size if kept.full else 0
+                self._drop(key)
 
     def _drop(self, key: str) -> None:
-        gone = self._kept.pop(key)
-        if gone.block:
-            gone.block.close()
+        full = self._kept.pop(key).full
+        if full and full.block:
+            full.block.close()
 
     def close(self) -> None:
         """Give all memory back."""
-        for key in list(self._kept):
-            self._drop(key)
+        with self._lock:
+            for key in list(self._kept):
+                self._drop(key)
+
+
+@dataclass(slots=True)
+class _Kept:
+    drawing: threading.Lock = field(default_factory=threading.Lock)
+    users: int = 0
+    full: FullSize | None = None
 
 
 def _draw(task: Task, key: str) -> FullSize:

@@ -73,8 +73,8 @@ class SimulatedJudge(Judge):
         )
 
     def _judge(self, request: Request, phases: Phases) -> Outcome:
-        full = self._full.of(request.task)
         with (
+            self._full.of(request.task) as full,
             Scratch(request.source) as scratch,
             ThreadPoolExecutor(1) as pool,
             contextlib.ExitStack() as stack,

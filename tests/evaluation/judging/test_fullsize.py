@@ -207,7 +207,7 @@ def test_what_is_kept_of_tasks_is_bounded_and_stays_while_it_is_used(monkeypatch
         with kept.of(tasks[0]) as again:
             assert again is first
         assert os.fstat(first.block.fd).st_size == first.block.size
-        assert sum(k.full.size for k in kept._kept.values()) <= 4 * size
+        assert sum(k.full.kept_bytes for k in kept._kept.values()) <= 4 * size
     kept.close()
     with pytest.raises(OSError, match="Bad file"):
         os.fstat(first.block.fd)

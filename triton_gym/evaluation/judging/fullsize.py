@@ -61,9 +61,13 @@ class FullSize:
 
     @property
     def size(self) -> int:
-        """Bytes that are kept."""
-        results = sum(t.nbytes for pair in list(self.whole.values()) for t in pair)
-        return (self.block.size if self.block else 0) + results
+        """Bytes of the block."""
+        return self.block.size if self.block else 0
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of the block and of results."""
+        return self.size + sum(t.nbytes for pair in list(self.whole.values()) for t in pair)
 
 
 class FullSizes:
@@ -93,12 +97,12 @@ class FullSizes:
 
     def _shrink(self) -> None:
         """Give up what was not used for longest; results count too, as they come."""
-        size = sum(kept.full.size for kept in self._kept.values() if kept.full)
+        size = sum(kept.full.kept_bytes for kept in self._kept.values() if kept.full)
         for key, kept in list(self._kept.items())[:-1]:
             if size <= KEPT_BYTES:
                 return
             if not kept.users:
-                size -= kept.full.size if kept.full else 0
+                size -= kept.full.kept_bytes if kept.full else 0
                 self._drop(key)
 
     def _drop(self, key: str) -> None:

@@ -8,6 +8,7 @@ import tempfile
 import torch
 import triton
 import triton.language as tl
+from triton.runtime.interpreter import InterpretedFunction
 
 from triton_gym.device import gpu_named
 from triton_gym.evaluation.simulate.trace import trace
@@ -41,6 +42,9 @@ def warm_compiler() -> None:
 
 
 def warm_interpreter() -> None:
-    """Follow `_row_sum` in Triton's interpreter."""
+    """Follow `_row_sum` in Triton's interpreter, and make the language's own functions ready."""
     x, y = torch.zeros(4, 100), torch.zeros(4)
     trace(lambda: _row_sum[(4,)](x, y, 100, BLOCK=128))
+    for function in vars(tl.standard).values():
+        if isinstance(function, InterpretedFunction):
+            function.rewrite()

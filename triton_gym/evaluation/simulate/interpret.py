@@ -15,6 +15,7 @@ imported. What it changes in Triton 3.6 to 3.9:
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
@@ -51,6 +52,7 @@ def install() -> None:
     options = it.interpreter_builder.options
     it.interpreter_builder.options = dataclasses.replace(options, sanitize_overflow=False)
     _repair_types(it)
+    _repair_shapes(it)
     repair_memory(it)
     repair_arithmetic(it)
     repair_reductions(it)
@@ -61,10 +63,13 @@ def _repair_types(it: Any) -> None:
     """bf16 as ml_dtypes' type, and every conversion rounded as the GPU rounds."""
     tl, builder = it.tl, it.InterpreterBuilder
     original = it._get_np_dtype
+    known: dict[str, Any] = {"bf16": BFLOAT16}
 
     def numpy_dtype(kind: Any) -> Any:
         scalar = kind.element_ty if isinstance(kind, tl.block_type) else kind
-        return BFLOAT16 if scalar == tl.bfloat16 else original(kind)
+        if scalar.name not in known:
+            known[scalar.name] = original(scalar)
+        return known[scalar.name]
 
     def cast(self: Any, handle: Any, kind: Any, to_zero: bool = False) -> Any:
         source, target = handle.dtype.scalar, kind.scalar
@@ -88,6 +93,56 @@ def _repair_types(it: Any) -> None:
     builder.get_bf16 = lambda self, value: it.TensorHandle(
         np.array([value], dtype=np.float32).astype(BFLOAT16), tl.bfloat16
     )
+
+
+def _repair_shapes(it: Any) -> None:
+    """Tensors and types of one shape share what follows from it: most of a small program's time.
+
+    A type makes its name when it is asked for it.
+    """
+    tl = it.tl
+    make_type, make_tensor = tl.block_type.__init__, tl.tensor.__init__
+    known: dict[Any, tuple[Any, int]] = {}
+    """Shape and size of types, by the numbers of the shape and by its identity."""
+    tensors: dict[int, tuple[Any, Any]] = {}
+    """Shape and size of tensors, by the identity of their type's shape; 0 for scalars."""
+
+    def block_type(self: Any, element_ty: Any, shape: Any) -> None:
+        found = known.get(id(shape))
+        if found is None:
+            numbers = _numbers(it, shape)
+            found = known.get(numbers)
+            if found is None:
+                make_type(self, element_ty, shape)
+                if numbers:
+                    known[numbers] = known[id(self.shape)] = self.shape, self.numel
+                return
+        self.element_ty = element_ty
+        self.shape, self.numel = found
+
+    def tensor(self: Any, handle: Any, type: Any) -> None:
+        key = id(type.shape) if type.is_block() else 0
+        if key not in tensors:
+            make_tensor(self, handle, type)
+            if not key or key in known:  # and so lives for ever
+                tensors[key] = self.shape, self.numel
+            return
+        self.handle, self.type, self.dtype = handle, type, type.scalar
+        self.shape, self.numel = tensors[key]
+
+    name = functools.cached_property(lambda self: f"<{self.shape}, {self.element_ty}>")
+    name.__set_name__(tl.block_type, "name")
+    tl.block_type.name = name
+    tl.block_type.__init__ = block_type
+    tl.tensor.__init__ = tensor
+
+
+def _numbers(it: Any, shape: Any) -> tuple[int, ...]:
+    """A shape as plain numbers; empty if it is none, or holds something else."""
+    if not isinstance(shape, (list, it.tl.tuple)):
+        return ()
+    numbers = [s.value if isinstance(s, it.tl.constexpr) else s for s in shape]
+    return tuple(numbers) if all(type(n) is int for n in numbers) else ()
 
 
 def _make_interpretable(it: Any, function: Any) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from triton_gym.evaluation.exchange.arena import Arena, Layout
 from triton_gym.evaluation.simulate.effort import Exhausted
+from triton_gym.evaluation.simulate.footprint import distinct
 from triton_gym.evaluation.simulate.formats import Array
 from triton_gym.evaluation.simulate.memory import read
 from triton_gym.evaluation.simulate.replay import (
@@ -183,7 +184,7 @@ class Evidence:
                 arena.view(slots[0]).copy_(torch.from_numpy(positions))
                 arena.view(slots[1]).copy_(found)
                 pieces.append([slot.message() for slot in slots])
-            count = np.unique(np.concatenate(places)).size if places else 0
+            count = distinct(np.concatenate(places)).size if places else 0
             stored.append(int(count) * result.element_size())
         alike = 0.0
         if stored and source is not None:
@@ -228,7 +229,7 @@ def _positions(event: Event, source: torch.Tensor) -> tuple[Array, Array]:
     """Flat positions in a tensor of what a store wrote, and their addresses."""
     width = source.element_size()
     steps = np.arange(0, event.itemsize, width, dtype=np.uint64)
-    addresses = np.unique((event.addresses.ravel()[:, None] + steps).ravel())
+    addresses = distinct((event.addresses.ravel()[:, None] + steps).ravel())
     left = (addresses.astype(np.int64) - source.data_ptr()) // width
     inside = left >= 0
     flat = np.zeros_like(left)

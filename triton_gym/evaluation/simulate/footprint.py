@@ -58,10 +58,14 @@ def sectors(pointers: Array, active: Array, itemsize: int) -> int:
 
 def lines(active: Array) -> Array:
     """The distinct cache lines of some addresses, sorted."""
-    index = np.ravel(active) // np.uint64(LINE)
-    if index.size > 1 and not (index[1:] < index[:-1]).any():
-        return np.asarray(index[np.concatenate([[True], index[1:] != index[:-1]])])
-    return np.unique(index)
+    return distinct(np.ravel(active) // np.uint64(LINE))
+
+
+def distinct(values: Array) -> Array:
+    """The distinct ones of some values, sorted. What is sorted already, as most is, is quick."""
+    if values.size > 1 and not (values[1:] < values[:-1]).any():
+        return np.asarray(values[np.concatenate([[True], values[1:] != values[:-1]])])
+    return np.unique(values)
 
 
 def sharing(footprints: Sequence[Array]) -> tuple[tuple[int, float], ...]:
@@ -79,7 +83,7 @@ def sharing(footprints: Sequence[Array]) -> tuple[tuple[int, float], ...]:
         part = footprints[:size]
         total = sum(f.size for f in part)
         if total:
-            curve.append((size, np.unique(np.concatenate(part)).size / total))
+            curve.append((size, distinct(np.concatenate(part)).size / total))
     return tuple(curve)
 
 
@@ -91,7 +95,7 @@ def sharing_nothing(footprints: Sequence[Array], count: int) -> tuple[tuple[int,
         count: how many consecutive programs there are.
     """
     total = sum(f.size for f in footprints)
-    alone = sum(np.unique(f).size for f in footprints) / total if total else 0.0
+    alone = sum(distinct(f).size for f in footprints) / total if total else 0.0
     return tuple((size, alone) for size in _doubled(count) if total)
 
 
@@ -99,8 +103,8 @@ def disjoint(footprints: Sequence[Array]) -> bool:
     """Whether no two of them have a line in common."""
     if not footprints:
         return True
-    every = np.concatenate([np.unique(f) for f in footprints])
-    return np.unique(every).size == every.size
+    every = np.concatenate([distinct(f) for f in footprints])
+    return distinct(every).size == every.size
 
 
 def ruler(size: int) -> list[int]:

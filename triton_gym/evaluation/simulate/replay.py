@@ -21,6 +21,7 @@ import numpy as np
 
 from triton_gym.evaluation.simulate.effort import Effort, Exhausted
 from triton_gym.evaluation.simulate.follow import ITERATIONS, Counts, Cut, Follower
+from triton_gym.evaluation.simulate.footprint import distinct
 from triton_gym.evaluation.simulate.formats import Array
 from triton_gym.evaluation.simulate.memory import Undo
 from triton_gym.evaluation.simulate.scout import Finder, Scout
@@ -104,7 +105,7 @@ class Survey:
 
     def add(self, places: list[Array], itemsize: int) -> None:
         """Add a program that stores elements at these addresses."""
-        found = np.unique(np.concatenate([p.ravel() for p in places])) if places else None
+        found = distinct(np.concatenate([p.ravel() for p in places])) if places else None
         self.stored.append(found.size * itemsize if found is not None else 0)
         if found is not None:
             self._places.append(found[:: max(1, found.size // _KEPT)])

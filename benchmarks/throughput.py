@@ -18,7 +18,9 @@ vector    the vector environment against steps one after the other
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -231,48 +233,55 @@ def scaling(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def vector(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """A batch in the vector environment against the same steps one after the other, in turns."""
+    """A batch in the vector environment against the same steps one after the other, in turns.
+
+    One step uses several processors in part: the rate of steps that have only one is told as well.
+    """
     rows = []
+    processors = os.sched_getaffinity(0)
+    alone = {"one_processor": {min(processors)}, "sequential": processors}
+    how = {"max_turns": 10**6, "limits": LIMITS}
     for name in options.tasks:
         task = triton_gym.load(name)
         source = getattr(task, options.answer)
-        count = options.envs
         name_of = f"TritonKernel-{name}-v{task.version}"
         statuses: list[str] = []
-        one_by_one, together = [], []
-        with Evaluator(options.device, workers=1) as evaluator:
-            env = gym.make(name_of, evaluator=evaluator, max_turns=10**6, limits=LIMITS)
-            envs = gym.make_vec(
-                name_of, num_envs=count, device=options.device, max_turns=10**6, limits=LIMITS
-            )
-            try:
-                env.reset(seed=0)
-                env.step(distinct(source, "warm"))
-                envs.reset(seed=0)
-                envs.step(tuple(distinct(source, f"w{i % 4}") for i in range(count)))
-                for turn in range(VECTOR_TURNS):
+        rates: dict[str, list[float]] = {"one_processor": [], "sequential": [], "vector": []}
+        with contextlib.ExitStack() as stack:
+            singles = {}
+            for kind, allowed in alone.items():
+                os.sched_setaffinity(0, allowed)  # the evaluator's processes inherit it
+                evaluator = stack.enter_context(Evaluator(options.device, workers=1))
+                singles[kind] = gym.make(name_of, evaluator=evaluator, **how)
+                singles[kind].reset(seed=0)
+                singles[kind].step(distinct(source, "warm"))
+            envs = gym.make_vec(name_of, num_envs=options.envs, device=options.device, **how)
+            stack.callback(envs.close)
+            envs.reset(seed=0)
+            envs.step(tuple(distinct(source, f"w{i % 4}") for i in range(options.envs)))
+            for turn in range(VECTOR_TURNS):
+                for kind, told in rates.items():
+                    batch = [distinct(source, f"{kind}{turn}x{i}") for i in range(options.envs)]
                     started = time.perf_counter()
-                    for i in range(count):
-                        statuses.append(
-                            str(env.step(distinct(source, f"q{turn}x{i}"))[4]["status"])
-                        )
-                    one_by_one.append(count / (time.perf_counter() - started))
-                    started = time.perf_counter()
-                    batch = tuple(distinct(source, f"v{turn}x{i}") for i in range(count))
-                    statuses += map(str, envs.step(batch)[4]["status"])
-                    together.append(count / (time.perf_counter() - started))
-            finally:
-                envs.close()
+                    if kind == "vector":
+                        statuses += map(str, envs.step(tuple(batch))[4]["status"])
+                    else:
+                        statuses += [str(singles[kind].step(a)[4]["status"]) for a in batch]
+                    told.append(options.envs / (time.perf_counter() - started))
         row = {
-            "part": "vector", "task": name, "envs": count,
-            "sequential_a_second": statistics.median(one_by_one),
-            "vector_a_second": statistics.median(together),
-            "ratio": statistics.median(v / q for v, q in zip(together, one_by_one, strict=True)),
-            "ratios": [v / q for v, q in zip(together, one_by_one, strict=True)],
-            "statuses": _count(statuses),
+            "part": "vector", "task": name, "envs": options.envs,
+            **{f"{kind}_a_second": statistics.median(told) for kind, told in rates.items()},
+            "ratio": _ratio(rates["vector"], rates["sequential"]),
+            "ratio_to_one_processor": _ratio(rates["vector"], rates["one_processor"]),
+            "rates": rates, "statuses": _count(statuses),
         }  # fmt: skip
         rows.append(options.told(row))
     return rows
+
+
+def _ratio(ours: list[float], theirs: list[float]) -> float:
+    """The median over turns."""
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {

@@ -56,6 +56,8 @@ class Nursery:
             "OMP_NUM_THREADS": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
+        if mode != "cuda":  # compilers and disassemblers page 50 MB in; forks share fewer pages
+            environment.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
         orders = {"mode": mode, "layers": sorted(layers), "granted": granted}
         command = [
             sys.executable, "-m", "triton_gym.evaluation.workers.cradle", str(theirs.fileno()),

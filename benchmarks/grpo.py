@@ -5,6 +5,10 @@
     python benchmarks/grpo.py examine --work /tmp/grpo --stage grpo --seed 0 --data DATA
     python benchmarks/grpo.py report --work /tmp/grpo --out benchmarks/results/grpo-h200.json
 
+Runs that differ from `configs/grpo.toml` have names of their own, and their curves stand beside it:
+
+    python benchmarks/grpo.py train … --run grpo_roofline --grpo rollout.reward=roofline
+
 `train` stops by itself after `--budget` seconds with its work saved, and goes on when it is called
 again; so does `examine`, task by task. Speed is measured by benchmarks/grpo_speed.py.
 """
@@ -43,7 +47,6 @@ from triton_gym.registration import catalogue
 from triton_gym.runs.folder import write_json
 
 CONFIGS = Path(__file__).with_name("configs")
-STAGES = ("base", "sft", "grpo")
 KS = (1, 2, 4, 8)
 PARTS = ("composed", "greedy", "catalogue", "edits")
 AT_ONCE = 128
@@ -82,10 +85,10 @@ def train(options: argparse.Namespace) -> None:
         return
     later = read_settings(
         GRPOSettings, CONFIGS / "grpo.toml",
-        [f"policy.model={work}/sft-{seed}", f"run.out={work}/grpo-{seed}", f"run.seed={seed}",
+        [f"policy.model={work}/sft-{seed}", f"run.out={work}/{options.run}-{seed}", f"run.seed={seed}",
          f"rollout.device={options.device}", *options.grpo],
     )  # fmt: skip
-    with grpo_trainer.Trainer(later, watch=_say("grpo")) as grpo:
+    with grpo_trainer.Trainer(later, watch=_say(options.run)) as grpo:
         done = grpo.train()
     print("grpo is done" if done >= later.run.steps else "grpo goes on with the next call")
 
@@ -96,7 +99,7 @@ def _say(stage: str) -> Any:
              "seconds/training", "seconds/step", "tokens/second")  # fmt: skip
 
     def say(step: int, metrics: dict[str, float]) -> None:
-        if stage == "grpo" or step % 20 == 0 or "held_out/loss" in metrics:
+        if stage != "sft" or step % 20 == 0 or "held_out/loss" in metrics:
             shown = {n: round(metrics[n], 4) for n in names if n in metrics}
             print(stage, step, shown, flush=True)
 
@@ -270,7 +273,8 @@ def main() -> None:
         sub.add_argument("--test-graphs", type=int, default=100)
         sub.add_argument("--sft", nargs="*", default=[], metavar="KEY=VALUE")
         sub.add_argument("--grpo", nargs="*", default=[], metavar="KEY=VALUE")
-        sub.add_argument("--stage", choices=STAGES, default="base")
+        sub.add_argument("--run", default="grpo", help="name of the third stage's run, in train")
+        sub.add_argument("--stage", default="base", help="base, sft, grpo, or another run's name")
         sub.add_argument("--until", choices=("sft", "grpo"), default="grpo", help="of train")
         sub.add_argument("--tasks", type=int, default=48)
         sub.add_argument("--edits", type=int, default=24)

@@ -131,7 +131,7 @@ class Answer:
 
     def __init__(self, gpu, function, real_us, claimed_us, waits=False):
         self.gpu, self.real_us, self.claimed_us, self.waits = gpu, real_us, claimed_us, waits
-        self.worker = Worker(None, None)
+        self.worker = Worker(None)
         self.worker._call = function
         self.worker._gpu = types.SimpleNamespace(forget=lambda: None, queue=self._queue)
         self.worker._gate = types.SimpleNamespace(enter=lambda turn: None, leave=lambda turn: None)

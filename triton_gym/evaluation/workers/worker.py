@@ -7,17 +7,14 @@ memory, and times are held against the judge's clock. A failure that it reports 
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import json
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from triton_gym.evaluation import modules
-from triton_gym.evaluation.exchange.arena import Arena, CudaArena, HostArena, PrivateArena, Slot
+from triton_gym.evaluation.exchange.arena import CudaArena, HostArena, PrivateArena
 from triton_gym.evaluation.exchange.channel import Channel, ChannelClosed
 from triton_gym.evaluation.exchange.gate import Gate
 from triton_gym.evaluation.workers import launch
@@ -25,10 +22,10 @@ from triton_gym.evaluation.workers.answer import (
     Failure,
     checked,
     import_answer,
-    line_in,
     own_work,
     zeros,
 )
+from triton_gym.evaluation.workers.host import AnswerHost
 from triton_gym.evaluation.workers.sandbox import Limits, Sandbox, Unconfined
 from triton_gym.evaluation.workers.trial import Trial
 from triton_gym.evaluation.workers.watch import Watch, load_dispatch
@@ -42,7 +39,7 @@ MESSAGE_LIMIT = 3000
 def prepare(mode: str) -> None:
     """What a nursery imports before it forks, so that workers start at once."""
     torch.set_num_threads(1)
-    Worker.simulated = mode != "cuda"
+    AnswerHost.simulated = mode != "cuda"
     import triton
     import triton.compiler
     import triton.language  # noqa: F401
@@ -60,7 +57,7 @@ def prepare(mode: str) -> None:
 
 def main(channel: Channel, sandbox: Sandbox) -> None:
     """Serve the judge until it hangs up. Never returns to the nursery's code."""
-    worker = Worker(channel, sandbox)
+    worker = Worker(sandbox)
     while True:
         try:
             request = channel.receive()
@@ -76,23 +73,12 @@ def main(channel: Channel, sandbox: Sandbox) -> None:
         channel.send(reply)
 
 
-class Worker:
-    """The state of one evaluation on the worker's side."""
+class Worker(AnswerHost):
+    """Obeys the judge's requests about one answer."""
 
-    simulated = False
-    """Whether answers find a GPU that is not here; set in the nursery."""
-
-    def __init__(self, channel: Channel, sandbox: Sandbox) -> None:
-        self._channel = channel
+    def __init__(self, sandbox: Sandbox) -> None:
+        super().__init__()
         self._sandbox = sandbox
-        self._path = ""
-        self._entry = ""
-        self._kind = ""
-        self._gpu_name = ""
-        self._call: Callable[..., Any] = lambda: None
-        self._modules: dict[str, torch.nn.Module] = {}
-        self._arena: Arena | None = None
-        self._device = torch.device("cpu")
         self._series: Any = None
         self._watch = Watch("")
         self._staged: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
@@ -104,8 +90,6 @@ class Worker:
         """Carry out one request."""
         operation: Callable[..., dict[str, Any]] = getattr(self, "do_" + request.pop("op"))
         return operation(**request)
-
-    # -- requests -------------------------------------------------------------------------
 
     def do_enter(self, folder: str, limits: dict[str, Any]) -> dict[str, Any]:
         """Take on the limits, before anything of the answer is read."""
@@ -327,95 +311,3 @@ class Worker:
             Status.RUNTIME_ERROR, self._trial.survey, output, case="the timed case"
         )
         return reply
-
-    # -- parts ----------------------------------------------------------------------------
-
-    def _callable(
-        self, module: dict[str, Any] | None, case: str, *, filled: bool = True
-    ) -> Callable[..., Any]:
-        """What a call calls: the answer's function, or its module, built when first needed.
-
-        Nothing watches a constructor: it knows none of the inputs.
-        """
-        if module is None:
-            return self._call
-        key = json.dumps([module["init"], module["seed"], filled])
-        if key not in self._modules:
-            build = functools.partial(
-                modules.build, self._call, modules.unpack(module["init"]), module["seed"],
-                module["dtype"], None if self.simulated else self._device, filled=filled,
-            )  # fmt: skip
-            with self._host(pretended=not filled):
-                made = self._guard(Status.RUNTIME_ERROR, build, case=case)
-            state = [(name, self._view(Slot.read(slot))) for name, slot in module.get("state", ())]
-            with torch.no_grad():
-                self._guard(Status.RUNTIME_ERROR, modules.load_state, made, state, case=case)
-            self._modules[key] = made
-        return self._modules[key]
-
-    def _bench_call(self, arguments: list[Any], module: dict[str, Any] | None) -> Callable[[], Any]:
-        """The answer on arguments of full size, which take no memory until they are written."""
-        made = [zeros(*value) if isinstance(value, list) else value for value in arguments]
-        function = self._callable(module, "the timed case", filled=False)
-
-        def call() -> None:
-            watch = Watch(self._path)
-            with torch.no_grad(), watch:
-                function(*made)
-            own_work(watch, "the timed case")
-
-        return call
-
-    def _argument(self, value: Any) -> Any:
-        return self._view(Slot.read(value)) if isinstance(value, list) else value
-
-    def _slots(self, outputs: list[Any]) -> list[torch.Tensor]:
-        return [self._view(Slot.read(value)) for value in outputs]
-
-    def _view(self, slot: Slot) -> torch.Tensor:
-        if self._arena is None:
-            raise RuntimeError("a request needs shared memory before it was opened")
-        return self._arena.view(slot)
-
-    def _run(self, function: Callable[..., Any], call: dict[str, Any]) -> list[torch.Tensor]:
-        made = [self._argument(value) for value in call["arguments"]]
-        with self._host():
-            result = self._guard(Status.RUNTIME_ERROR, function, *made, case=call["case"])
-        return checked(result, call["outputs"], call["case"], self._entry, self._device)
-
-    def _host(self, *, pretended: bool = False) -> contextlib.AbstractContextManager[None]:
-        """Where host code runs: on a simulated device it finds the GPU that it was written for.
-
-        Args:
-            pretended: the same on a real device, which a process that only compiles leaves alone.
-        """
-        if not (self.simulated or pretended):
-            return contextlib.nullcontext()
-        from triton_gym.evaluation import simulate
-
-        host: contextlib.AbstractContextManager[None] = simulate.pretend(self._gpu_name)
-        return host
-
-    def _guard(
-        self, status: Status, function: Callable[..., Any], *arguments: Any, case: str = ""
-    ) -> Any:
-        """Call something that runs the answer; whatever it raises becomes a `Failure`."""
-        try:
-            return function(*arguments)
-        except Failure:
-            raise
-        except BaseException as error:  # an answer may raise anything, SystemExit included
-            raise self._failure(status, error, case) from None
-
-    def _failure(self, status: Status, error: BaseException, case: str) -> Failure:
-        kind = type(error).__name__
-        library = type(error).__module__.partition(".")[0]
-        if (library == "triton" and kind != "InterpreterError") or kind == "BuildError":
-            status = Status.COMPILE_ERROR
-        if kind == "InterpreterError" and error.__cause__ is not None:
-            error = error.__cause__
-            kind = type(error).__name__
-        text = str(error).strip() or "no message"
-        line = line_in(error, self._path)
-        where = f" on {case}" if case else ""
-        return Failure(status, f"{kind}{where}{line}: {text}")

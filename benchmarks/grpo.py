@@ -72,8 +72,8 @@ def train(options: argparse.Namespace) -> None:
     work, seed = Path(options.work), options.seed
     settings = read_settings(
         SFTSettings, CONFIGS / "sft.toml",
-        [f"policy.model={options.model}", f"examples.train={_file(options.data, 'train')}",
-         f"examples.test={_file(options.data, 'test')}", f"run.out={work}/sft-{seed}",
+        [f"policy.model={options.model}", f"examples.train={','.join(_files(options, 'train'))}",
+         f"examples.test={_files(options, 'test')[0]}", f"run.out={work}/sft-{seed}",
          f"run.seed={seed}", *options.sft],
     )  # fmt: skip
     with sft_trainer.Trainer(settings, watch=_say("sft")) as sft:
@@ -183,7 +183,7 @@ def _catalogue() -> list[Place]:
 
 def _slow(options: argparse.Namespace) -> list[Place]:
     """Correct but slow kernels of held-out tasks, from the data set."""
-    rows = [r for r in read_rows(Path(_file(options.data, "test"))) if r["kind"] == "speedup_edit"]
+    rows = [r for r in read_rows(Path(_files(options, "test")[0])) if r["kind"] == "speedup_edit"]
     unique = {row["seed"]: row for row in rows}
     return [
         Place("TritonKernel-composed-v0", int(row["seed"]), row["before"])
@@ -251,9 +251,13 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _file(folder: str, split: str) -> str:
-    found = sorted(Path(folder).glob(f"{split}.*"))
-    return str(found[0]) if found else f"{folder}/{split}.parquet"
+def _files(options: argparse.Namespace, split: str) -> list[str]:
+    """A split's file in each of the data sets."""
+    found = [sorted(Path(folder).glob(f"{split}.*")) for folder in options.data]
+    return [
+        str(files[0] if files else Path(folder) / f"{split}.parquet")
+        for folder, files in zip(options.data, found, strict=True)
+    ]
 
 
 def main() -> None:
@@ -264,7 +268,9 @@ def main() -> None:
         sub.set_defaults(verb=verb)
         sub.add_argument("--work", default="runs/benchmark")
         sub.add_argument("--out", type=Path, default=record.RESULTS / "grpo.json")
-        sub.add_argument("--data", default="runs/data")
+        sub.add_argument(
+            "--data", nargs="+", default=["runs/data"], help="data sets; held out is the first's"
+        )
         sub.add_argument("--model", default="smollm2", help="or a .gguf file, or a folder")
         sub.add_argument("--seed", type=int, default=0)
         sub.add_argument("--device", default="simulated" if verb is data else "auto")

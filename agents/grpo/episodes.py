@@ -133,9 +133,7 @@ class Stage:
         Raises:
             InvalidOptionError: a task alone is too long for the model.
         """
-        episodes = [
-            self._open(place, group) for group, place in enumerate(places) for _ in range(replies)
-        ]
+        episodes = self._open(places, replies)
         # A part takes every n-th episode, so that groups do not lie in one part.
         parts = [episodes[number :: self._parts] for number in range(self._parts)]
         ready = deque((number, 0) for number, part in enumerate(parts) if part)
@@ -215,16 +213,38 @@ class Stage:
             ]
             episode.over = terminated or truncated or len(episode.turns) >= self._turns
 
-    def _open(self, place: Place, group: int) -> Episode:
-        idle = self._idle.get(place.env)
-        env = idle.pop() if idle else self._make(place.env)
-        options = {"kernel": place.kernel} if place.kernel else None
-        observation, info = env.reset(seed=place.seed, options=options)
-        messages = [
-            {"role": "system", "content": system_prompt()},
-            {"role": "user", "content": first_turn(observation)},
+    def _open(self, places: Sequence[Place], replies: int) -> list[Episode]:
+        """Begin `replies` episodes at each place.
+
+        The first of each group begins before the others: where a reset draws a task, they find it
+        drawn.
+        """
+        begun = [
+            self._pool.submit(_begin, self._environment(place), place, group)
+            for group, place in enumerate(places)
         ]
-        return Episode(env, place, str(info.get("task", place.env)), group, messages)
+        return [
+            episode
+            for group, (place, first) in enumerate(zip(places, begun, strict=True))
+            for episode in (
+                first.result(),
+                *(_begin(self._environment(place), place, group) for _ in range(replies - 1)),
+            )
+        ]
+
+    def _environment(self, place: Place) -> Environment:
+        idle = self._idle.get(place.env)
+        return idle.pop() if idle else self._make(place.env)
+
+
+def _begin(env: Environment, place: Place, group: int) -> Episode:
+    options = {"kernel": place.kernel} if place.kernel else None
+    observation, info = env.reset(seed=place.seed, options=options)
+    messages = [
+        {"role": "system", "content": system_prompt()},
+        {"role": "user", "content": first_turn(observation)},
+    ]
+    return Episode(env, place, str(info.get("task", place.env)), group, messages)
 
 
 def _step(env: Environment, action: str) -> Step:

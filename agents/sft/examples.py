@@ -44,15 +44,15 @@ class Packed:
 
 
 def read_examples(
-    path: str, policy: Policy, settings: ExamplesSettings
+    paths: Sequence[str], policy: Policy, settings: ExamplesSettings
 ) -> tuple[list[Example], int]:
-    """The examples of a file, and how many were too long.
+    """The examples of all files, and how many were too long.
 
     Raises:
-        RunError: the file is not there, or is damaged.
-        InvalidOptionError: it holds no examples that can be used.
+        RunError: a file is not there, or is damaged.
+        InvalidOptionError: they hold no examples that can be used.
     """
-    rows = _rows(Path(path))
+    rows = [row for path in paths for row in _rows(Path(path))]
     wanted = [row for row in rows if not settings.kinds or row.get("kind") in settings.kinds]
     found: list[Example] = []
     long = 0
@@ -67,8 +67,8 @@ def read_examples(
     if not found:
         kinds = sorted({str(row.get("kind")) for row in rows})
         raise InvalidOptionError(
-            f"{path} has no usable examples: {len(rows)} rows, {len(wanted)} of the kinds asked "
-            f"for (there are {', '.join(kinds)}), {long} longer than examples.length="
+            f"{', '.join(paths)}: no usable examples: {len(rows)} rows, {len(wanted)} of the kinds "
+            f"asked for (there are {', '.join(kinds)}), {long} longer than examples.length="
             f"{settings.length}."
         )
     return found, long

@@ -15,10 +15,11 @@ from ..training.settings import OptimizerSettings, RunSettings
 class ExamplesSettings:
     """What is learned from."""
 
-    train: str = "runs/data/train.parquet"
-    """`.parquet` or `.jsonl` with a column `messages`, as `triton-gym train data` writes it."""
-    test: str = ""
-    """Held-out examples, for the held-out loss; empty for none."""
+    train: tuple[str, ...] = ("runs/data/train.parquet",)
+    """`.parquet` or `.jsonl` files with a column `messages`, as `triton-gym train data` writes
+    them."""
+    test: tuple[str, ...] = ()
+    """Held-out examples, for the held-out loss; none unless given."""
     kinds: tuple[str, ...] = ()
     """Values of the column `kind` that are used; empty for all."""
     limit: int = 0

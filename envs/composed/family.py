@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from dataclasses import dataclass
+from functools import lru_cache
 
 from triton_gym.composition.graph import Graph, Kind
 from triton_gym.errors import InvalidTaskError, unknown
@@ -79,10 +80,16 @@ class Family:
         Raises:
             InvalidTaskError: no graph passed; the options leave too few.
         """
-        rng = random.Random(seed)
-        kind = None if self.kind == "any" else Kind(self.kind)
-        for _ in range(ATTEMPTS):
-            problem = draw(rng, kind, self.difficulty)
-            if split_of(problem.graph) == self.split and admissible(problem):
-                return problem.task()
-        raise InvalidTaskError(f"{ATTEMPTS} graphs were drawn for {self}, and none was fit.")
+        return _drawn(self, seed)
+
+
+@lru_cache(maxsize=1024)
+def _drawn(family: Family, seed: int) -> Task:
+    """Remembered, since a group of episodes resets its environments with one seed."""
+    rng = random.Random(seed)
+    kind = None if family.kind == "any" else Kind(family.kind)
+    for _ in range(ATTEMPTS):
+        problem = draw(rng, kind, family.difficulty)
+        if split_of(problem.graph) == family.split and admissible(problem):
+            return problem.task()
+    raise InvalidTaskError(f"{ATTEMPTS} graphs were drawn for {family}, and none was fit.")

@@ -217,6 +217,18 @@ def test_starter_and_expert_are_correct(kind, any_evaluator):
         assert 0 < outcome.roofline <= 1.05
 
 
+@pytest.mark.gpu
+def test_an_answer_that_reads_far_more_than_it_writes_is_not_accused(gpu_evaluator):
+    """Some of its results have left the cache when they are copied, which the judge must know."""
+    env = gym.make(ID, split="train", device="simulated")
+    env.reset(seed=1)
+    task = env.unwrapped.task
+    assert len(task.entry.parameters) == 5
+    for seed in range(4):
+        outcome = gpu_evaluator.evaluate(task, task.starter, seed=seed)
+        assert outcome.correct, outcome.message
+
+
 def test_vector_modes_draw_the_same_tasks():
     found = []
     for mode in ("sync", "async", "vector_entry_point"):

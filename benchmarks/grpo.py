@@ -285,7 +285,7 @@ def main() -> None:
         sub.add_argument("--tasks", type=int, default=48)
         sub.add_argument("--edits", type=int, default=24)
         sub.add_argument("--tries", type=int, default=8)
-        sub.add_argument("--longest", type=int, default=768)
+        sub.add_argument("--longest", type=int, default=896)
         sub.add_argument("--workers", type=int, default=8)
     options = parser.parse_args()
     options.verb(options)

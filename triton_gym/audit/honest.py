@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from triton_gym.audit import modules, published
+from triton_gym.audit import drawn, modules, published
 from triton_gym.audit.styles import COPY, MULTIPROCESSORS, RUN, Style
 from triton_gym.audit.variety import VARIETY
 from triton_gym.audit.victims import VICTIMS
@@ -282,7 +282,7 @@ def moved_kernel(x_ptr, y_ptr, size, BLOCK: tl.constexpr):
 
 
 def all_honest() -> Iterator[Honest]:
-    """Every style on every victim, modules, answers as they are published, in a fixed order."""
+    """Every style on every victim, modules, published and drawn ones, in a fixed order."""
     for style in (*STYLES, *VARIETY):
         for victim in VICTIMS.values():
             source = victim.answer(
@@ -292,5 +292,5 @@ def all_honest() -> Iterator[Honest]:
             yield Honest(style.name, victim.task, source)
     for name, task, source in modules.answers():
         yield Honest(name, task, source)
-    for name, task, source in published.ANSWERS:
+    for name, task, source in (*published.ANSWERS, *drawn.answers()):
         yield Honest(name, task, source)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from triton_gym.audit.drawn import drawn
 from triton_gym.audit.styles import COPY
 from triton_gym.audit.victims import naming
 from triton_gym.registration import load
@@ -138,8 +139,8 @@ MODULE_VICTIMS = {victim.task: victim for victim in (_LINEAR, _SOFTMAX)}
 
 
 def task_of(name: str) -> Task:
-    """The task of a name: one of the audit's own, or one that is registered."""
-    return _TASKS[name] if name in _TASKS else load(name)
+    """The task of a name: one of the audit's own, one that is drawn, or one that is registered."""
+    return _TASKS[name] if name in _TASKS else drawn(name) or load(name)
 
 
 def _linear_relu(n: int, m: int) -> Any:

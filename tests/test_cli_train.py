@@ -23,13 +23,14 @@ def test_train_sft_and_go_on(tmp_path):
     (tmp_path / "train.jsonl").write_text((json.dumps({"messages": messages}) + "\n") * 40)
     config = tmp_path / "sft.toml"
     config.write_text(
-        '[policy]\nmodel = "tiny-random"\n[examples]\nlength = 64\nbatch_tokens = 128\n'
+        "[examples]\nlength = 64\nbatch_tokens = 128\n"
         f'train = "{tmp_path}/train.jsonl"\n[run]\nout = "{tmp_path}/run"\nsteps = 2\n'
     )
-    done = invoke("train", "sft", "--config", config)
+    policy = ("--policy", "tiny-random")
+    done = invoke("train", "sft", "--config", config, *policy)
     assert done.exit_code == 0, done.output
     assert "step-000002" in done.output.replace("\n", "")
-    further = invoke("train", "sft", "--config", config, "run.steps=3")
+    further = invoke("train", "sft", "--config", config, *policy, "run.steps=3")
     assert "going on after step 2" in further.output
     assert (tmp_path / "run" / "checkpoints" / "step-000003" / "config.json").is_file()
 

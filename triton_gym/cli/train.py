@@ -30,6 +30,10 @@ Settings = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Settings that override the file's, e.g. run.seed=1."),
 ]
+Policy = Annotated[
+    str | None,
+    typer.Option("--policy", metavar="MODEL", help="For policy.model=MODEL; smollm2 unless given."),
+]
 _SHOWN = {
     "reward": "reward {:.3f}",
     "loss": "loss {:.4f}",
@@ -68,18 +72,22 @@ def data(settings: Settings = None, config: Config = None) -> None:
 
 
 @train.command("sft")
-def sft(settings: Settings = None, config: Config = None) -> None:
+def sft(settings: Settings = None, config: Config = None, policy: Policy = None) -> None:
     """Fine-tune a model on verified examples, or go on with a run."""
-    _train("triton_gym.agents.sft", "SFTSettings", config, settings or [])
+    _train("triton_gym.agents.sft", "SFTSettings", config, settings or [], policy)
 
 
 @train.command("grpo")
-def grpo(settings: Settings = None, config: Config = None) -> None:
+def grpo(settings: Settings = None, config: Config = None, policy: Policy = None) -> None:
     """Train a policy by reinforcement learning, or go on with a run."""
-    _train("triton_gym.agents.grpo", "GRPOSettings", config, settings or [])
+    _train("triton_gym.agents.grpo", "GRPOSettings", config, settings or [], policy)
 
 
-def _train(package: str, kind: str, config: Path | None, overrides: list[str]) -> None:
+def _train(
+    package: str, kind: str, config: Path | None, overrides: list[str], policy: str | None
+) -> None:
+    if policy is not None:
+        overrides = [*overrides, f"policy.model={policy}"]
     read = importlib.import_module("triton_gym.agents.training.settings").read_settings
     settings = read(
         getattr(importlib.import_module(f"{package}.settings"), kind), config, overrides

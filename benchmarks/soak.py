@@ -80,10 +80,10 @@ def sample(folder: Path, store: Path, done: int) -> dict[str, float]:
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
             pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
             descriptors = len(os.listdir(f"/proc/{pid}/fd"))
+            parent = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1]
         except OSError:
             continue
-        parent = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1] if pid else ""
-        kind = _kind(pid, command, int(parent or 0))
+        kind = _kind(pid, command, int(parent))
         found["processes"] += 1
         if kind:
             found[f"{kind}_mib"] += pages * PAGE / 2**20

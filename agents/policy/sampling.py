@@ -13,8 +13,9 @@ import torch
 from triton_gym.errors import DeviceError, InvalidOptionError
 from triton_gym.evaluation.judging.sharing import gpu_lock
 
-from .decoding import Drawing, Drawn, StaticDecoder, draw_growing, full_attention
+from .decoding import Drawing, Drawn, draw_growing, full_attention
 from .models import Policy
+from .recorded import StaticDecoder
 from .settings import SamplingSettings
 
 _ROUND = 256

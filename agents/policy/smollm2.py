@@ -89,5 +89,8 @@ def _convert(file: Path, folder: Path) -> None:
             pass  # older versions unpack without being asked
         model = AutoModelForCausalLM.from_pretrained(str(file.parent), **options)
         tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
+    ends = model.config.eos_token_id
+    if isinstance(ends, int):  # transformers 5.17 gives the tokenizer the token that begins a turn
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(ends)
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

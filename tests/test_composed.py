@@ -18,6 +18,7 @@ from triton_gym.composition.kernel import ROW, whole
 from triton_gym.composition.operators import UNARY
 from triton_gym.composition.reference import Reference, english
 from triton_gym.composition.rowwise import ROWS
+from triton_gym.envs.composed import family
 from triton_gym.envs.composed.admission import admissible
 from triton_gym.envs.composed.drawing import DIFFICULTIES, draw
 from triton_gym.envs.composed.family import CATALOGUE, Family, split_of
@@ -197,6 +198,17 @@ def test_a_reset_draws_a_task_and_its_seed_decides_it(stub):
     same, _ = env.reset(seed=1)
     assert same["task"] == first["task"]
     assert task_fingerprint(env.unwrapped.task) == task_fingerprint(task)
+
+
+def test_a_group_of_equal_resets_draws_once(monkeypatch):
+    """Drawing looks at many graphs: a training step with eight replies must not pay for it eight times."""
+    drawn = []
+    monkeypatch.setattr(family, "draw", lambda *a: drawn.append(a) or draw(*a))
+    tasks = [Family(difficulty="easy")(987_654_321) for _ in range(8)]
+    assert len({id(task) for task in tasks}) == 1
+    once = len(drawn)
+    assert Family(difficulty="easy")(987_654_321) is tasks[0]
+    assert len(drawn) == once > 0
 
 
 def test_a_task_survives_the_way_to_the_judge():

@@ -15,8 +15,8 @@ pytest.importorskip("transformers")
 from triton_gym.agents.policy.logprobs import token_logprobs
 from triton_gym.agents.policy.models import load_policy
 from triton_gym.agents.policy.settings import PolicySettings
-from triton_gym.agents.sft.examples import encode, pack, rows_of
-from triton_gym.agents.sft.settings import SFTSettings
+from triton_gym.agents.sft.examples import encode, pack, read_examples, rows_of
+from triton_gym.agents.sft.settings import ExamplesSettings, SFTSettings
 from triton_gym.agents.sft.trainer import GLOSSARY, Trainer
 from triton_gym.agents.training.journal import read_lines
 from triton_gym.agents.training.run import Run
@@ -65,6 +65,17 @@ def train(data, name, *changes, until=None):
     with Trainer(settings, make=lambda n: Knobs()) as trainer:
         trainer.train(until)
         return trainer, {k: v.clone() for k, v in trainer.policy.model.state_dict().items()}
+
+
+def test_several_data_sets_are_learned_together(data, policy):
+    both = (f"{data}/train.jsonl", f"{data}/test.jsonl")
+    settings = ExamplesSettings(length=128, batch_tokens=512)
+    found, too_long = read_examples(both, policy, settings)
+    assert (len(found), too_long) == (64 + 8, 1)
+    trainer, _ = train(data, "both", f"examples.train={','.join(both)}", until=1)
+    assert trainer.settings.examples.train == both
+    with pytest.raises(RunError, match="cannot be read"):
+        read_examples((both[0], "not-here.jsonl"), policy, settings)
 
 
 def test_only_the_last_answer_is_learned(policy):

@@ -5,7 +5,6 @@ shapes, chains of operators, and results far smaller than what they are made of.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 from triton_gym.registration import family_of
@@ -15,7 +14,6 @@ FAMILY = "composed"
 SEEDS = range(12)
 
 
-@cache
 def drawn(name: str) -> Task | None:
     """The task that a name like `composed@3` stands for; None for other names."""
     family, at, seed = name.partition("@")

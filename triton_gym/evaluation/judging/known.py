@@ -187,12 +187,16 @@ def _beside(
 def _pieces(tensors: Sequence[torch.Tensor]) -> list[list[torch.Tensor]]:
     """The memory of all tensors in `_PIECES` parts, as whole words."""
     flat = [tensor.reshape(-1).view(torch.uint8) for tensor in tensors if tensor.numel()]
-    words = [part[: len(part) // 4 * 4].view(torch.int32) for part in flat]
+    whole = [part[: len(part) // 4 * 4] for part in flat]
+    # A slice of something else may begin within a word.
+    words = [
+        (part.clone() if part.storage_offset() % 4 else part).view(torch.int32) for part in whole
+    ]
     found: list[list[torch.Tensor]] = [[] for _ in range(_PIECES)]
-    for whole in words:
-        size = -(-len(whole) // _PIECES) or 1
-        for index, part in enumerate(whole.split(size)):
-            found[index].append(part)
+    for all_words in words:
+        size = -(-len(all_words) // _PIECES) or 1
+        for index, piece in enumerate(all_words.split(size)):
+            found[index].append(piece)
     return found
 
 

@@ -58,6 +58,29 @@ def test_both_caches_draw_the_same(policy):
     ]
 
 
+@pytest.mark.gpu
+def test_a_recorded_step_draws_what_the_ordinary_cache_draws():
+    policy = load_policy(
+        PolicySettings(model="tiny-random", device="cuda", dtype="float32"), seed=1
+    )
+    for factor in (3.0, 1.1):  # the second time with the weights that training left
+        with torch.no_grad():
+            for parameter in policy.model.parameters():
+                parameter.mul_(factor)
+        greedy = sampled(policy, cache="graph", temperature=0.0)
+        assert [r.tokens for r in greedy] == [
+            r.tokens for r in sampled(policy, cache="dynamic", temperature=0.0)
+        ]
+    recorded = LocalSampler(policy, SamplingSettings(longest=24, batch=3, cache="graph"))
+    first = recorded.sample(PROMPTS, seed=7)
+    assert recorded.sample(PROMPTS, seed=8) != first
+    assert recorded.sample(PROMPTS, seed=7) == first
+    for prompt, reply in zip(PROMPTS, first, strict=True):
+        tokens = torch.tensor([[*prompt, *reply.tokens]], device="cuda")
+        scores = token_logprobs(policy.model, tokens).logps[0, len(prompt) - 1 :].detach()
+        torch.testing.assert_close(scores.cpu(), torch.tensor(reply.logps), atol=1e-3, rtol=1e-3)
+
+
 def test_a_seed_decides_the_replies(policy):
     settings = SamplingSettings(longest=24, batch=3)
     sampler = LocalSampler(policy, settings)

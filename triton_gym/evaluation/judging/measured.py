@@ -201,7 +201,7 @@ class CudaJudge(Judge):
     def _compile(self, request: Request, scratch: Scratch, case: Case) -> None:
         """Compile a case's kernels into the answer's cache. Other failures show when it runs."""
         arguments = shapes(fake_arguments(request.task, case)[1])
-        with Session(self._workshop, request.limits, scratch) as worker:
+        with Session(self._workshop, request.limits, scratch, yields=True) as worker:
             try:
                 worker.ask("load", path=worker.path, **_entry(request))
                 how = construction(request.task, case, 0)

@@ -43,12 +43,16 @@ class Session:
         workshop: where workers come from.
         limits: what the worker may use; the time runs from when it is ready for the answer.
         scratch: the answer's folder, which several workers of one evaluation may share.
+        yields: whether others have the processors first: the judge, a policy that samples.
     """
 
-    def __init__(self, workshop: Workshop, limits: Limits, scratch: Scratch) -> None:
+    def __init__(
+        self, workshop: Workshop, limits: Limits, scratch: Scratch, *, yields: bool = False
+    ) -> None:
         self._workshop = workshop
         self._limits = limits
         self._scratch = scratch
+        self._yields = yields
         self.path = scratch.path
         self._nursery, self._pid, self._channel = workshop.fork(limits)
         self._deadline = time.monotonic() + ENTRY_LIMIT_S
@@ -60,7 +64,9 @@ class Session:
     def __enter__(self) -> Session:
         limits = dataclasses.asdict(self._limits)
         try:
-            reply = self.ask("enter", folder=self._scratch.folder, limits=limits)
+            reply = self.ask(
+                "enter", folder=self._scratch.folder, limits=limits, yields=self._yields
+            )
             if "unconfined" in reply:
                 raise EvaluatorError(f"A worker could not be confined: {reply['unconfined']}.")
         except Ended as end:

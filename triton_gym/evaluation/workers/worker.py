@@ -7,7 +7,9 @@ memory, and times are held against the judge's clock. A failure that it reports 
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -34,6 +36,8 @@ from triton_gym.task import Kind
 
 MESSAGE_LIMIT = 3000
 """Longest feedback in characters."""
+_YIELDING = 10
+"""Niceness of a worker that only compiles."""
 
 
 def prepare(mode: str) -> None:
@@ -91,8 +95,10 @@ class Worker(AnswerHost):
         operation: Callable[..., dict[str, Any]] = getattr(self, "do_" + request.pop("op"))
         return operation(**request)
 
-    def do_enter(self, folder: str, limits: dict[str, Any]) -> dict[str, Any]:
+    def do_enter(self, folder: str, limits: dict[str, Any], yields: bool = False) -> dict[str, Any]:
         """Take on the limits, before anything of the answer is read."""
+        if yields:
+            _give_way()
         try:
             self._sandbox.restrict(folder, Limits(**limits))
         except Unconfined as error:
@@ -311,3 +317,14 @@ class Worker(AnswerHost):
             Status.RUNTIME_ERROR, self._trial.survey, output, case="the timed case"
         )
         return reply
+
+
+def _give_way() -> None:
+    """Let others have the processors first.
+
+    A worker is a session of its own, which Linux may schedule as a group of its own: among such
+    groups it is the group's niceness that counts.
+    """
+    os.nice(_YIELDING)
+    with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as group:
+        group.write(str(_YIELDING))

@@ -55,18 +55,23 @@ def train(options: argparse.Namespace) -> None:
         timer.start()
     started = time.monotonic()
     work, seed = Path(options.work), options.seed
-    settings = read_settings(
-        SFTSettings, CONFIGS / "sft.toml",
-        [f"policy.model={options.model}", f"examples.train={','.join(_train_files(options))}",
-         f"examples.test={test_file(options)}", f"run.out={work}/sft-{seed}",
-         f"run.seed={seed}", *options.sft],
-    )  # fmt: skip
-    with sft_trainer.Trainer(settings, watch=_say("sft")) as sft:
-        finished = sft.train() >= sft.steps
-    if not finished or (options.budget and time.monotonic() - started > options.budget - 30):
-        print("sft goes on with the next call" if not finished else "sft is done")
-        return
-    if options.until == "sft":
+    tuned = work / f"sft-{seed}.done"
+    if not tuned.is_file():
+        settings = read_settings(
+            SFTSettings, CONFIGS / "sft.toml",
+            [f"policy.model={options.model}", f"examples.train={','.join(_train_files(options))}",
+             f"examples.test={test_file(options)}", f"run.out={work}/sft-{seed}",
+             f"run.seed={seed}", *options.sft],
+        )  # fmt: skip
+        with sft_trainer.Trainer(settings, watch=_say("sft")) as sft:
+            if sft.train() < sft.steps:
+                print("sft goes on with the next call")
+                return
+        tuned.touch()
+    if options.until == "sft" or (
+        options.budget and time.monotonic() - started > options.budget - 30
+    ):
+        print("sft is done")
         return
     later = read_settings(
         GRPOSettings, CONFIGS / "grpo.toml",

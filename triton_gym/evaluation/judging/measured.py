@@ -246,7 +246,10 @@ class CudaJudge(Judge):
 
     def _writing_us(self, known: Known) -> float:
         """What calls back to back may pay for each other's results, left in the L2 cache."""
-        return min(known.result_bytes, self._flush_bytes / 2) / self.copy_gbps / 1e3
+        result, cache = known.result_bytes, self._flush_bytes / 2
+        # The copies that take results away stay there too, where both fit.
+        written = min(result, cache) + max(0.0, min(result, cache - result))
+        return written / self.copy_gbps / 1e3
 
     def _outcome(
         self, request: Request, verdict: Verdict, timing: Timing, baseline: Timing,

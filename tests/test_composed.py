@@ -229,6 +229,22 @@ def test_starter_and_expert_are_correct(kind, any_evaluator):
         assert 0 < outcome.roofline <= 1.05
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_task_is_told_in_words_as_code_or_both_and_always_whole(kind):
+    draw_task, found = Family("train", kind=kind), set()
+    for seed in range(40):
+        task = draw_task(seed)
+        graph, text = task.reference.graph, task.statement
+        words = english(graph).removeprefix("start from ") in text
+        code = task.reference.text.rstrip() in text
+        found.add((words, code))
+        assert task.dtypes[0] in text
+        for name in graph.parameters:
+            shape = "[rows, k]" if kind == "matmul" and name == "x" else "["
+            assert f"{name} {shape}" in text or f"{name} is {shape}" in text
+    assert found == {(True, False), (False, True), (True, True)}
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize(
     "seed",

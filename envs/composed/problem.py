@@ -106,9 +106,8 @@ class Problem:
         """The task."""
         subject = Subject(self.graph, self.name, self.dtype)
         matmul = self.graph.kind is Kind.MATMUL
-        digest = hashlib.sha256(repr(self).encode()).hexdigest()[:8]
         return Task(
-            name=f"composed_{digest}",
+            name=f"composed_{self._digest().hex()[:8]}",
             title=f"Composed {self.graph.kind}: {self.name}",
             statement=self._statement(),
             entry=Entry(self.name, self.graph.parameters),
@@ -132,18 +131,35 @@ class Problem:
         return Case(self.dtype, dict(zip(("rows", "cols", "k"), sizes, strict=False)))
 
     def _statement(self) -> str:
+        """In words, as code, or both: who learns from these tasks meets others that are worded as
+        their authors liked."""
         shapes = {Layout.FULL: "[rows, cols]", Layout.VECTOR: "[cols]", Layout.COLUMN: "[rows]"}
-        if self.graph.kind is Kind.MATMUL:
-            given = ["x [rows, k]", "w [k, cols]"]
-        else:
-            given = ["x [rows, cols]"]
-        given += [f"{operand.name} {shapes[operand.layout]}" for operand in self.graph.operands]
+        matmul = self.graph.kind is Kind.MATMUL
+        given = {"x": "[rows, k]", "w": "[k, cols]"} if matmul else {"x": "[rows, cols]"}
+        given |= {operand.name: shapes[operand.layout] for operand in self.graph.operands}
         result = "[rows]" if self.graph.reduced else "[rows, cols]"
+        words, code = english(self.graph), Reference(self.graph, self.name).text.rstrip()
+        listed = ", ".join(f"{name} {shape}" for name, shape in given.items())
+        form = self._digest()[0] % 4
+        if form == 0:
+            described = ", ".join(f"{name} is {shape}" for name, shape in given.items())
+            return (
+                f"{words[0].upper()}{words[1:]}. {described}, row-major and contiguous, in "
+                f"{self.dtype}; return {result} of the same dtype, contiguous. Compute in float32. "
+                "cols is at most 8192."
+            )
+        if form == 1:
+            return (
+                f"Compute what this function computes in PyTorch, given {listed}, all contiguous "
+                f"{self.dtype}; compute in float32. cols is at most 8192.\n\n{code}"
+            )
         return (
-            f"Given {', '.join(given)}, all contiguous {self.dtype}: {english(self.graph)}. "
-            f"Return {result} in {self.dtype}; compute in float32. cols is at most 8192. "
-            f"In PyTorch:\n\n{Reference(self.graph, self.name).text.rstrip()}"
+            f"Given {listed}, all contiguous {self.dtype}: {words}. Return {result} in "
+            f"{self.dtype}; compute in float32. cols is at most 8192. In PyTorch:\n\n{code}"
         )
+
+    def _digest(self) -> bytes:
+        return hashlib.sha256(repr(self).encode()).digest()
 
 
 _TINY = ((3, 781), (5, 130))

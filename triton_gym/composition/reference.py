@@ -69,10 +69,8 @@ def bracketed(expression: str) -> str:
 
 def english(graph: Graph) -> str:
     """What a graph computes, in words, as a list of what happens to a value `t`."""
-    parts = ["start from t = x @ w" if graph.kind is Kind.MATMUL else "start from t = x"]
-    for step in graph.steps:
-        parts.append(_english_part(step))
-    return "; ".join(parts)
+    first = "x @ w" if graph.kind is Kind.MATMUL else "x"
+    return "; ".join([f"start from t = {first}", *map(_english_part, graph.steps)])
 
 
 def _english_part(step: Step) -> str:

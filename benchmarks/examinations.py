@@ -35,7 +35,7 @@ ONCE = ("composed", "greedy", "catalogue")
 EDITS = {"split": "test", "action_mode": "edit"}
 TURNS = 3
 """Of edits."""
-AT_ONCE = 256
+AT_ONCE = 128
 """Replies that are sampled together."""
 KEPT_EVERY = 32
 """Evaluations after which outcomes are written down."""

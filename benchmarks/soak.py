@@ -33,28 +33,30 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def answers(source: str, name: str, count: int) -> Any:
-    """What a policy writes early in its training, no two alike: about a third is right.
+    """What a policy writes early in its training, no two alike: one in nine is right.
 
-    One in two hundred hangs; it costs more than all others of those together.
+    One in four hundred hangs; it costs more than all others of those together.
     """
     head = source.index(f"def {name}(")
     body = source.index("\n", head)
-    wrong = (
-        source.replace("import triton\n", "import os\nimport triton\n", 1),  # rejected
+    kinds = (
+        source.replace("return y", "return torch.sum(x, -1)"),  # rejected
         source.replace("tl.sum(", "tl.sum("[:-1]),  # not Python
         source.replace("tl.sum", "tl.no_such_thing"),  # does not compile
         source.replace("return y", "return y + 1"),  # computes outside of its kernel
         source.replace("tl.sum", "tl.max"),  # a wrong result
         source[:body] + RAISE + source[body:],  # fails when it runs
         source.replace("return y", "return y_that_is_not_there"),
+        source.replace("import triton\n", "import triton\nimport os\n").replace(
+            "return y", "os.getpid()\n    return y"
+        ),  # rejected
+        source,
     )
     for index in range(count):
-        mark = f"\n# {index}\n"
-        which = index % 10
-        if index % 200 == 111:
-            yield source[:body] + SPIN + source[body:] + mark
+        if index % 400 == 111:
+            yield source[:body] + SPIN + source[body:] + f"\n# {index}\n"
         else:
-            yield (wrong[which] if which < len(wrong) else source) + mark
+            yield kinds[index % len(kinds)] + f"\n# {index}\n"
 
 
 def family(root: int) -> list[int]:
@@ -171,7 +173,7 @@ def main() -> None:
         started = time.perf_counter()
         with Evaluator(options.device, workers=options.workers, store=store) as evaluator:
             outcomes = evaluator.map(
-                task, sources, seeds=range(options.count), limits=Limits(seconds=3)
+                task, sources, seeds=range(options.count), limits=Limits(seconds=5)
             )
             for done, outcome in enumerate(outcomes, 1):
                 _note(statuses, outcome)

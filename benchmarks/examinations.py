@@ -25,7 +25,7 @@ from triton_gym.agents.policy.models import Policy, load_policy
 from triton_gym.agents.policy.sampling import LocalSampler
 from triton_gym.agents.policy.settings import PolicySettings, SamplingSettings
 from triton_gym.agents.prompt import first_turn, reply_source, system_prompt
-from triton_gym.agents.scoring import Attempt, mean_interval, scores
+from triton_gym.agents.scoring import Attempt, fast, mean_interval, scores
 from triton_gym.registration import catalogue
 from triton_gym.runs.folder import write_json
 
@@ -33,6 +33,7 @@ KS = (1, 2, 4, 8)
 ONCE = ("composed", "greedy", "catalogue")
 """Parts whose episodes have one reply."""
 EDITS = {"split": "test", "action_mode": "edit"}
+PARTS = (*ONCE, "edits")
 TURNS = 3
 """Of edits."""
 AT_ONCE = 128
@@ -223,7 +224,7 @@ def _finite(value: float) -> float | None:
 def summary(known: dict[str, Any]) -> dict[str, Any]:
     """Scores of every part, with intervals over tasks."""
     found: dict[str, Any] = {"device": known.get("device")}
-    for part in (*ONCE, "edits"):
+    for part in PARTS:
         rows = known.get(part) or []
         if rows:
             attempts = [_attempt(row, len(row["turns"])) for row in rows]
@@ -238,6 +239,64 @@ def summary(known: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def pooled(examined: list[dict[str, Any]]) -> dict[str, Any]:
+    """The examinations of one stage's policies as one: each task's tries are those of all seeds."""
+    return {
+        "device": examined[0].get("device"),
+        **{part: [row for one in examined for row in one.get(part) or []] for part in PARTS},
+    }
+
+
+def difference(better: dict[str, Any], worse: dict[str, Any]) -> dict[str, Any]:
+    """Means over tasks that both tried of one's score less the other's, with intervals."""
+    found: dict[str, Any] = {}
+    for part in PARTS:
+        ours, theirs = (_by_task(one.get(part) or []) for one in (better, worse))
+        both = sorted(ours.keys() & theirs.keys())
+        if not both:
+            continue
+        found[part] = {
+            name: mean_interval([score(ours[t]) - score(theirs[t]) for t in both])
+            for name, score in _SCORES.items()
+        }
+        right = [t for t in both if _correct(ours[t]) and _correct(theirs[t])]
+        found[part]["speedup of correct ones"] = mean_interval(
+            [_speedup(ours[t]) - _speedup(theirs[t]) for t in right]
+        )
+    return found
+
+
+def _by_task(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    tasks: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        tasks.setdefault(row["task"], []).append(row)
+    return tasks
+
+
+def _correct(rows: list[dict[str, Any]]) -> float:
+    return statistics.fmean(_attempt(row, len(row["turns"])).correct for row in rows)
+
+
+def _fast(rows: list[dict[str, Any]]) -> float:
+    return fast([_attempt(row, len(row["turns"])) for row in rows], 1.0)
+
+
+def _speedup(rows: list[dict[str, Any]]) -> float:
+    attempts = [_attempt(row, len(row["turns"])) for row in rows]
+    return statistics.fmean(a.speedup for a in attempts if a.correct)
+
+
+def _best_speedup(rows: list[dict[str, Any]]) -> float:
+    """A try's best speedup over PyTorch, a failure counting as none, on average."""
+    return statistics.fmean(
+        max((t["speedup"] or 0.0 for t in row["turns"] if t["status"] == "correct"), default=0.0)
+        for row in rows
+    )
+
+
+_SCORES = {"correct": _correct, "fast_1": _fast, "speedup, 0 for failures": _best_speedup}
+
+
 def _attempt(row: dict[str, Any], turns: int) -> Attempt:
     best = max(row["turns"][:turns], key=lambda turn: turn["reward"])
     speedup = math.nan if best["speedup"] is None else best["speedup"]
@@ -245,9 +304,6 @@ def _attempt(row: dict[str, Any], turns: int) -> Attempt:
 
 
 def _gain(rows: list[dict[str, Any]], turns: int) -> dict[str, float | None]:
-    """Mean over tasks of the best speedup over PyTorch so far, a failure counting as none."""
-    tasks: dict[str, list[float]] = {}
-    for row in rows:
-        right = [t["speedup"] or 0.0 for t in row["turns"][:turns] if t["status"] == "correct"]
-        tasks.setdefault(row["task"], []).append(max(right, default=0.0))
-    return mean_interval([statistics.fmean(values) for values in tasks.values()])
+    """Mean over tasks of the best speedup within some turns; see `_best_speedup`."""
+    cut = [{**row, "turns": row["turns"][:turns]} for row in rows]
+    return mean_interval([_best_speedup(some) for some in _by_task(cut).values()])

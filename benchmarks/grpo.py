@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import record
-from examinations import ONCE, examine, summary, test_file
+from examinations import ONCE, difference, examine, pooled, summary, test_file
 
 from triton_gym.agents.data import DataConfig, build
 from triton_gym.agents.grpo import trainer as grpo_trainer
@@ -99,25 +99,34 @@ def _say(stage: str) -> Any:
 def report(options: argparse.Namespace) -> None:
     """Everything that was measured, with intervals over tasks, and the curves of training."""
     work = Path(options.work)
-    examined = {
-        file.stem.removeprefix("examined-"): summary(json.loads(file.read_text()))
+    known = {
+        file.stem.removeprefix("examined-"): json.loads(file.read_text())
         for file in sorted(work.glob("examined-*.json"))
     }
-    curves = {
-        folder.name: read_lines(folder / "metrics.jsonl")
-        for folder in sorted(work.iterdir())
-        if (folder / "metrics.jsonl").is_file()
+    seeds: dict[str, list[Any]] = {}
+    for name, one in known.items():
+        seeds.setdefault(name.rpartition("-")[0], []).append(one)
+    stages = {stage: pooled(some) for stage, some in seeds.items()}
+    rows = {name: summary(one) for name, one in (known | stages).items()}
+    differences = {
+        f"{stage} less sft": difference(one, stages["sft"])
+        for stage, one in stages.items()
+        if "sft" in stages and stage not in ("base", "sft")
     }
-    configs = {
-        name: json.loads((work / name / "config.json").read_text()) for name in curves
-    }  # fmt: skip
-    record.write(Path(options.out), examined, curves=curves, configs=configs)
-    for name, found in examined.items():
-        total = found["composed"]["total"]
+    runs = [folder for folder in sorted(work.iterdir()) if (folder / "metrics.jsonl").is_file()]
+    record.write(
+        Path(options.out), rows, differences=differences,
+        curves={run.name: read_lines(run / "metrics.jsonl") for run in runs},
+        configs={run.name: json.loads((run / "config.json").read_text()) for run in runs},
+        machines={run.name: json.loads((run / "machine.json").read_text()) for run in runs},
+    )  # fmt: skip
+    for name, found in rows.items():
+        total = found["composed"]["total"] if "composed" in found else {}
         print(
             name,
             {k: total[k]["value"] for k in ("correct@1", "fast_1", "mean_speedup") if k in total},
         )
+    print(json.dumps(differences, indent=1))
 
 
 def _train_files(options: argparse.Namespace) -> list[str]:

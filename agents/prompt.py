@@ -36,6 +36,14 @@ def first_turn(observation: Mapping[str, Any]) -> str:
     return f"{task}\n\n{_kernel(observation)}\n{_feedback(observation)}"
 
 
+def opening(observation: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The messages that a first reply follows, given what `reset` returned."""
+    return [
+        {"role": "system", "content": system_prompt()},
+        {"role": "user", "content": first_turn(observation)},
+    ]
+
+
 def next_turn(observation: Mapping[str, Any]) -> str:
     """The user's message after a reply was evaluated; the conversation holds what came before.
 

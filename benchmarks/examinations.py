@@ -24,7 +24,7 @@ from triton_gym.agents.policy.conversation import prompt_tokens
 from triton_gym.agents.policy.models import Policy, load_policy
 from triton_gym.agents.policy.sampling import LocalSampler
 from triton_gym.agents.policy.settings import PolicySettings, SamplingSettings
-from triton_gym.agents.prompt import first_turn, reply_source, system_prompt
+from triton_gym.agents.prompt import opening, reply_source
 from triton_gym.agents.scoring import Attempt, fast, mean_interval, scores
 from triton_gym.registration import catalogue
 from triton_gym.runs.folder import write_json
@@ -81,11 +81,7 @@ def sample(policy: Policy, options: argparse.Namespace) -> dict[str, Any]:
         for place in places:
             env = make(place.env)
             observation, _ = env.reset(seed=place.seed)
-            messages = [
-                {"role": "system", "content": system_prompt()},
-                {"role": "user", "content": first_turn(observation)},
-            ]
-            tokens = prompt_tokens(policy.tokenizer, messages, room)
+            tokens = prompt_tokens(policy.tokenizer, opening(observation), room)
             if tokens is None:
                 raise SystemExit(f"{place} does not fit {room} tokens")
             prompts += [tokens] * tries
@@ -175,7 +171,8 @@ def edit(
 def _parts(options: argparse.Namespace) -> dict[str, Any]:
     """Places, arguments of the environment, tries and temperature of each part."""
     test = {"split": "test"}
-    composed = draw_places(("TritonKernel-composed-v0",), 2 * options.tasks, HELD_OUT)
+    wanted = max(options.tasks, options.greedy)
+    composed = draw_places(("TritonKernel-composed-v0",), wanted, HELD_OUT)
     listed = [
         Place(f"TritonKernel-{name}-v0", 0) for name in catalogue() if name != "composed"
     ]  # fmt: skip
@@ -189,7 +186,7 @@ def _parts(options: argparse.Namespace) -> dict[str, Any]:
 
 def _slow(options: argparse.Namespace) -> list[Place]:
     """Correct but slow kernels of held-out tasks, from the data set."""
-    rows = [r for r in read_rows(test_file(options)) if r["kind"] == "speedup_edit"]
+    rows = [r for r in read_rows(files(options, "test")[0]) if r["kind"] == "speedup_edit"]
     unique = {row["seed"]: row for row in rows}
     return [
         Place("TritonKernel-composed-v0", int(row["seed"]), row["before"])
@@ -197,11 +194,13 @@ def _slow(options: argparse.Namespace) -> list[Place]:
     ]
 
 
-def test_file(options: argparse.Namespace) -> Path:
-    """Held-out examples: those of the first data set."""
-    folder = Path(options.data[0])
-    found = sorted(folder.glob("test.*"))
-    return found[0] if found else folder / "test.parquet"
+def files(options: argparse.Namespace, split: str) -> list[Path]:
+    """A split's file in each of the data sets; held-out examples are those of the first."""
+    found = [sorted(Path(folder).glob(f"{split}.*")) for folder in options.data]
+    return [
+        some[0] if some else Path(folder) / f"{split}.parquet"
+        for folder, some in zip(options.data, found, strict=True)
+    ]
 
 
 def _file(options: argparse.Namespace, what: str) -> Path:

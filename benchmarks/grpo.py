@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import record
-from examinations import ONCE, difference, examine, pooled, summary, test_file
+from examinations import ONCE, difference, examine, files, pooled, summary
 
 from triton_gym.agents.data import DataConfig, build
 from triton_gym.agents.grpo import trainer as grpo_trainer
@@ -59,8 +59,9 @@ def train(options: argparse.Namespace) -> None:
     if not tuned.is_file():
         settings = read_settings(
             SFTSettings, CONFIGS / "sft.toml",
-            [f"policy.model={options.model}", f"examples.train={','.join(_train_files(options))}",
-             f"examples.test={test_file(options)}", f"run.out={work}/sft-{seed}",
+            [f"policy.model={options.model}",
+             f"examples.train={','.join(map(str, files(options, 'train')))}",
+             f"examples.test={files(options, 'test')[0]}", f"run.out={work}/sft-{seed}",
              f"run.seed={seed}", *options.sft],
         )  # fmt: skip
         with sft_trainer.Trainer(settings, watch=_say("sft")) as sft:
@@ -127,15 +128,6 @@ def report(options: argparse.Namespace) -> None:
             {k: total[k]["value"] for k in ("correct@1", "fast_1", "mean_speedup") if k in total},
         )
     print(json.dumps(differences, indent=1))
-
-
-def _train_files(options: argparse.Namespace) -> list[str]:
-    """The training examples of each data set."""
-    found = [sorted(Path(folder).glob("train.*")) for folder in options.data]
-    return [
-        str(files[0] if files else Path(folder) / "train.parquet")
-        for folder, files in zip(options.data, found, strict=True)
-    ]
 
 
 def main() -> None:

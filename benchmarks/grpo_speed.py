@@ -29,7 +29,7 @@ from triton_gym.agents.grpo.places import draw_places, maker
 from triton_gym.agents.grpo.settings import GRPOSettings
 from triton_gym.agents.grpo.trainer import Trainer
 from triton_gym.agents.policy.models import resolve_source
-from triton_gym.agents.prompt import first_turn, module_reply, reply_source, system_prompt
+from triton_gym.agents.prompt import module_reply, opening, reply_source
 from triton_gym.agents.training.settings import read_settings
 
 ENV = "TritonKernel-composed-v0"
@@ -171,11 +171,7 @@ def _prompts(options: argparse.Namespace, env: Any) -> tuple[list[dict[str, Any]
         for place in draw_places((ENV,), options.groups, [0, step, 0]):
             observation, _ = env.reset(seed=place.seed)
             tasks.append(env.task)
-            messages = [
-                {"role": "system", "content": system_prompt()},
-                {"role": "user", "content": first_turn(observation)},
-            ]
-            prompts.append({"prompt": messages, "number": len(prompts)})
+            prompts.append({"prompt": opening(observation), "number": len(prompts)})
     return prompts, tasks
 
 

@@ -40,7 +40,7 @@ def answers(source: str, name: str, count: int) -> Any:
     head = source.index(f"def {name}(")
     body = source.index("\n", head)
     kinds = (
-        source.replace("return y", "return torch.sum(x, -1)"),  # rejected
+        source.replace("return y", "return torch.sum(x, -1)"),  # has no kernel
         source.replace("tl.sum(", "tl.sum("[:-1]),  # not Python
         source.replace("tl.sum", "tl.no_such_thing"),  # does not compile
         source.replace("return y", "return y + 1"),  # computes outside of its kernel

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..prompt import first_turn, next_turn, reply_source, system_prompt
+from ..prompt import next_turn, opening, reply_source
 from ..protocol import Environment
 from .models import ChatModel, chat_model
 
@@ -98,11 +98,3 @@ class Chat:
     def _say(self, reply: str) -> None:
         self._messages.append({"role": "assistant", "content": reply})
         self._asked += 1
-
-
-def opening(observation: Any) -> list[dict[str, str]]:
-    """The conversation before the first reply."""
-    return [
-        {"role": "system", "content": system_prompt()},
-        {"role": "user", "content": first_turn(observation)},
-    ]

@@ -10,10 +10,9 @@ from typing import Any
 
 from triton_gym.errors import InvalidOptionError
 
-from ..prompt import next_turn, reply_source
+from ..prompt import next_turn, opening, reply_source
 from ..protocol import Environment
 from ..scoring import Attempt, scores
-from .agents import opening
 from .models import ChatModel
 
 Watch = Callable[[int, int], None]

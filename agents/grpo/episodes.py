@@ -20,7 +20,7 @@ from triton_gym.errors import InvalidOptionError
 from ..policy.conversation import prompt_tokens
 from ..policy.models import Policy
 from ..policy.sampling import Reply, Sampler
-from ..prompt import first_turn, next_turn, reply_source, system_prompt
+from ..prompt import next_turn, opening, reply_source
 from ..protocol import Environment
 
 Step = tuple[Any, float, bool, bool, dict[str, Any]]
@@ -240,11 +240,8 @@ class Stage:
 def _begin(env: Environment, place: Place, group: int) -> Episode:
     options = {"kernel": place.kernel} if place.kernel else None
     observation, info = env.reset(seed=place.seed, options=options)
-    messages = [
-        {"role": "system", "content": system_prompt()},
-        {"role": "user", "content": first_turn(observation)},
-    ]
-    return Episode(env, place, str(info.get("task", place.env)), group, messages)
+    task = str(info.get("task", place.env))
+    return Episode(env, place, task, group, opening(observation))
 
 
 def _step(env: Environment, action: str) -> Step:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 import triton_gym
-from triton_gym import InvalidOptionError, InvalidTaskError
+from triton_gym import Case, InvalidOptionError, InvalidTaskError
 from triton_gym.cli.names import environment_id
 from triton_gym.composition.graph import Graph, Kind, Layout, Operand, Step
 from triton_gym.composition.kernel import ROW, whole
@@ -262,6 +263,55 @@ def test_an_answer_is_not_accused_for_what_the_cache_does(gpu_evaluator, seed):
         for _ in range(2):
             outcome = gpu_evaluator.evaluate(task, source)
             assert outcome.correct, outcome.message
+
+
+SCRATCH = """
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def widened(x_ptr, s_ptr, cols, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    for start in range(0, cols, BLOCK):
+        col = start + tl.arange(0, BLOCK)
+        x = tl.load(x_ptr + row * cols + col, mask=col < cols, other=0.0)
+        tl.store(s_ptr + row * cols + col, x.to(tl.float32), mask=col < cols)
+
+
+@triton.jit
+def summed(s_ptr, y_ptr, cols, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    total = 0.0
+    for start in range(0, cols, BLOCK):
+        col = start + tl.arange(0, BLOCK)
+        s = tl.load(s_ptr + row * cols + col, mask=col < cols, other=0.0)
+        total += tl.sum(s, axis=0)
+    tl.store(y_ptr + row, total.to(y_ptr.dtype.element_ty))
+
+
+def sum_rows(x):
+    rows, cols = x.shape
+    scratch = torch.empty((rows, cols), device=x.device, dtype=torch.float32)
+    y = torch.empty((rows,), device=x.device, dtype=x.dtype)
+    widened[(rows,)](x, scratch, cols, BLOCK=1024)
+    summed[(rows,)](scratch, y, cols, BLOCK=1024)
+    return y
+"""
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    ("rows", "cols"), [(2048, 1024), (2048, 4096), (4096, 3000), (8192, 4096)]
+)
+def test_an_answer_is_not_accused_for_its_scratch_memory(gpu_evaluator, rows, cols):
+    # 8 to 134 MB are written for a later kernel, and are back in memory after the next call only.
+    case = Case("float16", {"rows": rows, "cols": cols})
+    task = dataclasses.replace(triton_gym.load("sum_rows"), bench=(case,))
+    for _ in range(4):
+        outcome = gpu_evaluator.evaluate(task, SCRATCH)
+        assert outcome.correct, outcome.message
 
 
 def test_vector_modes_draw_the_same_tasks():

@@ -21,9 +21,13 @@ class Stage:
         seen: whether the judge's own work shows that.
         queued: whether its host queues ahead of the device.
         hidden_us: what a worker hides beside timed calls, as by leaving out the flush.
+        scratch_us: what it may pay for scratch memory, as it says.
     """
 
-    def __init__(self, real_us, claimed_us, disturbed=(), seen=True, queued=True, hidden_us=0.0):
+    def __init__(
+        self, real_us, claimed_us, disturbed=(), seen=True, queued=True, hidden_us=0.0,
+        scratch_us=0.0,
+    ):  # fmt: skip
         self.real_us, self.claimed_us, self.hidden_us = real_us, claimed_us, hidden_us
         self.disturbed, self.seen, self.queued = disturbed, seen, queued
         self.rng = random.Random(0)
@@ -31,6 +35,7 @@ class Stage:
         self.rounds = 0
         self.busy_s = 0.0
         self.rehearsed_us = real_us
+        self.scratch_us = scratch_us
 
     def rehearse(self, seed):
         self.seeds.append(seed)
@@ -100,6 +105,22 @@ def test_a_worker_cannot_hide_in_short_rounds():
 def test_results_left_in_the_cache_are_allowed_for_back_to_back():
     stage = Stage(100.0, 88.0, hidden_us=15.0)
     assert measure(stage, 7, 14.0).timing.median_us == pytest.approx(88.0, rel=0.01)
+
+
+def test_scratch_memory_that_is_written_back_is_no_lie():
+    found = measure(Stage(39.8, 33.2, scratch_us=8.0), 7, 0.0)
+    assert 33.2 < found.timing.median_us < 39.8
+
+
+def test_who_claims_less_for_scratch_memory_gains_nothing():
+    borne_out = measure(Stage(40.0, 34.6), 7, 0.0).timing.median_us
+    for claimed_us in (34.5, 34.0, 33.0, 31.0, 28.0):
+        found = measure(Stage(40.0, claimed_us, scratch_us=12.0), 7, 0.0)
+        assert borne_out - 0.5 < found.timing.median_us <= 40.0
+    with pytest.raises(Ended, match="by the judge's clock"):
+        measure(Stage(40.0, 20.0, scratch_us=12.0), 7, 0.0)
+    hidden = Stage(40.0, 30.0, hidden_us=8.0, scratch_us=12.0)
+    assert measure(hidden, 7, 0.0).timing.median_us > borne_out - 0.5
 
 
 def test_on_a_gpu_that_is_never_quiet_the_judges_clock_is_the_time():

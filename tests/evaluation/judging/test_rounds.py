@@ -182,7 +182,7 @@ def stage(gpu, answer, tmp_path, vault=None):
     )  # fmt: skip
     return rounds.Stage(
         SOFTMAX, CPU, what, answer, 0, GpuLock(tmp_path / "gpu.lock"),
-        Quiet(lambda: gpu.takes(FLUSH_US), 0, None), 4000.0, vault,
+        Quiet(lambda: gpu.takes(FLUSH_US), 0, None), 4000.0, 50e6, vault,
     )  # fmt: skip
 
 
@@ -290,3 +290,19 @@ def test_what_the_first_call_tries_does_not_make_rounds_short(gpu, tmp_path):
     where = stage(gpu, Tuned(gpu, softmax, 400.0, 400.0), tmp_path)
     where.rehearse(0)
     assert where.fitting(400.0) == rounds.ROUND_CALLS
+
+
+@pytest.mark.parametrize(
+    ("scratch_bytes", "allowed_us"), [(0, 0.0), (20_000_000, 5.0), (1 << 40, 12.5)]
+)
+def test_scratch_memory_counts_as_far_as_the_cache_holds_it(
+    gpu, tmp_path, scratch_bytes, allowed_us
+):
+    class Scratchy(Answer):
+        def ask(self, operation, fds=(), **fields):
+            reply = super().ask(operation, fds, **fields)
+            return {**reply, "scratch_bytes": scratch_bytes} if operation == "call" else reply
+
+    where = stage(gpu, Scratchy(gpu, softmax, 50.0, 50.0), tmp_path)
+    where.rehearse(0)
+    assert where.scratch_us == pytest.approx(allowed_us)

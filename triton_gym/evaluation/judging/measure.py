@@ -3,6 +3,10 @@
 An answer is scored by the median that its worker claims. The judge's clock must bear it out twice:
 with the cache evicted before every call, as the claims were made, and with calls back to back,
 where nothing lies beside the calls that a worker could leave out.
+
+Scratch memory that a call has written lies in the L2 cache when its own clock stops, and is written
+back beside the next call. Nobody but the worker knows how much it is; so its word may save it from
+an accusation, but what it is then credited is the judge's time.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ import itertools
 import time
 from dataclasses import dataclass
 
-from triton_gym.evaluation.judging.rounds import GATE_US, Round, Stage, contradicted
+from triton_gym.evaluation.judging.rounds import GATE_US, Round, Stage, allowed_us, contradicted
 from triton_gym.evaluation.timing import Budget, Timing, summarise
 from triton_gym.evaluation.workers.session import Ended
 from triton_gym.outcome import Status
@@ -20,7 +24,7 @@ EVIDENCE = 10
 """Rounds of a kind that must contradict a claim before it is a lie, on a GPU that nobody else uses.
 A slow round is the machine's: processes that start or end were seen to hold up four of ten."""
 FLAGRANT_EVIDENCE = 4
-"""The same if every round took more than twice the claim."""
+"""The same if every round took more than twice the claim, or if scratch memory may explain it."""
 DISTURBED = 6
 """Rounds that others disturb after which nothing can be proved: they use the GPU all the time."""
 PAUSE_S = 0.02
@@ -64,7 +68,8 @@ def measure(stage: Stage, seed: int, writing_us: float) -> Measurement:
 
     A host function that waits for the device cannot be queued ahead of it. Such an answer is timed
     by the judge's clock, with what its host takes. If a claim can be neither borne out nor refuted,
-    because others use the GPU all the time, the least that the judge's clock says is the time.
+    because others use the GPU all the time, the least that the judge's clock says is the time. If
+    what contradicts it may be scratch memory that is written back, the time lies beyond the claim.
 
     Args:
         stage: where the worker is.
@@ -116,7 +121,13 @@ class _Run:
             evidence = disturbed = 0
             while not walls or contradicted(walls, self._claim(), more_us):
                 flagrant = bool(walls) and contradicted(walls, 2 * self._claim(), more_us)
-                if evidence >= (FLAGRANT_EVIDENCE if flagrant else EVIDENCE):
+                scratch = bool(walls) and not contradicted(
+                    walls, self._claim(), more_us + self._stage.scratch_us
+                )
+                if evidence >= (FLAGRANT_EVIDENCE if flagrant or scratch else EVIDENCE):
+                    if scratch:
+                        self.times = [_settled(self._claim(), min(walls), more_us)]
+                        break
                     raise Ended(
                         Status.CHEATING,
                         f"The answer claims {self._claim():.1f} µs a call, but by the judge's "
@@ -161,3 +172,13 @@ class _Run:
             if self._late >= LATE:
                 raise _Waits
         return one
+
+
+def _settled(claimed_us: float, wall_us: float, more_us: float) -> float:
+    """The time of a call whose scratch memory is written back at another's cost.
+
+    It is the claim where the judge's clock just bears it out, and the judge's time at twice what is
+    allowed beyond the claim. So it has no step, and who claims less gains nothing.
+    """
+    excess_us = wall_us - allowed_us(claimed_us, more_us)
+    return min(wall_us - more_us, claimed_us + 2 * excess_us)

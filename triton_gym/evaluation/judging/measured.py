@@ -231,7 +231,7 @@ class CudaJudge(Judge):
         """
         stage = Stage(
             request.task, self._device, known, worker, seed, self._lock, self._quiet,
-            self.copy_gbps, self._vault if request.seed is None else None,
+            self.copy_gbps, self._flush_bytes / 2, self._vault if request.seed is None else None,
         )  # fmt: skip
         try:
             found = measure(stage, seed, self._writing_us(known))

@@ -74,15 +74,16 @@ class Stage:
         lock: of the GPU.
         quiet: knows whether others use it.
         copy_gbps: what a large copy on the device reaches, read and written.
+        cache_bytes: of the GPU's L2 cache.
         vault: inputs that are kept between evaluations; None to draw all of them from seeds.
     """
 
     def __init__(
         self, task: Task, device: torch.device, known: Known, worker: Session, seed: int,
-        lock: GpuLock, quiet: Quiet, copy_gbps: float, vault: Vault | None,
+        lock: GpuLock, quiet: Quiet, copy_gbps: float, cache_bytes: float, vault: Vault | None,
     ) -> None:  # fmt: skip
         self._device, self._known, self._worker = device, known, worker
-        self._quiet, self._copy_gbps = quiet, copy_gbps
+        self._quiet, self._copy_gbps, self._cache_bytes = quiet, copy_gbps, cache_bytes
         self._share = Share(lock, worker.on_gpu)
         self._room = self._calls_in_memory()
         self._sets = Sets(task, seed, known, worker, self._share, device, self._room, vault)
@@ -93,6 +94,8 @@ class Stage:
         self.copied_bytes = 0.0
         self.rehearsed_us = 0.0
         """About what a call takes, as the worker says."""
+        self.scratch_us = 0.0
+        """What writing back a call's scratch memory may take after it, by the worker's word."""
 
     @property
     def busy_s(self) -> float:
@@ -143,6 +146,8 @@ class Stage:
         self.copied_bytes = number(reply, "copied_bytes")
         self.rehearsed_us = number(reply, "took_us")
         self._launches = number(reply, "launches")  # of the second call: the first may have tuned
+        written = min(number(reply, "scratch_bytes"), self._cache_bytes)
+        self.scratch_us = written / self._copy_gbps / 1e3
 
     def round(
         self, count: int, seed: int, *, flushed: bool = True, referenced: bool = False,
@@ -225,7 +230,12 @@ def contradicted(walls_us: list[float], claimed_us: float, more_us: float = 0.0)
         claimed_us: the median of the claims.
         more_us: what else a call may have taken.
     """
-    return min(walls_us) > (1 + CLAIM_SHARE) * claimed_us + CLAIM_STEP_US + more_us
+    return min(walls_us) > allowed_us(claimed_us, more_us)
+
+
+def allowed_us(claimed_us: float, more_us: float = 0.0) -> float:
+    """What a call may take by the judge's clock; see `contradicted`."""
+    return (1 + CLAIM_SHARE) * claimed_us + CLAIM_STEP_US + more_us
 
 
 def _await(event: torch.cuda.Event) -> None:

@@ -89,6 +89,7 @@ class Worker(AnswerHost):
         self._gate: Gate | None = None
         self._trial: Any = None
         self._compiled: Any = None
+        self._resident_bytes = -1
 
     def obey(self, request: dict[str, Any]) -> dict[str, Any]:
         """Carry out one request."""
@@ -154,7 +155,7 @@ class Worker(AnswerHost):
             calls: what is called, with which arguments.
             timed: whether calls of this size will be timed.
         """
-        copied, took_us, launches = 0, 0.0, 0
+        copied, took_us, launches, scratch = 0, 0.0, 0, 0
         on_gpu = self._device.type == "cuda"
         if on_gpu:
             self._gpu.hasty = not timed
@@ -162,6 +163,7 @@ class Worker(AnswerHost):
             function = self._callable(call.get("module"), call["case"])
             watch = Watch(self._path)
             launched = self._gpu.launches if on_gpu else 0
+            resident = self._resident() if on_gpu and timed else 0
             start = time.perf_counter()
             with torch.no_grad(), watch:
                 results = self._run(function, call)
@@ -172,8 +174,21 @@ class Worker(AnswerHost):
             if on_gpu:
                 self._guard(Status.RUNTIME_ERROR, torch.cuda.synchronize)
                 launches = self._gpu.launches - launched
+                peak = torch.cuda.max_memory_allocated(self._device)
+                scratch = max(0, peak - resident - sum(r.nbytes for r in results)) if timed else 0
             took_us = (time.perf_counter() - start) * 1e6
-        return {"copied_bytes": copied, "took_us": took_us, "launches": launches}
+        return {
+            "copied_bytes": copied, "took_us": took_us, "launches": launches,
+            "scratch_bytes": scratch,
+        }  # fmt: skip
+
+    def _resident(self) -> int:
+        """Bytes of device memory that were in use before the first call of the timed size: what an
+        answer keeps between calls is its scratch memory too. The peak is measured from now on."""
+        if self._resident_bytes < 0:
+            self._resident_bytes = torch.cuda.memory_allocated(self._device)
+        torch.cuda.reset_peak_memory_stats(self._device)
+        return self._resident_bytes
 
     def do_stage(self, calls: list[dict[str, Any]]) -> dict[str, Any]:
         """Make the calls that are queued next ready."""

@@ -11,9 +11,11 @@ import json
 import math
 import statistics
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
+
+import record
 
 from triton_gym.agents.data import read_rows
 from triton_gym.agents.grpo.episodes import Place, Stage
@@ -26,6 +28,7 @@ from triton_gym.agents.policy.sampling import LocalSampler
 from triton_gym.agents.policy.settings import PolicySettings, SamplingSettings
 from triton_gym.agents.prompt import opening, reply_source
 from triton_gym.agents.scoring import Attempt, fast, mean_interval, scores
+from triton_gym.outcome import Outcome
 from triton_gym.registration import catalogue
 from triton_gym.runs.folder import write_json
 
@@ -101,7 +104,7 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Evaluate what was sampled and has no outcome yet, task by task, until the deadline."""
     evaluator = SharedEvaluator.on(options.device, options.workers)
-    known["device"] = evaluator.describe()
+    known["device"], known["measured"] = evaluator.describe(), record.header()
     for name, (places, arguments, _, _) in _parts(options).items():
         rows = known.setdefault(name, [])
         have = {(row["place"], row["try"]) for row in rows}
@@ -142,7 +145,7 @@ def edit(
     """Edits of slow kernels in several turns, until the deadline."""
     places, tries = _slow(options), max(1, options.tries // 2)
     evaluator = SharedEvaluator.on(options.device, options.workers)
-    known["device"] = evaluator.describe()
+    known["device"], known["measured"] = evaluator.describe(), record.header()
     sampler = LocalSampler(
         policy, SamplingSettings(temperature=1.0, longest=options.longest, batch=AT_ONCE)
     )
@@ -158,10 +161,18 @@ def edit(
             break
         some = places[start : start + max(1, AT_ONCE // tries)]
         evaluator.forget()
+        begun = [_started(make(place.env), place, evaluator) for place in some]
         for episode in stage.play(some, tries, [options.seed, start]):
-            turns = [_turn(t.info, t.reward, len(t.reply.tokens)) for t in episode.turns]
-            place = start + episode.group
-            rows.append({"place": place, "task": best_of(episode).task, "turns": turns})
+            turns = [
+                {**_turn(t.info, t.reward, len(t.reply.tokens)), "unchanged": t.unchanged}
+                for t in episode.turns
+            ]
+            rows.append(
+                {
+                    "place": start + episode.group, "task": best_of(episode).task,
+                    "start": _finite(begun[episode.group].result().speedup), "turns": turns,
+                }
+            )  # fmt: skip
         write_json(target, known)
         print("edits", start + len(some), "of", len(places), flush=True)
     stage.close()
@@ -201,6 +212,12 @@ def files(options: argparse.Namespace, split: str) -> list[Path]:
         some[0] if some else Path(folder) / f"{split}.parquet"
         for folder, some in zip(options.data, found, strict=True)
     ]
+
+
+def _started(env: Any, place: Place, evaluator: SharedEvaluator) -> Future[Outcome]:
+    """What the kernel of a place is worth before it is edited."""
+    env.reset(seed=place.seed)
+    return evaluator.submit(env.unwrapped.task, place.kernel)
 
 
 def _file(options: argparse.Namespace, what: str) -> Path:
@@ -286,14 +303,23 @@ def _speedup(rows: list[dict[str, Any]]) -> float:
 
 
 def _best_speedup(rows: list[dict[str, Any]]) -> float:
-    """A try's best speedup over PyTorch, a failure counting as none, on average."""
+    """A try's best speedup over PyTorch, on average: of edits the kernel that they start from counts,
+    where it was evaluated, and otherwise a failure as none."""
     return statistics.fmean(
-        max((t["speedup"] or 0.0 for t in row["turns"] if t["status"] == "correct"), default=0.0)
+        max(
+            row.get("start") or 0.0,
+            *(t["speedup"] or 0.0 for t in row["turns"] if t["status"] == "correct"),
+            0.0,
+        )
         for row in rows
     )
 
 
-_SCORES = {"correct": _correct, "fast_1": _fast, "speedup, 0 for failures": _best_speedup}
+_SCORES = {
+    "correct": _correct,
+    "fast_1": _fast,
+    "best speedup, or what there was before": _best_speedup,
+}
 
 
 def _attempt(row: dict[str, Any], turns: int) -> Attempt:

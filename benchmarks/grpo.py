@@ -3,9 +3,12 @@
     python benchmarks/grpo.py data --out /tmp/grpo/data                       # no GPU needed
     python benchmarks/grpo.py train --data DATA --work /tmp/grpo --seed 0 --budget 540
     python benchmarks/grpo.py examine --work /tmp/grpo --stage grpo --seed 0 --data DATA
-    python benchmarks/grpo.py report --work /tmp/grpo --out benchmarks/results/grpo-h200.json
+    python benchmarks/grpo.py report --work benchmarks/results/grpo-h200 \
+        --out benchmarks/results/grpo-h200.json
 
-Runs that differ from `configs/grpo.toml` have names of their own, and their curves stand beside it:
+`report` reads examinations and the runs' folders, whose checkpoints it does not need. What
+docs/grpo.md tells of is in `benchmarks/results/grpo-h200/`. Runs that differ from
+`configs/grpo.toml` have names of their own, and their curves stand beside it:
 
     python benchmarks/grpo.py train … --run grpo_roofline --grpo rollout.reward=roofline
 
@@ -117,7 +120,8 @@ def report(options: argparse.Namespace) -> None:
     runs = [folder for folder in sorted(work.iterdir()) if (folder / "metrics.jsonl").is_file()]
     record.write(
         Path(options.out), rows, differences=differences,
-        curves={run.name: read_lines(run / "metrics.jsonl") for run in runs},
+        measured={name: one.get("measured") for name, one in known.items()},
+        curves={run.name: _thinned(read_lines(run / "metrics.jsonl")) for run in runs},
         configs={run.name: json.loads((run / "config.json").read_text()) for run in runs},
         machines={run.name: json.loads((run / "machine.json").read_text()) for run in runs},
     )  # fmt: skip
@@ -128,6 +132,12 @@ def report(options: argparse.Namespace) -> None:
             {k: total[k]["value"] for k in ("correct@1", "fast_1", "mean_speedup") if k in total},
         )
     print(json.dumps(differences, indent=1))
+
+
+def _thinned(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Fine-tuning has hundreds of steps that are much alike."""
+    every = max(1, len(lines) // 100)
+    return [line for line in lines if line["step"] % every == 0 or "held_out/loss" in line]
 
 
 def main() -> None:

@@ -302,9 +302,7 @@ def sum_rows(x):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize(
-    ("rows", "cols"), [(2048, 1024), (2048, 4096), (4096, 3000), (8192, 4096)]
-)
+@pytest.mark.parametrize(("rows", "cols"), [(2048, 1024), (2048, 4096), (4096, 3000), (8192, 4096)])
 def test_an_answer_is_not_accused_for_its_scratch_memory(gpu_evaluator, rows, cols):
     # 8 to 134 MB are written for a later kernel, and are back in memory after the next call only.
     case = Case("float16", {"rows": rows, "cols": cols})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 
 from triton_gym.errors import InvalidOptionError
+from triton_gym.outcome import Status
 
 from ..policy.conversation import prompt_tokens
 from ..policy.models import Policy
 from ..policy.sampling import Reply, Sampler
-from ..prompt import next_turn, opening, reply_source
+from ..prompt import next_turn, opening, reply_source, wants_edit
 from ..protocol import Environment
+from ..sameness import normalised
 
 Step = tuple[Any, float, bool, bool, dict[str, Any]]
 _LEAST_ROOM = 32
@@ -48,6 +50,8 @@ class Turn:
     reply: Reply
     reward: float = 0.0
     info: dict[str, Any] = field(default_factory=dict)
+    unchanged: bool = False
+    """Whether it left the kernel that it was shown as it was."""
 
 
 @dataclass(slots=True)
@@ -64,6 +68,8 @@ class Episode:
     over: bool = False
     cut: bool = False
     """Whether it ended because its next prompt was too long for the model."""
+    shown: str = ""
+    """The kernel that the conversation ends with, normalised; empty if there is none."""
 
 
 @dataclass(slots=True)
@@ -88,6 +94,7 @@ class Stage:
         longest: tokens of the longest reply.
         parts: see `RolloutSettings.parts`.
         threads: environments that step at the same time.
+        credit_unchanged: see `RolloutSettings`.
 
     Raises:
         InvalidOptionError: the model's context leaves no room for a prompt.
@@ -103,6 +110,7 @@ class Stage:
         longest: int,
         parts: int,
         threads: int,
+        credit_unchanged: bool = False,
     ) -> None:
         self.policy = policy
         self.sampler = sampler
@@ -110,6 +118,7 @@ class Stage:
         self._make = make
         self._turns = turns
         self._parts = parts
+        self._credit_unchanged = credit_unchanged
         self._room = policy.context - longest
         if self._room < _LEAST_ROOM:
             raise InvalidOptionError(
@@ -207,6 +216,12 @@ class Stage:
             observation, reward, terminated, truncated, info = result
             turn = episode.turns[-1]
             turn.reward, turn.info = float(reward), dict(info)
+            shown = _shown(observation, info)
+            read = info.get("status") != Status.INVALID_ACTION
+            turn.unchanged = read and bool(shown) and shown == episode.shown
+            episode.shown = shown
+            if turn.unchanged and not self._credit_unchanged:
+                turn.reward = min(turn.reward, 0.0)
             episode.messages += [
                 {"role": "assistant", "content": turn.reply.text},
                 {"role": "user", "content": next_turn(observation)},
@@ -241,7 +256,16 @@ def _begin(env: Environment, place: Place, group: int) -> Episode:
     options = {"kernel": place.kernel} if place.kernel else None
     observation, info = env.reset(seed=place.seed, options=options)
     task = str(info.get("task", place.env))
-    return Episode(env, place, task, group, opening(observation))
+    shown = _shown(observation, {}) if wants_edit(observation) else ""
+    return Episode(env, place, task, group, opening(observation), shown=shown)
+
+
+def _shown(observation: Any, info: Mapping[str, Any]) -> str:
+    """The kernel that a conversation ends with. One that no reply could be read from shows it only
+    where edits are asked for."""
+    kernel = str(observation["kernel"])
+    read = info.get("status") != Status.INVALID_ACTION or wants_edit(observation)
+    return normalised(kernel) if kernel and read else ""
 
 
 def _step(env: Environment, action: str) -> Step:

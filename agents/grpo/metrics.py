@@ -15,13 +15,14 @@ _STATUS = {f"share/{status}": f"Share of replies that ended `{status}`." for sta
 
 GLOSSARY: Mapping[str, str] = MappingProxyType(
     {
-        "reward": "Mean reward of a reply, as the environment gave it.",
+        "reward": "Mean reward of a reply; see also `rollout.credit_unchanged`.",
         "return": "Mean over episodes of the first turn's discounted reward-to-go.",
         "correct": "Share of episodes with a correct reply.",
         "correct/best": "Share of tasks with a correct reply in at least one episode.",
         "fast_1": "Share of replies that are correct and faster than PyTorch.",
         "speedup": "Mean speedup over PyTorch of the correct replies that were timed.",
         **_STATUS,
+        "share/unchanged": "Share of replies that left the kernel that they were shown as it was.",
         "reply/tokens": "Mean length of a reply.",
         "reply/cut": "Share of replies that ran into the limit instead of ending.",
         "episode/turns": "Mean number of replies of an episode.",
@@ -76,6 +77,7 @@ def describe(episodes: Sequence[Episode]) -> dict[str, float]:
         "fast_1": sum(s > 1 for s in timed) / len(turns),
         "speedup": statistics.fmean(timed) if timed else math.nan,
         **{f"share/{status}": statuses.count(status) / len(turns) for status in Status},
+        "share/unchanged": statistics.fmean(turn.unchanged for turn in turns),
         "reply/tokens": statistics.fmean(len(turn.reply.tokens) for turn in turns),
         "reply/cut": statistics.fmean(not turn.reply.ended for turn in turns),
         "episode/turns": len(turns) / len(episodes),

@@ -33,6 +33,9 @@ class RolloutSettings:
     """Replies of an episode: each sees what became of the one before it."""
     gamma: float = 0.4
     """Discount from a turn to the one before it."""
+    credit_unchanged: bool = False
+    """Whether a reply earns the reward of the kernel that it was shown and left as it was, but for
+    names and comments. It is the safest of edits, and would soon be the commonest."""
     parts: int = 2
     """A step's episodes are sampled in so many parts: one is evaluated while the next is
     sampled."""

@@ -261,6 +261,7 @@ class Trainer:
             longest=self.settings.sampling.longest,
             parts=rollout.parts,
             threads=2 * rollout.workers,
+            credit_unchanged=rollout.credit_unchanged,
         )
 
     def _frozen(self) -> Any:

@@ -30,6 +30,7 @@ from triton_gym.agents.data import (
 from triton_gym.agents.data.plan import subject_of
 from triton_gym.agents.data.writers import STYLES, applicable, fast_shape, write
 from triton_gym.agents.edits import edit_between
+from triton_gym.agents.sameness import normalised
 from triton_gym.composition.graph import Graph, Kind, Layout, Operand, Step
 from triton_gym.device import resolve
 from triton_gym.envs.composed.problem import Problem
@@ -75,7 +76,7 @@ def test_all_wordings_say_the_same():
     shape = fast_shape(random.Random(0), subject)
     sources = {write(subject, "blockwise", shape, random.Random(i)) for i in range(20)}
     assert len(sources) > 4
-    assert len({examples.normalised(source) for source in sources}) == 1
+    assert len({normalised(source) for source in sources}) == 1
 
 
 def test_examples_that_differ_in_a_number_are_no_duplicates():

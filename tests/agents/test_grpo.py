@@ -371,3 +371,77 @@ def test_kernel_environments_reward_replies_that_are_correct(tmp_path):
     assert metrics[0]["groups/used"] == 2
     assert metrics[0]["evaluations"] <= 4  # four replies of a group are two texts
     assert metrics[0]["speedup"] > 0
+
+
+class Dictated(Sampler):
+    """A sampler that replies what it is told to, to every prompt."""
+
+    def __init__(self, *texts):
+        self.texts = list(texts)
+
+    def update(self):
+        pass
+
+    def stream(self, prompts, seed):
+        text = self.texts.pop(0)
+        for number, _ in enumerate(prompts):
+            yield number, Reply((5, 6), (-1.0, -1.0), True, text)
+
+
+def block(search, replace):
+    return f"<<<<<<< SEARCH\n{search}\n=======\n{replace}\n>>>>>>> REPLACE\n"
+
+
+@pytest.mark.parametrize("credited", [False, True])
+def test_an_edit_that_changes_nothing_earns_nothing(credited):
+    import gymnasium as gym
+
+    from triton_gym.agents.grpo.episodes import Place, Stage
+    from triton_gym.agents.policy.models import load_policy
+    from triton_gym.agents.policy.settings import PolicySettings
+
+    name, fast = "x, y, cols, BLOCK=256, num_warps=2", "x, y, cols, BLOCK=512, num_warps=4"
+    call = "    sum_rows_kernel[(rows,)]({})"
+    texts = [
+        block(call.format(name), call.format(name)),  # nothing
+        block(call.format(name), call.format(name) + "  # faster"),  # a comment
+        "I would rather not.",
+        block(call.format(name) + "  # faster", call.format(fast)),
+        block(call.format(fast), call.format(fast)),
+    ]
+    stage = Stage(
+        load_policy(PolicySettings(model="tiny-random", device="cpu")), Dictated(*texts),
+        lambda name: gym.make(name, device="simulated", action_mode="edit", max_turns=9),
+        turns=5, longest=8, parts=1, threads=1, credit_unchanged=credited,
+    )  # fmt: skip
+    try:
+        (episode,) = stage.play([Place("TritonKernel-sum_rows-v0", 3)], 1, [0])
+    finally:
+        stage.close()
+    statuses = [turn.info["status"] for turn in episode.turns]
+    assert statuses == ["correct", "correct", "invalid_action", "correct", "correct"]
+    assert [turn.unchanged for turn in episode.turns] == [True, True, False, False, True]
+    earned = [turn.reward > 0 for turn in episode.turns]
+    assert earned == ([True, True, False, True, True] if credited else [False] * 3 + [True, False])
+
+
+def test_a_module_that_is_handed_in_again_earns_nothing():
+    import gymnasium as gym
+
+    from triton_gym.agents.grpo.episodes import Place, Stage
+    from triton_gym.agents.policy.models import load_policy
+    from triton_gym.agents.policy.settings import PolicySettings
+
+    env = gym.make("TritonKernel-sum_rows-v0", device="simulated", max_turns=9)
+    starter = env.unwrapped.task.starter
+    stage = Stage(
+        load_policy(PolicySettings(model="tiny-random", device="cpu")),
+        Dictated(f"```python\n{starter}\n```", f"Again:\n```python\n{starter}\n```"),
+        lambda name: env, turns=2, longest=8, parts=1, threads=1,
+    )  # fmt: skip
+    try:
+        (episode,) = stage.play([Place("TritonKernel-sum_rows-v0", 3)], 1, [0])
+    finally:
+        stage.close()
+    assert episode.turns[0].reward > 0, "the first turn does not show the starter"
+    assert episode.turns[1].reward == 0

@@ -105,7 +105,8 @@ class Outcome:
     evaluation_s: float = NAN
     """Wall time of the evaluation, in seconds; NaN where outcomes must be reproducible."""
     phases: tuple[tuple[str, float], ...] = ()
-    """Seconds of each phase (`start`, `compile`, `test`, `profile`)."""
+    """Seconds of each phase: `start`, `compile`, `test`, `profile`; on a GPU also `learn`, what the
+    judge finds out about a task that is new to it, and `wait`, for others that are profiled."""
     source: Source = Source.MEASURED
     """Whether the times were measured, simulated, or read from a recording."""
 

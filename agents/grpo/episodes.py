@@ -71,6 +71,10 @@ class Episode:
     shown: str = ""
     """The kernel that the conversation ends with, normalised; empty if there is none."""
 
+    def has(self, status: Status) -> bool:
+        """Whether a reply ended with a status."""
+        return any(turn.info.get("status") == status for turn in self.turns)
+
 
 @dataclass(slots=True)
 class Clock:
@@ -273,14 +277,20 @@ def _step(env: Environment, action: str) -> Step:
     return observation, float(reward), terminated, truncated, info
 
 
-def transcript(episode: Episode) -> str:
-    """An episode as a person reads it."""
-    parts = [f"# {episode.task}\n"]
+def transcripts(episodes: Sequence[Episode]) -> str:
+    """Episodes as a person reads them; equal ones once."""
+    return "\n\n---\n\n".join(dict.fromkeys(map(_transcript, episodes)))
+
+
+def _transcript(episode: Episode) -> str:
+    """With what is needed to see it again: the environment's id and seed, and every message."""
+    parts = [f"# {episode.task}\n", f"`{episode.place.env}`, seed {episode.place.seed}\n"]
     replies = iter(episode.turns)
     for message in episode.messages:
         parts.append(f"**{message['role']}**\n\n{message['content']}\n")
         if message["role"] == "assistant":
             turn = next(replies)
-            facts = {k: turn.info[k] for k in ("status", "speedup") if k in turn.info}
+            told = ("status", "speedup", "message")
+            facts = ", ".join(f"{name}: {turn.info[name]}" for name in told if name in turn.info)
             parts.append(f"*reward {turn.reward:.3f}, {facts}*\n")
     return "\n".join(parts)

@@ -66,7 +66,7 @@ def describe(episodes: Sequence[Episode]) -> dict[str, float]:
     correct = [status == Status.CORRECT for status in statuses]
     speedups = [float(turn.info.get("speedup", math.nan)) for turn in turns]
     timed = [s for s, right in zip(speedups, correct, strict=True) if right and math.isfinite(s)]
-    solved = [any(t.info.get("status") == Status.CORRECT for t in e.turns) for e in episodes]
+    solved = [episode.has(Status.CORRECT) for episode in episodes]
     groups: dict[int, bool] = {}
     for episode, right in zip(episodes, solved, strict=True):
         groups[episode.group] = groups.get(episode.group, False) or right

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from triton_gym.evaluation.workers.sandbox import Limits
+from triton_gym.outcome import Status
 
 from ..policy.models import load_policy
 from ..policy.sampling import Sampler, sampler_for
@@ -28,7 +29,7 @@ from ..training.optimizer import Optimizer, learning_rate
 from ..training.run import Run, Watch
 from ..training.world import World
 from .batch import Returns, instructive, returns_of, samples_of
-from .episodes import Clock, Episode, Place, Stage, transcript
+from .episodes import Clock, Episode, Place, Stage, transcripts
 from .examination import examine
 from .judging import SharedEvaluator
 from .metrics import GLOSSARY, describe
@@ -174,11 +175,20 @@ class Trainer:
         every = self.settings.held_out.every
         if every and (step + 1) % every == 0:
             metrics.update(self._average(self._examine()))
-        if self._run.journal and self._due(self.settings.run.transcripts_every, step):
-            shown = "\n\n---\n\n".join(transcript(e) for e in episodes[:4])
-            self._run.journal.transcript(step + 1, shown)
+        self._write_transcripts(step, episodes)
         self._run.extra["micro_tokens"] = self._updater.micro_tokens
         return metrics
+
+    def _write_transcripts(self, step: int, episodes: list[Episode]) -> None:
+        """A sample now and then, and every conversation with a reply that was called cheating."""
+        every = self.settings.run.transcripts_every
+        if not self._run.journal or not every:
+            return
+        if self._due(every, step):
+            self._run.journal.transcript(step + 1, transcripts(episodes[:4]))
+        accused = [e for e in episodes if e.has(Status.CHEATING)]
+        if accused:
+            self._run.journal.transcript(step + 1, transcripts(accused), "cheating")
 
     def _collect(self, step: int) -> tuple[list[Episode], list[list[Episode]], Returns, float]:
         """Sample groups until enough can teach something.

@@ -63,11 +63,18 @@ class Journal:
             return f"the metrics of step {step} could not be written: {error}"
         return ""
 
-    def transcript(self, step: int, text: str) -> None:
-        """Write sample conversations for a person to read; not worth stopping for."""
+    def transcript(self, step: int, text: str, kind: str = "") -> None:
+        """Write conversations for a person to read; not worth stopping for.
+
+        Args:
+            step: when they took place.
+            text: all of them.
+            kind: which they are, if they are no sample.
+        """
+        name = "-".join(["step", f"{step:06d}", *([kind] if kind else [])])
         try:
             (self._folder / "transcripts").mkdir(exist_ok=True)
-            write_whole(self._folder / "transcripts" / f"step-{step:06d}.md", text)
+            write_whole(self._folder / "transcripts" / f"{name}.md", text)
         except OSError:
             pass
 

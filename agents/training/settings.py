@@ -60,7 +60,8 @@ class RunSettings:
     keep: int = 2
     """Checkpoints that are kept."""
     transcripts_every: int = 10
-    """Steps between sample transcripts; 0 for none."""
+    """Steps between sample transcripts; 0 for none. Conversations with a reply that was called
+    `cheating` are written down at every step."""
     tensorboard: bool = False
 
     def __post_init__(self) -> None:

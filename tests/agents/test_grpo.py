@@ -122,6 +122,21 @@ def test_a_run_that_is_killed_goes_on(tmp_path):
     assert same(train(tmp_path / "whole"), train(tmp_path / "run"))
 
 
+def test_what_was_called_cheating_can_be_read_at_every_step(tmp_path):
+    class Strict(Knobs):
+        def step(self, action):
+            observation, reward, *rest, info = super().step(action)
+            info |= {"status": "cheating", "message": "the clock was changed"}
+            return observation, reward, *rest, info
+
+    train(tmp_path, make=lambda name: Strict(), until=2)
+    for step in (1, 2):
+        text = (tmp_path / "transcripts" / f"step-{step:06d}-cheating.md").read_text()
+        assert "the clock was changed" in text
+        assert "`Knobs`, seed " in text
+        assert text.count("# knobs") == len(set(text.split("\n\n---\n\n"))) > 1
+
+
 def test_the_run_folder(tmp_path):
     train(
         tmp_path,
@@ -142,6 +157,7 @@ def test_the_run_folder(tmp_path):
         "step-000005",
         "step-000010",
     ]
+    assert not list((tmp_path / "transcripts").glob("*cheating*"))
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoints" / "step-000010")

@@ -194,6 +194,19 @@ def test_banks_of_other_tasks_make_room(take):
     assert take(vault, "a", one) is one, "made anew"
 
 
+def test_a_bank_is_shared_before_those_of_other_tasks_are_given_up(take):
+    vault = vault_of(700)
+    first, second, new = (Named(bytes=240) for _ in range(3))
+    assert take(vault, "a", first) is first
+    assert take(vault, "b", second) is second
+    with vault.lend("c", 240, lambda: new, lambda _: None, set()) as mine:
+        assert mine is new, "that of the task that was used least was given up"
+        assert take(vault, "c", Named(bytes=240)) is new
+        assert take(vault, "b", Named(bytes=240)) is second
+        other = Named(bytes=240)
+        assert take(vault, "c", other, had=[new]) is other, "an evaluation sees none twice"
+
+
 class Named(types.SimpleNamespace):
     __hash__ = object.__hash__
 

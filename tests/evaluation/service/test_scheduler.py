@@ -68,11 +68,11 @@ class Desk:
     def _make(self):
         return Scripted(self.made)
 
-    def submit(self, priority=0, wait=True, record=None):
+    def submit(self, priority=0, wait=True, record=None, task=b""):
         future = Evaluation(
             self.scheduler.number(), "task", "source", priority, self.scheduler.withdraw
         )
-        self.scheduler.add(future, Work(b"", "source", 0, "eager", Limits()), record, wait)
+        self.scheduler.add(future, Work(task, "source", 0, "eager", Limits()), record, wait)
         return future
 
 
@@ -98,6 +98,59 @@ def test_judges_are_started_as_work_needs_them_and_load_decides():
     for judge in desk.made:
         judge.up()
     assert sorted(len(judge.has) for judge in desk.made) == [1, 2, 2]
+
+
+def test_evaluations_of_one_task_go_to_one_judge():
+    desk = Desk(judges=2, capacity=3)
+    for _ in range(4):
+        desk.submit()
+    for judge in desk.made:
+        judge.up()
+    for judge in desk.made:
+        while judge.has:
+            judge.answer()
+    later = {name: [desk.submit(task=name) for _ in range(2)] for name in (b"c", b"d")}
+    homes = {
+        n: {j for j in desk.made if {f.id for f in fs} & set(j.has)} for n, fs in later.items()
+    }
+    assert all(len(judges) == 1 for judges in homes.values())
+    assert homes[b"c"] != homes[b"d"], "a new task goes where there is less to do"
+
+
+def test_a_free_judge_takes_what_it_knows_before_what_others_know_but_passes_nothing_by_for_long():
+    desk = Desk(judges=2, capacity=1, bound=200)
+    a, b = desk.submit(task=b"a"), desk.submit(task=b"b")
+    one, two = (judge.up() for judge in desk.made)
+    assert (one.has, two.has) == ([a.id], [b.id])
+    waiting = [desk.submit(task=b"b"), desk.submit(task=b"a")]
+    urgent = desk.submit(task=b"b", priority=1)
+    one.answer()
+    assert one.has == [urgent.id], "priorities come first"
+    one.answer()
+    assert one.has == [waiting[0].id], "it knows both tasks now"
+
+    desk = Desk(judges=2, capacity=1, bound=200)
+    desk.submit(task=b"a"), desk.submit(task=b"b")
+    one, two = (judge.up() for judge in desk.made)
+    foreign = desk.submit(task=b"b")
+    own = [desk.submit(task=b"a") for _ in range(20)]
+    order = []
+    while foreign.id not in order:
+        one.answer()
+        order += one.has
+    assert order[0] == own[0].id
+    assert len(order) <= 10
+    two.answer()
+    assert own[len(order) - 1].id in two.has, "a judge without work takes what there is"
+
+
+def test_a_judge_that_was_started_again_knows_no_task():
+    desk = Desk(judges=2, capacity=2)
+    desk.submit(task=b"a"), desk.submit(task=b"b"), desk.submit(task=b"b")
+    one, two = (judge.up() for judge in desk.made)
+    one.die()
+    assert not desk.scheduler._seats[0].knows(next(iter(desk.scheduler._entries.values())))
+    assert two.has
 
 
 def test_nothing_is_sent_to_a_judge_that_is_not_up():

@@ -158,7 +158,7 @@ class Vault:
     ) -> Iterator[Bank | None]:  # fmt: skip
         """A bank that this evaluation has not had; None if there is no memory for another.
 
-        Evaluations that run at once may have the same one.
+        Evaluations that run at once may have the same one, rather than that others' are given up.
 
         Args:
             key: what the banks are of: task and number of calls.
@@ -169,9 +169,11 @@ class Vault:
         """
         with self._lock:
             kept = self._resting(key, seen)
-            room = kept is None and self._make_room(key, size)
+            room = kept is None and self._make_room(key, size, others=False)
             if kept is None and not room:
                 kept = self._busy(key, seen)
+            # Where each task comes once, as in training, what is held is of tasks that are over.
+            room = room or (kept is None and self._make_room(key, size, others=True))
             if kept:
                 kept.users += 1
                 kept.closed = kept.users == 1
@@ -223,11 +225,17 @@ class Vault:
         lent = [k for k in self._kept.get(key, ()) if not k.closed and k.bank not in seen]
         return min(lent, key=lambda kept: kept.users, default=None)
 
-    def _make_room(self, key: object, size: int) -> bool:
-        """Count `size` bytes more as held, giving up others' banks for it; False if that fails."""
+    def _make_room(self, key: object, size: int, *, others: bool) -> bool:
+        """Count `size` bytes more as held; False if that fails.
+
+        Args:
+            key: what they are for.
+            size: bytes.
+            others: whether to give up banks of other tasks for it.
+        """
         if size > self._capacity * LARGEST_SHARE:
             return False
-        for other in list(self._kept):
+        for other in list(self._kept) if others else ():
             if self._held + size <= self._capacity:
                 break
             if other != key:

@@ -157,7 +157,9 @@ class CudaJudge(Judge):
                     share=self._share(request),
                     flush_bytes=self._flush_bytes,
                 )
+            with phases("learn"):
                 known = self._knowledge(request)
+            with phases("start"):
                 prepared, arena = self._prepare(request, cases, seed)
             with closing(arena):
                 with phases("start"):
@@ -169,11 +171,9 @@ class CudaJudge(Judge):
                 with phases("test"), worker.on_gpu(self._lock(alone=False)):
                     verdict = run_tests(worker, prepared, arena)
             size = max(known.call_bytes, min(ROUND_BYTES, ROUND_CALLS * known.call_bytes))
-            with (
-                phases("profile"),
-                worker.unhurried(self._lanes(size)) as lane,
-                torch.cuda.stream(lane),
-            ):
+            with phases("wait"):
+                lane = ends.enter_context(worker.unhurried(self._lanes(size)))
+            with phases("profile"), torch.cuda.stream(lane):
                 self._tidy()
                 timing, baseline, coverage = self._profile(request, worker, known, seed)
                 reply = worker.ask("resources")

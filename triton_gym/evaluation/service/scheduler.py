@@ -2,7 +2,8 @@
 
 Nothing is lost and nothing is answered twice: an evaluation is in the queue or at one judge, and
 leaves the books under the lock before its future is told. A judge holds no more than its workers
-can take and a small look-ahead, so priorities and cancellation reach what is still here.
+can take and a small look-ahead, so priorities and cancellation reach what is still here. Those of
+one task go to one judge where that costs no balance: it keeps what it needs of a task.
 
 A judge that dies is started again and what it had is done again, elsewhere if there is an
 elsewhere. An evaluation that was there at two deaths runs alone the third time; if the judge dies
@@ -27,6 +28,14 @@ from triton_gym.evaluation.service.future import Evaluation, JudgeState, Progres
 from triton_gym.evaluation.service.link import Link, Work
 from triton_gym.evaluation.service.seat import STRIKES, TRIES, Entry, Seat
 from triton_gym.outcome import Outcome
+
+AT_HOME = 1
+"""By how many evaluations a judge may be busier than others and still get one whose task it knows:
+it would take another judge longer."""
+AHEAD = 32
+"""How far in the queue a judge that becomes free looks for a task that it knows."""
+PASSED = 8
+"""How often an evaluation is passed over for that."""
 
 
 class Scheduler:
@@ -244,9 +253,7 @@ class Scheduler:
             seat = self._seat_of(link)
             if seat is None:
                 return
-            had = [self._entries.get(number) for number in seat.running]
-            seat.running.clear()
-            seat.link, seat.hardware, seat.alone = None, "", False
+            had = [self._entries.get(number) for number in seat.vacate()]
             seat.deaths += 1
             seat.strikes += 1
             guilty = [one for entry in had for one in self._redo(entry, seat)]
@@ -308,17 +315,40 @@ class Scheduler:
         for seat in self._seats:
             seat.alone = seat.alone and bool(seat.running)
         self._isolate()
-        while self._queue:
-            entry = self._entries.get(self._queue[0][1])
-            if entry is None or entry.evaluation.sent:
-                heapq.heappop(self._queue)
-                continue
-            free = [s for s in self._open() if len(s.running) < s.capacity]
-            if not free:
+        while free := [s for s in self._open() if len(s.running) < s.capacity]:
+            entry = self._next(free)
+            if entry is None:
                 break
-            heapq.heappop(self._queue)
             self._send(entry, min(free, key=lambda s: self._load(s, entry)))
         self._start_needed()
+
+    def _next(self, free: list[Seat]) -> Entry | None:
+        """What is sent next: the first in the queue, or one soon after it whose task a free judge
+        knows, if only judges that are busy know the first one's."""
+        while self._queue and self._waiting(self._queue[0][1]) is None:
+            heapq.heappop(self._queue)
+        if not self._queue:
+            return None
+        first = self._entries[self._queue[0][1]]
+        chosen = first
+        at_home = any(seat.knows(first) for seat in free)
+        if not at_home and any(seat.knows(first) for seat in self._open()):
+            # `submit` keeps the queue short, and an evaluation takes far longer than a look at it.
+            ahead = (self._waiting(number) for _, number in heapq.nsmallest(AHEAD, self._queue))
+            better = (
+                entry for entry in ahead
+                if entry and entry.order[0] == first.order[0] and any(s.knows(entry) for s in free)
+            )  # fmt: skip
+            chosen = next(better, first) if first.passed < PASSED else first
+            first.passed += chosen is not first
+        if chosen is first:
+            heapq.heappop(self._queue)
+        return chosen
+
+    def _waiting(self, number: int) -> Entry | None:
+        """An evaluation of the queue; None if it was cancelled, or has been sent."""
+        entry = self._entries.get(number)
+        return None if entry is None or entry.evaluation.sent else entry
 
     def _isolate(self) -> None:
         """Give each suspect a judge of its own, as soon as one is empty."""
@@ -336,21 +366,24 @@ class Scheduler:
         return [s for s in self._seats if s.hardware and s.link and not s.drained and not s.alone]
 
     @staticmethod
-    def _load(seat: Seat, entry: Entry) -> tuple[bool, float]:
+    def _load(seat: Seat, entry: Entry) -> tuple[bool, float, bool]:
+        knows = seat.knows(entry)
         return (
             bool(entry.died_at) and seat is entry.died_at[-1],
-            len(seat.running) / seat.capacity,
+            (len(seat.running) - AT_HOME * knows) / seat.capacity,
+            not knows,
         )
 
     def _send(self, entry: Entry, seat: Seat) -> None:
         entry.evaluation.sent = True
-        seat.running[entry.evaluation.id] = entry
+        seat.take(entry)
         if seat.link is not None:  # `_open` saw to it
             seat.link.send(entry.evaluation.id, entry.work)
 
     def _start_needed(self) -> None:
         """Start as many judges as there is work for."""
-        waiting = len(self._queue) + len(self._suspects)
+        queued = sum(self._waiting(number) is not None for _, number in self._queue)
+        waiting = queued + len(self._suspects)
         for seat in self._seats:
             if seat.drained or waiting <= 0:
                 continue

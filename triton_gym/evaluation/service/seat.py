@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -13,6 +14,8 @@ TRIES = 3
 """How often an evaluation is started before the deaths of its judge are its own doing."""
 STRIKES = 3
 """Deaths in a row, without an answer between them, at which a judge is given up."""
+KNOWN_TASKS = 64
+"""Tasks of which a judge is taken to keep something."""
 
 
 @dataclass(slots=True, eq=False)
@@ -25,6 +28,8 @@ class Entry:
     """Called with a fresh outcome and the hardware that it was found on."""
     order: tuple[int, int]
     """The smaller is done first: the priority, negated, then the number."""
+    passed: int = 0
+    """Evaluations that came later and went first, to judges that know their tasks."""
     deaths: int = 0
     """Judges that died while they had it."""
     died_at: list[Seat] = field(default_factory=list)
@@ -49,6 +54,27 @@ class Seat:
     done: int = 0
     drained: str = ""
     """Why it was given up; empty if it was not."""
+    _known: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
+
+    def knows(self, entry: Entry) -> bool:
+        """Whether its judge had the task lately, and so has inputs and results of it."""
+        return entry.work.task in self._known
+
+    def take(self, entry: Entry) -> None:
+        """Note an evaluation that its judge is given."""
+        self.running[entry.evaluation.id] = entry
+        self._known[entry.work.task] = None
+        self._known.move_to_end(entry.work.task)
+        if len(self._known) > KNOWN_TASKS:
+            self._known.popitem(last=False)
+
+    def vacate(self) -> list[int]:
+        """Forget the judge, which is gone; returns the numbers of what it had."""
+        had = list(self.running)
+        self.running.clear()
+        self._known.clear()
+        self.link, self.hardware, self.alone = None, "", False
+        return had
 
     @property
     def state(self) -> str:

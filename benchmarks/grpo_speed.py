@@ -28,7 +28,7 @@ from triton_gym.agents.grpo.judging import SharedEvaluator
 from triton_gym.agents.grpo.places import draw_places, maker
 from triton_gym.agents.grpo.settings import GRPOSettings
 from triton_gym.agents.grpo.trainer import Trainer
-from triton_gym.agents.policy.models import resolve_source
+from triton_gym.agents.policy.models import avoid_cudnn_attention, resolve_source
 from triton_gym.agents.prompt import module_reply, opening, reply_source
 from triton_gym.agents.training.settings import read_settings
 
@@ -109,6 +109,7 @@ def trl(options: argparse.Namespace) -> dict[str, Any]:
     from datasets.table import InMemoryTable
     from transformers import TrainerCallback
 
+    avoid_cudnn_attention()  # as ours
     evaluator = SharedEvaluator.on(options.device, options.workers)
     make = maker({"split": "train"}, evaluator=evaluator, turns=1, reward="kevin")
     prompts, tasks = _prompts(options, make(ENV).unwrapped)

@@ -69,6 +69,7 @@ def load_policy(settings: PolicySettings, *, seed: int = 0) -> Policy:
     disable_progress_bar()  # a bar for every checkpoint would break ours
     device = device_of(settings.device)
     dtype = _dtype(settings.dtype, device)
+    avoid_cudnn_attention()
     try:
         if settings.model == "tiny-random":
             model, tokenizer = tiny_model(seed), tiny_tokenizer()
@@ -91,6 +92,15 @@ def load_policy(settings: PolicySettings, *, seed: int = 0) -> Policy:
         model = _adapted(model, settings, seed)
     model.eval()
     return Policy(model, tokenizer, settings.model, device, stops, context)
+
+
+def avoid_cudnn_attention() -> None:
+    """Have PyTorch take its other attention kernels, from here on.
+
+    On Hopper GPUs the gradient of cuDNN's is NaN for some lengths of rows with a mask, as padded
+    and packed ones have (pytorch/pytorch#196678, since torch 2.11).
+    """
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def device_of(name: str) -> torch.device:

@@ -16,6 +16,7 @@ import torch
 
 from triton_gym.evaluation import check
 from triton_gym.evaluation.judging.ahead import SHORTEST_US, event_us, queue_ahead
+from triton_gym.evaluation.judging.sharing import GpuLock
 from triton_gym.evaluation.modules import bind
 from triton_gym.evaluation.workers.launch import Flush, Series
 from triton_gym.task import Case, Task
@@ -59,28 +60,33 @@ class Known:
     """What the task's banks are kept under."""
 
 
-def learn(task: Task, baseline: str, device: torch.device, flush: Flush) -> Known:
-    """Measure what is kept of a task. The GPU should be quiet.
+def learn(task: Task, baseline: str, device: torch.device, flush: Flush, lock: GpuLock) -> Known:
+    """Find out what is kept of a task.
 
     Args:
         task: its first bench case is timed.
         baseline: `eager` or `compile`.
         device: the GPU.
         flush: evicts its L2 cache.
+        lock: of the GPU; it is held alone only for what is timed.
     """
     case = task.bench[0]
-    task = bind(task, case, secrets.randbits(62), device)
-    inputs = check.draw_inputs(task, case, secrets.randbits(62), device)
-    plain = check.reference(task, inputs)
     compiled = None
-    if baseline == "compile":
-        compiled = torch.compile(getattr(task.reference, "module", task.reference))
-    function = functools.partial(compiled or task.reference, *inputs)
-    _, queueing = _timed([function], flush, SHORTEST_US)
+    with lock(alone=False):
+        task = bind(task, case, secrets.randbits(62), device)
+        inputs = check.draw_inputs(task, case, secrets.randbits(62), device)
+        plain = check.reference(task, inputs)
+        if baseline == "compile":
+            compiled = torch.compile(getattr(task.reference, "module", task.reference))
+        function = functools.partial(compiled or task.reference, *inputs)
+        _, queueing = _timed([function], flush, SHORTEST_US)
+        tolerances = _tolerances(task, case, inputs, plain)
+        torch.cuda.synchronize(device)
     tensors = [value for value in inputs if isinstance(value, torch.Tensor)]
-    between, keeping = _beside(tensors, plain, flush)
+    with lock(alone=True):
+        between, keeping = _beside(tensors, plain, flush)
     return Known(
-        tolerances=_tolerances(task, case, inputs, plain),
+        tolerances=tolerances,
         arguments=tuple(
             value.to("meta") if isinstance(value, torch.Tensor) else value for value in inputs
         ),
@@ -139,9 +145,8 @@ def _tolerances(
     try:
         found = check.tolerances(task, case, plain, check.oracle(task, inputs))
     except torch.cuda.OutOfMemoryError:
-        found = tuple(check.floor(p.dtype, task.reduction(case)) for p in plain)
-    finally:
         torch.cuda.empty_cache()
+        found = tuple(check.floor(p.dtype, task.reduction(case)) for p in plain)
     return tuple(2 * t for t in found)
 
 

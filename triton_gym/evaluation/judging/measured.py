@@ -12,7 +12,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -64,6 +65,14 @@ RESOURCES = ("launches", "registers", "spills", "shared_bytes")
 """What a worker says of the kernels that it launched; -1 where that is unknown."""
 
 
+@dataclass(slots=True)
+class _Lesson:
+    """What is known of a task, once one evaluation has found out."""
+
+    known: Known | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
 class CudaJudge(Judge):
     """Owns one GPU, or shares it with other judges of the same machine.
 
@@ -99,8 +108,9 @@ class CudaJudge(Judge):
         with self._lock(alone=True):
             self.copy_gbps = self._copy_bandwidth()
             self._quiet = Quiet(self._flush, self._flush_bytes, listed)
-        self._known: OrderedDict[tuple[str, str], Known] = OrderedDict()
+        self._lessons: OrderedDict[tuple[str, str], _Lesson] = OrderedDict()
         self._knowing = threading.Lock()
+        self._compiling = threading.Lock()
         import_fake_tensors()
 
     def close(self) -> None:
@@ -294,16 +304,22 @@ class CudaJudge(Judge):
     # -- what is kept -------------------------------------------------------------------------
 
     def _knowledge(self, request: Request) -> Known:
+        """What is known of the request's task. Who comes while it is found out waits for that."""
         key = (task_fingerprint(request.task), request.baseline)
-        with self._knowing:  # also because torch.compile's imports do not bear two threads
-            if key not in self._known:
-                with self._lock(alone=True):
-                    known = learn(request.task, request.baseline, self._device, self._flush)
-                self._known[key] = known
-                if len(self._known) > KNOWN_TASKS:
-                    self._known.popitem(last=False)
-            self._known.move_to_end(key)
-            return self._known[key]
+        with self._knowing:
+            lesson = self._lessons.setdefault(key, _Lesson())
+            self._lessons.move_to_end(key)
+            if len(self._lessons) > KNOWN_TASKS:
+                self._lessons.popitem(last=False)
+        with lesson.lock:
+            if lesson.known is None:
+                # The imports of torch.compile do not bear two threads.
+                with self._compiling if request.baseline == "compile" else nullcontext():
+                    lesson.known = learn(
+                        request.task, request.baseline, self._device, self._flush, self._lock
+                    )
+                self._tidy()  # the oracle takes much memory
+            return lesson.known
 
     def _copy_bandwidth(self) -> float:
         """Bytes read and written a second by a large copy on the device, in GB/s."""

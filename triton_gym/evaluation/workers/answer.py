@@ -68,6 +68,19 @@ def line_in(error: BaseException, path: str) -> str:
     return f" at line {number} (`{linecache.getline(path, number).strip()}`)"
 
 
+def dense(result: Any) -> Any:
+    """What an answer returned, each tensor as the result that is asked for lies in memory.
+
+    A transposed view, say, must be written once more. That is part of the answer's work, and so of
+    its time.
+    """
+    if type(result) is torch.Tensor:
+        return result.contiguous()
+    if type(result) in (tuple, list):
+        return [dense(value) if type(value) is torch.Tensor else value for value in result]
+    return result
+
+
 def checked(
     result: Any, outputs: list[Any], case: str, entry: str, device: torch.device
 ) -> list[torch.Tensor]:

@@ -12,7 +12,7 @@ import torch
 
 from triton_gym.evaluation import modules
 from triton_gym.evaluation.exchange.arena import Arena, Slot
-from triton_gym.evaluation.workers.answer import Failure, checked, line_in, own_work, zeros
+from triton_gym.evaluation.workers.answer import Failure, checked, dense, line_in, own_work, zeros
 from triton_gym.evaluation.workers.watch import Watch
 from triton_gym.outcome import Status
 
@@ -83,7 +83,7 @@ class AnswerHost:
     def _run(self, function: Callable[..., Any], call: dict[str, Any]) -> list[torch.Tensor]:
         made = [self._argument(value) for value in call["arguments"]]
         with self._host():
-            result = self._guard(Status.RUNTIME_ERROR, function, *made, case=call["case"])
+            result = dense(self._guard(Status.RUNTIME_ERROR, function, *made, case=call["case"]))
         return checked(result, call["outputs"], call["case"], self._entry, self._device)
 
     def _host(self, *, pretended: bool = False) -> contextlib.AbstractContextManager[None]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from triton_gym.evaluation.exchange.arena import HostArena
-from triton_gym.evaluation.workers.answer import own_work
+from triton_gym.evaluation.workers.answer import dense, own_work
 from triton_gym.evaluation.workers.watch import Watch
 
 
@@ -49,7 +49,7 @@ class Trial:
 
         def call() -> None:
             with torch.no_grad(), watch:
-                returned.append(self._function(*self._arguments))
+                returned.append(dense(self._function(*self._arguments)))
             own_work(watch, self._case)
 
         launches: list[Any] = []

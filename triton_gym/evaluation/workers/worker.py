@@ -23,6 +23,7 @@ from triton_gym.evaluation.workers import launch
 from triton_gym.evaluation.workers.answer import (
     Failure,
     checked,
+    dense,
     import_answer,
     own_work,
     zeros,
@@ -202,7 +203,7 @@ class Worker(AnswerHost):
 
             def run() -> Any:
                 with torch.no_grad(), self._watch:  # answers may change once tested
-                    return function(*arguments)
+                    return dense(function(*arguments))
 
             def keep(result: Any) -> None:
                 with self._watch:

@@ -1,7 +1,8 @@
-"""One run of the checks that need Triton's interpreter, for all the tests that report them."""
+"""Answers to compile, and one run of the checks that need Triton's interpreter, for many tests."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -27,3 +28,18 @@ def interpreted():
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory):
+    """The module of answers, with a compile cache of its own."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("TRITON_CACHE_DIR", str(tmp_path_factory.mktemp("triton")))
+    patch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
+    path = Path(__file__).with_name("kernels.py")
+    spec = importlib.util.spec_from_file_location("simulate_test_kernels", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    yield module
+    patch.undo()

@@ -86,3 +86,50 @@ def broken_kernel(x_ptr, BLOCK: tl.constexpr):
 def broken(x: torch.Tensor) -> torch.Tensor:
     broken_kernel[(1,)](x, 64)
     return x
+
+
+@triton.jit
+def softmax_kernel(x_ptr, y_ptr, cols, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64) * cols
+    i = tl.arange(0, BLOCK)
+    top = tl.full((BLOCK,), float("-inf"), tl.float32)
+    for start in range(0, cols, BLOCK):
+        mask = start + i < cols
+        x = tl.load(x_ptr + row + start + i, mask=mask, other=float("-inf"))
+        top = tl.maximum(top, x.to(tl.float32))
+    peak = tl.max(top, axis=0)
+    total = tl.zeros((BLOCK,), tl.float32)
+    for start in range(0, cols, BLOCK):
+        mask = start + i < cols
+        x = tl.load(x_ptr + row + start + i, mask=mask, other=float("-inf")).to(tl.float32)
+        total += tl.exp(x - peak)
+    scale = 1.0 / tl.sum(total, axis=0)
+    for start in range(0, cols, BLOCK):
+        mask = start + i < cols
+        x = tl.load(x_ptr + row + start + i, mask=mask).to(tl.float32)
+        tl.store(y_ptr + row + start + i, tl.exp(x - peak) * scale, mask=mask)
+
+
+def softmax(x: torch.Tensor) -> torch.Tensor:
+    y = torch.empty_like(x)
+    softmax_kernel[(x.shape[0],)](x, y, x.shape[1], BLOCK=256)
+    return y
+
+
+@triton.jit
+def product_kernel(a_ptr, c_ptr, n, BLOCK: tl.constexpr, STEP: tl.constexpr):
+    row = (tl.program_id(0) * BLOCK + tl.arange(0, BLOCK))[:, None]
+    col = (tl.program_id(1) * BLOCK + tl.arange(0, BLOCK))[None, :]
+    acc = tl.zeros((BLOCK, BLOCK), tl.float32)
+    for k in range(0, n, STEP):
+        i = k + tl.arange(0, STEP)
+        a = tl.load(a_ptr + row * n + i[None, :], mask=i[None, :] < n, other=0.0)
+        b = tl.load(a_ptr + i[:, None] * n + col, mask=i[:, None] < n, other=0.0)
+        acc = tl.dot(a, b, acc)
+    tl.store(c_ptr + row * n + col, acc.to(c_ptr.dtype.element_ty))
+
+
+def product(a: torch.Tensor, block: int, warps: int) -> torch.Tensor:
+    n, c = a.shape[0], torch.empty_like(a)
+    product_kernel[(n // block, n // block)](a, c, n, block, 32, num_warps=warps)
+    return c

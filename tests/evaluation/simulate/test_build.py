@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,21 +12,6 @@ from triton_gym.evaluation.simulate import sass
 from triton_gym.evaluation.simulate.build import Build, BuildError, build, compile_launches
 
 H100 = gpu_named("h100")
-
-
-@pytest.fixture(scope="module")
-def kernels(tmp_path_factory):
-    """The module of answers, with a compile cache of its own."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("TRITON_CACHE_DIR", str(tmp_path_factory.mktemp("triton")))
-    patch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
-    path = Path(__file__).with_name("kernels.py")
-    spec = importlib.util.spec_from_file_location("simulate_test_kernels", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    patch.undo()
 
 
 def test_launches_grids_and_resources(kernels):

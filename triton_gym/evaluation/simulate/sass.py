@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 _LINE = re.compile(r"^\s*/\*([0-9a-f]{4,})\*/\s+(@!?U?P\w+\s+)?([A-Z][\w.]*)([^;]*);")
@@ -102,15 +104,22 @@ class Code:
         return cls(**{**record, "regions": regions})
 
 
-@dataclass(slots=True)
-class _Instruction:
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """An instruction, as far as anything follows from it here."""
+
     address: int
     guarded: bool
+    """Whether a predicate decides if it is executed."""
     name: str
-    operands: str
+    """With its modifiers, e.g. `LDG.E.128`; those that no function here asks for may be missing."""
     line: int
+    """Of the source."""
+    goal: int | None = None
+    """Where a branch goes, if that is in the same kernel."""
 
 
+@cache
 def classify(name: str) -> str:
     """The class of an instruction by its full name, e.g. `LDG.E.128` → `load`."""
     for group, pattern in _COMPILED:
@@ -119,6 +128,7 @@ def classify(name: str) -> str:
     return "logic"
 
 
+@cache
 def width(name: str) -> int:
     """Bytes that a memory instruction moves for one thread."""
     for part in name.split(".")[1:]:
@@ -145,34 +155,42 @@ def mma_flops(name: str) -> int:
 
 def parse(text: str) -> Code:
     """The code in a listing by `nvdisasm -c -g`."""
-    instructions: list[_Instruction] = []
+    found: list[tuple[int, bool, str, int, str]] = []
     labels: dict[str, int] = {}
     waiting: list[str] = []
     line = 0
     for row in text.splitlines():
-        if found := _SOURCE.search(row):
-            line = int(found[1])
-        elif found := _LABEL.match(row):
-            waiting.append(found[1])
-        elif found := _LINE.match(row):
-            address = int(found[1], 16)
+        if source := _SOURCE.search(row):
+            line = int(source[1])
+        elif here := _LABEL.match(row):
+            waiting.append(here[1])
+        elif each := _LINE.match(row):
+            address = int(each[1], 16)
             labels.update(dict.fromkeys(waiting, address))
             waiting.clear()
-            instructions.append(_Instruction(address, bool(found[2]), found[3], found[4], line))
-    branches = [
-        (each, labels[target[1]])
-        for each in instructions
-        if each.name.startswith("BRA") and (target := _TARGET.search(each.operands))
-    ]
-    while instructions and instructions[-1].name in ("NOP", "BRA"):
-        each = instructions[-1]
-        if any(b is each and goal != each.address for b, goal in branches):
+            target = _TARGET.search(each[4]) if each[3].startswith("BRA") else None
+            goal = target[1] if target else ""
+            found.append((address, bool(each[2]), each[3], line, goal))
+    return code_of(
+        [
+            Instruction(address, guarded, name, line, labels[goal] if goal else None)
+            for address, guarded, name, line, goal in found
+        ]
+    )
+
+
+def code_of(instructions: Sequence[Instruction]) -> Code:
+    """The code that instructions make, in the order of their addresses."""
+    kept = list(instructions)
+    branches = [(each, each.goal) for each in kept if each.goal is not None]
+    while kept and kept[-1].name in ("NOP", "BRA"):
+        if kept[-1].goal not in (None, kept[-1].address):
             break
-        instructions.pop()  # padding after the end: a branch to itself
-    return _collect(instructions, _spans(instructions, branches))
+        kept.pop()  # padding after the end: a branch to itself
+    return _collect(kept, _spans(kept, branches))
 
 
-def _collect(instructions: list[_Instruction], spans: list[tuple[int, int, str]]) -> Code:
+def _collect(instructions: list[Instruction], spans: list[tuple[int, int, str]]) -> Code:
     """The instructions of each part of the code, added up."""
     collected: list[dict[str, Any]] = [
         {"counts": Counter(), "load_bytes": 0, "store_bytes": 0, "spill_bytes": 0,
@@ -181,11 +199,7 @@ def _collect(instructions: list[_Instruction], spans: list[tuple[int, int, str]]
     ]  # fmt: skip
     widest: dict[str, int] = {"load": 0, "store": 0}
     best_mma, best_flops = "", 0
-    for each in instructions:
-        home = max(
-            (i for i, (start, end, _) in enumerate(spans) if start <= each.address <= end),
-            key=lambda i: (spans[i][0], -spans[i][1]),
-        )
+    for each, home in zip(instructions, _homes(instructions, spans), strict=True):
         group = classify(each.name)
         region = collected[home]
         region["counts"][group] += 1
@@ -219,8 +233,20 @@ def _collect(instructions: list[_Instruction], spans: list[tuple[int, int, str]]
     return Code(tuple(regions), best_mma, widest["load"], widest["store"])
 
 
+def _homes(instructions: list[Instruction], spans: list[tuple[int, int, str]]) -> list[int]:
+    """Index of the innermost span around each instruction."""
+    addresses = [each.address for each in instructions]
+    homes = [0] * len(addresses)
+    for index, (start, end, _) in enumerate(spans):  # those inside come after those around
+        if index and spans[index - 1][:2] == (start, end):
+            continue  # of equal ones the first counts
+        first, last = bisect_left(addresses, start), bisect_right(addresses, end)
+        homes[first:last] = [index] * (last - first)
+    return homes
+
+
 def _spans(
-    instructions: list[_Instruction], branches: list[tuple[_Instruction, int]]
+    instructions: list[Instruction], branches: list[tuple[Instruction, int]]
 ) -> list[tuple[int, int, str]]:
     """Address ranges of the body, the loops, and the parts of loops that may be skipped."""
     last = instructions[-1].address if instructions else 0

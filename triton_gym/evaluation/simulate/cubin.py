@@ -1,0 +1,95 @@
+"""Reads cubins: the ELF files that ptxas writes, each with the machine code of one kernel."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+_MACHINE = 190
+"""EM_CUDA."""
+_ABI = 8
+_SM_90A = 0x005A04
+"""The architecture in the header's flags; the byte above says how ptxas was called."""
+_EXECUTABLE = 0x4
+_SYMBOLS, _NO_BITS, _RELOCATIONS = 2, 8, (4, 9)
+_FUNCTION = 2
+_HEADER = struct.Struct("<QQIHHHHHH")
+_SECTION = struct.Struct("<IIQQQQIIQQ")
+_SYMBOL = struct.Struct("<IBBHQQ")
+
+
+class UnknownCode(Exception):
+    """A binary holds something that is not known for certain; the tools of CUDA can tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cubin:
+    """The parts of a cubin that say what its kernel executes."""
+
+    code: bytes
+    """Instructions, 16 bytes each."""
+    lines: bytes
+    """The program that makes the table of source lines; see `lines`."""
+    entries: frozenset[int]
+    """Addresses at which functions start."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    name: bytes
+    kind: int
+    flags: int
+    data: bytes
+    info: int
+
+
+def read_cubin(binary: bytes) -> Cubin:
+    """The parts of a cubin for compute capability 9.0.
+
+    Raises:
+        UnknownCode: the file is laid out in another way than is known.
+    """
+    try:
+        return _read(binary)
+    except (struct.error, IndexError) as error:
+        raise UnknownCode(f"the file is cut short ({error})") from None
+
+
+def _read(binary: bytes) -> Cubin:
+    machine, abi = struct.unpack_from("<H", binary, 18)[0], binary[8]
+    _, at, flags, _, _, _, size, count, names = _HEADER.unpack_from(binary, 32)
+    if binary[:7] != b"\x7fELF\x02\x01\x01" or (machine, abi) != (_MACHINE, _ABI):
+        raise UnknownCode("no cubin of this format")
+    if flags & 0xFFFFFF != _SM_90A or size != _SECTION.size:
+        raise UnknownCode(f"no code for compute capability 9.0 (flags {flags:#x})")
+    sections = _sections(binary, at, count, names)
+    code = [i for i, section in enumerate(sections) if section.flags & _EXECUTABLE]
+    if len(code) != 1:
+        raise UnknownCode(f"{len(code)} sections of code")
+    lines = [section for section in sections if section.name == b".debug_line"]
+    if len(lines) != 1 or len(sections[code[0]].data) % 16:
+        raise UnknownCode("no table of lines, or half an instruction")
+    for section in sections:
+        if section.kind in _RELOCATIONS and section.info == code[0] and section.data:
+            raise UnknownCode("addresses that are filled in later")
+    entries = {
+        value
+        for section in sections
+        if section.kind == _SYMBOLS
+        for _, kind, _, home, value, _ in _SYMBOL.iter_unpack(section.data)
+        if home == code[0] and kind & 15 == _FUNCTION
+    }
+    return Cubin(sections[code[0]].data, lines[0].data, frozenset(entries))
+
+
+def _sections(binary: bytes, at: int, count: int, names: int) -> list[_Section]:
+    headers = [_SECTION.unpack_from(binary, at + i * _SECTION.size) for i in range(count)]
+    _, _, _, _, start, size, *_ = headers[names]
+    table = binary[start : start + size]
+    found = []
+    for name, kind, flags, _, offset, size, _, info, _, _ in headers:
+        data = b"" if kind == _NO_BITS else binary[offset : offset + size]
+        if kind != _NO_BITS and len(data) != size:
+            raise UnknownCode("a section reaches beyond the file")
+        found.append(_Section(table[name:].split(b"\0", 1)[0], kind, flags, data, info))
+    return found

@@ -514,6 +514,78 @@ def check_trace_scales_persistent_programs() -> None:
     assert abs(moved / (2 * 4 << 22) - 1) < 0.05, moved
 
 
+@triton.jit
+def bytes_kernel(x_ptr, out_ptr, SHIFT: tl.constexpr, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    p = (x_ptr + SHIFT + 4 * i).to(tl.pointer_type(tl.int32))
+    tl.store(out_ptr + i, tl.load(p, mask=i % 3 != 1, other=7))
+
+
+def check_loads_off_the_grid_of_elements() -> None:
+    x = torch.arange(100, dtype=torch.uint8)
+    for shift in (0, 1, 4):
+        out = torch.zeros(16, dtype=torch.int32)
+        bytes_kernel[(1,)](x, out, shift, 16)
+        want = torch.frombuffer(bytearray(x.numpy()[shift:].tobytes()[:64]), dtype=torch.int32)
+        want = want.clone()
+        want[1::3] = 7
+        assert torch.equal(out, want)
+
+
+@triton.jit
+def crowd_kernel(x_ptr, out_ptr, M: tl.constexpr, N: tl.constexpr):
+    i, j = tl.arange(0, M)[:, None], tl.arange(0, N)[None, :]
+    x = tl.load(x_ptr + i * N + j)
+    tl.store(out_ptr + (i * N + j) // 3, x, mask=(i + j) % 5 != 0)
+
+
+def check_of_lanes_that_store_at_one_place_the_last_counts() -> None:
+    for dtype in (torch.float32, BF16, torch.int8, torch.float64, torch.bool):
+        x, out = (torch.arange(128) % 7 > 2).to(dtype), torch.zeros(43, dtype=dtype)
+        if dtype is not torch.bool:
+            x = torch.arange(128).to(dtype)
+        crowd_kernel[(1,)](x, out, 8, 16)
+        want = torch.zeros(43, dtype=dtype)
+        for lane in range(128):
+            if (lane // 16 + lane % 16) % 5:
+                want[lane // 3] = x[lane]
+        assert torch.equal(out, want)
+
+
+@triton.jit
+def either_kernel(x_ptr, y_ptr, out_ptr, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    p = tl.where(i % 2 == 0, (x_ptr + i).to(tl.int64), (y_ptr + i).to(tl.int64))
+    p = p.to(tl.pointer_type(tl.float32))
+    tl.store(out_ptr + i, tl.load(p))
+    tl.store(p, tl.load(p) + 1)
+
+
+def check_one_access_to_two_tensors() -> None:
+    x, y, out = torch.arange(32.0), -torch.arange(32.0), torch.zeros(32)
+    either_kernel[(1,)](x, y, out, 32)
+    even = torch.arange(32) % 2 == 0
+    assert torch.equal(out, torch.where(even, torch.arange(32.0), -torch.arange(32.0)))
+    assert torch.equal(x, torch.arange(32.0) + even)
+    assert torch.equal(y, -torch.arange(32.0) + ~even)
+
+
+@triton.jit
+def tile_kernel(x_desc, out_ptr, row, col, M: tl.constexpr, N: tl.constexpr):
+    i, j = tl.arange(0, M)[:, None], tl.arange(0, N)[None, :]
+    tl.store(out_ptr + i * N + j, x_desc.load([row, col]))
+
+
+def check_tiles_across_an_edge_are_filled_with_zeros() -> None:
+    x = torch.arange(20 * 24.0).view(20, 24)
+    padded = torch.nn.functional.pad(x, (8, 40, 8, 40))
+    desc = TensorDescriptor.from_tensor(x, [16, 32])
+    for row, col in ((0, 0), (-8, -4), (10, 20), (4, 8), (0, 24)):
+        out = torch.full((16, 32), 9.0)
+        tile_kernel[(1,)](desc, out, row, col, 16, 32)
+        assert torch.equal(out, padded[row + 8 : row + 24, col + 8 : col + 40])
+
+
 def check_trace_lists_alternatives() -> None:
     x, out = torch.zeros(1 << 16), torch.zeros(1 << 16)
     grid = lambda meta: ((1 << 16) // meta["BLOCK"],)  # noqa: E731

@@ -3,30 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from triton_gym.evaluation.simulate.formats import BFLOAT16, Array
+from triton_gym.evaluation.simulate.memory import Window
 from triton_gym.evaluation.simulate.state import State
 
 
-def _check(kind: str, pointers: Any, mask: Any, itemsize: int) -> bool:
-    """Hold an access against the launch's tensors, and show it to the observer.
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """An access that may be made."""
 
-    Returns:
-        Whether a store is to be carried out.
-    """
+    active: Array
+    """Addresses of the lanes that are not masked off, flat."""
+    mask: Array
+    window: Window | None
+    """The memory that it stays in, if that is one tensor's."""
+    wanted: bool
+    """Whether a store is to be carried out."""
+
+    def whole(self, pointers: Array) -> bool:
+        """Whether no lane is masked off, and the mask is not broadcast."""
+        return self.active.size == pointers.size and self.mask.shape == pointers.shape
+
+
+def _check(kind: str, pointers: Any, mask: Any, itemsize: int) -> _Checked:
+    """Hold an access against the launch's tensors, and show it to the observer."""
     on = np.asarray(mask.data)  # Triton 3.6 may pass an array where it means a handle
-    active = State.bounds.check(kind, pointers.data, on, itemsize)
-    if State.observer is None:
-        return True
-    return State.observer.access(kind, pointers.data, active, itemsize)
+    bounds = State.bounds
+    active, owner = bounds.check(kind, pointers.data, on, itemsize)
+    wanted = True
+    if State.observer is not None:
+        wanted = State.observer.access(kind, pointers.data, active, itemsize)
+    return _Checked(active, on, bounds.window(owner) if owner >= 0 else None, wanted)
 
 
 def _raw(data: Array) -> Array:
     """The array as types that the interpreter's C++ part knows."""
     return data.view(np.uint16) if data.dtype == BFLOAT16 else data
+
+
+def _fetched(found: _Checked, pointers: Array, fill: Array | None, dtype: Any) -> Array | None:
+    """What a load finds, in a new array; None if that is not as quickly told."""
+    size = dtype.itemsize
+    if found.window is None:
+        return None
+    if found.whole(pointers):
+        places = found.window.places(pointers, size)
+        if places is None:
+            return None
+        return np.asarray(found.window.view(size).take(places).view(dtype))
+    if found.mask.shape != pointers.shape:
+        return None
+    if fill is not None and (fill.shape != pointers.shape or fill.dtype != dtype):
+        return None
+    places = found.window.places(found.active, size)
+    if places is None:
+        return None
+    data = np.zeros(pointers.shape, dtype) if fill is None else np.array(fill, order="C")
+    raw = found.window.view(size)
+    data.view(raw.dtype)[found.mask] = raw.take(places)
+    return data
+
+
+def _put(found: _Checked, pointers: Array, values: Array) -> bool:
+    """Carry out a store, or not, if that is not quickly done."""
+    size = values.dtype.itemsize
+    if found.window is None or not values.shape == found.mask.shape == pointers.shape:
+        return False
+    places = found.window.places(found.active, size)
+    if places is None:
+        return False
+    raw = found.window.view(size)
+    kept = values.ravel() if places.size == values.size else values[found.mask]
+    raw[places] = kept.view(raw.dtype)  # of equal places the last one counts
+    return True
 
 
 def repair_memory(it: Any) -> None:
@@ -36,14 +90,18 @@ def repair_memory(it: Any) -> None:
     def load(self: Any, pointers: Any, mask: Any, other: Any, *_: Any, **__: Any) -> Any:
         kind = pointers.get_element_ty()
         dtype = it._get_np_dtype(kind)
-        raw = np.dtype(np.uint16) if dtype == BFLOAT16 else dtype
-        _check("load", pointers, mask, dtype.itemsize)
-        fill = np.zeros(pointers.data.shape, dtype) if other is None else other.data
-        data = cpp.load(pointers.data, mask.data, _raw(fill), raw)
-        return it.TensorHandle(data.view(dtype), kind)
+        found = _check("load", pointers, mask, dtype.itemsize)
+        fill = None if other is None else other.data
+        data = _fetched(found, pointers.data, fill, dtype)
+        if data is None:
+            raw = np.dtype(np.uint16) if dtype == BFLOAT16 else dtype
+            fill = np.zeros(pointers.data.shape, dtype) if fill is None else fill
+            data = cpp.load(pointers.data, mask.data, _raw(fill), raw).view(dtype)
+        return it.TensorHandle(data, kind)
 
     def store(self: Any, pointers: Any, value: Any, mask: Any, *_: Any, **__: Any) -> None:
-        if _check("store", pointers, mask, value.data.dtype.itemsize):
+        found = _check("store", pointers, mask, value.data.dtype.itemsize)
+        if found.wanted and not _put(found, pointers.data, value.data):
             cpp.store(pointers.data, _raw(value.data), mask.data)
 
     exchange, swap = builder.create_atomic_rmw, builder.create_atomic_cas

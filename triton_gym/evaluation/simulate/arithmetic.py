@@ -103,8 +103,7 @@ def repair_reductions(it: Any) -> None:
         shape = inputs[0].handle.data.shape
         parts = [x.handle.data.reshape(-1 if self.axis is None else shape) for x in inputs]
         while parts[0].shape[axis] > 1:
-            pairs = [[np.take(p, range(i, p.shape[axis], 2), axis=axis) for p in parts]
-                     for i in (0, 1)]  # fmt: skip
+            pairs = [[_every_other(p, axis, i) for p in parts] for i in (0, 1)]
             parts = _combine(self, kinds, *pairs)
         if self.axis is None:
             parts = [p.reshape((1,) * len(shape)) if self.keep_dims else p[0] for p in parts]
@@ -139,6 +138,11 @@ def repair_reductions(it: Any) -> None:
     it.ReduceOps.generic_reduce = reduce
     it.ScanOps.generic_scan = scan
     it.ScanOps.cumsum = running_sum
+
+
+def _every_other(data: Array, axis: int, first: int) -> Array:
+    """Every other element along an axis, in an array of its own."""
+    return np.ascontiguousarray(np.moveaxis(np.moveaxis(data, axis, 0)[first::2], 0, axis))
 
 
 def _combine(op: Any, kinds: list[Any], left: list[Array], right: list[Array]) -> list[Array]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from triton_gym.evaluation.simulate.formats import Array
+from triton_gym.evaluation.simulate.memory import Window
 
 
 class OutOfBoundsError(RuntimeError):
@@ -25,6 +26,7 @@ class Bounds:
         self.forged = False
         """Whether the kernel turned integers into pointers, as tables of pointers need."""
         self._kept: list[Any] = []  # while the bounds are, so that a launch can be repeated
+        self._windows: dict[int, Window] = {}
         for argument in arguments:
             self._add(argument)
         self._sort()
@@ -56,11 +58,19 @@ class Bounds:
         place = int(np.searchsorted(self._starts, np.uint64(address), side="right")) - 1
         return self._order[place] if place >= 0 and address < int(self._ends[place]) else -1
 
-    def check(self, kind: str, pointers: Array, mask: Array, itemsize: int) -> Array:
+    def window(self, index: int) -> Window:
+        """The memory of one of `ranges`."""
+        if index not in self._windows:
+            start, end, _ = self.ranges[index]
+            self._windows[index] = Window(start, end)
+        return self._windows[index]
+
+    def check(self, kind: str, pointers: Array, mask: Array, itemsize: int) -> tuple[Array, int]:
         """Raise unless every lane that is not masked off lies inside a range.
 
         Returns:
-            The pointers of the active lanes, flat.
+            The pointers of the active lanes, flat, and the index of the range that holds them all;
+            -1 if there are none, or they lie in several.
 
         Raises:
             OutOfBoundsError: some lane would touch memory that is not the kernel's.
@@ -72,11 +82,11 @@ class Bounds:
                 np.broadcast_to(mask, np.broadcast_shapes(pointers.shape, mask.shape))
             ]
         if not active.size:
-            return active
+            return active, -1
         low, high = int(active.min()), int(active.max())
         index = self.owner(low)
         if index >= 0 and high + itemsize <= self.ranges[index][1]:
-            return active
+            return active, index
         outside = self._outside(active, itemsize)
         if self.forged and outside.any():
             # Pointers that came out of a table: any live tensor may be meant.
@@ -89,7 +99,7 @@ class Bounds:
             outside = self._outside(active, itemsize)
         if outside.any():
             self._raise(kind, active, outside, itemsize)
-        return active
+        return active, -1
 
     def _outside(self, active: Array, itemsize: int) -> Array:
         if not self.ranges:

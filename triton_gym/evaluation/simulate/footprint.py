@@ -45,7 +45,9 @@ def sectors(pointers: Array, active: Array, itemsize: int) -> int:
         return 0
     run = contiguity(pointers, itemsize)
     lanes = 32 * max(1, min(16 // itemsize, run))
-    ordered = np.sort(active, axis=None) if run > 1 else np.ravel(active)
+    ordered = np.ravel(active)
+    if run > 1 and (ordered[1:] < ordered[:-1]).any():
+        ordered = np.sort(ordered)
     index = (ordered // np.uint64(SECTOR)).astype(np.int64)
     count = -(-index.size // lanes)
     padded = np.full(count * lanes, index[-1], dtype=np.int64)
@@ -65,6 +67,13 @@ def distinct(values: Array) -> Array:
     """The distinct ones of some values, sorted. What is sorted already, as most is, is quick."""
     if values.size > 1 and not (values[1:] < values[:-1]).any():
         return np.asarray(values[np.concatenate([[True], values[1:] != values[:-1]])])
+    if values.size > 1 and values.dtype.kind in "iu":
+        low = values.min()
+        span = int(values.max()) - int(low) + 1
+        if span <= 8 * values.size:  # mark what is there
+            marks = np.zeros(span, dtype=bool)
+            marks[(values - low).ravel()] = True
+            return np.asarray(np.flatnonzero(marks).astype(values.dtype) + low)
     return np.unique(values)
 
 

@@ -15,7 +15,6 @@ imported. What it changes in Triton 3.6 to 3.9:
 from __future__ import annotations
 
 import dataclasses
-import functools
 import inspect
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
@@ -25,12 +24,13 @@ from unittest import mock
 import numpy as np
 
 from triton_gym.errors import EvaluatorError
-from triton_gym.evaluation.simulate import formats, libdevice
+from triton_gym.evaluation.simulate import formats, libdevice, shortcuts
 from triton_gym.evaluation.simulate.access import repair_memory
 from triton_gym.evaluation.simulate.arithmetic import repair_arithmetic, repair_reductions
 from triton_gym.evaluation.simulate.bounds import Bounds
 from triton_gym.evaluation.simulate.compiled import Compiled
 from triton_gym.evaluation.simulate.formats import BFLOAT16
+from triton_gym.evaluation.simulate.shapes import share_shapes
 from triton_gym.evaluation.simulate.state import Program, State
 
 
@@ -52,7 +52,8 @@ def install() -> None:
     options = it.interpreter_builder.options
     it.interpreter_builder.options = dataclasses.replace(options, sanitize_overflow=False)
     _repair_types(it)
-    _repair_shapes(it)
+    share_shapes(it)
+    shortcuts.install(it)
     repair_memory(it)
     repair_arithmetic(it)
     repair_reductions(it)
@@ -95,59 +96,12 @@ def _repair_types(it: Any) -> None:
     )
 
 
-def _repair_shapes(it: Any) -> None:
-    """Tensors and types of one shape share what follows from it: most of a small program's time.
-
-    A type makes its name when it is asked for it.
-    """
-    tl = it.tl
-    make_type, make_tensor = tl.block_type.__init__, tl.tensor.__init__
-    known: dict[Any, tuple[Any, int]] = {}
-    """Shape and size of types, by the numbers of the shape and by its identity."""
-    tensors: dict[int, tuple[Any, Any]] = {}
-    """Shape and size of tensors, by the identity of their type's shape; 0 for scalars."""
-
-    def block_type(self: Any, element_ty: Any, shape: Any) -> None:
-        found = known.get(id(shape))
-        if found is None:
-            numbers = _numbers(it, shape)
-            found = known.get(numbers)
-            if found is None:
-                make_type(self, element_ty, shape)
-                if numbers:
-                    known[numbers] = known[id(self.shape)] = self.shape, self.numel
-                return
-        self.element_ty = element_ty
-        self.shape, self.numel = found
-
-    def tensor(self: Any, handle: Any, type: Any) -> None:
-        key = id(type.shape) if type.is_block() else 0
-        if key not in tensors:
-            make_tensor(self, handle, type)
-            if not key or key in known:  # and so lives for ever
-                tensors[key] = self.shape, self.numel
-            return
-        self.handle, self.type, self.dtype = handle, type, type.scalar
-        self.shape, self.numel = tensors[key]
-
-    name = functools.cached_property(lambda self: f"<{self.shape}, {self.element_ty}>")
-    name.__set_name__(tl.block_type, "name")
-    tl.block_type.name = name
-    tl.block_type.__init__ = block_type
-    tl.tensor.__init__ = tensor
-
-
-def _numbers(it: Any, shape: Any) -> tuple[int, ...]:
-    """A shape as plain numbers; empty if it is none, or holds something else."""
-    if not isinstance(shape, (list, it.tl.tuple)):
-        return ()
-    numbers = [s.value if isinstance(s, it.tl.constexpr) else s for s in shape]
-    return tuple(numbers) if all(type(n) is int for n in numbers) else ()
-
-
 def _make_interpretable(it: Any, function: Any) -> None:
     """Patch the language modules that a function sees, once for the life of the process."""
     scope = function.__globals__
+    seen = id(scope), len(scope)
+    if seen in State.scopes:
+        return
     if not State.language:
         State.language.update(
             (id(value), (name, value)) for name, value in vars(it.tl).items() if callable(value)
@@ -169,6 +123,7 @@ def _make_interpretable(it: Any, function: Any) -> None:
             if known is not None and not isinstance(value, type):  # from triton.language import …
                 scope[key] = getattr(it.tl, known[0])
         libdevice.install(scope, lambda function: _elementwise(it, function))
+    State.scopes.add((id(scope), len(scope)))
 
 
 def _steps(*bounds: Any, **options: Any) -> Iterable[int]:

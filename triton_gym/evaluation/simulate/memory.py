@@ -29,6 +29,41 @@ def write(addresses: Array, values: Array) -> None:
     cpp.store(addresses, values, np.ones(addresses.shape, dtype=bool))
 
 
+class Window:
+    """The memory between two addresses as arrays: several times as fast as lane by lane."""
+
+    def __init__(self, start: int, end: int) -> None:
+        self._start = np.uint64(start)
+        self._end = end
+        self._views: dict[int, Array] = {}
+
+    def places(self, addresses: Array, itemsize: int) -> Array | None:
+        """Which elements lie at addresses inside; None if some do not lie at whole ones."""
+        left = addresses - self._start
+        if itemsize > 1:
+            if int(np.bitwise_or.reduce(left, axis=None)) % itemsize:
+                return None
+            left >>= np.uint64(itemsize.bit_length() - 1)
+        return left.view(np.int64)
+
+    def view(self, itemsize: int) -> Array:
+        """The memory as raw elements."""
+        if itemsize not in self._views:
+            count = (self._end - int(self._start)) // itemsize
+            self._views[itemsize] = np.asarray(_Exposed(int(self._start), count, itemsize))
+        return self._views[itemsize]
+
+
+class _Exposed:
+    """Tells NumPy of memory that somebody else keeps."""
+
+    def __init__(self, start: int, count: int, itemsize: int) -> None:
+        self.__array_interface__ = {
+            "data": (start, False), "shape": (count,), "typestr": np.dtype(_RAW[itemsize]).str,
+            "version": 3,
+        }  # fmt: skip
+
+
 @dataclass(slots=True)
 class Undo:
     """What lay where something is about to be written."""

@@ -71,3 +71,5 @@ class State:
     """The language's functions before they were made interpretable, with their names, by id."""
     patched: ClassVar[set[int]] = set()
     """Modules whose language functions were made interpretable, by id."""
+    scopes: ClassVar[set[tuple[int, int]]] = set()
+    """Globals of functions that were looked through, by id and number of names."""

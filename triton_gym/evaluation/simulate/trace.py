@@ -249,7 +249,7 @@ def _tensor(owner: int, sample: list[Counts]) -> Tensor:
                   for a in listed]  # fmt: skip
         if arrays:
             seen += sum(a.size for a in arrays)
-            distinct += np.unique(np.concatenate(arrays)).size
+            distinct += footprint.distinct(np.concatenate(arrays)).size
     again = sum(c.again[owner] for c in sample)
     start, end, _ = State.bounds.ranges[owner]
     return Tensor(

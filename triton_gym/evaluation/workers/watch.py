@@ -118,7 +118,7 @@ _LAUNCHING = _triton_files(
 _TRITONS_OWN = _triton_files("testing.py") | frozenset(
     str(path)
     for path in Path(__file__).parent.with_name("simulate").glob("*.py")
-    if path.stem != "host"
+    if path.stem not in ("host", "shortcuts")
 )
 """Files that time configurations, and those that carry out a kernel's instructions where no GPU
-does; `host` passes on host code."""
+does; `host` passes on host code, and `shortcuts` what the language calls."""

@@ -14,6 +14,7 @@ from triton_gym.evaluation.simulate.build import compile_launches
 from triton_gym.evaluation.simulate.cubin import UnknownCode, read_cubin
 from triton_gym.evaluation.simulate.listing import read_listing
 from triton_gym.evaluation.simulate.sass import code_of
+from triton_gym.evaluation.simulate.usage import read_usage
 
 H100 = gpu_named("h100")
 
@@ -52,6 +53,12 @@ def cubins(kernels):
 def test_bits_say_what_nvdisasm_says(cubins, name):
     for cubin in cubins[name]:
         assert code_of(read_listing(cubin)) == tools.disassembled(cubin)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_bits_say_what_cuobjdump_says(cubins, name):
+    for cubin in cubins[name]:
+        assert read_usage(cubin) == tools.dumped_resources(cubin)
 
 
 def test_the_kernels_have_what_is_told_apart(cubins):
@@ -100,5 +107,6 @@ def test_other_files_are_not_guessed(cubins):
     other = bytearray(cubin)
     struct.pack_into("<I", other, 48, struct.unpack_from("<I", cubin, 48)[0] + (10 << 8))
     for binary in (bytes(other), b"", b"\x7fELF", cubin[:200], cubin[:-4000], b"x" * 5000):
-        with pytest.raises(UnknownCode):
-            read_listing(binary)
+        for read in (read_listing, read_usage):
+            with pytest.raises(UnknownCode):
+                read(binary)

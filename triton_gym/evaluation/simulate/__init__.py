@@ -23,7 +23,7 @@ __all__ = [
 
 def prepare(*, interpret: bool) -> None:
     """Import, before a process forks, what its children need."""
-    from triton_gym.evaluation.simulate import build, host  # noqa: F401
+    from triton_gym.evaluation.simulate import build, filecache, host  # noqa: F401
 
     if interpret:
         from triton_gym.evaluation.simulate import evidence, trace  # noqa: F401

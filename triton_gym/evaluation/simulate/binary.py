@@ -5,26 +5,15 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from triton_gym.evaluation.simulate.cubin import UnknownCode
 from triton_gym.evaluation.simulate.listing import read_listing
 from triton_gym.evaluation.simulate.sass import Code, code_of, parse
+from triton_gym.evaluation.simulate.usage import Resources, read_usage
 
 _RESOURCES = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:(\d+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """What one thread and one program of a kernel take."""
-
-    registers: int
-    stack_bytes: int
-    """Local memory a thread, which holds spilled registers."""
-    shared_bytes: int
-    """Static shared memory of a program."""
 
 
 @cache
@@ -36,6 +25,14 @@ def _tool(name: str) -> str:
 
 def read_resources(binary: bytes) -> Resources:
     """What a thread and a program of a cubin take."""
+    try:
+        return read_usage(binary)
+    except UnknownCode:
+        return dumped_resources(binary)
+
+
+def dumped_resources(binary: bytes) -> Resources:
+    """The same by `cuobjdump`."""
     usage = _told(binary, "cuobjdump", "--dump-resource-usage")
     found = _RESOURCES.search(usage)
     if found is None:

@@ -6,20 +6,18 @@ notes the launches instead of making them.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from types import SimpleNamespace
 from typing import Any
-from unittest import mock
 
 from triton_gym.device import Gpu
-from triton_gym.evaluation.simulate.binary import Resources, read_code, read_resources
+from triton_gym.evaluation.simulate.binary import read_code, read_resources
 from triton_gym.evaluation.simulate.host import Numbering, pretend
+from triton_gym.evaluation.simulate.ptxas import limited
 from triton_gym.evaluation.simulate.sass import Code
+from triton_gym.evaluation.simulate.usage import Resources
 
 SECONDS_PER_KERNEL = 20.0
 """How long ptxas may take for one kernel."""
@@ -149,9 +147,11 @@ def compile_launches(
     from triton.errors import TritonError
     from triton.runtime.errors import OutOfResources
 
+    from triton_gym.evaluation.simulate.filecache import direct_cache
+
     builder = _Builder()
     try:
-        with pretend(gpu, builder), _limited(seconds_per_kernel):
+        with pretend(gpu, builder), limited(seconds_per_kernel), direct_cache():
             call()
     except OutOfResources as error:
         raise BuildError(
@@ -161,26 +161,6 @@ def compile_launches(
     except TritonError as error:
         raise BuildError(_shortened(str(error))) from error
     return Compiled(tuple(builder.launches))
-
-
-@contextlib.contextmanager
-def _limited(seconds: float) -> Iterator[None]:
-    """Give ptxas a time limit, which Triton does not."""
-    from triton.backends.nvidia import compiler
-    from triton.runtime.errors import PTXASError
-
-    def run(command: Any, **options: Any) -> Any:
-        try:
-            return subprocess.run(command, timeout=seconds, **options)
-        except subprocess.TimeoutExpired:
-            raise PTXASError(
-                f"ptxas took more than {seconds:g} s, as it does when a tile is far too large "
-                "for the registers. Reduce the block sizes or raise num_warps."
-            ) from None
-
-    shim = SimpleNamespace(**{**vars(subprocess), "run": run})
-    with mock.patch.object(compiler, "subprocess", shim):
-        yield
 
 
 def _shortened(text: str, limit: int = 1800) -> str:

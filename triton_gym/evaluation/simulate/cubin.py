@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _MACHINE = 190
@@ -35,11 +36,15 @@ class Cubin:
 
 
 @dataclass(frozen=True, slots=True)
-class _Section:
+class Section:
+    """A part of the file."""
+
     name: bytes
     kind: int
     flags: int
+    size: int
     data: bytes
+    """Empty if it takes no room in the file."""
     info: int
 
 
@@ -49,47 +54,66 @@ def read_cubin(binary: bytes) -> Cubin:
     Raises:
         UnknownCode: the file is laid out in another way than is known.
     """
+    sections = read_sections(binary)
+    number = code_section(sections)
+    code = sections[number].data
+    lines = [section for section in sections if section.name == b".debug_line"]
+    if len(lines) != 1 or len(code) % 16:
+        raise UnknownCode("no table of lines, or half an instruction")
+    for section in sections:
+        if section.kind in _RELOCATIONS and section.info == number and section.data:
+            raise UnknownCode("addresses that are filled in later")
     try:
-        return _read(binary)
+        entries = {
+            value
+            for section in sections
+            if section.kind == _SYMBOLS
+            for _, kind, _, home, value, _ in _SYMBOL.iter_unpack(section.data)
+            if home == number and kind & 15 == _FUNCTION
+        }
+    except struct.error:
+        raise UnknownCode("half a symbol") from None
+    return Cubin(code, lines[0].data, frozenset(entries))
+
+
+def code_section(sections: Sequence[Section]) -> int:
+    """Which section holds the code.
+
+    Raises:
+        UnknownCode: none or several do.
+    """
+    found = [i for i, section in enumerate(sections) if section.flags & _EXECUTABLE]
+    if len(found) != 1:
+        raise UnknownCode(f"{len(found)} sections of code")
+    return found[0]
+
+
+def read_sections(binary: bytes) -> list[Section]:
+    """All parts of a cubin for compute capability 9.0.
+
+    Raises:
+        UnknownCode: it is none, or of another format.
+    """
+    try:
+        return _sections(binary)
     except (struct.error, IndexError) as error:
         raise UnknownCode(f"the file is cut short ({error})") from None
 
 
-def _read(binary: bytes) -> Cubin:
+def _sections(binary: bytes) -> list[Section]:
     machine, abi = struct.unpack_from("<H", binary, 18)[0], binary[8]
-    _, at, flags, _, _, _, size, count, names = _HEADER.unpack_from(binary, 32)
+    _, at, flags, _, _, _, width, count, names = _HEADER.unpack_from(binary, 32)
     if binary[:7] != b"\x7fELF\x02\x01\x01" or (machine, abi) != (_MACHINE, _ABI):
         raise UnknownCode("no cubin of this format")
-    if flags & 0xFFFFFF != _SM_90A or size != _SECTION.size:
+    if flags & 0xFFFFFF != _SM_90A or width != _SECTION.size:
         raise UnknownCode(f"no code for compute capability 9.0 (flags {flags:#x})")
-    sections = _sections(binary, at, count, names)
-    code = [i for i, section in enumerate(sections) if section.flags & _EXECUTABLE]
-    if len(code) != 1:
-        raise UnknownCode(f"{len(code)} sections of code")
-    lines = [section for section in sections if section.name == b".debug_line"]
-    if len(lines) != 1 or len(sections[code[0]].data) % 16:
-        raise UnknownCode("no table of lines, or half an instruction")
-    for section in sections:
-        if section.kind in _RELOCATIONS and section.info == code[0] and section.data:
-            raise UnknownCode("addresses that are filled in later")
-    entries = {
-        value
-        for section in sections
-        if section.kind == _SYMBOLS
-        for _, kind, _, home, value, _ in _SYMBOL.iter_unpack(section.data)
-        if home == code[0] and kind & 15 == _FUNCTION
-    }
-    return Cubin(sections[code[0]].data, lines[0].data, frozenset(entries))
-
-
-def _sections(binary: bytes, at: int, count: int, names: int) -> list[_Section]:
-    headers = [_SECTION.unpack_from(binary, at + i * _SECTION.size) for i in range(count)]
-    _, _, _, _, start, size, *_ = headers[names]
-    table = binary[start : start + size]
+    headers = [_SECTION.unpack_from(binary, at + i * width) for i in range(count)]
+    _, _, _, _, start, length, *_ = headers[names]
+    table = binary[start : start + length]
     found = []
     for name, kind, flags, _, offset, size, _, info, _, _ in headers:
         data = b"" if kind == _NO_BITS else binary[offset : offset + size]
         if kind != _NO_BITS and len(data) != size:
             raise UnknownCode("a section reaches beyond the file")
-        found.append(_Section(table[name:].split(b"\0", 1)[0], kind, flags, data, info))
+        found.append(Section(table[name:].split(b"\0", 1)[0], kind, flags, size, data, info))
     return found

@@ -8,6 +8,7 @@ from a seed that is made from the task, since equal requests must have equal out
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import math
 import threading
@@ -180,19 +181,16 @@ def secret(source: str, seed: int | None) -> int:
 
 def part_of(
     task: Task, full: FullSize, output: int, ranges: Sequence[slice]
-) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """The oracle and the plain reference of a part of a result.
+) -> tuple[torch.Tensor, Callable[[], torch.Tensor]] | None:
+    """The oracle of a part of a result, and what computes the plain reference of it.
 
-    None if the task does not say how to take a part and the whole is too much. Rows are whole
-    ones: the scale of an error is the row's.
+    Few parts need the plain one, and in a narrow dtype it takes longer than the oracle. None if
+    the task does not say how to take a part and the whole is too much. Rows are whole ones: the
+    scale of an error is the row's.
     """
     if task.part is not None:
-        exact, plain = (
-            task.part(tuple(ranges), cast, *full.arguments) for cast in (check.upcast, _as_it_is)
-        )
-        if isinstance(exact, (tuple, list)):
-            return exact[output], plain[output]
-        return exact, plain
+        part = functools.partial(_taken, task.part, full.arguments, output, tuple(ranges))
+        return part(check.upcast), functools.partial(part, _as_it_is)
     if not full.whole:
         if not _affordable(task, full.case, full.outputs):
             return None
@@ -201,7 +199,16 @@ def part_of(
         full.whole.update(enumerate(zip(*both, strict=True)))
     rows = (*ranges[:-1], slice(None)) if ranges else ()
     exact, plain = full.whole[output]
-    return exact[rows], plain[rows]
+    return exact[rows], lambda: plain[rows]
+
+
+def _taken(
+    part: Callable[..., Any], arguments: tuple[Any, ...], output: int, ranges: tuple[slice, ...],
+    cast: Callable[[torch.Tensor], torch.Tensor],
+) -> torch.Tensor:  # fmt: skip
+    found = part(ranges, cast, *arguments)
+    result: torch.Tensor = found[output] if isinstance(found, (tuple, list)) else found
+    return result
 
 
 def whole_tolerance(task: Task, full: FullSize, output: int) -> float:

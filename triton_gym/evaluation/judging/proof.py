@@ -271,13 +271,15 @@ def _agrees(
     ]
     got = exact.clone()
     got[tuple(i - begin for i, begin in zip(index, begins, strict=True))] = values.to(exact.dtype)
-    tolerance = 0.0
-    if plain.is_floating_point():
-        (own,) = check.tolerances(task, full.case, (plain,), (exact,))
-        tolerance = max(own, tested.get(full.case.dtype, 0.0))
     error, place = check.largest(got, exact)
-    if error > tolerance and plain.is_floating_point():
-        tolerance = max(tolerance, whole_tolerance(task, full, number))
+    tolerance = 0.0
+    if exact.is_floating_point():
+        tolerance = tested.get(full.case.dtype, 0.0)
+        if error > tolerance:
+            (own,) = check.tolerances(task, full.case, (plain(),), (exact,))
+            tolerance = max(own, tolerance)
+        if error > tolerance:
+            tolerance = max(tolerance, whole_tolerance(task, full, number))
     if error <= tolerance:
         return True
     at = [int(i) + b for i, b in zip(torch.unravel_index(torch.tensor(place), exact.shape), begins,

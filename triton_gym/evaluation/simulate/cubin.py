@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 _MACHINE = 190
 """EM_CUDA."""
-_ABI = 8
-_SM_90A = 0x005A04
-"""The architecture in the header's flags; the byte above says how ptxas was called."""
+_SM_90A = {7: (0xFFFF00FF, 0x5A005A), 8: (0xFFFFFF, 0x005A04)}
+"""By version of the format, bits of the header's flags, and what they are for compute capability
+9.0. The other bits differ with how ptxas was called."""
 _EXECUTABLE = 0x4
 _SYMBOLS, _NO_BITS, _RELOCATIONS = 2, 8, (4, 9)
 _FUNCTION = 2
@@ -103,9 +103,10 @@ def read_sections(binary: bytes) -> list[Section]:
 def _sections(binary: bytes) -> list[Section]:
     machine, abi = struct.unpack_from("<H", binary, 18)[0], binary[8]
     _, at, flags, _, _, _, width, count, names = _HEADER.unpack_from(binary, 32)
-    if binary[:7] != b"\x7fELF\x02\x01\x01" or (machine, abi) != (_MACHINE, _ABI):
+    if binary[:7] != b"\x7fELF\x02\x01\x01" or machine != _MACHINE or abi not in _SM_90A:
         raise UnknownCode("no cubin of this format")
-    if flags & 0xFFFFFF != _SM_90A or width != _SECTION.size:
+    bits, wanted = _SM_90A[abi]
+    if flags & bits != wanted or width != _SECTION.size:
         raise UnknownCode(f"no code for compute capability 9.0 (flags {flags:#x})")
     headers = [_SECTION.unpack_from(binary, at + i * width) for i in range(count)]
     _, _, _, _, start, length, *_ = headers[names]

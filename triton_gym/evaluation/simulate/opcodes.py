@@ -26,13 +26,13 @@ _OPCODES = {
     "MOV": "202 802 c02", "MUFU": "308 908", "NOP": "918", "P2R": "803", "PLOP3": "81c",
     "POPC": "309", "PRMT": "216 416 816", "R2P": "804", "R2UR": "2ca", "REDG": "9a6",
     "REDUX": "3c4", "RET": "950", "S2R": "919", "S2UR": "9c3", "SEL": "207 807 c07", "SGXT": "81a",
-    "SHF": "219 819", "SHFL": "589 989 f89", "SYNCS": "5a7 5b2 9a7 9b1", "UIADD3": "290 890",
-    "UIMAD": "2a4 2a5 8a4 8a5", "UISETP": "28c 88c", "ULDC": "ab9", "ULEA": "291 891",
-    "ULOP3": "292 892", "UMOV": "882 c82", "UPLOP3": "89c", "UPRMT": "896", "USEL": "287 887",
-    "USGXT": "89a", "USHF": "899", "UTMACCTL": "9b9", "UTMACMDFLUSH": "9b7", "UTMALDG": "5b4",
-    "UTMAREDG": "3b6", "UTMASTG": "3b5", "VHMNMX": "247", "VIADD": "236 836 c36",
-    "VIADDMNMX": "446 846 c46 e46", "VIMNMX": "248 848 c48", "VIMNMX3": "20f", "VOTEU": "886",
-    "WARPGROUP": "9c5", "WARPSYNC": "948",
+    "SHF": "219 819", "SHFL": "589 989 f89", "SYNCS": "5a7 5b2 9a7 9b1", "UFLO": "2bd",
+    "UIADD3": "290 297 890 897", "UIMAD": "2a4 2a5 8a4 8a5", "UISETP": "28c 88c", "ULDC": "ab9",
+    "ULEA": "291 891", "ULOP3": "292 892", "UMOV": "882 c82", "UPLOP3": "89c", "UPOPC": "2bf",
+    "UPRMT": "896", "USEL": "287 887", "USGXT": "89a", "USHF": "899", "UTMACCTL": "9b9",
+    "UTMACMDFLUSH": "9b7", "UTMALDG": "5b4", "UTMAREDG": "3b6", "UTMASTG": "3b5", "VHMNMX": "247",
+    "VIADD": "236 836 c36", "VIADDMNMX": "446 846 c46 e46", "VIMNMX": "248 848 c48",
+    "VIMNMX3": "20f", "VOTEU": "886", "WARPGROUP": "9c5", "WARPSYNC": "948",
 }  # fmt: skip
 """Opcodes in hexadecimal by name; several where operands may be of several kinds."""
 

@@ -213,3 +213,45 @@ def test_ordinary_host_code_is_not(extra, any_evaluator):
     source = GOOD.replace("    kernel[", f"    {extra}\n    kernel[")
     outcome = any_evaluator.evaluate(triton_gym.load("softmax"), source, seed=1)
     assert outcome.correct, outcome.message
+
+
+GELU = (
+    HEAD
+    + """
+@triton.jit
+def gelu_kernel(x_ptr, y_ptr, rows, cols, down, right, BR: tl.constexpr, BC: tl.constexpr):
+    r = (tl.program_id(0) * BR + tl.arange(0, BR)).to(tl.int64)
+    c = tl.program_id(1) * BC + tl.arange(0, BC)
+    mask = (r < rows)[:, None] & (c < cols)[None, :]
+    x = tl.load(x_ptr + r[:, None] * cols + c[None, :], mask=mask, other=0.0).to(tl.float32)
+    y = 0.5 * x * (1 + tl.erf(x * 0.7071067811865476))
+    tl.store(y_ptr + r[:, None] * down + c[None, :] * right, y, mask=mask)
+
+
+def gelu(x):
+    rows, cols = x.shape
+    y = torch.empty((rows, cols), device=x.device, dtype=x.dtype)
+    grid = (triton.cdiv(rows, 32), triton.cdiv(cols, 32))
+    gelu_kernel[grid](x, y, rows, cols, y.stride(0), y.stride(1), BR=32, BC=32)
+    return y
+"""
+)
+
+
+def test_what_pytorch_moves_for_an_answer_is_part_of_its_time(any_evaluator):
+    task = triton_gym.load("gelu")
+    whole = any_evaluator.evaluate(task, GELU)
+    lazy = GELU.replace("torch.empty((rows, cols), ", "torch.empty((cols, rows), ").replace(
+        "dtype=x.dtype)", "dtype=x.dtype).t()"
+    )
+    view = any_evaluator.evaluate(task, lazy)
+    copied = any_evaluator.evaluate(task, lazy.replace("return y", "return y.contiguous()"))
+    filled = any_evaluator.evaluate(task, GELU.replace("torch.empty(", "torch.zeros("))
+    for outcome in (whole, view, copied, filled):
+        assert outcome.correct, outcome.message
+    # 134 MB are read and written once more, or written.
+    least_us = 134e6 / 5e6
+    assert whole.coverage == filled.coverage == 1
+    assert min(view.runtime_us, copied.runtime_us) > whole.runtime_us + 2 * least_us
+    assert filled.runtime_us > whole.runtime_us + least_us
+    assert max(view.coverage, copied.coverage) < 0.9

@@ -277,6 +277,17 @@ def moved_kernel(x_ptr, y_ptr, size, BLOCK: tl.constexpr):
     tl.store(y_ptr + i, value.to(y_ptr.dtype.element_ty), mask=mask)
 ''',
     ),
+    Style(
+        "result with gaps",
+        "z = $make\ny = z\n$launch\n"
+        "y = torch.empty((*z.shape, 2), dtype=z.dtype, device=z.device)[..., 0]\n"
+        "spread_kernel[(triton.cdiv(z.numel(), 1024),)](z, y, z.numel(), BLOCK=1024)\nreturn y",
+        """@triton.jit
+def spread_kernel(x_ptr, y_ptr, size, BLOCK: tl.constexpr):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(y_ptr + 2 * i, tl.load(x_ptr + i, mask=i < size), mask=i < size)
+""",
+    ),
 )
 """Each is written for every victim."""
 

@@ -113,3 +113,14 @@ def test_reports_of_different_launches_are_cheating(build, trace):
 
 def test_a_launch_told_of_twice_is_forged():
     assert not outcome([plain(BUILD)] * 2, [plain(TRACE)])
+
+
+@pytest.mark.parametrize("bad", [*BAD[:9], [-1], [2.5], [10**17], [0] * 5000])
+def test_sizes_are_whole_numbers_of_bytes_and_not_too_many(bad):
+    assert claims.read_sizes({"copies": [0, 4096]}, "copies") == [0, 4096]
+    if bad == []:
+        assert claims.read_sizes({"copies": bad}, "copies") == []
+        return
+    with pytest.raises(Ended) as end:
+        claims.read_sizes({"copies": bad}, "copies")
+    assert end.value.status is Status.CHEATING

@@ -53,6 +53,18 @@ def read_traces(reply: dict[str, Any]) -> list[LaunchTrace]:
     return traces
 
 
+def read_sizes(reply: dict[str, Any], name: str) -> list[int]:
+    """Bytes of each of PyTorch's kernels of a kind, as a worker reports them.
+
+    Raises:
+        Ended: they cannot be true.
+    """
+    sizes = numbers(reply, name, int)
+    if len(sizes) > LAUNCHES:
+        raise forged(f"{name} must be a list of at most {LAUNCHES}")
+    return sizes
+
+
 def _read(
     reply: dict[str, Any], name: str, kind: type[_T], read: Callable[[dict[str, Any]], _T]
 ) -> list[_T]:

@@ -30,7 +30,6 @@ from triton_gym.evaluation.profile import speed_of_light
 from triton_gym.evaluation.simulate import model
 from triton_gym.evaluation.simulate.build import Build
 from triton_gym.evaluation.simulate.eager import baseline_us
-from triton_gym.evaluation.simulate.launches import LaunchTrace
 from triton_gym.evaluation.workers.scratch import Scratch
 from triton_gym.evaluation.workers.session import Ended, Session
 from triton_gym.evaluation.workers.workshop import Workshop, open_workshops
@@ -89,7 +88,9 @@ class SimulatedJudge(Judge):
                     )
                     verdict, tested = self._test(request, worker)
                     how = full.module or construction(request.task, full.case, request.seed or 0)
-                    traces = _trace(worker, full, how, built)
+                    reply = _trace(worker, full, how, built)
+                    traces = claims.read_traces(reply)
+                    copies, fills = (claims.read_sizes(reply, n) for n in ("copies", "fills"))
                 except Ended as end:
                     failure = end
                     failed.set()
@@ -100,7 +101,7 @@ class SimulatedJudge(Judge):
             with phases("profile"):
                 claims.hold_together(builds, traces)
                 try:
-                    estimate = model.estimate(builds, traces, self._gpu)
+                    estimate = model.estimate(builds, traces, self._gpu, copies=copies, fills=fills)
                 except (ArithmeticError, LookupError, TypeError, ValueError) as error:
                     raise claims.forged(f"no time follows from it ({error})") from None
                 proof = prove(
@@ -192,7 +193,7 @@ class SimulatedJudge(Judge):
             bound=estimate.bound,
             max_error=verdict.max_error,
             tolerance=verdict.tolerance,
-            coverage=1.0,
+            coverage=estimate.coverage,
             registers=estimate.registers,
             spills=estimate.spills,
             shared_bytes=estimate.shared_bytes,
@@ -201,7 +202,8 @@ class SimulatedJudge(Judge):
 
 def _trace(
     worker: Session, full: FullSize, module: dict[str, Any] | None, built: Future[list[Build]]
-) -> list[LaunchTrace]:
+) -> dict[str, Any]:
+    """What the worker says of the call at full size."""
     resources: dict[str, Any] = {}
     if worker.ask("asked")["asked"]:  # the grid depends on what a kernel uses
         resources = {
@@ -211,12 +213,10 @@ def _trace(
             }
             for build in built.result()
         }  # fmt: skip
-    return claims.read_traces(
-        worker.ask(
-            "trace", (full.block.fd,) if full.block else (), arguments=full.messages,
-            outputs=full.outputs, case=str(full.case), size=full.size, module=module,
-            resources=resources,
-        )
+    return worker.ask(
+        "trace", (full.block.fd,) if full.block else (), arguments=full.messages,
+        outputs=full.outputs, case=str(full.case), size=full.size, module=module,
+        resources=resources,
     )  # fmt: skip
 
 

@@ -50,3 +50,5 @@ class Constants:
 CONSTANTS = Constants()
 NEXT_LAUNCH_US = 1.0
 """What every further launch of a call adds; the queue hides some of it. An estimate."""
+COPY_EFFICIENCY = 0.89
+"""Share of the datasheet bandwidth that PyTorch's copies reach (H200, torch 2.11)."""

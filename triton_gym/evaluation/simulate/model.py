@@ -17,7 +17,12 @@ from dataclasses import dataclass, field
 
 from triton_gym.device import Gpu
 from triton_gym.evaluation.simulate.build import Build
-from triton_gym.evaluation.simulate.constants import CONSTANTS, NEXT_LAUNCH_US, Constants
+from triton_gym.evaluation.simulate.constants import (
+    CONSTANTS,
+    COPY_EFFICIENCY,
+    NEXT_LAUNCH_US,
+    Constants,
+)
 from triton_gym.evaluation.simulate.launches import LaunchTrace
 from triton_gym.evaluation.simulate.waves import Launch, launch_time
 
@@ -33,7 +38,7 @@ class Estimate:
     parts: Mapping[str, float] = field(default_factory=dict)
     """Microseconds that each resource alone would need, all launches together: `launch`,
     `dram`, `l2`, `pipes` (the busiest unit of the multiprocessors), `latency` (the programs'
-    own chains of loads and instructions)."""
+    own chains of loads and instructions); `copies`, if PyTorch copies or fills memory for it."""
     registers: int = 0
     """Registers a thread of the heaviest kernel."""
     spills: int = 0
@@ -44,6 +49,8 @@ class Estimate:
     """What the model could not see."""
     configs: tuple[tuple[int, str], ...] = ()
     """Each launch's index with the configuration that counts."""
+    coverage: float = 1.0
+    """Share of the time that is not spent in PyTorch's copies."""
 
     def describe(self) -> str:
         """One sentence of feedback."""
@@ -60,8 +67,11 @@ def estimate(
     traces: Sequence[LaunchTrace],
     gpu: Gpu,
     constants: Constants = CONSTANTS,
+    *,
+    copies: Sequence[int] = (),
+    fills: Sequence[int] = (),
 ) -> Estimate:
-    """The time of one call: its launches one after the other.
+    """The time of one call: its launches one after the other, and what PyTorch moves beside them.
 
     Of an autotuned launch the fastest configuration counts, as it would be chosen.
 
@@ -70,6 +80,8 @@ def estimate(
         traces: what `trace` returned for the same call.
         gpu: the device, the one that `builds` are for.
         constants: the model's constants.
+        copies: bytes that each copy of PyTorch's reads and writes.
+        fills: bytes that each of PyTorch's kernels that set memory writes.
     """
     known = {(t.index, t.config): t for t in traces}
     best: dict[int, tuple[Launch, Build]] = {}
@@ -92,7 +104,10 @@ def estimate(
         "pipes": sum(x.pipes_us for x in launches),
         "latency": sum(x.latency_us for x in launches),
     }
-    work = sum(x.us for x in launches)
+    copying, filling = (_moving_us(some, gpu) for some in (copies, fills))
+    if copying or filling:
+        parts["copies"] = copying + filling
+    work = sum(x.us for x in launches) + copying + filling
     return Estimate(
         us=overhead + work,
         bound=_bound(parts, work),
@@ -102,11 +117,19 @@ def estimate(
         shared_bytes=max((b.shared_bytes for b in chosen), default=0),
         notes=tuple(dict.fromkeys(notes)),
         configs=tuple((index, best[index][1].config) for index in sorted(best)),
+        coverage=1.0 - copying / (overhead + work),
     )
+
+
+def _moving_us(sizes: Sequence[int], gpu: Gpu) -> float:
+    """Microseconds of PyTorch's kernels that move so many bytes each."""
+    some = [size for size in sizes if size]
+    return NEXT_LAUNCH_US * len(some) + sum(some) / (gpu.memory_gbps * COPY_EFFICIENCY) / 1e3
 
 
 def _bound(parts: Mapping[str, float], work: float) -> str:
     """Which kind of resource a call waits for most."""
     if parts["launch"] > work:
         return "launch"
-    return "memory" if max(parts["dram"], parts["l2"]) >= parts["pipes"] else "compute"
+    memory = max(parts["dram"] + parts.get("copies", 0.0), parts["l2"])
+    return "memory" if memory >= parts["pipes"] else "compute"

@@ -38,6 +38,8 @@ class Trial:
     def trace(self, gpu: str, check: Callable[[Any], list[torch.Tensor]]) -> dict[str, Any]:
         """Follow some programs of what the call launches.
 
+        The reply has also the bytes of what PyTorch copies and fills for the call.
+
         Args:
             gpu: name of the device that host code finds.
             check: makes a list of what the answer returned, or raises.
@@ -54,6 +56,7 @@ class Trial:
 
         launches: list[Any] = []
         reply = simulate.trace_reply(call, gpu, launches)
+        reply["copies"], reply["fills"] = watch.moved()
         given = {
             x.untyped_storage().data_ptr() for x in self._arguments if isinstance(x, torch.Tensor)
         }

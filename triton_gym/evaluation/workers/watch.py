@@ -21,17 +21,22 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-FREE = frozenset(
+FILLS = frozenset(
     {
-        "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "zeros",
-        "zeros_like", "new_zeros", "zero_", "ones", "ones_like", "new_ones", "full", "full_like",
-        "new_full", "fill_", "detach", "alias", "lift_fresh", "set_", "device",
-        "is_pinned", "sym_size", "sym_stride", "sym_numel", "sym_storage_offset", "arange",
-        "scalar_tensor", "lift", "is_same_size", "empty_permuted", "promote_types", "result_type",
-        "can_cast",
+        "zeros", "zeros_like", "new_zeros", "zero_", "ones", "ones_like", "new_ones", "full",
+        "full_like", "new_full", "fill_", "arange",
     }
 )  # fmt: skip
-"""Operators that allocate or describe; what they allocate depends on no argument of the answer."""
+"""Operators that write what depends on no argument of the answer."""
+FREE = FILLS | frozenset(
+    {
+        "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach", "alias",
+        "lift_fresh", "set_", "device", "is_pinned", "sym_size", "sym_stride", "sym_numel",
+        "sym_storage_offset", "scalar_tensor", "lift", "is_same_size", "empty_permuted",
+        "promote_types", "result_type", "can_cast",
+    }
+)  # fmt: skip
+"""Operators that are allowed: those, and what allocates or describes."""
 READ = "_local_scalar_dense"
 """What `item`, `int(x)` and `if x:` come to."""
 READS = 8
@@ -56,6 +61,7 @@ class Watch(TorchDispatchMode):
         self.copied_bytes = 0
         self.copies: list[tuple[torch.Tensor, torch.Tensor]] = []
         """Source and target of each copy."""
+        self._fills: dict[tuple[int, int], int] = {}
         self._reads = 0
 
     def __torch_dispatch__(
@@ -68,14 +74,32 @@ class Watch(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         name = func._schema.name.partition("::")[2]
         if name in COPIES:
-            if isinstance(result, torch.Tensor):
+            if isinstance(result, torch.Tensor) and not self._is_tritons():
                 self.copied_bytes += 2 * result.numel() * result.element_size()
                 self.copies.append((args[1] if name == "copy_" else args[0], result))
         elif name == READ and self._reads < READS:
             self._reads += 1
+        elif name in FILLS:
+            if isinstance(result, torch.Tensor) and not self._is_tritons():
+                self._fills[result.data_ptr(), result.nbytes] = result.nbytes
         elif name not in FREE and not func.is_view and not self._is_tritons():
             self.foreign.add(name)
         return result
+
+    def moved(self) -> tuple[list[int], list[int]]:
+        """Bytes that each copy read and wrote, and that each fill wrote.
+
+        What is done again with the same memory counts once: a hook runs for every configuration.
+        Nor does Triton's interpreter move anything when it copies memory onto itself.
+        """
+        copies = {
+            (source.data_ptr(), tuple(source.shape), source.stride(), target.dtype): (
+                min(source.nbytes, source.untyped_storage().nbytes()) + target.nbytes
+            )
+            for source, target in self.copies
+            if source.data_ptr() != target.data_ptr()
+        }
+        return list(copies.values()), list(self._fills.values())
 
     def __enter__(self) -> Any:
         self._reads = 0
@@ -92,7 +116,7 @@ class Watch(TorchDispatchMode):
             file = frame.f_code.co_filename
             if file in _TRITONS_OWN:
                 return True
-            if file == self._path or file in _LAUNCHING:
+            if file == self._path or file in _CALLING:
                 return False
             frame = frame.f_back
         return False
@@ -111,10 +135,10 @@ def _triton_files(*names: str) -> frozenset[str]:
     return frozenset(str(folder / name) for name in names)
 
 
-_LAUNCHING = _triton_files(
+_CALLING = _triton_files(
     "runtime/jit.py", "runtime/autotuner.py", "runtime/interpreter.py", "compiler/compiler.py"
-)
-"""Files of Triton that launch, and call back for it."""
+) | {str(Path(__file__).with_name("answer.py"))}
+"""Files of Triton that launch, and call back for it; and the one that makes results dense."""
 _TRITONS_OWN = _triton_files("testing.py") | frozenset(
     str(path)
     for path in Path(__file__).parent.with_name("simulate").glob("*.py")

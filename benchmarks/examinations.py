@@ -7,6 +7,7 @@ evaluated, elsewhere too. Edits of several turns need the policy and the device 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import math
 import statistics
@@ -55,17 +56,21 @@ def examine(options: argparse.Namespace) -> None:
     known: dict[str, Any] = json.loads(target.read_text()) if target.is_file() else {}
     deadline = time.monotonic() + (options.budget or math.inf)
     wanted = options.only or ["sample", "edits", "evaluate"]
-    sampled = _file(options, "replies")
+    sampled = _file(options, "replies").with_suffix(".json.gz")
     if {"sample", "edits"} & set(wanted):
         model = options.model if options.stage == "base" else None
         folder = Path(options.work) / f"{options.stage}-{options.seed}"
         policy = load_policy(PolicySettings(model=model or str(folder)))
         if "sample" in wanted and not sampled.is_file():
-            write_json(sampled, sample(policy, options))
+            partial = sampled.with_suffix(".partial")
+            text = json.dumps(sample(policy, options))
+            partial.write_bytes(gzip.compress(text.encode(), mtime=0))
+            partial.replace(sampled)
         if "edits" in wanted:
             edit(policy, options, known, target, deadline)
     if "evaluate" in wanted:
-        evaluate(json.loads(sampled.read_text()), options, known, target, deadline)
+        replies = json.loads(gzip.decompress(sampled.read_bytes()))
+        evaluate(replies, options, known, target, deadline)
     if known.get("composed"):
         print(json.dumps(summary(known)["composed"]["total"], indent=1))
 
@@ -106,6 +111,8 @@ def evaluate(
     evaluator = SharedEvaluator.on(options.device, options.workers)
     known["device"], known["measured"] = evaluator.describe(), record.header()
     for name, (places, arguments, _, _) in _parts(options).items():
+        if name not in replies:
+            continue
         rows = known.setdefault(name, [])
         have = {(row["place"], row["try"]) for row in rows}
         make = maker(arguments, evaluator=evaluator, turns=1, reward="kevin")  # type: ignore[arg-type]

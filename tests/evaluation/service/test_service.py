@@ -22,6 +22,9 @@ from triton_gym import Evaluator, EvaluatorError, InvalidOptionError, InvalidTas
 from triton_gym.evaluation.service import link
 
 TASK = triton_gym.load("sum_rows")
+ENDLESS = TASK.starter.replace(
+    "    total = 0.0\n", "    total = 0.0\n    while tl.load(x_ptr) < 1e30:\n        total += 1.0\n"
+)
 
 
 def children(pid: int) -> list[int]:
@@ -97,7 +100,8 @@ def test_closing_leaves_no_process_and_no_file(leftovers):
     evaluator.evaluate(TASK, TASK.starter)
     judge = judge_beside(others)
     family = [judge, *descendants(judge)]
-    pending = evaluator.submit(TASK, TASK.expert)
+    assert ENDLESS != TASK.starter
+    pending = evaluator.submit(TASK, ENDLESS)
     time.sleep(0.4)  # it is under way
     evaluator.close()
     with pytest.raises(EvaluatorError, match="closed"):

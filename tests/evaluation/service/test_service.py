@@ -100,7 +100,7 @@ def test_closing_leaves_no_process_and_no_file(leftovers):
     evaluator.evaluate(TASK, TASK.starter)
     judge = judge_beside(others)
     family = [judge, *descendants(judge)]
-    assert ENDLESS != TASK.starter
+    assert TASK.starter != ENDLESS
     pending = evaluator.submit(TASK, ENDLESS)
     time.sleep(0.4)  # it is under way
     evaluator.close()

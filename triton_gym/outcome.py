@@ -105,8 +105,7 @@ class Outcome:
     evaluation_s: float = NAN
     """Wall time of the evaluation, in seconds; NaN where outcomes must be reproducible."""
     phases: tuple[tuple[str, float], ...] = ()
-    """Seconds of each phase: `start`, `compile`, `test`, `profile`; on a GPU also `learn`, what the
-    judge finds out about a task that is new to it, and `wait`, for others that are profiled."""
+    """Seconds of each phase; see `PHASES`."""
     source: Source = Source.MEASURED
     """Whether the times were measured, simulated, or read from a recording."""
 
@@ -132,6 +131,9 @@ class Outcome:
         }
 
 
+PHASES: tuple[str, ...] = ("start", "learn", "compile", "test", "wait", "profile")
+"""What an evaluation's time goes to, in order. Only a GPU's have `learn`, in which the judge finds
+out about a task that is new to it, and `wait`, for others that are profiled."""
 NUMBERS: tuple[str, ...] = (
     "runtime_us",
     "runtime_low_us",

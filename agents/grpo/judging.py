@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import statistics
 import threading
 from concurrent.futures import Future
 from typing import Any
@@ -11,7 +13,7 @@ import cloudpickle
 
 from triton_gym.device import Device
 from triton_gym.evaluation.service.evaluator import Evaluator
-from triton_gym.outcome import Outcome
+from triton_gym.outcome import PHASES, Outcome
 from triton_gym.task import Task
 
 
@@ -43,6 +45,22 @@ class SharedEvaluator:
     def made(self) -> int:
         """Evaluations that were made since `forget`."""
         return len(self._known)
+
+    def seconds(self) -> dict[str, float]:
+        """Mean wall time of the evaluations since `forget` that are over: `total`, and each of
+        `PHASES` that they had. Empty if there is none, or their times were not taken."""
+        with self._lock:
+            futures = list(self._known.values())
+        done = [f.result() for f in futures if f.done() and not f.cancelled() and not f.exception()]
+        timed = [outcome for outcome in done if math.isfinite(outcome.evaluation_s)]
+        if not timed:
+            return {}
+        found = {"total": statistics.fmean(outcome.evaluation_s for outcome in timed)}
+        for phase in PHASES:
+            spent = [seconds for o in timed for name, seconds in o.phases if name == phase]
+            if spent:
+                found[phase] = sum(spent) / len(timed)
+        return found
 
     def describe(self) -> str:
         """The device in a word."""

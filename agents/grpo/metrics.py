@@ -7,11 +7,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from triton_gym.outcome import Status
+from triton_gym.outcome import PHASES, Status
 
 from .episodes import Episode
 
 _STATUS = {f"share/{status}": f"Share of replies that ended `{status}`." for status in Status}
+_PHASES = {f"evaluation/{phase}": f"Of it, the phase `{phase}`." for phase in PHASES}
 
 GLOSSARY: Mapping[str, str] = MappingProxyType(
     {
@@ -31,6 +32,8 @@ GLOSSARY: Mapping[str, str] = MappingProxyType(
         "groups/used": "Groups that were trained on.",
         "samples": "Replies that were trained on.",
         "evaluations": "Answers that were evaluated; the same text in a task counts once.",
+        "evaluation/total": "Mean wall time of an evaluation on a GPU, in seconds.",
+        **_PHASES,
         "loss": "The objective; its size means little, since advantages have mean zero.",
         "entropy": "Mean entropy of the policy at the tokens it wrote, in nats.",
         "clip/low": "Share of tokens whose probability ratio was clipped from below.",

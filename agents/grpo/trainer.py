@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 import torch
 
 from triton_gym.evaluation.workers.sandbox import Limits
-from triton_gym.outcome import Status
+from triton_gym.outcome import PHASES, Status
 
 from ..policy.models import load_policy
 from ..policy.sampling import Sampler, sampler_for
@@ -159,6 +160,7 @@ class Trainer:
                     "groups/varied": varied,
                     "seconds/sampling": clock.sampling,
                     "seconds/waiting": clock.waiting,
+                    **self._evaluations(),
                 }
             ),
             "groups/used": float(sum(self.world.gather(len(groups)))),
@@ -244,7 +246,7 @@ class Trainer:
         names = {"correct": "correct@1", "fast_1": "fast_1", "speedup": "mean_speedup",
                  "reward": "mean_reward"}  # fmt: skip
         values = {short: total[name]["value"] for short, name in names.items()}
-        return {f"held_out/{k}": float("nan") if v is None else v for k, v in values.items()}
+        return {f"held_out/{k}": math.nan if v is None else v for k, v in values.items()}
 
     # -- its parts --------------------------------------------------------------------------------
 
@@ -280,6 +282,11 @@ class Trainer:
             return None
         return copy.deepcopy(self.policy.model).requires_grad_(False).eval()
 
+    def _evaluations(self) -> dict[str, float]:
+        """What this process's evaluations of this step took, where that is known."""
+        found = self._evaluator.seconds() if self._evaluator else {}
+        return {f"evaluation/{name}": found.get(name, math.nan) for name in ("total", *PHASES)}
+
     def _made(self) -> int:
         """Evaluations of this process in this step; episodes elsewhere count their own."""
         return self._evaluator.made if self._evaluator else 0
@@ -290,7 +297,7 @@ class Trainer:
         found: dict[str, float] = {}
         for name in dict.fromkeys(n for m in gathered for n in m):
             known = [m[name] for m in gathered if name in m and m[name] == m[name]]
-            found[name] = sum(known) / len(known) if known else float("nan")
+            found[name] = sum(known) / len(known) if known else math.nan
         return found
 
     def _due(self, every: int, step: int) -> bool:

@@ -389,6 +389,29 @@ def test_kernel_environments_reward_replies_that_are_correct(tmp_path):
     assert metrics[0]["speedup"] > 0
 
 
+def test_what_evaluations_took_is_told_by_phase():
+    from concurrent.futures import Future
+
+    from triton_gym import Outcome, Status
+    from triton_gym.agents.grpo.judging import SharedEvaluator
+
+    class Measured:
+        def submit(self, task, source, **options):
+            future: Future = Future()
+            if source == "hangs":
+                return future
+            seconds = float(source)
+            phases = (("compile", seconds / 2), *([("learn", 0.5)] if seconds > 1 else []))
+            future.set_result(Outcome(status=Status.CORRECT, evaluation_s=seconds, phases=phases))
+            return future
+
+    shared = SharedEvaluator(Measured())
+    assert shared.seconds() == {}
+    for source in ("1", "1", "3", "nan", "hangs"):
+        shared.submit(None, source)
+    assert shared.seconds() == {"total": 2, "compile": 1, "learn": 0.25}
+
+
 class Dictated(Sampler):
     """A sampler that replies what it is told to, to every prompt."""
 

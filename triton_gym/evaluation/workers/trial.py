@@ -46,7 +46,7 @@ class Trial:
         """
         from triton_gym.evaluation import simulate
 
-        watch = Watch(self._path)
+        watch = Watch(self._path, following=True)
         returned: list[Any] = []
 
         def call() -> None:

@@ -53,10 +53,14 @@ class Watch(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return False  # skipping would import the whole of torch.compile, for a second
 
-    def __init__(self, path: str) -> None:
-        """Watch the answer whose source lies at `path`."""
+    def __init__(self, path: str, *, following: bool = False) -> None:
+        """Watch the answer whose source lies at `path`.
+
+        With `following`, what is copied and filled is kept.
+        """
         super().__init__()  # type: ignore[no-untyped-call]
         self._path = path
+        self._following = following
         self.foreign: set[str] = set()
         self.copied_bytes = 0
         self.copies: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -75,12 +79,13 @@ class Watch(TorchDispatchMode):
         name = func._schema.name.partition("::")[2]
         if name in COPIES:
             if isinstance(result, torch.Tensor) and not self._is_tritons():
-                self.copied_bytes += 2 * result.numel() * result.element_size()
-                self.copies.append((args[1] if name == "copy_" else args[0], result))
+                self.copied_bytes += 2 * result.nbytes
+                if self._following:
+                    self.copies.append((args[1] if name == "copy_" else args[0], result))
         elif name == READ and self._reads < READS:
             self._reads += 1
         elif name in FILLS:
-            if isinstance(result, torch.Tensor) and not self._is_tritons():
+            if self._following and not self._is_tritons():
                 self._fills[result.data_ptr(), result.nbytes] = result.nbytes
         elif name not in FREE and not func.is_view and not self._is_tritons():
             self.foreign.add(name)

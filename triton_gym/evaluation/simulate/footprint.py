@@ -64,17 +64,13 @@ def lines(active: Array) -> Array:
 
 
 def distinct(values: Array) -> Array:
-    """The distinct ones of some values, sorted. What is sorted already, as most is, is quick."""
-    if values.size > 1 and not (values[1:] < values[:-1]).any():
-        return np.asarray(values[np.concatenate([[True], values[1:] != values[:-1]])])
-    if values.size > 1 and values.dtype.kind in "iu":
-        low = values.min()
-        span = int(values.max()) - int(low) + 1
-        if span <= 8 * values.size:  # mark what is there
-            marks = np.zeros(span, dtype=bool)
-            marks[(values - low).ravel()] = True
-            return np.asarray(np.flatnonzero(marks).astype(values.dtype) + low)
-    return np.unique(values)
+    """The distinct ones of some whole numbers, sorted. Most are sorted already."""
+    ordered = values.ravel()
+    if (ordered[1:] < ordered[:-1]).any():
+        ordered = np.sort(ordered)  # many times as fast as np.unique
+    return np.asarray(
+        ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])[: ordered.size]]
+    )
 
 
 def sharing(footprints: Sequence[Array]) -> tuple[tuple[int, float], ...]:

@@ -116,7 +116,7 @@ class Survey:
         total = sum(p.size for p in self._places)
         if not total:
             return 0.0
-        different = np.unique(np.concatenate(self._places)).size
+        different = distinct(np.concatenate(self._places)).size
         return float((total - different) / total * len(self._places))
 
 

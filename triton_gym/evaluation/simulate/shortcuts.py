@@ -6,6 +6,7 @@ way is taken.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +30,7 @@ def install(it: Any) -> None:
         _shorten_calls(it)
         _shorten_operands(it)
         _shorten_types(it)
+        _shorten_promotion(it)
         _shorten_descriptors(it, handles=not triton.__version__.startswith("3.6."))
 
 
@@ -94,6 +96,34 @@ def _shorten_types(it: Any) -> None:
     kind.__eq__ = equal
 
 
+def _shorten_promotion(it: Any) -> None:
+    """What follows from two scalar types alone, and whether a number is narrow enough for its."""
+    tl, semantic, handle = it.tl, type(it.interpreter_semantic), it.TensorHandle
+    plain, check = semantic.computation_type_impl, handle.__post_init__
+    scalars = [kind for kind in vars(tl).values() if type(kind) is tl.dtype]
+    widths = {id(kind): max(kind.primitive_bitwidth, 8) // 8
+              for kind in scalars if kind.name in _NUMBERS}  # fmt: skip
+    known: dict[tuple[int, bool, int, bool, bool], Any] = {}
+
+    def promoted(
+        self: Any, left: Any, left_is_number: bool, right: Any, right_is_number: bool, divides: bool
+    ) -> Any:
+        key = id(left), left_is_number, id(right), right_is_number, divides
+        found = known.get(key)
+        if found is None:
+            found = plain(self, left, left_is_number, right, right_is_number, divides)
+            if id(left) in widths and id(right) in widths:  # these live for ever
+                known[key] = found
+        return found
+
+    def checked(self: Any) -> None:
+        if self.data.itemsize > widths.get(id(self.dtype), 0):
+            check(self)
+
+    semantic.computation_type_impl = promoted
+    handle.__post_init__ = checked
+
+
 def _shorten_descriptors(it: Any, *, handles: bool) -> None:
     """Addresses of a block from those along its axes: only the last sum is as large as the block.
 
@@ -108,13 +138,17 @@ def _shorten_descriptors(it: Any, *, handles: bool) -> None:
         message = "block offset start must be 16-byte aligned"
         assert (offsets[-1].data * itemsize) % 16 == 0, message
         addresses: Any = self.base.data
-        inside: Any = True
+        along = []
         for axis, size in enumerate(self.block_shape):
             shape = [size if other == axis else 1 for other in range(self.ndim)]
             offset = (offsets[axis].data + np.arange(size)).reshape(shape)
             addresses = addresses + (itemsize * offset * self.strides[axis].data).astype(np.uint64)
-            inside = inside & (offset >= 0) & (offset < self.shape[axis].data)
+            along.append((offset >= 0) & (offset < self.shape[axis].data))
         assert addresses.dtype == np.uint64
+        if all(inside.all() for inside in along):
+            inside = np.ones(self.block_shape, dtype=bool)
+        else:
+            inside = functools.reduce(np.logical_and, along)
         mask = it.TensorHandle(inside, it.tl.int1) if handles else inside
         return it.TensorHandle(addresses, self.base.dtype.scalar), mask
 

@@ -15,6 +15,10 @@ def read(addresses: Array, itemsize: int) -> Array:
     """The raw values at addresses that are known to be valid."""
     from triton.runtime.interpreter import _interpreter as cpp
 
+    window = _around(addresses, itemsize)
+    places = window.places(addresses, itemsize) if window else None
+    if window and places is not None:
+        return window.view(itemsize).take(places)
     raw = _RAW[itemsize]
     everywhere = np.ones(addresses.shape, dtype=bool)
     return np.asarray(
@@ -23,10 +27,22 @@ def read(addresses: Array, itemsize: int) -> Array:
 
 
 def write(addresses: Array, values: Array) -> None:
-    """Put raw values at addresses that are known to be valid."""
+    """Put raw values at addresses that are known to be valid; of equal ones the last counts."""
     from triton.runtime.interpreter import _interpreter as cpp
 
-    cpp.store(addresses, values, np.ones(addresses.shape, dtype=bool))
+    window = _around(addresses, values.itemsize)
+    places = window.places(addresses, values.itemsize) if window else None
+    if window and places is not None:
+        window.view(values.itemsize)[places.ravel()] = values.ravel()
+    else:
+        cpp.store(addresses, values, np.ones(addresses.shape, dtype=bool))
+
+
+def _around(addresses: Array, itemsize: int) -> Window | None:
+    """From the first of some addresses to the last. What lies between them is not touched."""
+    if not addresses.size:
+        return None
+    return Window(int(addresses.min()), int(addresses.max()) + itemsize)
 
 
 class Window:

@@ -91,8 +91,8 @@ def tools() -> Iterator[Finding]:
     root = Path(found.origin).parent if found and found.origin else Path()
     for tool, cost in (
         ("ptxas", "kernels cannot be compiled: nothing works"),
-        ("cuobjdump", "registers and spills of simulated kernels are unknown"),
-        ("nvdisasm", "the simulated device sees no instructions"),
+        ("cuobjdump", "registers and spills of some simulated kernels are unknown"),
+        ("nvdisasm", "the simulated device knows not all instructions by itself"),
     ):
         inside = root / "backends" / "nvidia" / "bin" / tool
         path = str(inside) if inside.exists() else shutil.which(tool) or ""

@@ -105,7 +105,7 @@ def test_unknown_instructions_are_not_guessed(cubins, word, said):
 def test_other_files_are_not_guessed(cubins):
     (cubin,) = cubins["softmax fp32"]
     other = bytearray(cubin)
-    struct.pack_into("<I", other, 48, struct.unpack_from("<I", cubin, 48)[0] + (10 << 8))
+    struct.pack_into("<I", other, 48, struct.unpack_from("<I", cubin, 48)[0] ^ 0x0F)
     for binary in (bytes(other), b"", b"\x7fELF", cubin[:200], cubin[:-4000], b"x" * 5000):
         for read in (read_listing, read_usage):
             with pytest.raises(UnknownCode):

@@ -8,6 +8,7 @@ Every answer differs from the ones before it, so nothing is answered from a cach
 is about answers that were seen. The parts:
 
 rate      distinct answers, `--workers` at a time; KernelBench's evaluator beside it, if given
+fresh     the rate where tasks are new, as in training: drawn ones, eight answers to each
 large     softmax at the size of KernelBench's level1/23; the same
 load      the time of one kernel, alone and while others are evaluated
 overhead  what an evaluation takes beside its phases, and a step from the store
@@ -41,6 +42,8 @@ from triton_gym.evaluation.service.evaluator import default_workers
 from triton_gym.task import Task
 
 LIMITS = Limits(seconds=300)
+FRESH_TASKS, FRESH_ANSWERS = 8, 8
+"""Drawn tasks that are evaluated at the same time, and answers to each."""
 VECTOR_TURNS = 3
 """How often the vector environment and a single one take turns."""
 KERNELBENCH: dict[str, dict[str, Any]] = {
@@ -97,6 +100,44 @@ def rate(options: argparse.Namespace) -> list[dict[str, Any]]:
         if options.kernelbench and name in KERNELBENCH:
             best = max(r["evaluations_a_second"] for r in rows if r.get("task") == name)
             rows.append(options.told(_against(options, task, source, 16, 4, best)))
+    return rows
+
+
+def fresh(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Answers to drawn tasks that the judges have not seen, in the order of a training step."""
+    drawing = gym.make("TritonKernel-composed-v0", split="train", device="simulated")
+    rows = []
+    for workers in options.workers:
+        first, outcomes, seconds = 1_000_000, [], 0.0
+        with Evaluator(options.device, workers=workers) as evaluator:
+            for turn in range(1 + max(1, options.count // (FRESH_TASKS * FRESH_ANSWERS))):
+                tasks = []
+                for seed in range(first, first + FRESH_TASKS):
+                    drawing.reset(seed=seed)
+                    tasks.append(drawing.unwrapped.task)
+                first += FRESH_TASKS
+                started = time.perf_counter()
+                futures = [
+                    evaluator.submit(
+                        task, distinct((task.starter, task.expert)[n % 2], n), limits=LIMITS
+                    )
+                    for n in range(FRESH_ANSWERS)
+                    for task in tasks
+                ]
+                found = [future.result() for future in futures]
+                if turn:  # processes start in the first
+                    outcomes += found
+                    seconds += time.perf_counter() - started
+            row = {
+                "part": "fresh", "task": "composed", "evaluations": len(outcomes),
+                "workers": evaluator.workers, "judges": len(evaluator.progress().judges),
+                "statuses": _count(str(o.status) for o in outcomes), "seconds": seconds,
+                "evaluations_a_second": len(outcomes) / seconds,
+                "evaluation_mean_s": statistics.fmean(o.evaluation_s for o in outcomes),
+                "phases_mean_s": _phases(outcomes, statistics.fmean),
+                "messages": sorted({o.message for o in outcomes if not o.correct})[:3],
+            }  # fmt: skip
+        rows.append(options.told(row))
     return rows
 
 
@@ -285,7 +326,7 @@ def _ratio(ours: list[float], theirs: list[float]) -> float:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
-    "rate": rate, "large": large, "load": load, "overhead": overhead, "scaling": scaling,
+    "rate": rate, "fresh": fresh, "large": large, "load": load, "overhead": overhead, "scaling": scaling,
     "vector": vector,
 }  # fmt: skip
 
@@ -320,12 +361,14 @@ def _count(values: Any) -> dict[str, int]:
     return found
 
 
-def _phases(outcomes: list[Outcome]) -> dict[str, float]:
+def _phases(
+    outcomes: list[Outcome], of: Callable[[list[float]], float] = statistics.median
+) -> dict[str, float]:
     seconds: dict[str, list[float]] = {}
     for outcome in outcomes:
         for name, value in outcome.phases:
             seconds.setdefault(name, []).append(value)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    return {name: of(values) for name, values in seconds.items()}
 
 
 def _spread(values: list[float]) -> dict[str, float]:

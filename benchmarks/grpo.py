@@ -6,9 +6,9 @@
     python benchmarks/grpo.py report --work benchmarks/results/grpo-h200 \
         --out benchmarks/results/grpo-h200.json
 
-`report` reads examinations and the runs' folders, whose checkpoints it does not need. What
-docs/grpo.md tells of is in `benchmarks/results/grpo-h200/`. Runs that differ from
-`configs/grpo.toml` have names of their own, and their curves stand beside it:
+`grpo.sh` does all of it for one seed. `report` reads examinations and the runs' folders, whose
+checkpoints it does not need. What docs/grpo.md tells of is in `benchmarks/results/grpo-h200/`. Runs
+that differ from `configs/grpo.toml` have names of their own, and their curves stand beside it:
 
     python benchmarks/grpo.py train … --run grpo_roofline --grpo rollout.reward=roofline
 

@@ -34,6 +34,23 @@ def test_records_survive_json(kernels):
     assert tuple(Build.read(json.loads(json.dumps(b.record()))) for b in builds) == builds
 
 
+def test_parts_of_the_code_with_equal_ranges_are_nested_in_one_order_only():
+    def code(count, jumps):
+        return sass.code_of(
+            [
+                sass.Instruction(16 * i, i in jumps, "BRA" if i in jumps else "FADD", 1,
+                                 16 * jumps[i] if i in jumps else None)
+                for i in range(count)
+            ]
+        )  # fmt: skip
+
+    whole = code(20, {19: 0})
+    assert [(r.kind, r.parent) for r in whole.regions] == [("body", -1), ("loop", 0)]
+    skipped = code(40, {4: 31, 30: 5})  # the loop, from 5 to 30, may be skipped as a whole
+    kinds = [(r.kind, r.parent) for r in skipped.regions]
+    assert kinds == [("body", -1), ("loop", 0), ("branch", 1)]
+
+
 def test_alignment_decides_the_width_of_accesses(kernels):
     aligned = build(lambda: kernels.copy(torch.zeros(4096)), H100)[0]
     shifted = build(lambda: kernels.copy(torch.zeros(4097)[1:]), H100)[0]

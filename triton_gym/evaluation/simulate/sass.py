@@ -245,6 +245,10 @@ def _homes(instructions: list[Instruction], spans: list[tuple[int, int, str]]) -
     return homes
 
 
+_OUTER = ("body", "loop", "branch")
+"""Kinds of ranges, from the outside inwards."""
+
+
 def _spans(
     instructions: list[Instruction], branches: list[tuple[Instruction, int]]
 ) -> list[tuple[int, int, str]]:
@@ -265,4 +269,5 @@ def _spans(
         crossing = any(s < start <= e < end or start < s <= end < e for s, e, _ in spans)
         if inside and not crossing and end - start >= 12 * 16:
             spans.append((start, end, "branch"))
-    return sorted(set(spans), key=lambda span: (span[0], -span[1]))
+    # Of equal ranges the outer one comes first: sets have no order of their own.
+    return sorted(set(spans), key=lambda span: (span[0], -span[1], _OUTER.index(span[2])))

@@ -2,8 +2,7 @@
 
 Nothing is lost and nothing is answered twice: an evaluation is in the queue or at one judge, and
 leaves the books under the lock before its future is told. A judge holds no more than its workers
-can take and a small look-ahead, so priorities and cancellation reach what is still here. Those of
-one task go to one judge where that costs no balance: it keeps what it needs of a task.
+can take and a small look-ahead, so priorities and cancellation reach what is still here (`line`).
 
 A judge that dies is started again and what it had is done again, elsewhere if there is an
 elsewhere. An evaluation that was there at two deaths runs alone the third time; if the judge dies
@@ -14,7 +13,6 @@ against the judge: at `STRIKES` in a row it is drained.
 from __future__ import annotations
 
 import contextlib
-import heapq
 import itertools
 import os
 import threading
@@ -25,17 +23,10 @@ from concurrent.futures import InvalidStateError
 
 from triton_gym.errors import EvaluatorError, QueueFullError, TritonGymError
 from triton_gym.evaluation.service.future import Evaluation, JudgeState, Progress
+from triton_gym.evaluation.service.line import Line, best
 from triton_gym.evaluation.service.link import Link, Work
 from triton_gym.evaluation.service.seat import STRIKES, TRIES, Entry, Seat
 from triton_gym.outcome import Outcome
-
-AT_HOME = 1
-"""By how many evaluations a judge may be busier than others and still get one whose task it knows:
-it would take another judge longer."""
-AHEAD = 32
-"""How far in the queue a judge that becomes free looks for a task that it knows."""
-PASSED = 8
-"""How often an evaluation is passed over for that."""
 
 
 class Scheduler:
@@ -53,7 +44,7 @@ class Scheduler:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._entries: dict[int, Entry] = {}
-        self._queue: list[tuple[tuple[int, int], int]] = []
+        self._line = Line(self._entries)
         self._suspects: list[Entry] = []
         self._ids = itertools.count()
         self._closed = False
@@ -116,7 +107,7 @@ class Scheduler:
             self._usable()
             self._entries[evaluation.id] = entry
             self._count["submitted"] += 1
-            heapq.heappush(self._queue, (entry.order, evaluation.id))
+            self._line.join(entry)
             self._dispatch()
             try:
                 self._usable()
@@ -305,7 +296,7 @@ class Scheduler:
         if entry.deaths == TRIES - 1:
             self._suspects.append(entry)
         else:
-            heapq.heappush(self._queue, (entry.order, entry.evaluation.id))
+            self._line.join(entry)
         return []
 
     def _dispatch(self) -> None:
@@ -316,45 +307,17 @@ class Scheduler:
             seat.alone = seat.alone and bool(seat.running)
         self._isolate()
         while free := [s for s in self._open() if len(s.running) < s.capacity]:
-            entry = self._next(free)
+            entry = self._line.next(free, self._open())
             if entry is None:
                 break
-            self._send(entry, min(free, key=lambda s: self._load(s, entry)))
+            self._send(entry, best(free, entry))
         self._start_needed()
-
-    def _next(self, free: list[Seat]) -> Entry | None:
-        """What is sent next: the first in the queue, or one soon after it whose task a free judge
-        knows, if only judges that are busy know the first one's."""
-        while self._queue and self._waiting(self._queue[0][1]) is None:
-            heapq.heappop(self._queue)
-        if not self._queue:
-            return None
-        first = self._entries[self._queue[0][1]]
-        chosen = first
-        at_home = any(seat.knows(first) for seat in free)
-        if not at_home and any(seat.knows(first) for seat in self._open()):
-            # `submit` keeps the queue short, and an evaluation takes far longer than a look at it.
-            ahead = (self._waiting(number) for _, number in heapq.nsmallest(AHEAD, self._queue))
-            better = (
-                entry for entry in ahead
-                if entry and entry.order[0] == first.order[0] and any(s.knows(entry) for s in free)
-            )  # fmt: skip
-            chosen = next(better, first) if first.passed < PASSED else first
-            first.passed += chosen is not first
-        if chosen is first:
-            heapq.heappop(self._queue)
-        return chosen
-
-    def _waiting(self, number: int) -> Entry | None:
-        """An evaluation of the queue; None if it was cancelled, or has been sent."""
-        entry = self._entries.get(number)
-        return None if entry is None or entry.evaluation.sent else entry
 
     def _isolate(self) -> None:
         """Give each suspect a judge of its own, as soon as one is empty."""
         while self._suspects and (ready := self._open()):
             entry = self._suspects[0]
-            seat = min(ready, key=lambda s: self._load(s, entry))
+            seat = best(ready, entry)
             if seat.running:
                 seat.alone = True  # it gets nothing new until it is empty
                 break
@@ -365,15 +328,6 @@ class Scheduler:
     def _open(self) -> list[Seat]:
         return [s for s in self._seats if s.hardware and s.link and not s.drained and not s.alone]
 
-    @staticmethod
-    def _load(seat: Seat, entry: Entry) -> tuple[bool, float, bool]:
-        knows = seat.knows(entry)
-        return (
-            bool(entry.died_at) and seat is entry.died_at[-1],
-            (len(seat.running) - AT_HOME * knows) / seat.capacity,
-            not knows,
-        )
-
     def _send(self, entry: Entry, seat: Seat) -> None:
         entry.evaluation.sent = True
         seat.take(entry)
@@ -382,8 +336,7 @@ class Scheduler:
 
     def _start_needed(self) -> None:
         """Start as many judges as there is work for."""
-        queued = sum(self._waiting(number) is not None for _, number in self._queue)
-        waiting = queued + len(self._suspects)
+        waiting = len(self._line) + len(self._suspects)
         for seat in self._seats:
             if seat.drained or waiting <= 0:
                 continue

@@ -71,7 +71,7 @@ class Journal:
             text: all of them.
             kind: which they are, if they are no sample.
         """
-        name = "-".join(["step", f"{step:06d}", *([kind] if kind else [])])
+        name = f"step-{step:06d}" + (f"-{kind}" if kind else "")
         try:
             (self._folder / "transcripts").mkdir(exist_ok=True)
             write_whole(self._folder / "transcripts" / f"{name}.md", text)

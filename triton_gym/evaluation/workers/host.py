@@ -83,7 +83,9 @@ class AnswerHost:
     def _run(self, function: Callable[..., Any], call: dict[str, Any]) -> list[torch.Tensor]:
         made = [self._argument(value) for value in call["arguments"]]
         with self._host():
-            result = dense(self._guard(Status.RUNTIME_ERROR, function, *made, case=call["case"]))
+            result = self._guard(
+                Status.RUNTIME_ERROR, lambda: dense(function(*made)), case=call["case"]
+            )
         return checked(result, call["outputs"], call["case"], self._entry, self._device)
 
     def _host(self, *, pretended: bool = False) -> contextlib.AbstractContextManager[None]:

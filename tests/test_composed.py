@@ -187,6 +187,25 @@ def test_trivial_answers_fail(kind):
             assert not check.compare([result], expected, "").ok, task.title
 
 
+def test_every_argument_matters():
+    """The speed of light counts all of them as read: who rightly reads fewer would be accused."""
+    for seed in range(60):  # x of seed 24 once drowned in minimum(amax(x), c)
+        task = Family()(seed)
+        inputs = check.draw_inputs(task, task.tiny[0], seed, torch.device("cpu"))
+        others = check.draw_inputs(task, task.tiny[0], seed + 1, torch.device("cpu"))
+        expected = check.expect(task, task.tiny[0], inputs)
+        for index, name in enumerate(task.entry.parameters):
+            changed = (*inputs[:index], others[index], *inputs[index + 1 :])
+            (result,) = check.reference(task, changed)
+            assert not check.compare([result], expected, "").ok, (seed, name)
+
+
+def test_an_operand_that_no_step_joins_is_refused():
+    graph = Graph(Kind.ELEMENTWISE, (Step("exp"),), (Operand("y", Layout.FULL),))
+    with pytest.raises(InvalidTaskError, match="joins"):
+        Problem(graph, "float32", (4096, 1024))
+
+
 def test_a_reset_draws_a_task_and_its_seed_decides_it(stub):
     env = gym.make(ID, evaluator=stub)
     first, info = env.reset(seed=1)

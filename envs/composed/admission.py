@@ -1,4 +1,4 @@
-"""Which random graphs make good tasks: tame numbers, and no step or answer that is trivial.
+"""Which random graphs make good tasks: tame numbers, and no step, argument or answer that is idle.
 
 Decided in float64 on inputs from a fixed seed, so that the same graphs pass everywhere.
 """
@@ -60,7 +60,10 @@ def _admissible_at(problem: Problem, sizes: dict[str, int]) -> bool:
         getattr(torch, problem.dtype), problem.reduction(Case("float64", wanted))
     )
     share = ROW_SHARE if graph.reduced else SHARE
-    wrong = [*_trivial(result, inputs), *_incomplete(graph, inputs)]
+    others = tame.inputs(Case("float64", wanted), torch.Generator("cpu").manual_seed(8))
+    wrong = [
+        *_trivial(result, inputs), *_incomplete(graph, inputs), *_redrawn(graph, inputs, others)
+    ]  # fmt: skip
     return all(
         float((_errors(w, result) > limit).double().mean()) > share
         for w in wrong
@@ -114,6 +117,19 @@ def _incomplete(graph: Graph, inputs: tuple[torch.Tensor, ...]) -> Iterator[torc
         step: Step = graph.steps[index]
         if not (step.row and not step.row.keeps):
             yield Reference(graph.without(index), "less")(*inputs)
+
+
+def _redrawn(
+    graph: Graph, inputs: tuple[torch.Tensor, ...], others: tuple[torch.Tensor, ...]
+) -> Iterator[torch.Tensor]:
+    """The result with one argument of another draw: each has to matter.
+
+    Where one hardly does, as `x` in `minimum(amax(x), c)`, an answer need not read it, and is faster
+    than the speed of light for all that the task counts.
+    """
+    for index, other in enumerate(others):
+        changed = (*inputs[:index], other, *inputs[index + 1 :])
+        yield Reference(graph, "redrawn")(*changed)
 
 
 def _errors(result: torch.Tensor, exact: torch.Tensor) -> torch.Tensor:

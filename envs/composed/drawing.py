@@ -80,8 +80,10 @@ class _Pen:
         return self._kind is Kind.ROWS
 
     def graph(self) -> Graph:
-        """What was written."""
-        return Graph(self._kind, tuple(self._steps), tuple(self._operands))
+        """What was written. A step that was drawn again may have left its operand behind."""
+        joined = {step.operand for step in self._steps}
+        operands = tuple(operand for operand in self._operands if operand.name in joined)
+        return Graph(self._kind, tuple(self._steps), operands)
 
     def add(self, *, row: bool, last: bool) -> None:
         """Add a step, a row operator if `row`; only the `last` of those may reduce."""

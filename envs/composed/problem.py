@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from triton_gym.composition.graph import Graph, Kind, Layout
 from triton_gym.composition.plain import Subject, plain, tiles
 from triton_gym.composition.reference import Reference, english
+from triton_gym.errors import InvalidTaskError
 from triton_gym.task import Case, Entry, Span, Task, Unit
 
 if TYPE_CHECKING:
@@ -30,6 +31,11 @@ class Problem:
     dtype: str
     bench: tuple[int, ...]
     """(rows, cols), or (rows, cols, k) of a matrix product."""
+
+    def __post_init__(self) -> None:
+        idle = {o.name for o in self.graph.operands} - {step.operand for step in self.graph.steps}
+        if idle:  # who does not read it would be faster than the speed of light
+            raise InvalidTaskError(f"No step of {self.graph.name()} joins {sorted(idle)}.")
 
     @property
     def name(self) -> str:

@@ -148,7 +148,8 @@ class Task:
     flops: Callable[[Case], float]
     """Floating point operations of a case."""
     min_bytes: Callable[[Case], float]
-    """Bytes of a case when each input is read once and each output written once."""
+    """Bytes of a case when what the result is made of is read once, and the result written once. An
+    answer that is faster than these allow is called cheating, so none may be counted too many."""
     reduction: Callable[[Case], int]
     """Length of the longest sum, for the floor of the tolerance."""
     starter: str

@@ -124,8 +124,8 @@ def _redrawn(
 ) -> Iterator[torch.Tensor]:
     """The result with one argument of another draw: each has to matter.
 
-    Where one hardly does, as `x` in `minimum(amax(x), c)`, an answer need not read it, and is faster
-    than the speed of light for all that the task counts.
+    Where one hardly does, as `x` in `minimum(amax(x), c)`, an answer need not read it, and is
+    faster than the speed of light of a task that counts it.
     """
     for index, other in enumerate(others):
         changed = (*inputs[:index], other, *inputs[index + 1 :])

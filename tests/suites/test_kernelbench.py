@@ -96,6 +96,14 @@ def test_a_problem_is_a_task(task):
     assert "ModelNew" in task.signature
 
 
+def test_what_a_problem_does_not_use_need_not_be_read(path, tmp_path):
+    file = tmp_path / path.name
+    file.write_text(PROBLEM.replace(" + row", "").replace("* self.scale ", ""))
+    task = kernelbench.load(file)
+    assert task.entry.parameters == ("x", "row")
+    assert task.min_bytes(task.bench[0]) == 4 * 2 * 4096 * 2048
+
+
 def test_it_is_made_smaller_for_the_interpreter(task):
     rng = random.Random(0)
     for case in (*task.tiny, task.draw(rng, tiny=True)):

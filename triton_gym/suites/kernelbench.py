@@ -102,7 +102,7 @@ class Problem:
         return self.names({})["Model"](*init)
 
     def min_bytes(self, case: Case) -> float:
-        """Inputs and parameters read once, results written once."""
+        """What the results are made of read once, they themselves written once."""
         return float(_measured(self, case).bytes)
 
     def reduction(self, case: Case) -> int:
@@ -115,7 +115,9 @@ class Extent:
     """How large a problem is at some sizes."""
 
     elements: int
+    """Of inputs, parameters and results."""
     bytes: int
+    """That have to be read and written."""
     longest: int
 
 
@@ -266,19 +268,20 @@ def _measured(problem: Problem, case: Case) -> Extent:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     from triton_gym.evaluation.modules import build
+    from triton_gym.suites.reading import Reading
 
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         inputs = problem.inputs(case, torch.Generator())
         module = build(problem.model, problem.init(case), 0, case.dtype)
-        result = module(*inputs)
-        results = result if isinstance(result, (tuple, list)) else (result,)
         given = [x for x in inputs if isinstance(x, torch.Tensor)]
         weights = list(module.parameters())
-    tensors = [*given, *weights, *results]
+        with Reading([*given, *weights]) as reading:
+            result = module(*inputs)
+        results = result if isinstance(result, (tuple, list)) else (result,)
     rows = [w.numel() // w.shape[0] for w in weights if w.dim() > 1]
     return Extent(
-        sum(t.numel() for t in tensors),
-        sum(t.numel() * t.element_size() for t in tensors),
+        sum(t.numel() for t in [*given, *weights, *results]),
+        reading.bytes(results) + sum(t.numel() * t.element_size() for t in results),
         max([1, *rows, *(size for x in given for size in x.shape)]),
     )
 

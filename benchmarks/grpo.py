@@ -107,16 +107,19 @@ def report(options: argparse.Namespace) -> None:
         file.stem.removeprefix("examined-"): json.loads(file.read_text())
         for file in sorted(work.glob("examined-*.json"))
     }
-    seeds: dict[str, list[Any]] = {}
+    seeds: dict[str, dict[str, Any]] = {}
     for name, one in known.items():
-        seeds.setdefault(name.rpartition("-")[0], []).append(one)
-    stages = {stage: pooled(some) for stage, some in seeds.items()}
+        stage, _, seed = name.rpartition("-")
+        seeds.setdefault(stage, {})[seed] = one
+    stages = {stage: pooled(list(some.values())) for stage, some in seeds.items()}
     rows = {name: summary(one) for name, one in (known | stages).items()}
-    differences = {
-        f"{stage} less sft": difference(one, stages["sft"])
-        for stage, one in stages.items()
-        if "sft" in stages and stage not in ("base", "sft")
-    }
+    differences = {}
+    for stage in seeds.keys() - {"base", "sft"}:
+        both = sorted(seeds[stage].keys() & seeds.get("sft", {}).keys())
+        pairs = {f"{stage}-{seed}": [seed] for seed in both} | {stage: both}
+        for name, some in pairs.items():
+            after, before = (pooled([seeds[s][seed] for seed in some]) for s in (stage, "sft"))
+            differences[f"{name} less sft"] = difference(after, before)
     runs = [folder for folder in sorted(work.iterdir()) if (folder / "metrics.jsonl").is_file()]
     record.write(
         Path(options.out), rows, differences=differences,

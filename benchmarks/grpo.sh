@@ -1,20 +1,26 @@
 #!/usr/bin/env bash
 # One seed of what docs/grpo.md tells of, on one GPU: fine-tuning, reinforcement, examinations.
 #
-#     benchmarks/grpo.sh WORK SEED [MODEL [SECONDS [STEPS]]]
+#     benchmarks/grpo.sh WORK SEED [MODEL [SECONDS [RUN [KEY=VALUE...]]]]
 #
-# SECONDS is for reinforcement, after which it stops with its work saved. What is done is not done
-# again, so the same command goes on.
+# After SECONDS training stops with its work saved. RUN names the third stage, and KEY=VALUE are its
+# settings where they differ from configs/grpo.toml. What is done is not done again, so the same
+# command goes on. $DEVICE examines; cuda:0 unless given.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-work=$1 seed=$2 model=${3:-smollm2} seconds=${4:-0} steps=${5:-35}
-data=benchmarks/examples
-shared=(--work "$work" --data "$data" --model "$model" --seed "$seed" --device cuda:0)
-examined=("${shared[@]}" --tasks 48 --greedy 48 --workers 12)
+work=$1 seed=$2 model=${3:-smollm2} seconds=${4:-0} run=${5:-grpo}
+shared=(--work "$work" --data benchmarks/examples --model "$model" --seed "$seed"
+    --device "${DEVICE:-cuda:0}")
 
-python benchmarks/grpo.py train "${shared[@]}" --until sft
-python benchmarks/grpo.py train "${shared[@]}" --budget "$seconds" --grpo run.steps="$steps"
-for stage in sft grpo; do
-    python benchmarks/grpo.py examine "${examined[@]}" --stage $stage --only sample evaluate
-    python benchmarks/grpo.py examine "${examined[@]}" --stage $stage --only edits --edits 16 --tries 4
-done
+python benchmarks/grpo.py train "${shared[@]}" --budget "$seconds" --run "$run" --grpo "${@:6}"
+
+examine() {
+    python benchmarks/grpo.py examine "${shared[@]}" --tasks 48 --greedy 48 --workers 8 \
+        --stage "$1" --only "${@:2}"
+}
+# Two at once: one samples while the other's replies are evaluated.
+{ examine sft sample evaluate; examine sft edits --edits 16 --tries 4; } &
+first=$!
+examine "$run" edits --edits 16 --tries 4
+examine "$run" sample evaluate
+wait $first

@@ -94,9 +94,11 @@ class LocalSampler(Sampler):
             yield
 
     def release(self) -> None:
-        """Give back the memory of keys and values, for training."""
+        """Give back the memory of keys and values, to others on the device too."""
         if self._static:
             self._static.forget()
+        if self.policy.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def stream(self, prompts: Sequence[Sequence[int]], seed: int) -> Iterator[tuple[int, Reply]]:
         """One reply to each prompt, as they are done.
@@ -127,7 +129,6 @@ class LocalSampler(Sampler):
 
     def _shrink(self, error: Exception) -> None:
         self.release()
-        torch.cuda.empty_cache()
         if self._batch == 1:
             raise DeviceError(
                 f"Sampling one reply does not fit {self.policy.device}: {error}. Lower "

@@ -10,10 +10,12 @@ import os
 import sys
 import tempfile
 import threading
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from triton_gym.device import Device
 from triton_gym.errors import EvaluatorError, TritonGymError
@@ -28,6 +30,13 @@ if TYPE_CHECKING:
 
 TASKS = 64
 """Unpickled tasks that are kept."""
+MEMORY_S = 120.0
+"""How long a judge waits at its start for memory of the device: a policy that samples there may
+give its own back."""
+PAUSE_S = 5.0
+"""How long it leaves the device to others when it has found no memory."""
+
+Made = TypeVar("Made")
 
 
 def make_judge(device: Device, judges: int = 1) -> Judge:
@@ -44,11 +53,26 @@ def make_judge(device: Device, judges: int = 1) -> Judge:
             return SimulatedJudge(device, workshops)
         from triton_gym.evaluation.judging.measured import CudaJudge
 
-        return CudaJudge(device, judges, workshops)
+        return patiently(lambda: CudaJudge(device, judges, workshops))
     except BaseException:
         for workshop in workshops:
             workshop.close()
         raise
+
+
+def patiently(make: Callable[[], Made]) -> Made:
+    """What `make` returns; where memory of the device is short, it is called again for a while."""
+    import torch
+
+    deadline = time.monotonic() + MEMORY_S
+    while True:
+        try:
+            return make()
+        except torch.OutOfMemoryError:
+            if time.monotonic() + PAUSE_S > deadline:
+                raise
+        torch.cuda.empty_cache()
+        time.sleep(PAUSE_S)
 
 
 def hardware(device: Device) -> str:
@@ -131,6 +155,8 @@ class Server:
                 os._exit(1)  # a context that failed once fails always
             told = f"The evaluation failed: {type(error).__name__}: {error}"
             kind, result = ("again", told) if fault == "memory" else (kind, EvaluatorError(told))
+            if fault == "memory":
+                time.sleep(PAUSE_S)
         with self._ledger:
             self._begun.pop(number, None)
         self._send(kind, number, result)

@@ -78,6 +78,8 @@ ANSWERS = {
     ),
     "a changed argument": (GOOD.replace("y = torch.empty_like(x)", "y = x"), Status.INCORRECT, "changed"),
     "prose around": ("Here you are:\n" + GOOD, Status.INVALID_ACTION, "SyntaxError"),
+    "a block for small rows alone": (
+        GOOD.replace("BLOCK=triton.next_power_of_2(cols)", "BLOCK=1024"), Status.INCORRECT, "result"),
     "nothing stored": (GOOD.replace("    tl.store", "    if row < 0:\n        tl.store"), Status.INCORRECT, "wrong"),
 }  # fmt: skip
 LIMIT_S = 20.0

@@ -144,7 +144,7 @@ def _covered(worker: Session, full: FullSize, number: int, record: Any) -> str:
     if record["launches"] < 1:
         if record.get("copied") is True:
             return "the result is put together by copies"
-        raise Ended(Status.CHEATING, f"No kernel of the answer writes its result at {full.case}.")
+        raise Ended(Status.INCORRECT, f"No kernel of the answer writes its result at {full.case}.")
     stored = claims.numbers(record, "stored", int)
     (alike,) = claims.numbers({"alike": [record.get("alike")]}, "alike")
     programs = record["programs"]
@@ -162,9 +162,9 @@ def _covered(worker: Session, full: FullSize, number: int, record: Any) -> str:
     share = _share(stored, alike, programs, total)
     if share is None:
         return "few programs write the result"
-    if share < COVERED:
+    if share < COVERED:  # most often a block that is too small for the timed size
         raise Ended(
-            Status.CHEATING,
+            Status.INCORRECT,
             f"At {full.case} the kernels store {share:.0%} of the result: the rest is not "
             "computed.",
         )

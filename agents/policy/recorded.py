@@ -15,8 +15,8 @@ import torch
 
 from .decoding import LOOK, Drawing, Drawn, Share, State
 
-_GRAPHS = 3
-"""Steps that are kept, each with its keys and values."""
+_KEPT = 3
+"""Steps of the largest batch that are kept, each with its keys and values; more of smaller ones."""
 _WARM_UPS = 2
 """Steps that are run before one is recorded, in which libraries choose their kernels."""
 
@@ -61,7 +61,8 @@ class StaticDecoder:
     def _step(self, rows: int, width: int, drawing: Drawing) -> _Step:
         key = (rows, width, drawing)
         if key not in self._steps:
-            while len(self._steps) >= _GRAPHS:
+            most = _KEPT * max([rows, *(kept for kept, *_ in self._steps)])
+            while sum(kept for kept, *_ in self._steps) + rows > most:
                 self._steps.popitem(last=False)
             self._steps[key] = _Step(self._model, rows, width, drawing, self._graph)
         self._steps.move_to_end(key)

@@ -142,9 +142,9 @@ class LocalSampler(Sampler):
             settings.temperature, settings.top_p, settings.longest, policy.stops, policy.pad
         )
         width, wanted = max(map(len, prompts)), len(prompts)
-        if self._static:  # one shape for many calls: the last prompt fills the batch up
+        if self._static:  # few shapes for many calls: the last prompt fills the batch up
             width = -(-width // _ROUND) * _ROUND
-            prompts = prompts + [prompts[-1]] * (self._batch - len(prompts))
+            prompts = prompts + [prompts[-1]] * (_rows(wanted, self._batch) - wanted)
         tokens = torch.full((len(prompts), width), policy.pad)
         valid = torch.zeros_like(tokens)
         for row, prompt in enumerate(prompts):
@@ -160,6 +160,16 @@ class LocalSampler(Sampler):
         ended = bool(said) and said[-1] in self.policy.stops
         text = self.policy.tokenizer.decode(list(said[:-1] if ended else said))
         return Reply(said, drawn.logps, ended, text)
+
+
+def _rows(count: int, batch: int) -> int:
+    """The batch or a quarter, a sixteenth, … of it: the smallest that holds so many prompts.
+
+    A step costs what its rows cost, also those that only fill it up; but each size is recorded.
+    """
+    while count <= batch // 4 and batch % 4 == 0:
+        batch //= 4
+    return batch
 
 
 def sampler_for(policy: Policy, settings: SamplingSettings) -> Sampler:

@@ -12,6 +12,7 @@ pytest.importorskip("transformers")
 from triton_gym.agents.policy.conversation import prompt_tokens, render
 from triton_gym.agents.policy.logprobs import token_logprobs
 from triton_gym.agents.policy.models import load_policy, reload_weights
+from triton_gym.agents.policy.recorded import StaticDecoder
 from triton_gym.agents.policy.sampling import LocalSampler
 from triton_gym.agents.policy.settings import PolicySettings, SamplingSettings
 from triton_gym.errors import DeviceError, InvalidOptionError, RunError
@@ -79,6 +80,23 @@ def test_a_recorded_step_draws_what_the_ordinary_cache_draws():
         tokens = torch.tensor([[*prompt, *reply.tokens]], device="cuda")
         scores = token_logprobs(policy.model, tokens).logps[0, len(prompt) - 1 :].detach()
         torch.testing.assert_close(scores.cpu(), torch.tensor(reply.logps), atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "rows"), [(64, 64, 64), (17, 64, 64), (16, 64, 16), (4, 64, 4), (1, 24, 6)]
+)
+def test_few_prompts_do_not_cost_a_whole_batch(policy, monkeypatch, count, batch, rows):
+    seen = []
+    draw = StaticDecoder.draw
+    monkeypatch.setattr(
+        StaticDecoder,
+        "draw",
+        lambda self, prompts, *a: seen.append(len(prompts)) or draw(self, prompts, *a),
+    )
+    sampler = LocalSampler(policy, SamplingSettings(longest=4, batch=batch, cache="static"))
+    replies = sampler.sample([PROMPTS[0]] * count, seed=3)
+    assert len(replies) == count
+    assert seen == [rows]
 
 
 def test_a_seed_decides_the_replies(policy):

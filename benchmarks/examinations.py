@@ -265,7 +265,7 @@ def summary(known: dict[str, Any]) -> dict[str, Any]:
 def pooled(examined: list[dict[str, Any]]) -> dict[str, Any]:
     """The examinations of one stage's policies as one: each task's tries are those of all seeds."""
     return {
-        "device": examined[0].get("device") if examined else None,
+        "device": examined[0].get("device"),
         **{part: [row for one in examined for row in one.get(part) or []] for part in PARTS},
     }
 

@@ -118,8 +118,9 @@ def report(options: argparse.Namespace) -> None:
         both = sorted(seeds[stage].keys() & seeds.get("sft", {}).keys())
         pairs = {f"{stage}-{seed}": [seed] for seed in both} | {stage: both}
         for name, some in pairs.items():
-            after, before = (pooled([seeds[s][seed] for seed in some]) for s in (stage, "sft"))
-            differences[f"{name} less sft"] = difference(after, before)
+            if some:
+                after, before = (pooled([seeds[s][seed] for seed in some]) for s in (stage, "sft"))
+                differences[f"{name} less sft"] = difference(after, before)
     runs = [folder for folder in sorted(work.iterdir()) if (folder / "metrics.jsonl").is_file()]
     record.write(
         Path(options.out), rows, differences=differences,

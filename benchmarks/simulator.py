@@ -38,7 +38,7 @@ from typing import Any
 os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = {"build": 5, "trace": 3}
+PARTS = {"build": 6, "trace": 3}
 """Version of the records of each kind: raise it when what they hold changes."""
 
 

@@ -249,6 +249,15 @@ def test_starter_and_expert_are_correct(kind, any_evaluator):
         assert 0 < outcome.roofline <= 1.05
 
 
+def test_a_sine_is_bound_by_memory(evaluator):
+    """Its code for huge arguments is skipped; counted, it would take twice as long as memory."""
+    task = Problem(Graph(Kind.ELEMENTWISE, (Step("sin"),)), "float32", (16384, 512)).task()
+    outcome = evaluator.evaluate(task, task.expert)
+    assert outcome.correct, outcome.message
+    assert outcome.bound == "memory"
+    assert outcome.roofline > 0.6
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_task_is_told_in_words_as_code_or_both_and_always_whole(kind):
     draw_task, found = Family("train", kind=kind), set()

@@ -27,6 +27,19 @@ def copy(x: torch.Tensor) -> torch.Tensor:
     return y
 
 
+@triton.jit
+def waves_kernel(x_ptr, y_ptr, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + i, mask=i < n)
+    tl.store(y_ptr + i, tl.sin(x) * tl.cos(2 * x), mask=i < n)
+
+
+def waves(x: torch.Tensor) -> torch.Tensor:
+    y = torch.empty_like(x)
+    waves_kernel[(triton.cdiv(x.numel(), 1024),)](x, y, x.numel(), BLOCK=1024)
+    return y
+
+
 @triton.autotune([triton.Config({"BLOCK": b}, num_warps=4) for b in (256, 512, 1 << 21)], key=["n"])
 @triton.heuristics({"EVEN": lambda args: args["n"] % args["BLOCK"] == 0})
 @triton.jit

@@ -34,6 +34,7 @@ CALLS = {
     "mma and copies ahead": lambda answers: answers.product(square(torch.float16), 32, 2),
     "wgmma on pointers": lambda answers: answers.product(square(torch.float16), 128, 4),
     "tf32": lambda answers: answers.product(square(torch.float32), 64, 4),
+    "waves": lambda answers: answers.waves(torch.zeros(10_000)),
     "spilled": lambda answers: answers.product(square(torch.float32), 128, 1),
 }
 
@@ -68,6 +69,7 @@ def test_the_kernels_have_what_is_told_apart(cubins):
     assert codes["mma and copies ahead"][0].static("copy")
     assert codes["tf32"][0].mma.endswith("x8")
     assert {c.load_width for c in codes["unaligned"]} == {4}
+    assert "rare" in {region.kind for region in codes["waves"][0].regions}
     assert any(len(code.regions) > 1 for (code,) in [codes["softmax fp32"]])
 
 

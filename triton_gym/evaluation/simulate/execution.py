@@ -51,7 +51,10 @@ def trips(build: Build, trace: LaunchTrace) -> list[float]:
     often the lines of the source were executed that they stand for; the rest by what is around.
     """
     regions = build.code.regions
-    result = [1.0 if region.kind == "body" else -1.0 for region in regions]
+    result: list[float] = []
+    for region in regions:
+        never = region.kind == "rare" or (region.parent >= 0 and result[region.parent] == 0)
+        result.append(0.0 if never else 1.0 if region.kind == "body" else -1.0)
     _by_products(build, trace, result)
     _by_bulk_stores(build, trace, result)
     _by_lines(build, trace, result)

@@ -58,6 +58,15 @@ def _global(name: str) -> tuple[int, dict[int, str]]:
     return mask | 1 << 72, {value | 1 << 72: width for value, width in names.items()}
 
 
+def _loads() -> tuple[int, dict[int, str]]:
+    """Global loads, of constants too, which the compiler makes of tables of CUDA's own."""
+    mask, names = _global("LDG")
+    constant = {
+        value | 1 << 79: name.replace("LDG.E", "LDG.E.CONSTANT") for value, name in names.items()
+    }
+    return mask | 1 << 79, {**names, **constant}
+
+
 def _matrices(name: str, mask: int) -> tuple[int, dict[int, str]]:
     return mask, {value << 72: f"{name}.{count}" for value, count in _MATRICES.items()}
 
@@ -71,7 +80,7 @@ _WGMMA = (
     },
 )
 _VARIANTS = {
-    0x981: _global("LDG"),
+    0x981: _loads(),
     0x986: _global("STG"),
     0x983: _access("LDL", 73, _WIDTHS),
     0x387: _access("STL", 73, _WIDTHS),

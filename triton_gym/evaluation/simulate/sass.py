@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -54,7 +54,7 @@ class Region:
     """A loop, a part of a loop that some iterations skip, or the code outside all loops."""
 
     kind: str
-    """`body`, `loop` or `branch`."""
+    """`body`, `loop`, `branch`, or `rare`: what CUDA's own functions do for huge arguments."""
     parent: int
     """Index of the region around it; -1 for the body."""
     start: int
@@ -245,14 +245,29 @@ def _homes(instructions: list[Instruction], spans: list[tuple[int, int, str]]) -
     return homes
 
 
-_OUTER = ("body", "loop", "branch")
+def _rare(
+    instructions: list[Instruction], forward: list[tuple[int, int]]
+) -> Iterator[tuple[int, int]]:
+    """Address ranges that ordinary arguments skip.
+
+    Sines and cosines of more than 105,615 are reduced with a table of the digits of 2/π. Triton
+    itself loads nothing as a constant.
+    """
+    for each in instructions:
+        if "CONSTANT" in each.name:
+            around = [(s, e) for s, e in forward if s <= each.address <= e]
+            if around:
+                yield min(around, key=lambda span: span[1] - span[0])
+
+
+_OUTER = ("body", "rare", "loop", "branch")
 """Kinds of ranges, from the outside inwards."""
 
 
 def _spans(
     instructions: list[Instruction], branches: list[tuple[Instruction, int]]
 ) -> list[tuple[int, int, str]]:
-    """Address ranges of the body, the loops, and the parts of loops that may be skipped."""
+    """Address ranges of the body, the loops, and the parts that are or may be skipped."""
     last = instructions[-1].address if instructions else 0
     loops: dict[int, int] = {}
     forward = []
@@ -264,6 +279,7 @@ def _spans(
     # A loop of a few instructions polls a barrier.
     kept = {s: e for s, e in loops.items() if e - s >= 5 * 16}
     spans = [(0, last, "body"), *((s, e, "loop") for s, e in kept.items())]
+    spans += [(*span, "rare") for span in _rare(instructions, forward)]
     for start, end in forward:
         inside = any(s <= start and end <= e for s, e in kept.items())
         crossing = any(s < start <= e < end or start < s <= end < e for s, e, _ in spans)

@@ -114,7 +114,7 @@ def report(options: argparse.Namespace) -> None:
     stages = {stage: pooled(list(some.values())) for stage, some in seeds.items()}
     rows = {name: summary(one) for name, one in (known | stages).items()}
     differences = {}
-    for stage in seeds.keys() - {"base", "sft"}:
+    for stage in sorted(seeds.keys() - {"base", "sft"}):
         both = sorted(seeds[stage].keys() & seeds.get("sft", {}).keys())
         pairs = {f"{stage}-{seed}": [seed] for seed in both} | {stage: both}
         for name, some in pairs.items():

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+
+from triton_gym.evaluation.simulate.eager import spanned_bytes, tensors_of
 
 _LOOKUPS = frozenset(
     {
@@ -43,7 +44,7 @@ class Reading(TorchDispatchMode):
 
     def __init__(self, tensors: Sequence[torch.Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._sizes = [_bytes(t) for t in tensors]
+        self._sizes = [spanned_bytes(t) for t in tensors]
         self._numbers = {_storage(t): number for number, t in enumerate(tensors)}
         self._made_of: dict[int, set[_Read]] = defaultdict(set)
         self._alive: list[torch.Tensor] = list(tensors)
@@ -52,18 +53,22 @@ class Reading(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
-        given, made = _tensors((args, kwargs)), _tensors(out)
+        given, made = tensors_of((args, kwargs)), tensors_of(out)
         self._alive += made
         memory = {_storage(t) for t in given}
         written = _written(func, args, kwargs)
         if not written and all(_storage(t) in memory for t in made):
             return out  # a view of what is known
-        most = sum(map(_bytes, made)) if func.overloadpacket in _LOOKUPS else None
+        most = sum(map(spanned_bytes, made)) if func.overloadpacket in _LOOKUPS else None
         found: set[_Read] = set()
         for index, tensor in enumerate(given):
             found |= self._made_of[_storage(tensor)]
             if (number := self._numbers.get(_storage(tensor))) is not None:
-                size = _bytes(tensor) if most is None or index else min(most, _bytes(tensor))
+                size = (
+                    spanned_bytes(tensor)
+                    if most is None or index
+                    else min(most, spanned_bytes(tensor))
+                )
                 place = (tensor.storage_offset(), *tensor.shape, *tensor.stride())
                 found.add(_Read(number, place, size))
         for tensor in (*made, *written):
@@ -76,18 +81,14 @@ class Reading(TorchDispatchMode):
         for result in results:
             reads |= self._made_of[_storage(result)]
             if (number := self._numbers.get(_storage(result))) is not None:
-                reads.add(_Read(number, (), _bytes(result)))  # it is handed through
-        parts = {(read.number, read.place): 0 for read in reads}
+                reads.add(_Read(number, (), spanned_bytes(result)))  # it is handed through
+        parts: dict[tuple[int, tuple[int, ...]], int] = defaultdict(int)
         for read in reads:
             parts[read.number, read.place] = max(parts[read.number, read.place], read.bytes)
-        return sum(
-            min(size, sum(part for (whose, _), part in parts.items() if whose == number))
-            for number, size in enumerate(self._sizes)
-        )
-
-
-def _tensors(tree: Any) -> list[torch.Tensor]:
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+        total: dict[int, int] = defaultdict(int)
+        for (number, _), size in parts.items():
+            total[number] += size
+        return sum(min(size, self._sizes[number]) for number, size in total.items())
 
 
 def _written(func: Any, args: Any, kwargs: Any) -> list[torch.Tensor]:
@@ -97,16 +98,8 @@ def _written(func: Any, args: Any, kwargs: Any) -> list[torch.Tensor]:
         for index, argument in enumerate(func._schema.arguments)
         if argument.alias_info is not None and argument.alias_info.is_write
     ]
-    return _tensors(changed)
+    return tensors_of(changed)
 
 
 def _storage(tensor: torch.Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
-
-
-def _bytes(tensor: torch.Tensor) -> int:
-    """Of its elements in memory; those that are repeated by a stride of 0 are one."""
-    count = tensor.element_size()
-    for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
-        count *= size if stride else 1
-    return count

@@ -154,9 +154,11 @@ class Server:
                 self._send("unusable", f"{type(error).__name__}: {error}")
                 os._exit(1)  # a context that failed once fails always
             told = f"The evaluation failed: {type(error).__name__}: {error}"
-            kind, result = ("again", told) if fault == "memory" else (kind, EvaluatorError(told))
             if fault == "memory":
                 time.sleep(PAUSE_S)
+                kind, result = "again", told
+            else:
+                result = EvaluatorError(told)
         with self._ledger:
             self._begun.pop(number, None)
         self._send(kind, number, result)

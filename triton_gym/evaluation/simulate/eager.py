@@ -6,7 +6,7 @@ bytes over the achievable bandwidth and its FLOPs over the achievable peak, plus
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -105,12 +105,11 @@ class _Fusing(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:  # fmt: skip
-        def call() -> Any:
-            return func(*args, **(kwargs or {}))
-
+        before = self._clock.us
+        result = func(*args, **(kwargs or {}))
         if func in _FUSED:
-            return self._clock.fused(call, _tensors((args, kwargs)))
-        return call()
+            self._clock.us = before + self._clock.fused_us(tensors_of((args, kwargs)), result)
+        return result
 
 
 class _Clock(TorchDispatchMode):
@@ -129,11 +128,11 @@ class _Clock(TorchDispatchMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        inputs = _tensors((args, kwargs))
-        outputs = _tensors(result)
+        inputs = tensors_of((args, kwargs))
+        outputs = tensors_of(result)
         if not outputs or getattr(func, "is_view", False) or not inputs:
             return result
-        moved = sum(_bytes(t) for t in (*inputs, *outputs))
+        moved = sum(spanned_bytes(t) for t in (*inputs, *outputs))
         memory = self._memory(moved, _efficiency(func, args, inputs, outputs[0]))
         self.us += LAUNCH_US + max(memory, self._compute(func, args, kwargs, outputs))
         return result
@@ -142,14 +141,10 @@ class _Clock(TorchDispatchMode):
         """Microseconds for bytes."""
         return moved / (self._gpu.memory_gbps * share) / 1e3
 
-    def fused(self, function: Callable[[], Any], inputs: list[torch.Tensor]) -> Any:
-        """Count what a function does as one kernel that reads the inputs and writes its result."""
-        before = self.us
-        result = function()
-        moved = sum(map(_bytes, [*inputs, *_tensors(result)]))
+    def fused_us(self, inputs: list[torch.Tensor], result: torch.Tensor) -> float:
+        """Microseconds of one kernel that reads the inputs and writes the result."""
         share = RMS_NORM[inputs[0].element_size() < 4]
-        self.us = before + LAUNCH_US + self._memory(moved, share)
-        return result
+        return LAUNCH_US + self._memory(sum(map(spanned_bytes, [*inputs, result])), share)
 
     def _compute(self, func: Any, args: Any, kwargs: Any, outputs: list[torch.Tensor]) -> float:
         """Microseconds on the arithmetic units."""
@@ -175,8 +170,6 @@ class _Clock(TorchDispatchMode):
 def _efficiency(func: Any, args: Any, inputs: list[torch.Tensor], out: torch.Tensor) -> float:
     """Share of the bandwidth that an operator reaches."""
     name = func._overloadpacket.__name__.strip("_")
-    most = max(tensor.numel() for tensor in inputs)
-    kind = OTHER
     if func._overloadpacket in flop_registry:
         kind = OTHER
     elif name.startswith("cum") or name == "logcumsumexp":
@@ -188,9 +181,11 @@ def _efficiency(func: Any, args: Any, inputs: list[torch.Tensor], out: torch.Ten
     elif name.startswith(("var", "std")):
         kind = VARIANCE
     elif torch.Tag.pointwise in func.tags or all(t.shape == out.shape for t in inputs):
-        kind = BROADCAST if any(_repeated(t, out) for t in inputs) else POINTWISE
-        kind = GELU if name == "gelu" else kind
-    elif out.numel() < most and name not in ("index", "gather", "embedding"):
+        repeated = any(_repeated(t, out) for t in inputs)
+        kind = GELU if name == "gelu" else BROADCAST if repeated else POINTWISE
+    elif name in ("index", "gather", "embedding") or out.numel() >= max(t.numel() for t in inputs):
+        kind = OTHER
+    else:
         kind = REDUCTION
     return kind[max(tensor.element_size() for tensor in inputs) < 4]
 
@@ -199,11 +194,12 @@ def _repeated(tensor: torch.Tensor, out: torch.Tensor) -> bool:
     return 1 < tensor.numel() < out.numel() or 0 in tensor.stride()
 
 
-def _tensors(tree: Any) -> list[torch.Tensor]:
+def tensors_of(tree: Any) -> list[torch.Tensor]:
+    """The tensors among arguments or results, in order."""
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 
-def _bytes(tensor: torch.Tensor) -> int:
+def spanned_bytes(tensor: torch.Tensor) -> int:
     """Bytes that a tensor really spans: broadcast axes are read once."""
     count = 1
     for size, stride in zip(tensor.shape, tensor.stride(), strict=True):

@@ -60,7 +60,12 @@ class Cradle:
         try:
             while True:
                 self._reap()
-                busy = self._dying or any(ward.status is None for ward in self._wards.values())
+                # What a worker left may come here when the last one is gone, and leave more.
+                busy = (
+                    self._kill_strays()
+                    or self._dying
+                    or any(ward.status is None for ward in self._wards.values())
+                )
                 try:
                     request = self._channel.receive(TICK_S if busy else None)
                 except ChannelTimeout:
@@ -137,8 +142,7 @@ class Cradle:
                 self._kill_strays()
 
     def _watch(self) -> None:
-        """End who uses more than allowed, and what has left its family."""
-        self._kill_strays()
+        """End who uses more than allowed."""
         for pid, ward in self._wards.items():
             if ward.status is not None:
                 continue
@@ -155,12 +159,17 @@ class Cradle:
             if ward.reason:
                 self._kill(pid)
 
-    def _kill_strays(self) -> None:
-        """Kill children that this process did not start: orphans of workers, whoever made them."""
-        for pid in family.children(self._pid):
-            if pid not in self._wards and pid not in self._dying:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+    def _kill_strays(self) -> bool:
+        """Kill children that this process did not start: orphans of workers, whoever made them.
+
+        Returns:
+            Whether there were any.
+        """
+        strays = set(family.children(self._pid)) - self._wards.keys() - self._dying
+        for pid in strays:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return bool(strays)
 
 
 def _serve(channel: Channel, mode: str, layers: list[str], granted: list[str]) -> None:

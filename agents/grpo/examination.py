@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from ..scoring import Attempt, scores
+from ..training.world import World
 from .episodes import Episode, Place, Stage
+from .places import HELD_OUT, draw_places
+from .settings import HeldOutSettings
+
+_SCORES = {
+    "correct": "correct@1", "fast_1": "fast_1", "speedup": "mean_speedup", "reward": "mean_reward",
+}  # fmt: skip
+"""What a metric `held_out/…` is called among scores."""
+
+
+def held_out(stage: Stage, held: HeldOutSettings, world: World) -> dict[str, float]:
+    """Metrics `held_out/…` of the stage's policy, over the shares of all processes.
+
+    The stage is closed.
+    """
+    try:
+        places = draw_places(held.envs, held.tasks, HELD_OUT)
+        mine = places[world.rank :: world.size]
+        total = examine(stage, mine, held.tries, seed=0)[0]["total"]
+    finally:
+        stage.close()
+        stage.sampler.release()
+    gathered = world.gather(total)
+    found = {}
+    for short, name in _SCORES.items():
+        known = [t[name]["value"] for t in gathered if t[name]["value"] is not None]
+        found[f"held_out/{short}"] = sum(known) / len(known) if known else math.nan
+    return found
 
 
 def examine(

@@ -132,7 +132,8 @@ class HeldOutSettings:
     """What the policy is examined on while it is trained."""
 
     every: int = 0
-    """Steps between examinations; 0 for none."""
+    """Steps between examinations; 0 for none. `checkpoints/best` is the policy with the highest
+    mean reward, so tasks that are to tell afterwards how good it is should be others."""
     envs: tuple[str, ...] = ("TritonKernel-composed-v0",)
     options: dict[str, Any] = field(default_factory=lambda: {"split": "test"})
     tasks: int = 32

@@ -31,10 +31,10 @@ from ..training.run import Run, Watch
 from ..training.world import World
 from .batch import Returns, instructive, returns_of, samples_of
 from .episodes import Clock, Episode, Place, Stage, transcripts
-from .examination import examine
+from .examination import held_out
 from .judging import SharedEvaluator
 from .metrics import GLOSSARY, describe
-from .places import HELD_OUT, draw_places, maker
+from .places import draw_places, maker
 from .settings import GRPOSettings
 from .update import Updater
 
@@ -145,8 +145,9 @@ class Trainer:
         samples = samples_of(groups, found, variant.baseline) if groups else []
         training = time.perf_counter()
         trained: dict[str, float] = {}
+        used = sum(self.world.gather(len(groups)))
         if sum(self.world.gather(len(samples))):
-            trained = self._updater.update(samples, lr)
+            trained = self._updater.update(samples, lr, used / self.settings.rollout.groups)
             self.sampler.update()
             self.world.wait()
         now = time.perf_counter()
@@ -163,7 +164,7 @@ class Trainer:
                     **self._evaluations(),
                 }
             ),
-            "groups/used": float(sum(self.world.gather(len(groups)))),
+            "groups/used": float(used),
             "samples": float(sum(self.world.gather(len(samples)))),
             "evaluations": float(sum(self.world.gather(self._made()))),
             "lr": lr,
@@ -176,7 +177,9 @@ class Trainer:
         metrics["tokens/second"] = metrics["tokens/sampled"] / metrics["seconds/step"]
         every = self.settings.held_out.every
         if every and (step + 1) % every == 0:
-            metrics.update(self._average(self._examine()))
+            examined = self._examine()
+            self._run.rate(examined["held_out/reward"])
+            metrics.update(examined)
         self._write_transcripts(step, episodes)
         self._run.extra["micro_tokens"] = self._updater.micro_tokens
         return metrics
@@ -234,19 +237,9 @@ class Trainer:
 
     def _examine(self) -> dict[str, float]:
         held = self.settings.held_out
-        greedy = dataclasses.replace(self.settings.sampling, temperature=held.temperature)
-        stage = self._stage(held.options, self._make, sampler_for(self.policy, greedy), 1)
-        try:
-            places = draw_places(held.envs, held.tasks, HELD_OUT)
-            total = examine(stage, places[self.world.rank :: self.world.size], held.tries, seed=0)[
-                0
-            ]["total"]
-        finally:
-            stage.close()
-        names = {"correct": "correct@1", "fast_1": "fast_1", "speedup": "mean_speedup",
-                 "reward": "mean_reward"}  # fmt: skip
-        values = {short: total[name]["value"] for short, name in names.items()}
-        return {f"held_out/{k}": math.nan if v is None else v for k, v in values.items()}
+        sampling = dataclasses.replace(self.settings.sampling, temperature=held.temperature)
+        stage = self._stage(held.options, self._make, sampler_for(self.policy, sampling), 1)
+        return held_out(stage, held, self.world)
 
     # -- its parts --------------------------------------------------------------------------------
 

@@ -38,10 +38,16 @@ class Updater:
     reference: Any = None
     """The model that `beta` holds the policy to; None with adapters, which are switched off."""
 
-    def update(self, samples: Sequence[Sample], lr: float) -> dict[str, float]:
+    def update(self, samples: Sequence[Sample], lr: float, filled: float = 1.0) -> dict[str, float]:
         """Train on the samples, in `objective.updates` steps.
 
         Every process calls this with its own samples, which may be none.
+
+        Args:
+            samples: of groups that can teach something.
+            lr: learning rate.
+            filled: how much of the batch that was wanted all samples are. What lacks counts as
+                replies without advantage: few groups do not make as large a step as many.
 
         Returns:
             Metrics, the same on every process.
@@ -52,7 +58,7 @@ class Updater:
         metrics: dict[str, float] = {}
         for number in range(count):
             part = samples[number::count]
-            found = self._step(part, before, lr)
+            found = self._step(part, before, lr, filled)
             for name, value in found.items():
                 metrics[name] = metrics.get(name, 0.0) + value / count
         self.policy.model.eval()
@@ -71,9 +77,9 @@ class Updater:
         return found
 
     def _step(
-        self, samples: Sequence[Sample], before: dict[int, torch.Tensor], lr: float
+        self, samples: Sequence[Sample], before: dict[int, torch.Tensor], lr: float, filled: float
     ) -> dict[str, float]:
-        total = self._normaliser(samples)
+        total = self._normaliser(samples) / filled
         while True:
             try:
                 sums = self._gradients(samples, before, total)

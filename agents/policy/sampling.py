@@ -50,6 +50,9 @@ class Sampler(Protocol):
     def update(self) -> None:
         """Called when the policy's weights have changed."""
 
+    def release(self) -> None:
+        """Give back what is kept between calls."""
+
     def sample(self, prompts: Sequence[Sequence[int]], seed: int) -> list[Reply]:
         """One reply to each prompt, in order."""
         found = dict(self.stream(prompts, seed))

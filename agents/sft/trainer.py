@@ -8,16 +8,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import torch
 
 from triton_gym.errors import DeviceError
 
 from ..grpo.episodes import Stage
-from ..grpo.examination import examine
+from ..grpo.examination import held_out
 from ..grpo.judging import SharedEvaluator
-from ..grpo.places import HELD_OUT, draw_places, maker
+from ..grpo.places import maker
 from ..policy.logprobs import token_logprobs
 from ..policy.models import load_policy
 from ..policy.sampling import sampler_for
@@ -45,6 +44,7 @@ GLOSSARY: Mapping[str, str] = MappingProxyType(
         "held_out/correct": "Share of held-out tasks that the policy solves in one try.",
         "held_out/fast_1": "Share of them that it solves faster than PyTorch.",
         "held_out/speedup": "Mean speedup of its correct replies to them.",
+        "held_out/reward": "Mean reward on them.",
     }
 )
 
@@ -160,7 +160,9 @@ class Trainer:
         if self._held_out and (last or (every and (step + 1) % every == 0)):
             metrics["held_out/loss"] = self.held_out_loss()
         if every and (last or (step + 1) % every == 0):
-            metrics.update(self._examine())
+            examined = self._examine()
+            self._run.rate(examined["held_out/reward"])
+            metrics.update(examined)
         self._run.extra["micro_tokens"] = self._micro_tokens
         return metrics
 
@@ -222,16 +224,4 @@ class Trainer:
             self.policy, sampler_for(self.policy, sampling), make, turns=1,
             longest=sampling.longest, parts=2, threads=16,
         )  # fmt: skip
-        try:
-            places = draw_places(held.envs, held.tasks, HELD_OUT)
-            mine = places[self.world.rank :: self.world.size]
-            total: dict[str, Any] = examine(stage, mine, held.tries, seed=0)[0]["total"]
-        finally:
-            stage.close()
-        gathered = self.world.gather(total)
-        names = {"correct": "correct@1", "fast_1": "fast_1", "speedup": "mean_speedup"}
-        found = {}
-        for short, name in names.items():
-            known = [t[name]["value"] for t in gathered if t[name]["value"] is not None]
-            found[f"held_out/{short}"] = sum(known) / len(known) if known else math.nan
-        return found
+        return held_out(stage, held, self.world)

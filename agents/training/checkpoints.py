@@ -2,7 +2,8 @@
 
 A checkpoint is written beside its place and moved there in one rename, so a kill leaves the last
 one whole. When the disk is full the training goes on, and the writing is tried again after the
-next step; only a run that cannot write its end is an error.
+next step; only a run that cannot write its end is an error. Where a run is examined, `best` is a
+link to the one that did best.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from triton_gym.errors import RunError
 from ..policy.models import Policy, reload_weights
 
 _STATE = "trainer.pt"
+BEST = "best"
 
 
 class Checkpoints:
@@ -36,8 +38,15 @@ class Checkpoints:
         found = sorted(p for p in self.folder.glob("step-*") if (p / _STATE).is_file())
         return found[-1] if found else None
 
-    def save(self, step: int, policy: Policy, state: dict[str, Any]) -> bool:
-        """Write the state after `step` steps; False, with `problem` set, if that failed."""
+    def save(self, step: int, policy: Policy, state: dict[str, Any], *, best: bool = False) -> bool:
+        """Write the state after `step` steps; False, with `problem` set, if that failed.
+
+        Args:
+            step: how many are done.
+            policy: its weights.
+            state: the rest.
+            best: whether it is the best so far, which is kept until there is a better one.
+        """
         self.problem = ""
         partial: Path | None = None
         try:
@@ -49,14 +58,21 @@ class Checkpoints:
             target = self.folder / f"step-{step:06d}"
             shutil.rmtree(target, ignore_errors=True)
             os.replace(partial, target)
+            if best:
+                link = self.folder / f".{BEST}"
+                link.unlink(missing_ok=True)
+                link.symlink_to(target.name)
+                os.replace(link, self.folder / BEST)
         except (OSError, RuntimeError) as error:  # torch and safetensors wrap a full disk
             self.problem = f"{type(error).__name__}: {error}"
             return False
         finally:
             if partial is not None:
                 shutil.rmtree(partial, ignore_errors=True)
+        kept = (self.folder / BEST).resolve()
         for old in sorted(self.folder.glob("step-*"))[: -self._keep]:
-            shutil.rmtree(old, ignore_errors=True)
+            if old.resolve() != kept:
+                shutil.rmtree(old, ignore_errors=True)
         return True
 
     def restore(self, folder: Path, policy: Policy) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -60,6 +61,7 @@ class Run:
         self._world = world
         self.watch = watch
         self._stopping = False
+        self._better: float | None = None
         self._lock = claim(self.folder, as_json(settings), _machine()) if world.main else None
         world.wait()
         self.checkpoints = Checkpoints(self.folder, run.keep)
@@ -95,7 +97,8 @@ class Run:
                 # The processes must agree on whether to stop, and on whether to save.
                 self._stopping = any(self._world.gather(self._stopping))
                 again = any(self._world.gather(bool(self.checkpoints.problem)))
-                due = self.done % self._run.save_every == 0
+                better = self._world.gather(self._better is not None)[0]  # as the main one finds
+                due = better or self.done % self._run.save_every == 0
                 if due or again or self.done == until or self._stopping:
                     self.save()
         finally:
@@ -109,16 +112,27 @@ class Run:
             )
         return self.done
 
+    def rate(self, score: float) -> None:
+        """Say how well the policy does after the step under way: the best is saved, and kept."""
+        if score > self.extra.get("best", -math.inf):
+            self._better = score
+
     def save(self) -> None:
         """Write a checkpoint of the steps so far."""
         if self._world.main:
+            before = self.extra.get("best", -math.inf)
+            if self._better is not None:
+                self.extra["best"] = self._better
             state = {
                 "step": self.done,
                 "optimizer": self._optimizer.state(),
                 "random": random_state(),
                 "extra": self.extra,
             }
-            self.checkpoints.save(self.done, self._policy, state)
+            best = self._better is not None
+            if not self.checkpoints.save(self.done, self._policy, state, best=best) and best:
+                self.extra["best"] = before
+        self._better = None
         self._world.wait()
 
     def close(self) -> None:

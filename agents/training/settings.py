@@ -58,7 +58,7 @@ class RunSettings:
     save_every: int = 10
     """Steps between checkpoints."""
     keep: int = 2
-    """Checkpoints that are kept."""
+    """Newest checkpoints that are kept, beside `checkpoints/best` where there is one."""
     transcripts_every: int = 10
     """Steps between sample transcripts; 0 for none. Conversations with a reply that was called
     `cheating` are written down at every step."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import signal
 import subprocess
@@ -19,8 +20,9 @@ pytest.importorskip("transformers")
 from triton_gym.agents.grpo.metrics import GLOSSARY
 from triton_gym.agents.grpo.settings import GRPOSettings
 from triton_gym.agents.grpo.trainer import Trainer
-from triton_gym.agents.policy.models import Policy
+from triton_gym.agents.policy.models import Policy, load_policy
 from triton_gym.agents.policy.sampling import Reply, Sampler
+from triton_gym.agents.policy.settings import PolicySettings
 from triton_gym.agents.training.journal import read_lines
 from triton_gym.agents.training.run import Run
 from triton_gym.agents.training.settings import read_settings
@@ -154,6 +156,7 @@ def test_the_run_folder(tmp_path):
     assert json.loads((tmp_path / "machine.json").read_text())["versions"]["torch"]
     assert list((tmp_path / "tensorboard").glob("events*"))
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == [
+        "best",
         "step-000005",
         "step-000010",
     ]
@@ -162,6 +165,61 @@ def test_the_run_folder(tmp_path):
 
     AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoints" / "step-000010")
     assert AutoTokenizer.from_pretrained(tmp_path / "checkpoints" / "step-000010").chat_template
+
+
+def test_the_best_policy_is_kept_and_found_again(tmp_path, monkeypatch):
+    """Rewards of examinations after steps 2, 4, … as given: the best is that of step 4."""
+    rewards = iter([0.1, 0.5, 0.2, 0.4, math.nan, 0.3])
+
+    def held_out(stage, held, world):
+        stage.close()
+        return {"held_out/reward": next(rewards)}
+
+    monkeypatch.setattr("triton_gym.agents.grpo.trainer.held_out", held_out)
+    changes = ("held_out.every=2", "run.save_every=50", "run.keep=1", "run.steps=12")
+    at_four: dict = {}
+
+    def watch(step, metrics):
+        if step == 4:
+            weights = trainer.policy.model.state_dict()
+            at_four.update({name: value.clone() for name, value in weights.items()})
+
+    with Trainer(settings(tmp_path, *changes), make=lambda name: Knobs(), watch=watch) as trainer:
+        trainer.train(7)  # goes on from step 7 with the best in mind
+    train(tmp_path, *changes)
+    folder = tmp_path / "checkpoints"
+    assert sorted(p.name for p in folder.iterdir()) == ["best", "step-000004", "step-000012"]
+    assert (folder / "best").resolve().name == "step-000004"
+    best = load_policy(PolicySettings(model=str(folder / "best"), device="cpu"))
+    assert same(at_four, best.model.state_dict())
+
+
+def test_what_could_not_be_replaced_counts_as_groups_without_advantage(tmp_path):
+    """Otherwise the fewer groups can teach something, the more each of them would weigh."""
+
+    class Sometimes(Knobs):
+        def reset(self, *, seed=None, options=None):
+            self.flat = seed % 2 == 0
+            return super().reset(seed=seed, options=options)
+
+        def step(self, action):
+            observation, reward, *rest = super().step(action)
+            return observation, 0.0 if self.flat else len(action.encode()) % 2 + reward, *rest
+
+    used: list[float] = []
+    weights = [
+        train(
+            tmp_path / least, "rollout.groups=8", "rollout.attempts=1", "objective.updates=2",
+            f"rollout.least_deviation={least}", "objective.variant=dapo", "run.steps=6", "optimizer.lr=1e-3",
+            "objective.overlong_margin=0", "objective.aggregation=sequence", make=lambda name: Sometimes(),
+            watch=lambda step, m: used.append(m["groups/used"]),
+        )
+        for least in ("0.01", "-1")
+    ]  # fmt: skip
+    assert len(set(used[:6])) > 1
+    assert used[6:] == [8.0] * 6
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weight, weights[1][name], rtol=0, atol=2e-5)
 
 
 def test_groups_without_variance_are_replaced(tmp_path):

@@ -60,6 +60,10 @@ def examine(options: argparse.Namespace) -> None:
     if {"sample", "edits"} & set(wanted):
         model = options.model if options.stage == "base" else None
         folder = Path(options.work) / f"{options.stage}-{options.seed}"
+        best = folder / "checkpoints" / "best"
+        if best.exists():
+            folder = best.resolve()
+            known["checkpoint"] = folder.name
         policy = load_policy(PolicySettings(model=model or str(folder)))
         if "sample" in wanted and not sampled.is_file():
             partial = sampled.with_suffix(".partial")

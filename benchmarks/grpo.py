@@ -6,7 +6,7 @@
     python benchmarks/grpo.py report --work benchmarks/results/grpo-h200 \
         --out benchmarks/results/grpo-h200.json
 
-`grpo.sh` does all of it for one seed. `report` reads examinations and the runs' folders, whose
+`grpo.sh` does all of it for some seeds. `report` reads examinations and the runs' folders, whose
 checkpoints it does not need. What docs/grpo.md tells of is in `benchmarks/results/grpo-h200/`. Runs
 that differ from `configs/grpo.toml` have names of their own, and their curves stand beside it:
 

@@ -1,27 +1,50 @@
 #!/usr/bin/env bash
-# One seed of what docs/grpo.md tells of, on one GPU: fine-tuning, reinforcement, examinations.
+# What docs/grpo.md tells of, on one GPU: for each seed fine-tuning, reinforcement, examinations.
 #
-#     benchmarks/grpo.sh WORK SEED [MODEL [SECONDS [RUN [KEY=VALUE...]]]]
+#     benchmarks/grpo.sh WORK "SEED…" [MODEL [SECONDS [RUN [KEY=VALUE...]]]]
 #
-# After SECONDS training stops with its work saved. RUN names the third stage, and KEY=VALUE are its
-# settings where they differ from configs/grpo.toml. What is done is not done again, so the same
-# command goes on. $DEVICE examines, cuda:0 unless given, as $EXAMINE says.
+# After SECONDS a seed's reinforcement stops with its work saved. RUN names the third stage, and
+# KEY=VALUE are its settings where they differ from configs/grpo.toml. A seed is examined while the
+# next is fine-tuned, which takes no processors. What is done is not done again, so the same command
+# goes on. $DEVICE examines, cuda:0 unless given, as $EXAMINE says; $SFT are settings of fine-tuning.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-work=$1 seed=$2 model=${3:-smollm2} seconds=${4:-0} run=${5:-grpo}
-shared=(--work "$work" --data benchmarks/examples --model "$model" --seed "$seed"
-    --device "${DEVICE:-cuda:0}")
+work=$1 model=${3:-smollm2} seconds=${4:-0} run=${5:-grpo}
+read -ra seeds <<< "$2"
+changes=("${@:6}")
+shared=(--work "$work" --data benchmarks/examples --model "$model" --device "${DEVICE:-cuda:0}")
 
-python benchmarks/grpo.py train "${shared[@]}" --budget "$seconds" --run "$run" --grpo "${@:6}"
+say() { echo "== $* after ${SECONDS} s"; }
+
+tune() {
+    # shellcheck disable=SC2086  # settings, several
+    python benchmarks/grpo.py train "${shared[@]}" --seed "$1" --until sft --sft ${SFT:-}
+    say "fine-tuned seed $1"
+}
 
 examine() {
     # shellcheck disable=SC2086  # options, several
-    python benchmarks/grpo.py examine "${shared[@]}" \
-        ${EXAMINE:---tasks 48 --greedy 48 --workers 8} --stage "$1" --only "${@:2}"
+    python benchmarks/grpo.py examine "${shared[@]}" --seed "$1" --stage "$2" \
+        ${EXAMINE:---tasks 48 --greedy 48 --workers 8} --only "${@:3}"
+    say "examined seed $1, $2: ${*:3}"
 }
+
 # Two at once: one samples while the other's replies are evaluated.
-{ examine sft sample evaluate; examine sft edits --edits 16 --tries 4; } &
-first=$!
-examine "$run" edits --edits 16 --tries 4
-examine "$run" sample evaluate
-wait $first
+examine_both() {
+    { examine "$1" sft sample evaluate; examine "$1" sft edits --edits 16 --tries 4; } &
+    local first=$!
+    examine "$1" "$run" edits --edits 16 --tries 4
+    examine "$1" "$run" sample evaluate
+    wait $first
+}
+
+tune "${seeds[0]}"
+for i in "${!seeds[@]}"; do
+    seed=${seeds[i]} next=${seeds[i + 1]:-}
+    python benchmarks/grpo.py train "${shared[@]}" --seed "$seed" --budget "$seconds" --run "$run" \
+        --grpo "${changes[@]}"
+    say "reinforced seed $seed"
+    if [ -n "$next" ]; then tune "$next" & tuning=$!; fi
+    examine_both "$seed"
+    if [ -n "$next" ]; then wait $tuning; fi
+done

@@ -126,6 +126,8 @@ def test_who_claims_less_for_scratch_memory_gains_nothing():
 def test_on_a_gpu_that_is_never_quiet_the_judges_clock_is_the_time():
     found = measure(Stage(100.0, 100.0, disturbed=range(1000)), 7, 0.0)
     assert found.timing.median_us == pytest.approx(150.0)
+    assert not found.quiet
+    assert measure(Stage(100.0, 100.0, disturbed=range(5)), 7, 0.0).quiet
     with pytest.raises(Ended, match="by the judge's clock"):
         measure(Stage(100.0, 100.0, disturbed=range(1000), seen=False), 7, 0.0)
 

@@ -46,6 +46,9 @@ class Measurement:
     timing: Timing
     baseline_us: tuple[float, ...]
     """The reference's times; empty if it was not timed again."""
+    quiet: bool = True
+    """Whether others left the GPU alone for as long as it took. Otherwise the time is the least
+    that the judge's clock said, and may be many times too long."""
 
 
 class _Waits(Exception):
@@ -81,14 +84,15 @@ def measure(stage: Stage, seed: int, writing_us: float) -> Measurement:
     """
     run = _Run(stage, seed)
     stage.rehearse(seed)
+    quiet = True
     try:
         run.time()
         run.hold(writing_us)
     except _Waits:
         run.take_over()
     except _NotQuiet as unclear:  # no round took less than the calls did
-        run.times = [min(unclear.walls_us)]
-    return Measurement(summarise(run.times), tuple(run.baseline))
+        run.times, quiet = [min(unclear.walls_us)], False
+    return Measurement(summarise(run.times), tuple(run.baseline), quiet)
 
 
 class _Run:

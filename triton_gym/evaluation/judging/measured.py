@@ -35,7 +35,7 @@ from triton_gym.evaluation.judging.judge import (
     test_cases,
 )
 from triton_gym.evaluation.judging.known import Known, learn
-from triton_gym.evaluation.judging.measure import measure
+from triton_gym.evaluation.judging.measure import Measurement, measure
 from triton_gym.evaluation.judging.quiet import Quiet
 from triton_gym.evaluation.judging.rounds import ROUND_BYTES, ROUND_CALLS, Stage
 from triton_gym.evaluation.judging.sharing import Lanes, gpu_lock
@@ -61,6 +61,7 @@ KNOWN_TASKS = 256
 """Tasks of which something is kept."""
 COMPILERS = 4
 """Processes that compile one answer for its different shapes."""
+_DISTURBED = "Other programs used the GPU all the while: the time may be many times too long."
 RESOURCES = ("launches", "registers", "spills", "shared_bytes")
 """What a worker says of the kernels that it launched; -1 where that is unknown."""
 
@@ -185,10 +186,10 @@ class CudaJudge(Judge):
                 lane = ends.enter_context(worker.unhurried(self._lanes(size)))
             with phases("profile"), torch.cuda.stream(lane):
                 self._tidy()
-                timing, baseline, coverage = self._profile(request, worker, known, seed)
+                found, baseline, coverage = self._profile(request, worker, known, seed)
                 reply = worker.ask("resources")
                 resources = {name: number(reply, name, least=-1) for name in RESOURCES}
-        return self._outcome(request, verdict, timing, baseline, coverage, resources)
+        return self._outcome(request, verdict, found, baseline, coverage, resources)
 
     @contextmanager
     def _tidied(self) -> Iterator[None]:
@@ -234,8 +235,8 @@ class CudaJudge(Judge):
 
     def _profile(
         self, request: Request, worker: Session, known: Known, seed: int
-    ) -> tuple[Timing, Timing, float]:
-        """The answer's and the reference's time.
+    ) -> tuple[Measurement, Timing, float]:
+        """The answer's time, and the reference's.
 
         The third value is the coverage: what copies on the host's behalf leave of the time.
         """
@@ -252,7 +253,7 @@ class CudaJudge(Judge):
             known.baseline_us = list(found.baseline_us[-ROUND_CALLS:])
         copies_us = copied_bytes / self.copy_gbps / 1e3
         coverage = max(0.0, 1.0 - copies_us / found.timing.median_us)
-        return found.timing, summarise(known.baseline_us), coverage
+        return found, summarise(known.baseline_us), coverage
 
     def _writing_us(self, known: Known) -> float:
         """What calls back to back may pay for each other's results, left in the L2 cache."""
@@ -262,13 +263,15 @@ class CudaJudge(Judge):
         return written / self.copy_gbps / 1e3
 
     def _outcome(
-        self, request: Request, verdict: Verdict, timing: Timing, baseline: Timing,
+        self, request: Request, verdict: Verdict, found: Measurement, baseline: Timing,
         coverage: float, resources: dict[str, float],
     ) -> Outcome:  # fmt: skip
-        case = request.task.bench[0]
+        case, timing = request.task.bench[0], found.timing
         light = speed_of_light(request.task, case, self._gpu, self.copy_gbps)
         roofline = light.roofline(timing.median_us)
         status, message = Status.CORRECT, _message(timing, baseline, light, resources)
+        if not found.quiet:
+            message += f" {_DISTURBED}"
         if roofline > 1.0 + timing.spread:
             status = Status.CHEATING
             message = (

@@ -14,7 +14,7 @@ from triton_gym.device import gpu_named
 from triton_gym.evaluation.exchange.arena import view
 from triton_gym.evaluation.judging import known, rounds, sets
 from triton_gym.evaluation.judging.measure import measure
-from triton_gym.evaluation.judging.quiet import SLOWEST, Quiet
+from triton_gym.evaluation.judging.quiet import DISTURBANCE, SLOWEST, Quiet
 from triton_gym.evaluation.judging.sharing import GpuLock
 from triton_gym.evaluation.workers import worker
 from triton_gym.evaluation.workers.session import Ended
@@ -35,9 +35,10 @@ class Gpu:
         self.blocks = {}
         self.waiting = []
         self.asleep = False
+        self.slowed = 1.0
 
     def takes(self, microseconds):
-        self.now += microseconds
+        self.now += self.slowed * microseconds
 
     def event(self, **_):
         return Event(self)
@@ -263,11 +264,23 @@ def test_a_gpu_that_others_use_shows(gpu, tmp_path):
     assert where.round(8, 1, probed=True).disturbed
 
 
+@pytest.mark.parametrize("flushed", [True, False])
+def test_lower_clocks_do_not_contradict_a_claim(gpu, tmp_path, flushed):
+    """A call of 18 µs beside 32 µs of the judge's own, with all of it 6 % slower than it was learned."""
+    where = stage(gpu, Answer(gpu, softmax, 18.0, 18.0), tmp_path)
+    where.rehearse(0)
+    gpu.slowed = 1.06
+    one = where.round(24, 1, flushed=flushed, probed=True)
+    assert not one.disturbed
+    assert 18.0 < one.call_us < 1.06 * 18.0 + 1.0
+
+
 def test_a_gpu_that_was_never_quiet_is_known_by_its_datasheet(gpu):
     listed = gpu_named("h200")
     size = int(FLUSH_US * 1e3 * listed.memory_gbps)
-    assert not Quiet(lambda: gpu.takes(1.3 * FLUSH_US), size, listed).disturbed()
-    assert Quiet(lambda: gpu.takes(1.2 * SLOWEST * FLUSH_US), size, listed).disturbed()
+    busy = 1 + DISTURBANCE
+    assert Quiet(lambda: gpu.takes(1.3 * FLUSH_US), size, listed).slowed() < busy
+    assert Quiet(lambda: gpu.takes(1.2 * SLOWEST * FLUSH_US), size, listed).slowed() > busy
 
 
 def test_the_references_time_is_without_the_flush(gpu, tmp_path):

@@ -30,12 +30,13 @@ class Quiet:
         self.flush = flush
         self.least_us = SLOWEST * size / gpu.memory_gbps / 1e3 if gpu else math.inf
         for _ in range(_LOOKS):
-            self.disturbed()
+            self.slowed()
 
-    def disturbed(self) -> bool:
-        """Whether the GPU does other work now, of which nobody here knows; takes some milliseconds.
+    def slowed(self) -> float:
+        """How much longer than on a quiet GPU it takes now, 1 or more; looks for some milliseconds.
 
-        It is held alone meanwhile.
+        Beyond `1 + DISTURBANCE` the GPU does other work, of which nobody here knows. Below, its
+        clocks are lower than they were. It is held alone meanwhile.
         """
 
         def often() -> None:
@@ -44,4 +45,4 @@ class Quiet:
 
         took_us = event_us(often) / _FLUSHES
         self.least_us = min(self.least_us, took_us)
-        return took_us > (1 + DISTURBANCE) * self.least_us
+        return took_us / self.least_us

@@ -17,7 +17,7 @@ import torch
 from triton_gym.evaluation.exchange.gate import Gate
 from triton_gym.evaluation.judging.banks import Vault
 from triton_gym.evaluation.judging.known import Known, time_references
-from triton_gym.evaluation.judging.quiet import Quiet
+from triton_gym.evaluation.judging.quiet import DISTURBANCE, Quiet
 from triton_gym.evaluation.judging.sets import Given, Sets
 from triton_gym.evaluation.judging.sharing import GpuLock, Share
 from triton_gym.evaluation.workers.session import Ended, Session, number
@@ -174,13 +174,15 @@ class Stage:
                 if referenced:
                     task = self._sets.task
                     baseline = time_references(task, self._known, given.inputs, self._quiet.flush)
-                disturbed = probed and self._quiet.disturbed()
+                slowed = self._quiet.slowed() if probed else 1.0
                 results, times, span_us = self._pass(given, flushed=flushed, queued=queued)
-                disturbed = disturbed or (probed and self._quiet.disturbed())
+                slowed = max(slowed, self._quiet.slowed()) if probed else 1.0
             self._sets.verify(given, results)
             copying_us = 2 * self._sets.moved_bytes(given) / self._copy_gbps / 1e3
         beside = self._known.between_us if flushed else self._known.keeping_us
-        beside_us = GATE_US + copying_us + count * beside
+        # What lies beside the calls was timed at other clocks: it is as slow now as our own work.
+        disturbed = slowed > 1 + DISTURBANCE
+        beside_us = GATE_US + copying_us + count * beside * min(slowed, 1 + DISTURBANCE)
         return Round(times, baseline, (span_us - beside_us) / count, queued, disturbed)
 
     # -- a round's parts ----------------------------------------------------------------------

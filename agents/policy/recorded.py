@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from .attention import Spans, reading
 from .decoding import LOOK, Drawing, Drawn, Share, State
 
 _KEPT = 3
@@ -25,11 +26,17 @@ class StaticDecoder:
     """Draws with keys and values of fixed size; on a GPU the step is one recorded graph.
 
     The model's weights may change between calls, as long as they change in place.
+
+    Args:
+        model: a transformers model whose layers all attend to everything.
+        graph: whether the step is recorded.
+        spans: whether it attends by our own kernel; see `attention.py`.
     """
 
-    def __init__(self, model: Any, *, graph: bool) -> None:
+    def __init__(self, model: Any, *, graph: bool, spans: bool) -> None:
         self._model = model
         self._graph = graph
+        self._spans = spans
         self._steps: OrderedDict[tuple[int, int, Drawing], _Step] = OrderedDict()
 
     @torch.no_grad()
@@ -64,7 +71,9 @@ class StaticDecoder:
             most = _KEPT * max([rows, *(kept for kept, *_ in self._steps)])
             while sum(kept for kept, *_ in self._steps) + rows > most:
                 self._steps.popitem(last=False)
-            self._steps[key] = _Step(self._model, rows, width, drawing, self._graph)
+            self._steps[key] = _Step(
+                self._model, rows, width, drawing, graph=self._graph, spans=self._spans
+            )
         self._steps.move_to_end(key)
         return self._steps[key]
 
@@ -76,7 +85,9 @@ class StaticDecoder:
 class _Step:
     """One decoding step for a fixed number of rows and tokens: draw, write down, read."""
 
-    def __init__(self, model: Any, rows: int, width: int, drawing: Drawing, graph: bool) -> None:
+    def __init__(
+        self, model: Any, rows: int, width: int, drawing: Drawing, *, graph: bool, spans: bool
+    ) -> None:
         from transformers import StaticCache
 
         self._model = model
@@ -91,6 +102,10 @@ class _Step:
         """Of the randomness; a graph is bound to one."""
         self._place = torch.zeros(rows, 1, dtype=torch.int64, device=device)
         self._seen = torch.zeros(rows, 1, 1, size, dtype=torch.bool, device=device)
+        self._spans: Spans | None = None
+        if spans:
+            starts, ends = torch.zeros(2, rows, dtype=torch.int32, device=device)
+            self._spans = Spans(starts, ends)
         self._number = torch.zeros(1, dtype=torch.int64, device=device)
         self._logits = torch.empty(0)
         self._recorded: Any = None
@@ -113,6 +128,8 @@ class _Step:
         positions = (valid.cumsum(1) - 1).clamp(min=0)
         self._seen.zero_()
         self._seen[:, 0, 0, :width] = valid.bool()
+        if self._spans:
+            self._spans.starts.copy_(width - valid.sum(1))
         self._place.copy_(positions[:, -1:])
         self._number.zero_()
         self.state.begin(wanted)
@@ -135,7 +152,10 @@ class _Step:
         token = self.state.take_all(self._number, self._logits, self.generator)
         self._place += 1
         self._seen.index_fill_(-1, self._number + self._width, True)
-        self._logits.copy_(self._forward(token[:, None], self._seen, self._place))
+        if self._spans:
+            self._spans.ends.copy_((self._number + self._width + 1) * ~self.state.done)
+        with reading(self._model, self._spans):
+            self._logits.copy_(self._forward(token[:, None], self._seen, self._place))
         self._number += 1
 
     def _forward(

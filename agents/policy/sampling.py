@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -13,6 +14,7 @@ import torch
 from triton_gym.errors import DeviceError, InvalidOptionError
 from triton_gym.evaluation.judging.sharing import gpu_lock
 
+from .attention import DIMENSIONS, fits
 from .decoding import Drawing, Drawn, draw_growing, full_attention
 from .models import Policy
 from .recorded import StaticDecoder
@@ -83,8 +85,21 @@ class LocalSampler(Sampler):
         if kind == "graph" and policy.device.type != "cuda":
             raise InvalidOptionError("sampling.cache=graph needs a GPU.")
         self._static = (
-            None if kind == "dynamic" else StaticDecoder(policy.model, graph=kind == "graph")
+            None
+            if kind == "dynamic"
+            else StaticDecoder(policy.model, graph=kind == "graph", spans=self._spans())
         )
+
+    def _spans(self) -> bool:
+        """Whether decoding attends by our own kernel."""
+        if self.settings.attention == "model":
+            return False
+        if not fits(self.policy.model) or not (self.policy.device.type == "cuda" or _interpreted()):
+            raise InvalidOptionError(
+                "sampling.attention=triton needs a GPU, and a model with policy.attention=sdpa "
+                f"whose heads have one of {DIMENSIONS} dimensions. Use sampling.attention=model."
+            )
+        return True
 
     def update(self) -> None:
         """Nothing: the model that is trained is the one that is sampled from."""
@@ -173,6 +188,11 @@ def _rows(count: int, batch: int) -> int:
     while count <= batch // 4 and batch % 4 == 0:
         batch //= 4
     return batch
+
+
+def _interpreted() -> bool:
+    """Whether Triton runs its kernels in Python, which it decides when they are defined."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def sampler_for(policy: Policy, settings: SamplingSettings) -> Sampler:

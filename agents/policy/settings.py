@@ -8,6 +8,7 @@ from triton_gym.errors import InvalidOptionError, unknown
 
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 CACHES = ("auto", "dynamic", "graph", "static")
+ATTENTIONS = ("model", "triton")
 BACKENDS = ("transformers", "vllm")
 
 
@@ -57,6 +58,9 @@ class SamplingSettings:
     cache: str = "auto"
     """Keys and values: `dynamic` grows; `static` has its full size from the start; `graph` is
     static and replays a step as one CUDA graph; `auto` is `graph` on a GPU, else `dynamic`."""
+    attention: str = "model"
+    """Of a decoding step with keys and values of full size: `model` is the model's own and reads
+    all of them, `triton` reads what each row has, and nothing for rows that are done."""
     backend: str = "transformers"
     """`transformers`, or `vllm` for a server that runs already."""
     url: str = ""
@@ -69,6 +73,8 @@ class SamplingSettings:
     def __post_init__(self) -> None:
         if self.cache not in CACHES:
             raise unknown("sampling.cache", self.cache, CACHES)
+        if self.attention not in ATTENTIONS:
+            raise unknown("sampling.attention", self.attention, ATTENTIONS)
         if self.backend not in BACKENDS:
             raise unknown("sampling.backend", self.backend, BACKENDS)
         if self.temperature < 0 or not 0 < self.top_p <= 1:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 pytest.importorskip("transformers")
 
+from triton_gym.agents.policy.attention import Spans, attend
 from triton_gym.agents.policy.conversation import prompt_tokens, render
 from triton_gym.agents.policy.logprobs import token_logprobs
 from triton_gym.agents.policy.models import load_policy, reload_weights
@@ -59,8 +64,75 @@ def test_both_caches_draw_the_same(policy):
     ]
 
 
+INTERPRETED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import test_policy as t
+policy = t.load_policy(t.PolicySettings(model="tiny-random", device="cpu"), seed=1)
+for parameter in policy.model.parameters():
+    parameter.data.mul_(3.0)
+policy.stops = tuple(range(6, 30))  # rows that are done read nothing
+mine, model = (
+    t.sampled(policy, cache="static", temperature=0.0, attention=which)
+    for which in ("triton", "model")
+)
+assert [r.tokens for r in mine] == [r.tokens for r in model]
+assert len({len(r.tokens) for r in mine}) > 1
+for one, other in zip(mine, model):
+    t.torch.testing.assert_close(
+        t.torch.tensor(one.logps), t.torch.tensor(other.logps), atol=1e-4, rtol=1e-4
+    )
+"""
+
+
+def test_our_attention_draws_what_the_models_draws():
+    """Without a GPU, by Triton's interpreter, which is chosen before kernels are defined."""
+    ran = subprocess.run(
+        [sys.executable, "-c", INTERPRETED, str(Path(__file__).parent)],
+        env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_our_attention_is_refused_where_it_does_not_fit(policy):
+    with pytest.raises(InvalidOptionError, match=r"sampling\.attention=triton needs a GPU"):
+        LocalSampler(policy, SamplingSettings(cache="static", attention="triton"))
+
+
 @pytest.mark.gpu
-def test_a_recorded_step_draws_what_the_ordinary_cache_draws():
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("groups", "shared", "dimension"), [(3, 3, 64), (2, 7, 128), (4, 1, 32)])
+def test_our_attention_is_pytorchs(dtype, groups, shared, dimension):
+    rows, columns = 9, 700
+    random = torch.Generator("cuda").manual_seed(0)
+
+    def drawn(*shape):
+        values = torch.randn(shape, generator=random, device="cuda")
+        return values.to(getattr(torch, dtype))
+
+    query = drawn(rows, 1, groups * shared, dimension).transpose(1, 2)
+    key, value = (drawn(rows, groups, columns, dimension) for _ in range(2))
+    starts = torch.arange(rows, dtype=torch.int32, device="cuda") * 37
+    ends = starts + torch.tensor([0, 1, 63, 64, 65, 200, 333, 400, 404], device="cuda")
+    column = torch.arange(columns, device="cuda")
+    seen = (column >= starts[:, None]) & (column < ends[:, None])
+    key[~seen[:, None].expand(-1, groups, -1)] = float("nan")  # must not be read
+    value[~seen[:, None].expand(-1, groups, -1)] = float("nan")
+    found = attend(query, key, value, Spans(starts, ends.int()), 0.3)
+    assert (found[0] == 0).all()
+    for row in range(1, rows):
+        span = slice(int(starts[row]), int(ends[row]))
+        expected = torch.nn.functional.scaled_dot_product_attention(
+            query[row].double(), key[row, :, span].double().repeat_interleave(shared, 0),
+            value[row, :, span].double().repeat_interleave(shared, 0), scale=0.3,
+        )  # fmt: skip
+        error = (found[row, 0].double() - expected[:, 0]).abs().max()
+        assert error < (1e-5 if dtype == "float32" else 2e-2)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("attention", ["triton", "model"])
+def test_a_recorded_step_draws_what_the_ordinary_cache_draws(attention):
     policy = load_policy(
         PolicySettings(model="tiny-random", device="cuda", dtype="float32"), seed=1
     )
@@ -68,11 +140,13 @@ def test_a_recorded_step_draws_what_the_ordinary_cache_draws():
         with torch.no_grad():
             for parameter in policy.model.parameters():
                 parameter.mul_(factor)
-        greedy = sampled(policy, cache="graph", temperature=0.0)
+        greedy = sampled(policy, cache="graph", temperature=0.0, attention=attention)
         assert [r.tokens for r in greedy] == [
             r.tokens for r in sampled(policy, cache="dynamic", temperature=0.0)
         ]
-    recorded = LocalSampler(policy, SamplingSettings(longest=24, batch=3, cache="graph"))
+    recorded = LocalSampler(
+        policy, SamplingSettings(longest=24, batch=3, cache="graph", attention=attention)
+    )
     first = recorded.sample(PROMPTS, seed=7)
     assert recorded.sample(PROMPTS, seed=8) != first
     assert recorded.sample(PROMPTS, seed=7) == first

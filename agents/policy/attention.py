@@ -19,7 +19,7 @@ import triton.language as tl
 
 NAME = "triton_gym_decoding"
 """Among transformers' attention functions."""
-MOST_KEYS = 64
+MOST_KEYS = 128
 """That are read at once."""
 KEY_BYTES = 16384
 """Of them, at most: several such blocks of keys and values have to fit shared memory."""
@@ -42,8 +42,8 @@ class Spans:
 _reading: ContextVar[Spans | None] = ContextVar("reading", default=None)
 
 
-@triton.jit
-def _attend_kernel(
+@triton.jit  # type: ignore[untyped-decorator]
+def _attend_kernel(  # type: ignore[no-untyped-def]
     q_ptr, k_ptr, v_ptr, out_ptr, starts_ptr, ends_ptr, scale,
     q_row, q_head, k_row, k_head, k_place, v_row, v_head, v_place, out_row,
     GROUP: tl.constexpr, QUERIES: tl.constexpr, DIM: tl.constexpr, BLOCK: tl.constexpr,

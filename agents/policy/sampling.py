@@ -54,6 +54,7 @@ class Sampler(Protocol):
 
     def release(self) -> None:
         """Give back what is kept between calls."""
+        return None
 
     def sample(self, prompts: Sequence[Sequence[int]], seed: int) -> list[Reply]:
         """One reply to each prompt, in order."""

@@ -4,9 +4,9 @@
 #     benchmarks/grpo.sh WORK "SEED…" [MODEL [SECONDS [RUN [KEY=VALUE...]]]]
 #
 # After SECONDS a seed's reinforcement stops with its work saved. RUN names the third stage, and
-# KEY=VALUE are its settings where they differ from configs/grpo.toml. A seed is examined while the
-# next is fine-tuned, which takes no processors. What is done is not done again, so the same command
-# goes on. $DEVICE examines, cuda:0 unless given, as $EXAMINE says; $SFT are settings of fine-tuning.
+# KEY=VALUE are its settings where they differ from configs/grpo.toml. Seeds are examined at the end,
+# when no training disturbs what is timed. What is done is not done again, so the same command goes
+# on. $DEVICE examines, cuda:0 unless given, as $EXAMINE says; $SFT are settings of fine-tuning.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$1 model=${3:-smollm2} seconds=${4:-0} run=${5:-grpo}
@@ -29,22 +29,17 @@ examine() {
     say "examined seed $1, $2: ${*:3}"
 }
 
-# Two at once: one samples while the other's replies are evaluated.
-examine_both() {
-    { examine "$1" sft sample evaluate; examine "$1" sft edits --edits 16 --tries 4; } &
-    local first=$!
-    examine "$1" "$run" edits --edits 16 --tries 4
-    examine "$1" "$run" sample evaluate
-    wait $first
-}
-
-tune "${seeds[0]}"
-for i in "${!seeds[@]}"; do
-    seed=${seeds[i]} next=${seeds[i + 1]:-}
+for seed in "${seeds[@]}"; do
+    tune "$seed"
     python benchmarks/grpo.py train "${shared[@]}" --seed "$seed" --budget "$seconds" --run "$run" \
         --grpo "${changes[@]}"
     say "reinforced seed $seed"
-    if [ -n "$next" ]; then tune "$next" & tuning=$!; fi
-    examine_both "$seed"
-    if [ -n "$next" ]; then wait $tuning; fi
+done
+for seed in "${seeds[@]}"; do
+    # Two at once: one samples while the other's replies are evaluated.
+    { examine "$seed" sft sample evaluate; examine "$seed" sft edits --edits 16 --tries 4; } &
+    first=$!
+    examine "$seed" "$run" edits --edits 16 --tries 4
+    examine "$seed" "$run" sample evaluate
+    wait $first
 done

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
+import triton
+from packaging import version
 
 pytest.importorskip("transformers")
 
@@ -85,6 +87,10 @@ for one, other in zip(mine, model):
 """
 
 
+@pytest.mark.skipif(
+    version.parse(triton.__version__) < version.parse("3.9"),
+    reason="Triton's interpreter hands NumPy a vector where a loop's bound must be a scalar",
+)
 def test_our_attention_draws_what_the_models_draws():
     """Without a GPU, by Triton's interpreter, which is chosen before kernels are defined."""
     ran = subprocess.run(

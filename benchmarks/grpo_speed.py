@@ -39,10 +39,16 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
     rows = _train(
         options,
         [f"policy.model={options.model}", f"sampling.cache={options.cache}",
+         f"sampling.attention={options.attention}",
          "objective.variant=dapo", "objective.overlong_margin=0", "rollout.attempts=1", "rollout.least_deviation=-1",
          f"optimizer.micro_tokens={options.micro_tokens}"],
     )  # fmt: skip
-    return {"what": "ours", "cache": options.cache, **_means(rows[options.warm :])}
+    return {
+        "what": "ours",
+        "cache": options.cache,
+        "attention": options.attention,
+        **_means(rows[options.warm :]),
+    }
 
 
 def shape7b(options: argparse.Namespace) -> dict[str, Any]:
@@ -70,11 +76,14 @@ def shape7b(options: argparse.Namespace) -> dict[str, Any]:
         options,
         [f"policy.model={folder}", "policy.random_weights=true", "policy.lora_rank=16",
          "policy.gradient_checkpointing=true", f"sampling.cache={options.cache}",
-         "rollout.attempts=1", "rollout.least_deviation=-1",
+         f"sampling.attention={options.attention}", "rollout.attempts=1", "rollout.least_deviation=-1",
          f"optimizer.micro_tokens={options.micro_tokens}"],
         Correct,
     )  # fmt: skip
-    return {"what": "7B shape, LoRA 16", "cache": options.cache, **_means(rows[options.warm :])}
+    means = _means(rows[options.warm :])
+    return {
+        "what": "7B shape, LoRA 16", "cache": options.cache, "attention": options.attention, **means
+    }  # fmt: skip
 
 
 def _train(
@@ -206,6 +215,7 @@ def main() -> None:
     parser.add_argument("what", choices=["ours", "trl", "shape7b"])
     parser.add_argument("--model", default="smollm2", help="for shape7b, whose tokenizer is taken")
     parser.add_argument("--cache", default="auto")
+    parser.add_argument("--attention", default="model", help="see sampling.attention")
     parser.add_argument("--groups", type=int, default=8)
     parser.add_argument("--replies", type=int, default=8)
     parser.add_argument("--longest", type=int, default=512)

@@ -114,17 +114,7 @@ class _Step:
         self, prompts: torch.Tensor, valid: torch.Tensor, wanted: int, generator: torch.Generator
     ) -> None:
         """Read the prompts, and record the step if it was not."""
-        rows, width = prompts.shape
-        self._cache.reset()
-        here = torch.arange(width, device=prompts.device)
-        seen = torch.zeros(
-            rows, 1, width, self._seen.shape[-1], dtype=torch.bool, device=prompts.device
-        )
-        causal = here[:, None] >= here[None]
-        # A row of padding sees itself: attention over nothing at all is not a number.
-        seen[..., :width] = (causal & valid.bool()[:, None]).unsqueeze(1) | torch.eye(
-            width, dtype=torch.bool, device=prompts.device
-        )
+        width = prompts.shape[1]
         positions = (valid.cumsum(1) - 1).clamp(min=0)
         self._seen.zero_()
         self._seen[:, 0, 0, :width] = valid.bool()
@@ -133,13 +123,50 @@ class _Step:
         self._place.copy_(positions[:, -1:])
         self._number.zero_()
         self.state.begin(wanted)
-        logits = self._forward(prompts, seen, positions)
+        logits = self._read(prompts, valid.bool(), positions)
         if not self._logits.numel():
             self._logits = torch.empty_like(logits)
         self._logits.copy_(logits)
         if self._wanted and self._recorded is None:
             self._record()
         self.generator.set_state(generator.get_state())
+
+    def _read(
+        self, prompts: torch.Tensor, valid: torch.Tensor, positions: torch.Tensor
+    ) -> torch.Tensor:
+        """Fill the cache with the prompts, each read once however often it comes.
+
+        Returns:
+            Logits of the tokens that come next, `(rows, words)`.
+        """
+        from transformers import DynamicCache
+
+        width = prompts.shape[1]
+        both, which = torch.unique(
+            torch.cat([prompts, valid], 1), dim=0, return_inverse=True
+        )  # a token that fills up may be a prompt's own
+        first = torch.empty(len(both), dtype=torch.int64, device=prompts.device)
+        first[which] = torch.arange(len(prompts), device=prompts.device)
+        here = torch.arange(width, device=prompts.device)
+        causal = here[:, None] >= here
+        # A row of padding sees itself: attention over nothing at all is not a number.
+        seen = (causal & valid[first, None]) | (here[:, None] == here)
+        out = self._model(
+            input_ids=prompts[first], attention_mask=seen[:, None], position_ids=positions[first],
+            past_key_values=DynamicCache(), use_cache=True, logits_to_keep=1,
+        )  # fmt: skip
+        for layer, read in zip(self._cache.layers, out.past_key_values.layers, strict=True):
+            if not layer.is_initialized:
+                shape = [len(prompts), read.keys.shape[1], 0]
+                layer.lazy_initialization(
+                    read.keys.new_empty(*shape, read.keys.shape[-1]),
+                    read.values.new_empty(*shape, read.values.shape[-1]),
+                )
+            for kept, found in ((layer.keys, read.keys), (layer.values, read.values)):
+                kept[:, :, :width] = found[which]
+            layer.cumulative_length.fill_(width)
+        logits: torch.Tensor = out.logits[which, -1]
+        return logits
 
     def advance(self) -> None:
         """Draw a token for each row, and read it."""

@@ -20,6 +20,7 @@ from triton_gym.agents.grpo.settings import ObjectiveSettings
 from triton_gym.agents.grpo.update import Updater
 from triton_gym.agents.policy.models import load_policy
 from triton_gym.agents.policy.settings import PolicySettings
+from triton_gym.agents.training.journal import read_lines
 from triton_gym.agents.training.optimizer import Optimizer
 from triton_gym.agents.training.settings import OptimizerSettings
 from triton_gym.agents.training.world import World
@@ -59,15 +60,14 @@ def updated(path=None):
     return weights, metrics
 
 
-def test_two_processes_step_like_one(tmp_path):
+def together(call):
+    """Two processes that know of each other and call a function of this file."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_grpo_world; "
-    )
-    code += f"test_grpo_world.updated({str(tmp_path / 'state')!r})"
-    processes = [
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); "
+    code += f"import test_grpo_world; test_grpo_world.{call}"
+    return [
         subprocess.Popen(
             [sys.executable, "-c", code],
             env={**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
@@ -76,6 +76,10 @@ def test_two_processes_step_like_one(tmp_path):
         )
         for rank in range(2)
     ]  # fmt: skip
+
+
+def test_two_processes_step_like_one(tmp_path):
+    processes = together(f"updated({str(tmp_path / 'state')!r})")
     alone, metrics = updated()
     assert [process.wait(200) for process in processes] == [0, 0]
     for rank in range(2):
@@ -86,3 +90,23 @@ def test_two_processes_step_like_one(tmp_path):
             metrics["gradient_norm"], rel=1e-4
         )
         assert found["metrics"]["entropy"] == pytest.approx(metrics["entropy"], rel=1e-4)
+
+
+def run(folder):
+    """A short run that is examined, and keeps its best policy."""
+    from test_grpo import train
+
+    train(folder, "rollout.replies=12", "held_out.every=2", "held_out.envs=Knobs",
+          "held_out.tasks=2", "held_out.tries=4", "held_out.temperature=1.0", "run.steps=6",
+          "run.save_every=50", "run.keep=1")  # fmt: skip
+
+
+def test_two_processes_agree_on_what_is_best(tmp_path):
+    """Only one writes, but both must know when; what was best is not what came last."""
+    assert [process.wait(200) for process in together(f"run({str(tmp_path)!r})")] == [0, 0]
+    lines = read_lines(tmp_path / "metrics.jsonl")
+    assert [line["step"] for line in lines] == list(range(1, 7))
+    rewards = {line["step"]: line["held_out/reward"] for line in lines if "held_out/reward" in line}
+    assert set(rewards) == {2, 4, 6}
+    best = max(rewards, key=lambda step: (rewards[step], -step))
+    assert (tmp_path / "checkpoints" / "best").resolve().name == f"step-{best:06d}"

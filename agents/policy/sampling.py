@@ -85,22 +85,17 @@ class LocalSampler(Sampler):
             )
         if kind == "graph" and policy.device.type != "cuda":
             raise InvalidOptionError("sampling.cache=graph needs a GPU.")
-        self._static = (
-            None
-            if kind == "dynamic"
-            else StaticDecoder(policy.model, graph=kind == "graph", spans=self._spans())
-        )
-
-    def _spans(self) -> bool:
-        """Whether decoding attends by our own kernel."""
-        if self.settings.attention == "model":
-            return False
-        if not fits(self.policy.model) or not (self.policy.device.type == "cuda" or _interpreted()):
+        spans = settings.attention == "triton"
+        runs = policy.device.type == "cuda" or _interpreted()
+        if spans and (kind == "dynamic" or not runs or not fits(policy.model)):
             raise InvalidOptionError(
-                "sampling.attention=triton needs a GPU, and a model with policy.attention=sdpa "
-                f"whose heads have one of {DIMENSIONS} dimensions. Use sampling.attention=model."
+                "sampling.attention=triton needs a GPU, sampling.cache=graph, and a model with "
+                f"policy.attention=sdpa whose heads have one of {DIMENSIONS} dimensions. Use "
+                "sampling.attention=model."
             )
-        return True
+        self._static = None
+        if kind != "dynamic":
+            self._static = StaticDecoder(policy.model, graph=kind == "graph", spans=spans)
 
     def update(self) -> None:
         """Nothing: the model that is trained is the one that is sampled from."""

@@ -100,9 +100,10 @@ def test_our_attention_draws_what_the_models_draws():
     assert ran.returncode == 0, ran.stderr
 
 
-def test_our_attention_is_refused_where_it_does_not_fit(policy):
+@pytest.mark.parametrize("cache", ["static", "auto"])
+def test_our_attention_is_refused_where_it_does_not_fit(policy, cache):
     with pytest.raises(InvalidOptionError, match=r"sampling\.attention=triton needs a GPU"):
-        LocalSampler(policy, SamplingSettings(cache="static", attention="triton"))
+        LocalSampler(policy, SamplingSettings(cache=cache, attention="triton"))
 
 
 @pytest.mark.gpu

@@ -11,16 +11,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$1 model=${3:-smollm2} seconds=${4:-0} run=${5:-grpo}
 read -ra seeds <<< "$2"
-changes=("${@:6}")
 shared=(--work "$work" --data benchmarks/examples --model "$model" --device "${DEVICE:-cuda:0}")
 
 say() { echo "== $* after ${SECONDS} s"; }
-
-tune() {
-    # shellcheck disable=SC2086  # settings, several
-    python benchmarks/grpo.py train "${shared[@]}" --seed "$1" --until sft --sft ${SFT:-}
-    say "fine-tuned seed $1"
-}
 
 examine() {
     # shellcheck disable=SC2086  # options, several
@@ -30,9 +23,11 @@ examine() {
 }
 
 for seed in "${seeds[@]}"; do
-    tune "$seed"
+    # shellcheck disable=SC2086  # settings, several
+    python benchmarks/grpo.py train "${shared[@]}" --seed "$seed" --until sft --sft ${SFT:-}
+    say "fine-tuned seed $seed"
     python benchmarks/grpo.py train "${shared[@]}" --seed "$seed" --budget "$seconds" --run "$run" \
-        --grpo "${changes[@]}"
+        --grpo "${@:6}"
     say "reinforced seed $seed"
 done
 for seed in "${seeds[@]}"; do

@@ -38,17 +38,9 @@ ENV = "TritonKernel-composed-v0"
 def ours(options: argparse.Namespace) -> dict[str, Any]:
     rows = _train(
         options,
-        [f"policy.model={options.model}", f"sampling.cache={options.cache}",
-         f"sampling.attention={options.attention}",
-         "objective.variant=dapo", "objective.overlong_margin=0", "rollout.attempts=1", "rollout.least_deviation=-1",
-         f"optimizer.micro_tokens={options.micro_tokens}"],
-    )  # fmt: skip
-    return {
-        "what": "ours",
-        "cache": options.cache,
-        "attention": options.attention,
-        **_means(rows[options.warm :]),
-    }
+        [f"policy.model={options.model}", "objective.variant=dapo", "objective.overlong_margin=0"],
+    )
+    return {"what": "ours", **_sampled(options, rows)}
 
 
 def shape7b(options: argparse.Namespace) -> dict[str, Any]:
@@ -75,15 +67,10 @@ def shape7b(options: argparse.Namespace) -> dict[str, Any]:
     rows = _train(
         options,
         [f"policy.model={folder}", "policy.random_weights=true", "policy.lora_rank=16",
-         "policy.gradient_checkpointing=true", f"sampling.cache={options.cache}",
-         f"sampling.attention={options.attention}", "rollout.attempts=1", "rollout.least_deviation=-1",
-         f"optimizer.micro_tokens={options.micro_tokens}"],
+         "policy.gradient_checkpointing=true"],
         Correct,
     )  # fmt: skip
-    means = _means(rows[options.warm :])
-    return {
-        "what": "7B shape, LoRA 16", "cache": options.cache, "attention": options.attention, **means
-    }  # fmt: skip
+    return {"what": "7B shape, LoRA 16", **_sampled(options, rows)}
 
 
 def _train(
@@ -94,6 +81,9 @@ def _train(
         ["rollout.options.split=train", f"rollout.groups={options.groups}",
          f"rollout.replies={options.replies}", f"sampling.longest={options.longest}",
          f"sampling.batch={options.groups * options.replies // options.parts}",
+         f"sampling.cache={options.cache}", f"sampling.attention={options.attention}",
+         "rollout.attempts=1", "rollout.least_deviation=-1",
+         f"optimizer.micro_tokens={options.micro_tokens}",
          f"rollout.parts={options.parts}", f"run.steps={options.warm + options.steps}",
          "run.save_every=1000000", "run.transcripts_every=0",
          f"run.out={tempfile.mkdtemp(prefix='speed-')}", *changes],
@@ -110,6 +100,13 @@ def _train(
         trainer.train()
     evaluator.close()
     return rows
+
+
+def _sampled(options: argparse.Namespace, rows: list[dict[str, float]]) -> dict[str, Any]:
+    """How our trainer sampled, and what its steps came to."""
+    return {
+        "cache": options.cache, "attention": options.attention, **_means(rows[options.warm :])
+    }  # fmt: skip
 
 
 def trl(options: argparse.Namespace) -> dict[str, Any]:

@@ -145,8 +145,8 @@ class Trainer:
         samples = samples_of(groups, found, variant.baseline) if groups else []
         training = time.perf_counter()
         trained: dict[str, float] = {}
-        used = sum(self.world.gather(len(groups)))
-        if sum(self.world.gather(len(samples))):
+        used, taught = map(sum, zip(*self.world.gather((len(groups), len(samples))), strict=True))
+        if taught:
             trained = self._updater.update(samples, lr, used / self.settings.rollout.groups)
             self.sampler.update()
             self.world.wait()
@@ -165,7 +165,7 @@ class Trainer:
                 }
             ),
             "groups/used": float(used),
-            "samples": float(sum(self.world.gather(len(samples)))),
+            "samples": float(taught),
             "evaluations": float(sum(self.world.gather(self._made()))),
             "lr": lr,
             "seconds/step": now - started,

@@ -156,14 +156,11 @@ class _Step:
             past_key_values=DynamicCache(), use_cache=True, logits_to_keep=1,
         )  # fmt: skip
         for layer, read in zip(self._cache.layers, out.past_key_values.layers, strict=True):
+            keys, values = read.keys[which], read.values[which]
             if not layer.is_initialized:
-                shape = [len(prompts), read.keys.shape[1], 0]
-                layer.lazy_initialization(
-                    read.keys.new_empty(*shape, read.keys.shape[-1]),
-                    read.values.new_empty(*shape, read.values.shape[-1]),
-                )
-            for kept, found in ((layer.keys, read.keys), (layer.values, read.values)):
-                kept[:, :, :width] = found[which]
+                layer.lazy_initialization(keys, values)
+            layer.keys[:, :, :width] = keys
+            layer.values[:, :, :width] = values
             layer.cumulative_length.fill_(width)
         logits: torch.Tensor = out.logits[which, -1]
         return logits

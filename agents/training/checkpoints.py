@@ -21,7 +21,7 @@ from triton_gym.errors import RunError
 from ..policy.models import Policy, reload_weights
 
 _STATE = "trainer.pt"
-BEST = "best"
+_BEST = "best"
 
 
 class Checkpoints:
@@ -59,17 +59,17 @@ class Checkpoints:
             shutil.rmtree(target, ignore_errors=True)
             os.replace(partial, target)
             if best:
-                link = self.folder / f".{BEST}"
+                link = self.folder / f".{_BEST}"
                 link.unlink(missing_ok=True)
                 link.symlink_to(target.name)
-                os.replace(link, self.folder / BEST)
+                os.replace(link, self.folder / _BEST)
         except (OSError, RuntimeError) as error:  # torch and safetensors wrap a full disk
             self.problem = f"{type(error).__name__}: {error}"
             return False
         finally:
             if partial is not None:
                 shutil.rmtree(partial, ignore_errors=True)
-        kept = (self.folder / BEST).resolve()
+        kept = (self.folder / _BEST).resolve()
         for old in sorted(self.folder.glob("step-*"))[: -self._keep]:
             if old.resolve() != kept:
                 shutil.rmtree(old, ignore_errors=True)

@@ -120,18 +120,16 @@ class Run:
     def save(self) -> None:
         """Write a checkpoint of the steps so far."""
         if self._world.main:
-            before = self.extra.get("best", -math.inf)
-            if self._better is not None:
-                self.extra["best"] = self._better
+            best = self._better is not None
+            extra = {**self.extra, "best": self._better} if best else self.extra
             state = {
                 "step": self.done,
                 "optimizer": self._optimizer.state(),
                 "random": random_state(),
-                "extra": self.extra,
+                "extra": extra,
             }
-            best = self._better is not None
-            if not self.checkpoints.save(self.done, self._policy, state, best=best) and best:
-                self.extra["best"] = before
+            if self.checkpoints.save(self.done, self._policy, state, best=best):
+                self.extra = extra
         self._better = None
         self._world.wait()
 

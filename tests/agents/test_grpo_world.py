@@ -102,7 +102,7 @@ def run(folder):
 
 
 def test_two_processes_agree_on_what_is_best(tmp_path):
-    """Only one writes, but both must know when; what was best is not what came last."""
+    """Only one writes, but both must know when."""
     assert [process.wait(200) for process in together(f"run({str(tmp_path)!r})")] == [0, 0]
     lines = read_lines(tmp_path / "metrics.jsonl")
     assert [line["step"] for line in lines] == list(range(1, 7))

@@ -123,7 +123,6 @@ class _Run:
             enough = self._stage.fitting(self._claim()) / 2
             walls = [wall for count, wall in self._flushed if count >= enough] if flushed else []
             evidence = disturbed = 0
-            count = self._stage.fitting(self._claim())
             while not walls or contradicted(walls, self._claim(), more_us):
                 flagrant = bool(walls) and contradicted(walls, 2 * self._claim(), more_us)
                 scratch = bool(walls) and not contradicted(
@@ -137,9 +136,9 @@ class _Run:
                         Status.CHEATING,
                         f"The answer claims {self._claim():.1f} µs a call, but by the judge's "
                         f"clock every call took {min(walls):.1f} µs or more, in each of "
-                        f"{len(walls)} rounds of {count} calls"
-                        f"{' that found the cache empty' if flushed else ' back to back'}. Work on "
-                        "other streams or threads, or a changed clock, does not shorten a time.",
+                        f"{len(walls)} rounds {'from memory' if flushed else 'back to back'}. "
+                        "Work on other streams or threads, or a changed clock, does not shorten a "
+                        "time.",
                     )
                 if disturbed >= DISTURBED:
                     raise _NotQuiet(walls)

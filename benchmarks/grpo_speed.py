@@ -226,9 +226,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=record.RESULTS / "grpo-speed.json")
     options = parser.parse_args()
     row = {"ours": ours, "trl": trl, "shape7b": shape7b}[options.what](options)
-    shape = {
-        k: getattr(options, k) for k in ("groups", "replies", "longest", "parts", "micro_tokens")
-    }
+    names = ("groups", "replies", "longest", "parts", "micro_tokens", "device", "workers")
+    shape = {k: getattr(options, k) for k in names}
     old = json.loads(options.out.read_text())["rows"] if options.out.is_file() else []
     record.write(options.out, [*old, {**row, **shape, "model": Path(options.model).name}])
     print(json.dumps(row, indent=1))

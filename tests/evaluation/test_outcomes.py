@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 
@@ -240,15 +241,24 @@ def gelu(x):
 )
 
 
+def undisturbed(evaluator, task, source):
+    """Its outcome, again where other programs, as other tests, used the GPU all the while."""
+    for _ in range(5):
+        outcome = evaluator.evaluate(task, source)
+        if "Other programs used the GPU" not in outcome.message:
+            break
+    return outcome
+
+
 def test_what_pytorch_moves_for_an_answer_is_part_of_its_time(any_evaluator):
-    task = triton_gym.load("gelu")
-    whole = any_evaluator.evaluate(task, GELU)
+    evaluated = partial(undisturbed, any_evaluator, triton_gym.load("gelu"))
+    whole = evaluated(GELU)
     lazy = GELU.replace("torch.empty((rows, cols), ", "torch.empty((cols, rows), ").replace(
         "dtype=x.dtype)", "dtype=x.dtype).t()"
     )
-    view = any_evaluator.evaluate(task, lazy)
-    copied = any_evaluator.evaluate(task, lazy.replace("return y", "return y.contiguous()"))
-    filled = any_evaluator.evaluate(task, GELU.replace("torch.empty(", "torch.zeros("))
+    view = evaluated(lazy)
+    copied = evaluated(lazy.replace("return y", "return y.contiguous()"))
+    filled = evaluated(GELU.replace("torch.empty(", "torch.zeros("))
     for outcome in (whole, view, copied, filled):
         assert outcome.correct, outcome.message
     # 134 MB are read and written once more, or written.

@@ -197,6 +197,12 @@ HOST = (
         imports="import itertools",
     ),
     Style(
+        "equal configurations",
+        decorators="@triton.autotune([triton.Config({}, num_warps=4), triton.Config({},"
+        " num_warps=4), triton.Config({}, num_warps=4, pre_hook=lambda args: None)],"
+        " key=[$sizes])\n",
+    ),
+    Style(
         "asks a compiled kernel",
         "y = $make\nz = y\n$launch\ny = torch.empty_like(z)\n"
         "compiled = copy_kernel.warmup(z, y, y.numel(), BLOCK=512, grid=(1,))\n"

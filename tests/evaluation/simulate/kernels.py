@@ -52,6 +52,26 @@ def tuned_kernel(x_ptr, y_ptr, n, BLOCK: tl.constexpr, EVEN: tl.constexpr):
         tl.store(y_ptr + i, tl.load(x_ptr + i, mask=i < n), mask=i < n)
 
 
+@triton.autotune(
+    [
+        triton.Config({"BLOCK": 256}),
+        triton.Config({"BLOCK": 256}),
+        triton.Config({"BLOCK": 256}, pre_hook=lambda args: args["y_ptr"].zero_()),
+    ],
+    key=["n"],
+)
+@triton.jit
+def alike_kernel(x_ptr, y_ptr, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(y_ptr + i, tl.load(x_ptr + i, mask=i < n), mask=i < n)
+
+
+def tuned_alike(x: torch.Tensor) -> torch.Tensor:
+    y = torch.empty(x.shape, device="cuda")
+    alike_kernel[lambda meta: (triton.cdiv(x.numel(), meta["BLOCK"]),)](x, y, x.numel())
+    return y
+
+
 def tuned(x: torch.Tensor) -> torch.Tensor:
     y = torch.empty(x.shape, device="cuda")
     tuned_kernel[lambda meta: (triton.cdiv(x.numel(), meta["BLOCK"]),)](x, y, x.numel())

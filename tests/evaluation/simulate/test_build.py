@@ -66,6 +66,12 @@ def test_autotuned_alternatives_share_a_launch(kernels):
     assert builds[2].config == ""
 
 
+def test_alternatives_that_are_named_alike_are_told_apart(kernels):
+    builds = build(lambda: kernels.tuned_alike(torch.zeros(4096)), H100)
+    assert [b.index for b in builds] == [0, 0]  # of two that are equal, one is enough
+    assert builds[0].config != builds[1].config
+
+
 def test_warmup_tells_resources(kernels):
     (only,) = build(lambda: kernels.persistent(torch.zeros(1 << 20)), H100)
     assert only.grid == (132 * 8, 1, 1)

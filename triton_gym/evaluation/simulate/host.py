@@ -177,6 +177,15 @@ def _benchmark(call: Any, *_: Any, quantiles: Sequence[float] | None = None, **_
     return [1.0] * len(quantiles) if quantiles else 1.0
 
 
+def _told_apart(configs: Sequence[Any]) -> list[str]:
+    """Names of configurations, of which some differ in nothing that Triton names, as their hooks."""
+    names = [str(config) for config in configs]
+    return [
+        f"{name} (number {index + 1})" if name in names[:index] else name
+        for index, name in enumerate(names)
+    ]
+
+
 def _tune(recorder: Recorder) -> Any:
     """A replacement of `Autotuner.run` that runs what the recorder chooses."""
     from triton.compiler.errors import CompileTimeAssertionFailure
@@ -188,9 +197,10 @@ def _tune(recorder: Recorder) -> Any:
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
         self.nargs = dict(zip(self.arg_names, args, strict=False))
         tuned = len(self.configs) > 1
-        configs = self.prune_configs(kwargs) if tuned else self.configs
+        # Triton's tuner tries equal configurations once as well.
+        configs = list(dict.fromkeys(self.prune_configs(kwargs) if tuned else self.configs))
         result, failures, succeeded = None, [], False
-        for index in recorder.choose(self.base_fn.__name__, [str(c) for c in configs]):
+        for index in recorder.choose(self.base_fn.__name__, _told_apart(configs)):
             config = configs[index]
             named = {**self.nargs, **kwargs, **config.all_kwargs()}
             if tuned:

@@ -178,7 +178,7 @@ def _benchmark(call: Any, *_: Any, quantiles: Sequence[float] | None = None, **_
 
 
 def _told_apart(configs: Sequence[Any]) -> list[str]:
-    """Names of configurations, of which some differ in nothing that Triton names, as their hooks."""
+    """Names of configurations, also where what differs, as a hook, is not in Triton's name."""
     names = [str(config) for config in configs]
     return [
         f"{name} (number {index + 1})" if name in names[:index] else name

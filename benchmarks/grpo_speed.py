@@ -2,11 +2,13 @@
 
     python benchmarks/grpo_speed.py ours --model runs/sft --cache graph
     python benchmarks/grpo_speed.py trl --model runs/sft             # needs the extra `trl`
+    python benchmarks/grpo_speed.py trl --model runs/sft --sampler ours
     python benchmarks/grpo_speed.py shape7b
 
 Each prints and appends a row to --out. `ours` and `trl` do the same work: the same model in
 bfloat16, the same tasks, group size, lengths, micro-batch, and every reply evaluated by the same
-evaluator, each text once a step. The first --warm steps are not counted.
+evaluator, each text once a step. TRL samples by its own `generate`, or, to compare the rest of a
+step, by our sampler as its `rollout_func`. The first --warm steps are not counted.
 """
 
 from __future__ import annotations
@@ -28,7 +30,15 @@ from triton_gym.agents.grpo.judging import SharedEvaluator
 from triton_gym.agents.grpo.places import draw_places, maker
 from triton_gym.agents.grpo.settings import GRPOSettings
 from triton_gym.agents.grpo.trainer import Trainer
-from triton_gym.agents.policy.models import avoid_cudnn_attention, resolve_source
+from triton_gym.agents.policy.conversation import prompt_tokens
+from triton_gym.agents.policy.models import (
+    Policy,
+    avoid_cudnn_attention,
+    resolve_source,
+    stop_tokens,
+)
+from triton_gym.agents.policy.sampling import LocalSampler
+from triton_gym.agents.policy.settings import SamplingSettings
 from triton_gym.agents.prompt import module_reply, opening, reply_source
 from triton_gym.agents.training.settings import read_settings
 
@@ -152,16 +162,26 @@ def trl(options: argparse.Namespace) -> dict[str, Any]:
     # A fingerprint of our own: not every pyarrow table can be hashed.
     rows = Dataset(InMemoryTable.from_pylist(prompts), fingerprint="prompts")
     config = _trl_config(options, library, gpu)
+    sampled_s: list[float] = []
     trainer = library.GRPOTrainer(
         model=resolve_source(options.model), reward_funcs=reward, args=config,
         train_dataset=rows, callbacks=[Clock()],
+        rollout_func=_rollout(options, sampled_s) if options.sampler == "ours" else None,
     )  # fmt: skip
     trainer.train()
     evaluator.close()
     seconds = [b - a for a, b in itertools.pairwise(ends)][options.warm - 1 :]
     counted, waits = tokens[options.warm :], waited[options.warm :]
+    sampler = {}
+    if sampled_s:
+        sampler = {
+            "cache": options.cache, "attention": options.attention,
+            "seconds/sampling": statistics.fmean(sampled_s[options.warm :]),
+        }  # fmt: skip
     return {
         "what": f"trl {library.__version__}",
+        "sampler": options.sampler,
+        **sampler,
         "seconds/step": statistics.fmean(seconds),
         "tokens/second": sum(counted) / sum(seconds),
         "tokens/sampled": statistics.fmean(counted),
@@ -180,6 +200,36 @@ def _prompts(options: argparse.Namespace, env: Any) -> tuple[list[dict[str, Any]
             tasks.append(env.task)
             prompts.append({"prompt": opening(observation), "number": len(prompts)})
     return prompts, tasks
+
+
+def _rollout(options: argparse.Namespace, seconds: list[float]) -> Any:
+    """TRL's `rollout_func` that samples as our trainer does, and notes how long that took."""
+    samplers: list[LocalSampler] = []
+
+    def rollout(prompts: list[Any], trainer: Any) -> dict[str, Any]:
+        started = time.perf_counter()
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        tokenizer = trainer.processing_class
+        if not samplers:
+            stops = stop_tokens(model, tokenizer)
+            context = model.config.max_position_embeddings
+            policy = Policy(model, tokenizer, options.model, model.device, stops, context)
+            settings = SamplingSettings(
+                longest=options.longest, batch=options.groups * options.replies,
+                cache=options.cache, attention=options.attention,
+            )  # fmt: skip
+            samplers.append(LocalSampler(policy, settings))
+        room = samplers[0].policy.context - options.longest
+        tokens = [prompt_tokens(tokenizer, prompt, room) for prompt in prompts]
+        replies = samplers[0].sample(tokens, seed=len(seconds))
+        seconds.append(time.perf_counter() - started)
+        return {
+            "prompt_ids": tokens,
+            "completion_ids": [list(reply.tokens) for reply in replies],
+            "logprobs": [list(reply.logps) for reply in replies],
+        }
+
+    return rollout
 
 
 def _trl_config(options: argparse.Namespace, library: Any, gpu: bool) -> Any:
@@ -212,7 +262,8 @@ def main() -> None:
     parser.add_argument("what", choices=["ours", "trl", "shape7b"])
     parser.add_argument("--model", default="smollm2", help="for shape7b, whose tokenizer is taken")
     parser.add_argument("--cache", default="auto")
-    parser.add_argument("--attention", default="model", help="see sampling.attention")
+    parser.add_argument("--attention", default="auto", help="see sampling.attention")
+    parser.add_argument("--sampler", choices=["generate", "ours"], default="generate", help="TRL's")
     parser.add_argument("--groups", type=int, default=8)
     parser.add_argument("--replies", type=int, default=8)
     parser.add_argument("--longest", type=int, default=512)

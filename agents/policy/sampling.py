@@ -85,9 +85,12 @@ class LocalSampler(Sampler):
             )
         if kind == "graph" and policy.device.type != "cuda":
             raise InvalidOptionError("sampling.cache=graph needs a GPU.")
-        spans = settings.attention == "triton"
+        able = fits(policy.model)
+        spans = settings.attention == "triton" or (
+            settings.attention == "auto" and kind == "graph" and able
+        )
         runs = policy.device.type == "cuda" or _interpreted()
-        if spans and (kind == "dynamic" or not runs or not fits(policy.model)):
+        if spans and (kind == "dynamic" or not runs or not able):
             raise InvalidOptionError(
                 "sampling.attention=triton needs a GPU, sampling.cache=graph, and a model with "
                 f"policy.attention=sdpa whose heads have one of {DIMENSIONS} dimensions. Use "

@@ -8,7 +8,7 @@ from triton_gym.errors import InvalidOptionError, unknown
 
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 CACHES = ("auto", "dynamic", "graph", "static")
-ATTENTIONS = ("model", "triton")
+ATTENTIONS = ("auto", "model", "triton")
 BACKENDS = ("transformers", "vllm")
 
 
@@ -58,9 +58,10 @@ class SamplingSettings:
     cache: str = "auto"
     """Keys and values: `dynamic` grows; `static` has its full size from the start; `graph` is
     static and replays a step as one CUDA graph; `auto` is `graph` on a GPU, else `dynamic`."""
-    attention: str = "model"
+    attention: str = "auto"
     """Of a decoding step with keys and values of full size: `model` is the model's own and reads
-    all of them, `triton` reads what each row has, and nothing for rows that are done."""
+    all of them, `triton` reads what each row has, and nothing for rows that are done; `auto` is
+    `triton` where a step is recorded and the model's attention is of its kind, else `model`."""
     backend: str = "transformers"
     """`transformers`, or `vllm` for a server that runs already."""
     url: str = ""

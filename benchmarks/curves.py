@@ -1,9 +1,10 @@
 """Draw the training curves of a report by benchmarks/grpo.py. Needs matplotlib.
 
-    python benchmarks/curves.py benchmarks/results/grpo-h200.json docs/grpo.png
+    python benchmarks/curves.py benchmarks/results/grpo-falling-h200.json docs/grpo.png
     python benchmarks/curves.py benchmarks/results/grpo-h200.json docs/rewards.png --runs grpo_
 
-A run's seeds share a colour: each is a thin line, their mean a thick one.
+A run's seeds share a colour: each is a thin line, their mean a thick one. Dots are examinations on
+held-out tasks, the same ones each time.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ PANELS = {
 }
 WINDOW = 5
 """Steps that a point is the mean of."""
+LEAST_TOP = 0.05
+"""Of a share's axis, so that single replies do not look like many."""
 
 
 def main() -> None:
@@ -49,14 +52,24 @@ def main() -> None:
             for curve in curves:
                 axes.plot(*zip(*curve.items(), strict=True), color=f"C{index}", lw=0.7, alpha=0.5)
             axes.plot(*zip(*mean(curves).items(), strict=True), color=f"C{index}", lw=2, label=run)
+            examined = [points(lines, f"held_out/{metric}") for lines in seeds]
+            for step, value in (point for some in examined for point in some):
+                axes.plot(step, value, color=f"C{index}", marker="o", ms=4)
         axes.set(title=title, xlabel="step", ylim=(0, None))
+        if metric.startswith("share/"):
+            axes.set_ylim(0, max(LEAST_TOP, axes.get_ylim()[1]))
     axes.legend()
     figure.savefig(options.picture, dpi=120)
 
 
+def points(lines: Sequence[dict[str, Any]], metric: str) -> list[tuple[int, float]]:
+    """Steps at which a metric is known, and its values."""
+    return [(int(x["step"]), float(x[metric])) for x in lines if _number(x.get(metric))]
+
+
 def smooth(lines: Sequence[dict[str, Any]], metric: str) -> dict[int, float]:
     """The mean of a metric over the last steps, by step; steps that have none are left out."""
-    had = [(int(x["step"]), float(x[metric])) for x in lines if _number(x.get(metric))]
+    had = points(lines, metric)
     return {
         step: statistics.fmean(value for _, value in had[max(0, i + 1 - WINDOW) : i + 1])
         for i, (step, _) in enumerate(had)

@@ -3,11 +3,11 @@
     python benchmarks/grpo.py data --out /tmp/grpo/data                       # no GPU needed
     python benchmarks/grpo.py train --data DATA --work /tmp/grpo --seed 0 --budget 540
     python benchmarks/grpo.py examine --work /tmp/grpo --stage grpo --seed 0 --data DATA
-    python benchmarks/grpo.py report --work benchmarks/results/grpo-h200 \
-        --out benchmarks/results/grpo-h200.json
+    python benchmarks/grpo.py report --work benchmarks/results/grpo-falling-h200 \
+        --also benchmarks/results/grpo-h200 --out benchmarks/results/grpo-falling-h200.json
 
 `grpo.sh` does all of it for some seeds. `report` reads examinations and the runs' folders, whose
-checkpoints it does not need. What docs/grpo.md tells of is in `benchmarks/results/grpo-h200/`. Runs
+checkpoints it does not need. What docs/grpo.md tells of is in `benchmarks/results/grpo-*/`. Runs
 that differ from `configs/grpo.toml` have names of their own, and their curves stand beside it:
 
     python benchmarks/grpo.py train … --run grpo_roofline --grpo rollout.reward=roofline
@@ -39,6 +39,8 @@ from triton_gym.agents.training.journal import read_lines
 from triton_gym.agents.training.settings import read_settings
 
 CONFIGS = Path(__file__).with_name("configs")
+Pair = tuple[dict[str, Any], dict[str, Any]]
+"""Two examinations: after reinforcement, and before."""
 
 
 def data(options: argparse.Namespace) -> None:
@@ -101,26 +103,30 @@ def _say(stage: str) -> Any:
 
 
 def report(options: argparse.Namespace) -> None:
-    """Everything that was measured, with intervals over tasks, and the curves of training."""
+    """Everything that was measured, with intervals over tasks, and the curves of training.
+
+    Differences from fine-tuning are those of each seed, of each run's seeds together, and of all
+    seeds, also of the folders `--also`.
+    """
     work = Path(options.work)
-    known = {
-        file.stem.removeprefix("examined-"): json.loads(file.read_text())
-        for file in sorted(work.glob("examined-*.json"))
-    }
-    seeds: dict[str, dict[str, Any]] = {}
+    known = _examined(work)
+    stages: dict[str, list[dict[str, Any]]] = {}
     for name, one in known.items():
-        stage, _, seed = name.rpartition("-")
-        seeds.setdefault(stage, {})[seed] = one
-    stages = {stage: pooled(list(some.values())) for stage, some in seeds.items()}
-    rows = {name: summary(one) for name, one in (known | stages).items()}
-    differences = {}
-    for stage in sorted(seeds.keys() - {"base", "sft"}):
-        both = sorted(seeds[stage].keys() & seeds.get("sft", {}).keys())
-        pairs = {f"{stage}-{seed}": [seed] for seed in both} | {stage: both}
-        for name, some in pairs.items():
-            if some:
-                after, before = (pooled([seeds[s][seed] for seed in some]) for s in (stage, "sft"))
-                differences[f"{name} less sft"] = difference(after, before)
+        stages.setdefault(name.rpartition("-")[0], []).append(one)
+    rows = {
+        name: summary(one)
+        for name, one in (known | {stage: pooled(some) for stage, some in stages.items()}).items()
+    }
+    compared: dict[str, list[Pair]] = {}
+    for name, pair in _pairs(known):
+        for title in (name, name.rpartition("-")[0], "all"):
+            compared.setdefault(f"{title} less sft", []).append(pair)
+    for folder in options.also:
+        compared.setdefault("all less sft", []).extend(p for _, p in _pairs(_examined(folder)))
+    differences = {
+        title: difference(*(pooled(list(side)) for side in zip(*pairs, strict=True)))
+        for title, pairs in compared.items()
+    }
     runs = [folder for folder in sorted(work.iterdir()) if (folder / "metrics.jsonl").is_file()]
     record.write(
         Path(options.out), rows, differences=differences,
@@ -136,6 +142,24 @@ def report(options: argparse.Namespace) -> None:
             {k: total[k]["value"] for k in ("correct@1", "fast_1", "mean_speedup") if k in total},
         )
     print(json.dumps(differences, indent=1))
+
+
+def _examined(work: Path) -> dict[str, dict[str, Any]]:
+    """What `examine` wrote, by stage and seed."""
+    return {
+        file.stem.removeprefix("examined-"): json.loads(file.read_text())
+        for file in sorted(work.glob("examined-*.json"))
+    }
+
+
+def _pairs(known: dict[str, dict[str, Any]]) -> list[tuple[str, Pair]]:
+    """Reinforced policies by name, each with the fine-tuned one that it came from."""
+    found = []
+    for name, one in known.items():
+        stage, _, seed = name.rpartition("-")
+        if stage not in ("base", "sft") and f"sft-{seed}" in known:
+            found.append((name, (one, known[f"sft-{seed}"])))
+    return found
 
 
 def _thinned(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -176,6 +200,7 @@ def main() -> None:
         sub.add_argument("--tries", type=int, default=8)
         sub.add_argument("--longest", type=int, default=896)
         sub.add_argument("--workers", type=int, default=8)
+        sub.add_argument("--also", nargs="*", type=Path, default=[], help="of report")
     options = parser.parse_args()
     options.verb(options)
 

@@ -41,7 +41,7 @@ PARTS = (*ONCE, "edits")
 TURNS = 3
 """Of edits."""
 AT_ONCE = 128
-"""Replies that are sampled together."""
+"""Replies that are sampled together, or wait for their evaluation."""
 KEPT_EVERY = 32
 """Evaluations after which outcomes are written down."""
 
@@ -133,7 +133,7 @@ def evaluate(
             turns = [_turn(info, reward, reply["tokens"])]
             return {"place": index, "try": number, "task": task, "turns": turns}
 
-        with ThreadPoolExecutor(2 * options.workers) as pool:
+        with ThreadPoolExecutor(AT_ONCE) as pool:  # equal tries all wait for one evaluation
             futures = [
                 pool.submit(outcome, index, number, reply)
                 for index, tries in enumerate(replies[name][: len(places)])
@@ -163,7 +163,7 @@ def edit(
     make = maker(EDITS, evaluator=evaluator, turns=TURNS, reward="kevin")  # type: ignore[arg-type]
     stage = Stage(
         policy, sampler, make, turns=TURNS, longest=options.longest, parts=1,
-        threads=2 * options.workers,
+        threads=AT_ONCE,
     )  # fmt: skip
     rows = known.setdefault("edits", [])
     first = len({row["place"] for row in rows})

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import statistics
 import tempfile
 import time
@@ -41,6 +42,7 @@ from triton_gym.agents.policy.sampling import LocalSampler
 from triton_gym.agents.policy.settings import SamplingSettings
 from triton_gym.agents.prompt import module_reply, opening, reply_source
 from triton_gym.agents.training.settings import read_settings
+from triton_gym.outcome import PHASES
 
 ENV = "TritonKernel-composed-v0"
 
@@ -188,6 +190,7 @@ def trl(options: argparse.Namespace) -> dict[str, Any]:
         "seconds/waiting": statistics.fmean(waits),
         "memory_gb": torch.cuda.max_memory_allocated() / 1e9 if gpu else 0.0,
         "steps": len(seconds),
+        "each": seconds,
     }
 
 
@@ -245,15 +248,21 @@ def _trl_config(options: argparse.Namespace, library: Any, gpu: bool) -> Any:
     )  # fmt: skip
 
 
-def _means(rows: list[dict[str, float]]) -> dict[str, float]:
+def _means(rows: list[dict[str, float]]) -> dict[str, Any]:
     names = ("seconds/step", "tokens/sampled", "seconds/sampling", "seconds/waiting",
-             "seconds/training", "share/waiting", "evaluations", "reply/tokens", "correct")  # fmt: skip
-    found = {name: statistics.fmean(row[name] for row in rows if name in row) for name in names}
+             "seconds/training", "share/waiting", "evaluations", "reply/tokens", "correct",
+             "evaluation/total", *(f"evaluation/{phase}" for phase in PHASES))  # fmt: skip
+    known = {
+        name: [row[name] for row in rows if math.isfinite(row.get(name, math.nan))]
+        for name in names
+    }
+    found: dict[str, Any] = {name: statistics.fmean(some) for name, some in known.items() if some}
     found["tokens/second"] = sum(r["tokens/sampled"] for r in rows) / sum(
         r["seconds/step"] for r in rows
     )
     found["memory_gb"] = max(row["memory_gb"] for row in rows)
     found["steps"] = len(rows)
+    found["each"] = [row["seconds/step"] for row in rows]
     return found
 
 

@@ -251,6 +251,8 @@ class Trainer:
         turns: int,
     ) -> Stage:
         rollout = self.settings.rollout
+        # Equal replies all wait for one evaluation; an evaluator of ours limits the others.
+        episodes = len(self._mine) * rollout.replies
         return Stage(
             self.policy,
             sampler,
@@ -265,7 +267,7 @@ class Trainer:
             turns=turns,
             longest=self.settings.sampling.longest,
             parts=rollout.parts,
-            threads=2 * rollout.workers,
+            threads=episodes if self._evaluator else 2 * rollout.workers,
             credit_unchanged=rollout.credit_unchanged,
         )
 

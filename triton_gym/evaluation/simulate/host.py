@@ -197,8 +197,8 @@ def _tune(recorder: Recorder) -> Any:
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
         self.nargs = dict(zip(self.arg_names, args, strict=False))
         tuned = len(self.configs) > 1
-        # Triton's tuner tries equal configurations once as well.
-        configs = list(dict.fromkeys(self.prune_configs(kwargs) if tuned else self.configs))
+        # As in Triton's tuner, one of configurations that are equal is enough.
+        configs = list(dict.fromkeys(self.prune_configs(kwargs))) if tuned else self.configs
         result, failures, succeeded = None, [], False
         for index in recorder.choose(self.base_fn.__name__, _told_apart(configs)):
             config = configs[index]

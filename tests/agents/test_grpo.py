@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -468,6 +469,24 @@ def test_what_evaluations_took_is_told_by_phase():
     for source in ("1", "1", "3", "nan", "hangs"):
         shared.submit(None, source)
     assert shared.seconds() == {"total": 2, "compile": 1, "learn": 0.25}
+
+
+def test_equal_replies_that_await_one_evaluation_keep_no_others_waiting(tmp_path):
+    """All of a step's replies wait at once, however few evaluations may."""
+    from triton_gym.agents.grpo.judging import SharedEvaluator
+
+    together = threading.Barrier(8)
+
+    class Waiting(Knobs):
+        def step(self, action):
+            together.wait(timeout=20)
+            return super().step(action)
+
+    few = settings(tmp_path, "rollout.workers=1", "rollout.attempts=1")
+    shared = SharedEvaluator(None)  # of which the environment asks nothing
+    with Trainer(few, make=lambda name: Waiting(), evaluator=shared) as trainer:
+        trainer.train(1)
+    assert not together.broken
 
 
 class Dictated(Sampler):

@@ -66,13 +66,27 @@ def trivial(plain, inputs, other):
     return found
 
 
+@pytest.mark.parametrize("name", TASKS)
+def test_hidden_cases_try_every_size_near_its_end_and_one_is_tiny(name):
+    task = triton_gym.load(name)
+    for seed in range(20):
+        cases = task.hidden(random.Random(seed), 3, tiny=False)
+        assert len(set(cases)) == 3
+        assert {case.dtype for case in cases} == set(task.dtypes)
+        for size, span in task.spans.items():
+            drawn = [case.sizes[size] for case in cases]
+            assert all(span.low <= n <= span.high for n in drawn)
+            assert drawn[0] <= span.tiny
+            assert max(drawn) >= 0.7 * span.high
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", TASKS)
 def test_trivial_answers_fail(name, device):
     task = triton_gym.load(name)
     rng = random.Random(7)
     where = torch.device(device)
-    hidden = [task.draw(rng, tiny=device == "cpu") for _ in range(3)]
+    hidden = task.hidden(rng, 3, tiny=device == "cpu")
     caught: dict[str, bool] = {}
     for index, case in enumerate([*task.tiny, *hidden]):
         inputs = check.draw_inputs(task, case, 100 + index, where)

@@ -170,6 +170,15 @@ def test_bad_graphs_are_not_admitted(steps):
     assert not admissible(Problem(Graph(Kind.ROWS, steps), "float32", (4096, 1024)))
 
 
+@pytest.mark.parametrize(("name", "admitted"), [("softsign", True), ("log1p_abs", False)])
+def test_what_plain_float32_cannot_do_is_not_asked_for(name, admitted):
+    """log(1 + t) goes through values near 1, and loses of a long row's softmax what t / (1 + t)
+    keeps."""
+    steps = (Step("mul", "b"), Step("softmax"), Step("scale", value=0.5), Step(name), Step("mean"))
+    graph = Graph(Kind.ROWS, steps, (Operand("b", Layout.VECTOR),))
+    assert admissible(Problem(graph, "float32", (16384, 512))) == admitted
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_trivial_answers_fail(kind):
     for seed in range(5):

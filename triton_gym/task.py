@@ -91,8 +91,21 @@ class Span:
 
     def draw(self, rng: random.Random, *, tiny: bool) -> int:
         """A size from the range, uniform over its multiples."""
-        low = -(-self.low // self.multiple)
-        return rng.randint(low, (self.tiny if tiny else self.high) // self.multiple) * self.multiple
+        return self._between(rng, self.low, self.tiny if tiny else self.high)
+
+    def spread(self, rng: random.Random, count: int) -> list[int]:
+        """Sizes of several cases on a real device: the first is tiny; of the others, in a random
+        order, one is from the upper quarter of the range and the rest from anywhere."""
+        upper = self.high - (self.high - self.low) // 4
+        sizes = [self._between(rng, upper, self.high)]
+        sizes += [self.draw(rng, tiny=False) for _ in range(count - 2)]
+        rng.shuffle(sizes)
+        return [self.draw(rng, tiny=True), *sizes][:count]
+
+    def _between(self, rng: random.Random, least: int, most: int) -> int:
+        """A multiple from between the two, or the last one below if there is none."""
+        lowest, highest = -(-least // self.multiple), most // self.multiple
+        return rng.randint(min(lowest, highest), highest) * self.multiple
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +222,33 @@ class Task:
             return self.drawn(rng, tiny)
         sizes = {name: span.draw(rng, tiny=tiny) for name, span in self.spans.items()}
         return Case(rng.choice(self.dtypes), sizes)
+
+    def hidden(self, rng: random.Random, count: int, *, tiny: bool) -> list[Case]:
+        """Distinct test cases of one evaluation, fewer where the task has no more.
+
+        On a real device sizes are spread over their spans (`Span.spread`) and every dtype has its
+        turn: no seed lets through what goes wrong for large sizes only. What is wrong by little
+        shows in few values, whose tolerance is smaller than that of many, so one case is tiny. For
+        the interpreter `tiny` should list what is rare among draws, as long rows.
+        """
+        found: list[Case] = []
+        for _ in range(20):
+            found += [case for case in self._spread(rng, count, tiny) if case not in found]
+            if len(found) >= count:
+                break
+        return found[:count]
+
+    def _spread(self, rng: random.Random, count: int, tiny: bool) -> list[Case]:
+        if self.drawn is not None or tiny:
+            return list(dict.fromkeys(self.draw(rng, tiny=tiny) for _ in range(count)))
+        dtypes = rng.sample(self.dtypes, len(self.dtypes))
+        sizes = {name: span.spread(rng, count) for name, span in self.spans.items()}
+        return list(
+            dict.fromkeys(
+                Case(dtypes[i % len(dtypes)], {name: some[i] for name, some in sizes.items()})
+                for i in range(count)
+            )
+        )
 
     def __iter__(self) -> Iterator[Case]:
         return iter((*self.tiny, *self.bench))

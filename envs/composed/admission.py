@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from triton_gym.composition.graph import Graph, Kind, Layout, Operand, Step
+from triton_gym.composition.operators import UNARY
 from triton_gym.composition.reference import Reference
 from triton_gym.task import Case
 
@@ -54,7 +55,8 @@ def _admissible_at(problem: Problem, sizes: dict[str, int]) -> bool:
     if not all(bool(v.isfinite().all()) and float(v.abs().max()) < LARGEST for v in values):
         return False
     result = values[-1]
-    noisy = list(_steps(graph, inputs, generator))[-1]
+    fine = problem.dtype == "float32"  # others round results more than that
+    noisy = list(_steps(graph, inputs, generator, fine=fine))[-1]
     if float(_errors(noisy, result).max()) > GROWTH * NOISE:
         return False
     limit = MARGIN * check.floor(
@@ -73,18 +75,22 @@ def _admissible_at(problem: Problem, sizes: dict[str, int]) -> bool:
 
 
 def _steps(
-    graph: Graph, inputs: tuple[torch.Tensor, ...], noise: torch.Generator | None
-) -> Iterator[torch.Tensor]:
-    """The value before the first and after every step, with errors if there is `noise`."""
+    graph: Graph, inputs: tuple[torch.Tensor, ...], noise: torch.Generator | None,
+    *, fine: bool = False,
+) -> Iterator[torch.Tensor]:  # fmt: skip
+    """The value before the first and after every step, with errors if there is `noise`.
+
+    If they are `fine`, those count that an operator makes on its way to a small value.
+    """
     import torch
 
     named = dict(zip(graph.parameters, inputs, strict=True))
 
-    def blurred(value: torch.Tensor) -> torch.Tensor:
+    def blurred(value: torch.Tensor, through: float = 0.0) -> torch.Tensor:
         if noise is None:
             return value
         drawn = torch.randn(value.shape, generator=noise, dtype=value.dtype, device=value.device)
-        return value * (1.0 + NOISE * drawn)
+        return value * (1.0 + NOISE * drawn) + NOISE * drawn * (through - value.abs()).clamp(min=0)
 
     t = blurred(named["x"] @ named["w"] if graph.kind is Kind.MATMUL else named["x"])
     yield t
@@ -95,7 +101,8 @@ def _steps(
             (dataclasses.replace(step, operand="u" if step.operand else ""),),
             (Operand("u", layout),),
         )
-        t = blurred(Reference(alone, "step")(t, named.get(step.operand)))
+        through = UNARY[step.operator].through if fine and step.operator in UNARY else 0.0
+        t = blurred(Reference(alone, "step")(t, named.get(step.operand)), through)
         yield t
 
 

@@ -218,6 +218,15 @@ def test_ordinary_host_code_is_not(extra, any_evaluator):
     assert outcome.correct, outcome.message
 
 
+def test_rows_longer_than_the_timed_ones_count(any_evaluator):
+    """An answer that only reads as many columns as are timed is wrong on each device and seed."""
+    short = GOOD.replace("triton.next_power_of_2(cols)", "4096")
+    assert short != GOOD
+    for seed in range(3):
+        outcome = any_evaluator.evaluate(triton_gym.load("softmax"), short, seed=seed)
+        assert outcome.status is Status.INCORRECT, outcome.message
+
+
 GELU = (
     HEAD
     + """

@@ -25,6 +25,9 @@ class Operator:
     """What it does, as a part of a sentence."""
     flops: int = 1
     """Floating point operations an element, transcendental functions counted as one."""
+    through: float = 0.0
+    """Size of what the Triton text computes on the way to a result near 0, whose rounding is then
+    all that is left of a small value."""
 
 
 def _table(*operators: Operator) -> Mapping[str, Operator]:
@@ -57,7 +60,7 @@ UNARY = _table(
         8,
     ),
     Operator("silu", "F.silu({t})", "{t} * tl.sigmoid({t})", "apply SiLU, t * sigmoid(t)", 5),
-    Operator("tanh", "torch.tanh({t})", "2.0 * tl.sigmoid(2.0 * {t}) - 1.0", "take tanh", 4),
+    Operator("tanh", "torch.tanh({t})", "2.0 * tl.sigmoid(2.0 * {t}) - 1.0", "take tanh", 4, 1.0),
     Operator("sigmoid", "torch.sigmoid({t})", "tl.sigmoid({t})", "take the sigmoid", 4),
     Operator("exp", "torch.exp({t})", "tl.exp({t})", "take exp"),
     Operator("abs", "torch.abs({t})", "tl.abs({t})", "take the absolute value"),
@@ -78,6 +81,7 @@ UNARY = _table(
         "tl.where({t} > 0, {t}, tl.exp({t}) - 1.0)",
         "apply ELU, t where t > 0 and exp(t) - 1 elsewhere",
         3,
+        1.0,
     ),
     Operator(
         "hardswish",
@@ -106,6 +110,7 @@ UNARY = _table(
         "tl.log(1.0 + tl.abs({t}))",
         "take log(1 + |t|)",
         3,
+        1.0,
     ),
 )
 """Operators of one value."""

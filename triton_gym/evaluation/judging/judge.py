@@ -192,15 +192,7 @@ class Judge(abc.ABC):
 
 def test_cases(task: Task, seed: int, *, tiny: bool) -> list[Case]:
     """The hidden shapes of one evaluation: distinct draws from the task's range."""
-    rng = random.Random(seed)
-    cases: list[Case] = []
-    for _ in range(20 * HIDDEN_CASES):
-        case = task.draw(rng, tiny=tiny)
-        if case not in cases:
-            cases.append(case)
-        if len(cases) == HIDDEN_CASES:
-            break
-    return cases
+    return task.hidden(random.Random(seed), HIDDEN_CASES, tiny=tiny)
 
 
 def lay_out(task: Task, case: Case, seed: int, device: torch.device, layout: Layout) -> Prepared:

@@ -49,12 +49,11 @@ def main() -> None:
     for axes, (metric, title) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
         for index, (run, seeds) in enumerate(sorted(found.items())):
             curves = [smooth(lines, metric) for lines in seeds]
-            for curve in curves:
+            for lines, curve in zip(seeds, curves, strict=True):
                 axes.plot(*zip(*curve.items(), strict=True), color=f"C{index}", lw=0.7, alpha=0.5)
+                for point in points(lines, f"held_out/{metric}"):
+                    axes.plot(*point, color=f"C{index}", marker="o", ms=4)
             axes.plot(*zip(*mean(curves).items(), strict=True), color=f"C{index}", lw=2, label=run)
-            examined = [points(lines, f"held_out/{metric}") for lines in seeds]
-            for step, value in (point for some in examined for point in some):
-                axes.plot(step, value, color=f"C{index}", marker="o", ms=4)
         axes.set(title=title, xlabel="step", ylim=(0, None))
         if metric.startswith("share/"):
             axes.set_ylim(0, max(LEAST_TOP, axes.get_ylim()[1]))

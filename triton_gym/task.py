@@ -231,24 +231,22 @@ class Task:
         shows in few values, whose tolerance is smaller than that of many, so one case is tiny. For
         the interpreter `tiny` should list what is rare among draws, as long rows.
         """
-        found: list[Case] = []
+        found: dict[Case, None] = {}
         for _ in range(20):
-            found += [case for case in self._spread(rng, count, tiny) if case not in found]
+            found |= dict.fromkeys(self._spread(rng, count, tiny))
             if len(found) >= count:
                 break
-        return found[:count]
+        return list(found)[:count]
 
     def _spread(self, rng: random.Random, count: int, tiny: bool) -> list[Case]:
         if self.drawn is not None or tiny:
-            return list(dict.fromkeys(self.draw(rng, tiny=tiny) for _ in range(count)))
+            return [self.draw(rng, tiny=tiny) for _ in range(count)]
         dtypes = rng.sample(self.dtypes, len(self.dtypes))
         sizes = {name: span.spread(rng, count) for name, span in self.spans.items()}
-        return list(
-            dict.fromkeys(
-                Case(dtypes[i % len(dtypes)], {name: some[i] for name, some in sizes.items()})
-                for i in range(count)
-            )
-        )
+        return [
+            Case(dtypes[i % len(dtypes)], {name: some[i] for name, some in sizes.items()})
+            for i in range(count)
+        ]
 
     def __iter__(self) -> Iterator[Case]:
         return iter((*self.tiny, *self.bench))

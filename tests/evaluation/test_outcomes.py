@@ -252,11 +252,12 @@ def gelu(x):
 
 def undisturbed(evaluator, task, source):
     """Its outcome, again where other programs, as other tests, used the GPU all the while."""
-    for _ in range(5):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
         outcome = evaluator.evaluate(task, source)
         if "Other programs used the GPU" not in outcome.message:
-            break
-    return outcome
+            return outcome
+    pytest.fail(f"The GPU was never quiet. {outcome.message}")
 
 
 def test_what_pytorch_moves_for_an_answer_is_part_of_its_time(any_evaluator):
@@ -277,3 +278,33 @@ def test_what_pytorch_moves_for_an_answer_is_part_of_its_time(any_evaluator):
     assert filled.runtime_us > whole.runtime_us + least_us
     for outcome in (view, copied):
         assert outcome.coverage < 1 - least_us / outcome.runtime_us
+
+
+TUNED = (
+    HEAD
+    + """
+@triton.autotune([CONFIGS], key=["n"])
+@triton.jit
+def gelu_kernel(x_ptr, y_ptr, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + i, mask=i < n, other=0.0).to(tl.float32)
+    tl.store(y_ptr + i, 0.5 * x * (1 + tl.erf(x * 0.7071067811865476)), mask=i < n)
+
+
+def gelu(x):
+    y = torch.empty_like(x)
+    n = x.numel()
+    gelu_kernel[lambda meta: (triton.cdiv(n, meta["BLOCK"]),)](x, y, n)
+    return y
+"""
+)
+
+
+def test_the_better_configuration_is_found(any_evaluator):
+    evaluated = partial(undisturbed, any_evaluator, triton_gym.load("gelu"))
+    slow, fast = (f'triton.Config({{"BLOCK": {block}}}, num_warps=1)' for block in (32, 1024))
+    outcomes = [evaluated(TUNED.replace("CONFIGS", c)) for c in (slow, fast, f"{slow}, {fast}")]
+    for outcome in outcomes:
+        assert outcome.correct, outcome.message
+    slow_us, fast_us, tuned_us = (outcome.runtime_us for outcome in outcomes)
+    assert tuned_us - fast_us < (slow_us - fast_us) / 4

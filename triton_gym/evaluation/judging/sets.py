@@ -109,6 +109,10 @@ class Sets:
             start = self._rng.randrange(self._room - count + 1)
             yield self._given(bank, range(start, start + count))
 
+    def poison(self, given: Given) -> None:
+        """Queue the filling of the results with what nobody computes."""
+        self.results(given).fill_(POISON)
+
     def reveal(self, given: Given) -> None:
         """Queue the copy of inputs to where the worker's calls look for them."""
         inputs = given.bank.arguments(given.span)
@@ -207,11 +211,7 @@ class Sets:
                 call["module"] = {**self._construction, "state": state}
                 self._stated = True
             calls.append(call)
-        given = Given(bank, span, calls)
-        with self._share(alone=False):
-            self.results(given).fill_(POISON)
-            torch.cuda.current_stream().synchronize()
-        return given
+        return Given(bank, span, calls)
 
     def _opened(self) -> Places:
         """Places that the worker has mapped; a module's state follows them."""

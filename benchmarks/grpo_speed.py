@@ -286,10 +286,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=record.RESULTS / "grpo-speed.json")
     options = parser.parse_args()
     row = {"ours": ours, "trl": trl, "shape7b": shape7b}[options.what](options)
-    names = ("groups", "replies", "longest", "parts", "micro_tokens", "device", "workers")
+    names = ["groups", "replies", "longest", "device", "workers"]
+    names += ["accumulate"] if options.what == "trl" else ["parts", "micro_tokens"]
     shape = {k: getattr(options, k) for k in names}
+    shape |= {"model": Path(options.model).name, "command": record.command()}
     old = json.loads(options.out.read_text())["rows"] if options.out.is_file() else []
-    record.write(options.out, [*old, {**row, **shape, "model": Path(options.model).name}])
+    record.write(options.out, [*old, {**row, **shape}])
     print(json.dumps(row, indent=1))
 
 

@@ -20,7 +20,7 @@ def header() -> dict[str, Any]:
     """GPU, driver, versions, commit, date and command."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(Path(a).name if Path(a).is_absolute() else a for a in sys.argv),
+        "command": command(),
         "commit": os.environ.get("TRITON_GYM_COMMIT") or _output("git", "rev-parse", "HEAD"),
         "gpu": _output(
             "nvidia-smi",
@@ -35,6 +35,11 @@ def header() -> dict[str, Any]:
             for name in ("torch", "triton", "gymnasium", "numpy", "triton-gym")
         },
     }
+
+
+def command() -> str:
+    """How this program was called; of absolute paths the last part."""
+    return shlex.join(Path(a).name if Path(a).is_absolute() else a for a in sys.argv)
 
 
 def _output(*command: str) -> str:

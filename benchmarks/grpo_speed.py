@@ -92,7 +92,7 @@ def _train(
         GRPOSettings, None,
         ["rollout.options.split=train", f"rollout.groups={options.groups}",
          f"rollout.replies={options.replies}", f"sampling.longest={options.longest}",
-         f"sampling.batch={options.groups * options.replies // options.parts}",
+         f"sampling.batch={options.groups * options.replies}",
          f"sampling.cache={options.cache}", f"sampling.attention={options.attention}",
          "rollout.attempts=1", "rollout.least_deviation=-1",
          f"optimizer.micro_tokens={options.micro_tokens}",

@@ -26,6 +26,8 @@ from ..protocol import Environment
 from ..sameness import normalised
 
 Step = tuple[Any, float, bool, bool, dict[str, Any]]
+_LAST_SHARE = 4
+"""One episode in so many, at most, is sampled in the last of several parts."""
 _LEAST_ROOM = 32
 """Tokens that must be left for a prompt."""
 
@@ -147,8 +149,7 @@ class Stage:
             InvalidOptionError: a task alone is too long for the model.
         """
         episodes = self._open(places, replies)
-        # A part takes every n-th episode, so that groups do not lie in one part.
-        parts = [episodes[number :: self._parts] for number in range(self._parts)]
+        parts = _dealt(episodes, self._parts)
         ready = deque((number, 0) for number, part in enumerate(parts) if part)
         waiting: deque[tuple[int, int, list[Future[Step]]]] = deque()
         while ready or waiting:
@@ -254,6 +255,19 @@ class Stage:
     def _environment(self, place: Place) -> Environment:
         idle = self._idle.get(place.env)
         return idle.pop() if idle else self._make(place.env)
+
+
+def _dealt(episodes: list[Episode], parts: int) -> list[list[Episode]]:
+    """Episodes in parts that groups are spread over.
+
+    Nothing hides the evaluations of the last part, so it has a quarter of them at most.
+    """
+    if parts == 1:
+        return [episodes]
+    every = max(parts, _LAST_SHARE)
+    others = [e for number, e in enumerate(episodes) if (number + 1) % every]
+    dealt = [others[number :: parts - 1] for number in range(parts - 1)]
+    return [*dealt, episodes[every - 1 :: every]]
 
 
 def _begin(env: Environment, place: Place, group: int) -> Episode:

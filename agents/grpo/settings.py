@@ -37,8 +37,8 @@ class RolloutSettings:
     """Whether a reply earns the reward of the kernel that it was shown and left as it was, but for
     names and comments. It is the safest of edits, and would soon be the commonest."""
     parts: int = 2
-    """A step's episodes are sampled in so many parts: one is evaluated while the next is
-    sampled."""
+    """A step's episodes are sampled in so many parts: one is evaluated while the next is sampled.
+    The last has a quarter of them at most, for it is waited for."""
     attempts: int = 3
     """How often tasks are drawn for a step until enough groups have different rewards."""
     least_deviation: float = 0.01

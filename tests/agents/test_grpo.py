@@ -59,7 +59,7 @@ def test_a_tiny_policy_learns(tmp_path):
     """From 97 tokens, 8 of which mean anything, to the one that is worth most."""
     rewards = []
     train(
-        tmp_path, "rollout.groups=4", "rollout.replies=16", "run.steps=40", "run.save_every=40",
+        tmp_path, "rollout.groups=8", "rollout.replies=16", "run.steps=30", "run.save_every=30",
         "optimizer.lr=1e-2", watch=lambda step, m: rewards.append(m["reward"]),
     )  # fmt: skip
     before, after = sum(rewards[:5]) / 5, sum(rewards[-5:]) / 5
@@ -212,12 +212,14 @@ def test_what_could_not_be_replaced_counts_as_groups_without_advantage(tmp_path)
         train(
             tmp_path / least, "rollout.groups=8", "rollout.attempts=1", "objective.updates=2",
             f"rollout.least_deviation={least}", "objective.variant=dapo", "run.steps=6", "optimizer.lr=1e-3",
-            "objective.overlong_margin=0", "objective.aggregation=sequence", make=lambda name: Sometimes(),
+            "objective.overlong_margin=0", "objective.aggregation=sequence", "run.seed=1",
+            make=lambda name: Sometimes(),
             watch=lambda step, m: used.append(m["groups/used"]),
         )
         for least in ("0.01", "-1")
     ]  # fmt: skip
     assert len(set(used[:6])) > 1
+    assert 0 not in used, "without any group no step is taken"
     assert used[6:] == [8.0] * 6
     for name, weight in weights[0].items():
         torch.testing.assert_close(weight, weights[1][name], rtol=0, atol=2e-5)
@@ -561,3 +563,38 @@ def test_a_module_that_is_handed_in_again_earns_nothing():
         stage.close()
     assert episode.turns[0].reward > 0, "the first turn does not show the starter"
     assert episode.turns[1].reward == 0
+
+
+class Counting(Dictated):
+    """Says the same to everyone, and notes how many are asked at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def stream(self, prompts, seed):
+        self.asked.append(len(prompts))
+        for number, _ in enumerate(prompts):
+            yield number, Reply((5, 6), (-1.0, -1.0), True, "c")
+
+
+@pytest.mark.parametrize(
+    ("parts", "asked"), [(1, [16]), (2, [12, 4]), (3, [6, 6, 4]), (5, [4, 3, 3, 3, 3])]
+)
+def test_nobody_waits_long_for_the_last_part(parts, asked):
+    from triton_gym.agents.grpo.episodes import Place, Stage
+    from triton_gym.agents.policy.models import load_policy
+    from triton_gym.agents.policy.settings import PolicySettings
+
+    sampler = Counting()
+    stage = Stage(
+        load_policy(PolicySettings(model="tiny-random", device="cpu")), sampler,
+        lambda name: Knobs(turns=2), turns=2, longest=8, parts=parts, threads=2,
+    )  # fmt: skip
+    try:
+        episodes = stage.play([Place("knobs", 3), Place("knobs", 4)], 8, [0])
+    finally:
+        stage.close()
+    assert sampler.asked == 2 * asked
+    assert [episode.place.seed for episode in episodes] == [3] * 8 + [4] * 8
+    assert all([turn.reward for turn in e.turns] == [1.0, 0.2] for e in episodes)

@@ -113,6 +113,7 @@ def test_inputs_are_not_there_before_they_are_revealed(make, kept):
         made.reveal(first)
         work(made, first)
     with made.given(COUNT, 100) as given:
+        made.poison(given)
         for call in given.calls:
             there = made._arena.view(Slot.read(call["arguments"][0]))
             assert not any(torch.equal(there, x) for (x,) in given.inputs)

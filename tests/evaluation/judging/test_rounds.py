@@ -305,6 +305,21 @@ def test_what_the_first_call_tries_does_not_make_rounds_short(gpu, tmp_path):
     assert where.fitting(400.0) == rounds.ROUND_CALLS
 
 
+def test_what_the_host_takes_does_not_make_the_first_round_short(gpu, tmp_path):
+    class Busy(Answer):
+        def ask(self, operation, fds=(), **fields):
+            reply = super().ask(operation, fds, **fields)
+            return {**reply, "took_us": 1_800.0} if operation == "call" else reply
+
+    where = stage(gpu, Busy(gpu, softmax, 50.0, 50.0), tmp_path)
+    counts, real = [], where.round
+    where.round = lambda count, *seed, **options: (
+        counts.append(count) or real(count, *seed, **options)
+    )
+    measure(where, 1, 0.0)
+    assert counts == [rounds.ROUND_CALLS] * 2, "flushed, and back to back"
+
+
 @pytest.mark.parametrize(
     ("scratch_bytes", "allowed_us"), [(0, 0.0), (20_000_000, 5.0), (1 << 40, 12.5)]
 )

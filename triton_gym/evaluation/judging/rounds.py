@@ -93,7 +93,7 @@ class Stage:
         self._gate = Gate()
         self.copied_bytes = 0.0
         self.rehearsed_us = 0.0
-        """About what a call takes, as the worker says."""
+        """What a call takes, as the worker's host says."""
         self.scratch_us = 0.0
         """What writing back a call's scratch memory may take after it, by the worker's word."""
 
@@ -109,13 +109,17 @@ class Stage:
         self._gate.close()
         self._sets.close()
 
-    def fitting(self, runtime_us: float) -> int:
+    def fitting(self, runtime_us: float, host_us: float = 0.0) -> int:
         """Calls of a round: enough for the clock, no more than memory and a stream's queue hold.
 
         A kernel takes a microsecond at least: a worker that speaks of many cannot make rounds short
         without a claim that is long.
+
+        Args:
+            runtime_us: what a call takes.
+            host_us: how much of it may be the host's.
         """
-        wanted = int(ROUND_US / max(runtime_us, 1.0)) + 1
+        wanted = int(ROUND_US / max(runtime_us - host_us, 1.0)) + 1
         launches = min(self._launches, max(runtime_us, 1.0))
         queue = int(ROUND_LAUNCHES / (launches + BESIDE_LAUNCHES))
         return max(1, min(self._room, wanted, queue))

@@ -7,8 +7,7 @@ be recorded (`recorded.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +15,6 @@ import torch
 
 LOOK = 8
 """Steps between looks at which rows are done: each look waits for the device."""
-
-Share = Callable[[], AbstractContextManager[None]]
-"""Holds the device for some milliseconds of work, beside others who do the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +67,10 @@ def draw_growing(
     valid: torch.Tensor,
     drawing: Drawing,
     generator: torch.Generator | None,
-    share: Share,
-) -> Iterator[Drawn]:
+) -> Iterator[list[Drawn]]:
     """Draw with keys and values that grow; rows that are done are dropped on the way.
 
-    Replies come as they are done.
+    Each look comes as the list of replies that are done since the last one.
 
     Args:
         model: a transformers causal language model.
@@ -83,7 +78,6 @@ def draw_growing(
         valid: `(rows, width)`, 1 where a prompt's tokens are.
         drawing: see there.
         generator: of the randomness, on the model's device.
-        share: is held while the device works.
     """
     rows = len(prompts)
     state = State(rows, drawing, prompts.device)
@@ -93,19 +87,17 @@ def draw_growing(
     inputs, places = prompts, positions
     alive = torch.arange(rows, device=prompts.device)
     for start in range(0, drawing.longest, LOOK):
-        with share():
-            for step in range(start, min(start + LOOK, drawing.longest)):
-                out = model(
-                    input_ids=inputs, attention_mask=mask, position_ids=places,
-                    past_key_values=cache, use_cache=True, logits_to_keep=1,
-                )  # fmt: skip
-                cache = out.past_key_values
-                token = state.take(step, alive, out.logits[:, -1], generator)
-                inputs = token[:, None]
-                mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-                places = places[:, -1:] + 1
-            fresh = state.fresh(last=step == drawing.longest - 1)
-        yield from fresh
+        for step in range(start, min(start + LOOK, drawing.longest)):
+            out = model(
+                input_ids=inputs, attention_mask=mask, position_ids=places,
+                past_key_values=cache, use_cache=True, logits_to_keep=1,
+            )  # fmt: skip
+            cache = out.past_key_values
+            token = state.take(step, alive, out.logits[:, -1], generator)
+            inputs = token[:, None]
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
+            places = places[:, -1:] + 1
+        yield state.fresh(last=step == drawing.longest - 1)
         if not state.open:
             return
         left = (~state.done[alive]).nonzero()[:, 0]

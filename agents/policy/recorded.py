@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from .attention import Spans, reading
-from .decoding import LOOK, Drawing, Drawn, Share, State
+from .decoding import LOOK, Drawing, Drawn, State
 
 _KEPT = 3
 """Steps of the largest batch that are kept, each with its keys and values; more of smaller ones."""
@@ -46,22 +46,20 @@ class StaticDecoder:
         valid: torch.Tensor,
         drawing: Drawing,
         generator: torch.Generator,
-        share: Share,
         wanted: int,
-    ) -> Iterator[Drawn]:
+    ) -> Iterator[list[Drawn]]:
         """As `draw_growing`, for the first `wanted` prompts; the others only fill the batch up."""
         step = self._step(len(prompts), prompts.shape[1], drawing)
         for start in range(0, drawing.longest, LOOK):
             end = min(start + LOOK, drawing.longest)
-            with share():
-                if not start:
-                    step.begin(prompts, valid, wanted, generator)
-                for _ in range(start, end):
-                    step.advance()
-                fresh = step.state.fresh(last=end == drawing.longest)
+            if not start:
+                step.begin(prompts, valid, wanted, generator)
+            for _ in range(start, end):
+                step.advance()
+            fresh = step.state.fresh(last=end == drawing.longest)
             if not step.state.open:
                 generator.set_state(step.generator.get_state())
-            yield from fresh
+            yield fresh
             if not step.state.open:
                 return
 

@@ -22,6 +22,9 @@ from .settings import SamplingSettings
 
 _ROUND = 256
 """Widths of prompts are rounded up to multiples of this, so that recorded steps are reused."""
+TURN_S = 0.06
+"""How long the device is held at a time where answers are timed on it. Before each turn some of them
+are timed: with shorter turns a large model hardly gets on, with longer ones evaluations do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +172,23 @@ class LocalSampler(Sampler):
             valid[row, width - len(prompt) :] = 1
         tokens, valid = tokens.to(policy.device), valid.to(policy.device)
         if self._static:
-            return self._static.draw(tokens, valid, drawing, generator, self._share, wanted)
-        return draw_growing(policy.model, tokens, valid, drawing, generator, self._share)
+            looks = self._static.draw(tokens, valid, drawing, generator, wanted)
+        else:
+            looks = draw_growing(policy.model, tokens, valid, drawing, generator)
+        return self._in_turns(looks, wanted)
+
+    def _in_turns(self, looks: Iterator[list[Drawn]], wanted: int) -> Iterator[Drawn]:
+        """All that is drawn. Who takes it may do as he likes: the device is not held meanwhile."""
+        while wanted:
+            found: list[Drawn] = []
+            with self._share():
+                end = time.perf_counter() + (TURN_S if self._lock else 0.0)
+                for fresh in looks:
+                    found += fresh
+                    if len(found) == wanted or time.perf_counter() >= end:
+                        break
+            wanted -= len(found)
+            yield from found
 
     def _reply(self, drawn: Drawn) -> Reply:
         said = drawn.tokens

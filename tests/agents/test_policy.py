@@ -23,6 +23,7 @@ from triton_gym.agents.policy.recorded import StaticDecoder
 from triton_gym.agents.policy.sampling import LocalSampler
 from triton_gym.agents.policy.settings import PolicySettings, SamplingSettings
 from triton_gym.errors import DeviceError, InvalidOptionError, RunError
+from triton_gym.evaluation.judging.sharing import GpuLock
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -435,6 +436,20 @@ def test_a_reply_is_there_as_soon_as_it_is_done(policy, cache):
         hook.remove()
     assert seen[0][0] < seen[-1][0]
     assert all(length <= count < length + 9 for count, length in seen)
+
+
+@pytest.mark.timeout(60)  # or it would wait for itself
+@pytest.mark.parametrize("cache", ["dynamic", "static"])
+def test_the_device_is_free_for_who_is_given_a_reply(policy, cache, tmp_path):
+    stops = dataclasses.replace(policy, stops=tuple(range(6, 26)))
+    settings = SamplingSettings(longest=64, batch=32, cache=cache)
+    sampler = LocalSampler(stops, settings)
+    sampler._lock = GpuLock(tmp_path / "gpu")  # as on a GPU
+    found = {}
+    for number, reply in sampler.stream(PROMPTS * 4, seed=0):
+        with sampler._lock(alone=True):
+            found[number] = reply
+    assert found == dict(LocalSampler(stops, settings).stream(PROMPTS * 4, seed=0))
 
 
 def test_smollm2_comes_out_of_its_package_once(tmp_path, monkeypatch):

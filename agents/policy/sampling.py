@@ -23,8 +23,8 @@ from .settings import SamplingSettings
 _ROUND = 256
 """Widths of prompts are rounded up to multiples of this, so that recorded steps are reused."""
 TURN_S = 0.06
-"""How long the device is held at a time where answers are timed on it. Before each turn some of them
-are timed: with shorter turns a large model hardly gets on, with longer ones evaluations do not."""
+"""How long the device is held at a time where answers are timed on it. Before each turn some are:
+with shorter turns a large model hardly gets on, with longer ones evaluations do not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,7 @@ class Series:
 HASTY_MS = 3
 """How long each configuration of an autotuned kernel is timed where speed does not count."""
 TUNING_MS = 20
-"""The same where it counts: a fifth of Triton's own, which is still the median of 200 calls of a short
+"""The same where it counts: a fifth of Triton's own, and still the median of 200 calls of a short
 kernel. No other answer can be timed meanwhile."""
 WARMING_SHARE = 4
 """One part in so many of that is for warming up, as in Triton's own."""

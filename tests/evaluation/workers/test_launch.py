@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 BUILD = r"""
-import subprocess
 from triton.runtime import build
 from triton_gym.evaluation.workers.launch import build_quickly
 

@@ -111,8 +111,11 @@ class _Run:
     def time(self) -> None:
         """Collect the worker's claims."""
         while not self.times or not self._budget.done(self.times, self._stage.busy_s):
-            known = (self._claim(),) if self.times else (self._stage.rehearsed_us, HOST_US)
-            self._round(self._stage.fitting(*known))
+            if self.times:
+                count = self._stage.fitting(self._claim())
+            else:
+                count = self._stage.fitting(self._stage.rehearsed_us, HOST_US)
+            self._round(count)
 
     def hold(self, writing_us: float) -> None:
         """Hold the claim against the judge's clock.

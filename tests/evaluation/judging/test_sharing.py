@@ -47,52 +47,72 @@ def test_a_gpu_is_shared_or_held_alone_and_who_waits_to_be_alone_comes_first(tmp
     assert order[-2:] == ["alone", "late"]
 
 
-def test_waiting_for_others_is_not_the_workers_time(tmp_path):
+class Late:
+    """The channel to a worker that answers after so many seconds."""
+
+    def __init__(self, seconds=float("inf")):
+        self.at = time.monotonic() + seconds
+
+    def receive(self, seconds):
+        left = max(0.0, self.at - time.monotonic())
+        time.sleep(min(seconds, left))
+        if left > seconds:
+            raise ChannelTimeout
+        return {"ok": True}
+
+
+def session(channel, seconds, gpu_seconds=20.0):
+    made = Session.__new__(Session)
+    made._limits = Limits(seconds=seconds, gpu_seconds=gpu_seconds)
+    made._left, made._allowed, made._channel = seconds, f"{seconds:g} s", channel
+    return made
+
+
+def test_an_answer_does_not_pay_for_others_that_have_the_gpu(tmp_path):
     lock = GpuLock(tmp_path / "gpu.lock")
-    session = Session.__new__(Session)
-    session._deadline = before = time.monotonic() + 5.0
+    held = threading.Event()
 
     def hold():
         with lock(alone=True):
             held.set()
-            time.sleep(0.4)
+            time.sleep(0.6)
 
-    held = threading.Event()
     other = threading.Thread(target=hold)
     other.start()
     held.wait(10)
-    with session.unhurried(lock(alone=False)):
-        waited = session._deadline - before
-        time.sleep(0.2)
-    assert waited >= 0.3
-    assert session._deadline - before == waited, "what it does with the GPU is its own time"
+    worker = session(Late(0.2), seconds=0.3)
+    with lock(alone=False):  # as what the judge does itself, while the worker is at work
+        pass
+    assert worker.wait() == {"ok": True}
     other.join(10)
+    worker._channel = Late()
+    start = time.monotonic()
+    with pytest.raises(Ended, match=r"did not finish within 0\.3 s"):
+        worker.wait()
+    assert time.monotonic() - start < 0.6
 
 
-class Silent:
-    """The channel to a worker that never answers."""
-
-    def receive(self, seconds):
-        time.sleep(max(0.0, seconds))
-        raise ChannelTimeout
+def test_what_an_answer_took_is_taken_from_its_time():
+    worker = session(Late(0.2), seconds=0.3)
+    assert worker.wait_for(0.1) is None
+    assert worker.wait_for(0.15) is not None
+    worker._channel = Late(0.2)
+    with pytest.raises(Ended, match=r"did not finish within 0\.3 s"):
+        worker.wait()
 
 
 @pytest.mark.parametrize(("whole", "ends"), [(60.0, "0.2 s on the GPU"), (0.1, "0.1 s")])
 def test_an_answer_has_the_gpu_for_so_long_and_then_what_was_left(tmp_path, whole, ends):
-    lock, session = GpuLock(tmp_path / "gpu.lock"), Session.__new__(Session)
-    session._limits = Limits(seconds=whole, gpu_seconds=0.2)
-    session._deadline, session._allowed = time.monotonic() + whole, f"{whole:g} s"
-    session._channel = Silent()
-    before = session._deadline
+    lock, worker = GpuLock(tmp_path / "gpu.lock"), session(Late(), whole, gpu_seconds=0.2)
     with (
         pytest.raises(Ended, match=f"did not finish within {ends}\\."),
-        session.on_gpu(lock(alone=False)),
+        worker.on_gpu(lock(alone=False)),
     ):
-        session.wait()
-    assert session._deadline == pytest.approx(before, abs=0.05)
-    session._deadline = time.monotonic()
+        worker.wait()
+    assert worker._left == pytest.approx(whole - min(whole, 0.2), abs=0.05)
+    worker._left = 0.0
     with pytest.raises(Ended, match=f"within {whole:g} s\\."):
-        session.wait()
+        worker.wait()
     with lock(alone=True):
         pass
 

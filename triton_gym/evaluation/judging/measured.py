@@ -183,7 +183,7 @@ class CudaJudge(Judge):
                     verdict = run_tests(worker, prepared, arena)
             size = max(known.call_bytes, min(ROUND_BYTES, ROUND_CALLS * known.call_bytes))
             with phases("wait"):
-                lane = ends.enter_context(worker.unhurried(self._lanes(size)))
+                lane = ends.enter_context(self._lanes(size))
             with phases("profile"), torch.cuda.stream(lane):
                 self._tidy()
                 found, baseline, coverage = self._profile(request, worker, known, seed)

@@ -60,7 +60,7 @@ class Share:
 
     Args:
         lock: of the GPU.
-        enter: enters the lock, so that waiting for it does not count as the worker's time.
+        enter: enters the lock, and limits the worker's time with the GPU.
     """
 
     def __init__(self, lock: GpuLock, enter: Entering) -> None:

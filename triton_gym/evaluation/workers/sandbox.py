@@ -30,7 +30,8 @@ class Limits:
     """What one evaluation may use."""
 
     seconds: float = 60.0
-    """Wall time of the whole evaluation."""
+    """Wall time of an evaluation. What the judge does itself does not count, nor does waiting for
+    others that use the GPU."""
     gpu_seconds: float = 20.0
     """Wall time of its tests on a GPU, and of every part of its timing: no other answer is timed
     there meanwhile."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from triton_gym.errors import EvaluatorError
 from triton_gym.evaluation.exchange.channel import ChannelClosed, ChannelTimeout
@@ -17,8 +17,6 @@ from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.evaluation.workers.scratch import Scratch
 from triton_gym.evaluation.workers.workshop import Workshop
 from triton_gym.outcome import Status
-
-T = TypeVar("T")
 
 ENTRY_LIMIT_S = 60.0
 """How long a worker may take to confine itself: milliseconds, unless the machine is starved."""
@@ -41,7 +39,8 @@ class Session:
 
     Args:
         workshop: where workers come from.
-        limits: what the worker may use; the time runs from when it is ready for the answer.
+        limits: what the worker may use. Its time runs while the judge waits for it, not while the
+            judge does something itself or waits for others that use the GPU.
         scratch: the answer's folder, which several workers of one evaluation may share.
         yields: whether others have the processors first: the judge, a policy that samples.
     """
@@ -55,7 +54,7 @@ class Session:
         self._yields = yields
         self.path = scratch.path
         self._nursery, self._pid, self._channel = workshop.fork(limits)
-        self._deadline = time.monotonic() + ENTRY_LIMIT_S
+        self._left = ENTRY_LIMIT_S
         self._allowed = f"{limits.seconds:g} s"
         self._closed = False
         self.layers: tuple[str, ...] = ()
@@ -78,7 +77,7 @@ class Session:
             self.close()
             raise
         self.layers = tuple(reply["layers"])
-        self._deadline = time.monotonic() + self._limits.seconds
+        self._left = self._limits.seconds
         return self
 
     def __exit__(
@@ -120,7 +119,7 @@ class Session:
 
     def wait_for(self, seconds: float) -> dict[str, Any] | None:
         """The same, or None if it has not come after `seconds`."""
-        left = self._deadline - time.monotonic()
+        left, start = max(0.0, self._left), time.monotonic()
         try:
             reply: dict[str, Any] = self._channel.receive(min(seconds, left))
         except ChannelTimeout:
@@ -135,6 +134,8 @@ class Session:
             if "announced" in str(closed) or "not a message" in str(closed):
                 raise Ended(Status.CHEATING, "The worker sent a forged reply.") from None
             raise self._crashed() from None
+        finally:
+            self._left -= time.monotonic() - start
         if "status" in reply:
             status = str(reply["status"])
             if status not in _FAILURES:
@@ -143,26 +144,18 @@ class Session:
         return reply
 
     @contextmanager
-    def unhurried(self, what: AbstractContextManager[T]) -> Iterator[T]:
-        """Enter `what`; waiting for it does not count against the worker's time."""
-        start = time.monotonic()
-        with what as entered:
-            self._deadline += time.monotonic() - start
-            yield entered
-
-    @contextmanager
-    def on_gpu(self, what: AbstractContextManager[T]) -> Iterator[T]:
-        """Enter `what`, unhurried, and let the worker have the GPU for `Limits.gpu_seconds`."""
-        with self.unhurried(what) as entered:
-            whole, allowed = self._deadline, self._allowed
-            short = time.monotonic() + self._limits.gpu_seconds
-            if short < whole:
-                self._deadline = short
+    def on_gpu(self, lock: AbstractContextManager[None]) -> Iterator[None]:
+        """Hold a lock of the GPU, and let the worker have `Limits.gpu_seconds` for what it does."""
+        with lock:
+            whole, allowed = self._left, self._allowed
+            given = min(whole, self._limits.gpu_seconds)
+            if given < whole:
+                self._left = given
                 self._allowed = f"{self._limits.gpu_seconds:g} s on the GPU"
             try:
-                yield entered
+                yield
             finally:
-                self._deadline, self._allowed = whole, allowed
+                self._left, self._allowed = whole - (given - self._left), allowed
 
     def _crashed(self) -> Ended:
         """How the worker ended, once it has.

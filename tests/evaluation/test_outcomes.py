@@ -213,7 +213,27 @@ def test_other_compute_is_cheating(name, any_evaluator):
     source = GOOD.replace("    return y", f"    {FOREIGN[name]}\n    return y")
     outcome = any_evaluator.evaluate(triton_gym.load("softmax"), source, seed=1)
     assert outcome.status is Status.CHEATING
-    assert "PyTorch computed" in outcome.message
+    assert "PyTorch was to compute" in outcome.message
+    assert FOREIGN[name] in outcome.message, "the line is told"
+
+
+def test_a_refusal_that_is_caught_counts(any_evaluator):
+    caught = "try:\n        z = y + 0 * x\n    except Exception:\n        pass"
+    source = GOOD.replace("    return y", f"    {caught}\n    return y")
+    outcome = any_evaluator.evaluate(triton_gym.load("softmax"), source, seed=1)
+    assert outcome.status is Status.CHEATING, outcome.message
+
+
+@pytest.mark.parametrize(
+    "product", ["torch.matmul(a, b)", "torch.stack([torch.mv(b.mT, row) for row in a])"]
+)
+def test_a_large_product_of_pytorchs_is_refused_and_not_computed(product, any_evaluator):
+    """It would take minutes where there is no GPU, and what came of it would be a timeout."""
+    task = triton_gym.load("matmul")
+    body = task.starter.rindex("    return ")
+    source = f"{task.starter[:body]}    return {product}\n"
+    outcome = any_evaluator.evaluate(task, source, seed=1, limits=Limits(seconds=LIMIT_S))
+    assert outcome.status is Status.CHEATING, outcome.message
 
 
 @pytest.mark.parametrize(

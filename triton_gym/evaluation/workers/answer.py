@@ -6,27 +6,17 @@ All of this runs on hostile ground, and none of it is believed where lying would
 from __future__ import annotations
 
 import importlib.util
-import linecache
 import math
 import mmap
 import sys
-import traceback
 from types import ModuleType
 from typing import Any
 
 import torch
 
 from triton_gym.evaluation.exchange.arena import Slot
-from triton_gym.evaluation.workers.watch import Watch
+from triton_gym.evaluation.workers.failure import Failure
 from triton_gym.outcome import Status
-
-
-class Failure(Exception):
-    """The answer failed; becomes the reply."""
-
-    def __init__(self, status: Status, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 def import_answer(path: str) -> ModuleType:
@@ -40,32 +30,11 @@ def import_answer(path: str) -> ModuleType:
     return module
 
 
-def own_work(watch: Watch, case: str) -> None:
-    """Refuse an answer that had PyTorch compute."""
-    if watch.foreign:
-        raise Failure(
-            Status.CHEATING,
-            f"PyTorch computed ({', '.join(sorted(watch.foreign)[:5])}) on {case}: the answer's "
-            "own Triton kernels must do all of the work.",
-        )
-
-
 def zeros(shape: list[int], name: str) -> torch.Tensor:
     """Zeros whose pages the system provides when they are touched; `torch.zeros` touches all."""
     dtype = getattr(torch, name)
     size = max(math.prod(shape) * dtype.itemsize, 1)
     return torch.frombuffer(mmap.mmap(-1, size), dtype=dtype, count=math.prod(shape)).view(shape)
-
-
-def line_in(error: BaseException, path: str) -> str:
-    """The line of the answer that an exception came from, with its text."""
-    if isinstance(error, SyntaxError) and error.lineno:
-        return f" at line {error.lineno}"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
-    if not frames or frames[-1].lineno is None:
-        return ""
-    number = frames[-1].lineno
-    return f" at line {number} (`{linecache.getline(path, number).strip()}`)"
 
 
 def dense(result: Any) -> Any:

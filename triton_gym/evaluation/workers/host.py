@@ -12,7 +12,8 @@ import torch
 
 from triton_gym.evaluation import modules
 from triton_gym.evaluation.exchange.arena import Arena, Slot
-from triton_gym.evaluation.workers.answer import Failure, checked, dense, line_in, own_work, zeros
+from triton_gym.evaluation.workers.answer import checked, dense, zeros
+from triton_gym.evaluation.workers.failure import Failure, line_in
 from triton_gym.evaluation.workers.watch import Watch
 from triton_gym.outcome import Status
 
@@ -62,10 +63,8 @@ class AnswerHost:
         function = self._callable(module, "the timed case", filled=False)
 
         def call() -> None:
-            watch = Watch(self._path)
-            with torch.no_grad(), watch:
+            with torch.no_grad(), Watch(self._path, "the timed case"):
                 function(*made)
-            own_work(watch, "the timed case")
 
         return call
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from triton_gym.evaluation.exchange.arena import HostArena
-from triton_gym.evaluation.workers.answer import dense, own_work
+from triton_gym.evaluation.workers.answer import dense
 from triton_gym.evaluation.workers.watch import Watch
 
 
@@ -46,13 +46,12 @@ class Trial:
         """
         from triton_gym.evaluation import simulate
 
-        watch = Watch(self._path, following=True)
+        watch = Watch(self._path, self._case, following=True)
         returned: list[Any] = []
 
         def call() -> None:
             with torch.no_grad(), watch:
                 returned.append(dense(self._function(*self._arguments)))
-            own_work(watch, self._case)
 
         launches: list[Any] = []
         reply = simulate.trace_reply(call, gpu, launches)

@@ -3,7 +3,8 @@
 Syntax cannot tell a sum of two sizes from a sum of two tensors; PyTorch's dispatcher can. While an
 answer runs, tested or timed, every operator that it reaches passes here. Allocations and views are
 free, copies (as `contiguous` makes) are counted, a few values may be read on the host, as launch
-parameters are; everything else is foreign.
+parameters are; everything else is foreign. It is not carried out: without a GPU a product of large
+matrices would take all of the answer's time.
 
 Triton itself uses PyTorch, in its interpreter and its autotuner. What it does is not the answer's,
 unless it only calls back: grids, hooks, heuristics and allocators are the answer's own code.
@@ -20,6 +21,9 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+
+from triton_gym.evaluation.workers.failure import Failure, line_at
+from triton_gym.outcome import Status
 
 FILLS = frozenset(
     {
@@ -47,21 +51,28 @@ COPIES = frozenset({"clone", "copy_", "_to_copy", "contiguous"})
 
 
 class Watch(TorchDispatchMode):
-    """Notes the operators that run under it."""
+    """Refuses operators that compute, and notes those that move values.
+
+    Use as a context manager.
+
+    Args:
+        path: where the answer's source lies.
+        case: what the answer is called on, by name.
+        following: whether what is copied and filled is kept.
+
+    Raises:
+        Failure: PyTorch was to compute. On leaving, too, if the answer took no notice.
+    """
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # skipping would import the whole of torch.compile, for a second
 
-    def __init__(self, path: str, *, following: bool = False) -> None:
-        """Watch the answer whose source lies at `path`.
-
-        With `following`, what is copied and filled is kept.
-        """
+    def __init__(self, path: str, case: str, *, following: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._path = path
+        self._path, self._case = path, case
         self._following = following
-        self.foreign: set[str] = set()
+        self._refused: Failure | None = None
         self.copied_bytes = 0
         self.copies: list[tuple[torch.Tensor, torch.Tensor]] = []
         """Source and target of each copy."""
@@ -75,20 +86,20 @@ class Watch(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
         name = func._schema.name.partition("::")[2]
+        if name == READ and self._reads < READS:
+            self._reads += 1
+        elif not (name in FREE or name in COPIES or func.is_view or self._is_tritons()):
+            self._refused = self._refusal(name)
+            raise self._refused
+        result = func(*args, **(kwargs or {}))
         if name in COPIES:
             if isinstance(result, torch.Tensor) and not self._is_tritons():
                 self.copied_bytes += 2 * result.nbytes
                 if self._following:
                     self.copies.append((args[1] if name == "copy_" else args[0], result))
-        elif name == READ and self._reads < READS:
-            self._reads += 1
-        elif name in FILLS:
-            if self._following and not self._is_tritons():
-                self._fills[result.data_ptr(), result.nbytes] = result.nbytes
-        elif name not in FREE and not func.is_view and not self._is_tritons():
-            self.foreign.add(name)
+        elif name in FILLS and self._following and not self._is_tritons():
+            self._fills[result.data_ptr(), result.nbytes] = result.nbytes
         return result
 
     def moved(self) -> tuple[list[int], list[int]]:
@@ -110,6 +121,22 @@ class Watch(TorchDispatchMode):
         self._reads = 0
         return super().__enter__()  # type: ignore[no-untyped-call]
 
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+        if self._refused and kind is None:
+            raise self._refused
+
+    def _refusal(self, name: str) -> Failure:
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None and frame.f_code.co_filename != self._path:
+            frame = frame.f_back
+        line = line_at(self._path, frame.f_lineno) if frame else ""
+        return Failure(
+            Status.CHEATING,
+            f"PyTorch was to compute ({name}) on {self._case}{line}: the answer's own Triton "
+            "kernels must do all of the work.",
+        )
+
     def _is_tritons(self) -> bool:
         """Whether Triton itself called the operator, and not the answer or on its behalf.
 
@@ -129,7 +156,7 @@ class Watch(TorchDispatchMode):
 
 def load_dispatch() -> None:
     """Import what is imported on first use, before workers are forked."""
-    with Watch(""):
+    with Watch("", ""):
         torch.empty(1)
         with _disable_current_modes():
             torch.empty(1)

@@ -20,14 +20,8 @@ from triton_gym.evaluation.exchange.arena import CudaArena, HostArena, PrivateAr
 from triton_gym.evaluation.exchange.channel import Channel, ChannelClosed
 from triton_gym.evaluation.exchange.gate import Gate
 from triton_gym.evaluation.workers import launch
-from triton_gym.evaluation.workers.answer import (
-    Failure,
-    checked,
-    dense,
-    import_answer,
-    own_work,
-    zeros,
-)
+from triton_gym.evaluation.workers.answer import checked, dense, import_answer, zeros
+from triton_gym.evaluation.workers.failure import Failure
 from triton_gym.evaluation.workers.host import AnswerHost
 from triton_gym.evaluation.workers.sandbox import Limits, Sandbox, Unconfined
 from triton_gym.evaluation.workers.trial import Trial
@@ -85,7 +79,7 @@ class Worker(AnswerHost):
         super().__init__()
         self._sandbox = sandbox
         self._series: Any = None
-        self._watch = Watch("")
+        self._watch = Watch("", "")
         self._staged: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
         self._gate: Gate | None = None
         self._trial: Any = None
@@ -162,13 +156,12 @@ class Worker(AnswerHost):
             self._gpu.hasty = not timed
         for call in calls:
             function = self._callable(call.get("module"), call["case"])
-            watch = Watch(self._path)
+            watch = Watch(self._path, call["case"])
             launched = self._gpu.launches if on_gpu else 0
             resident = self._resident() if on_gpu and timed else 0
             start = time.perf_counter()
             with torch.no_grad(), watch:
                 results = self._run(function, call)
-            own_work(watch, call["case"])
             copied = max(copied, watch.copied_bytes)
             with torch.no_grad():
                 torch._foreach_copy_(self._slots(call["outputs"]), results)
@@ -194,7 +187,7 @@ class Worker(AnswerHost):
     def do_stage(self, calls: list[dict[str, Any]]) -> dict[str, Any]:
         """Make the calls that are queued next ready."""
         self._gpu.forget()
-        self._watch = Watch(self._path)
+        self._watch = Watch(self._path, "the timed case")
 
         def staged(call: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[Any], None]]:
             arguments = [self._argument(value) for value in call["arguments"]]
@@ -237,7 +230,6 @@ class Worker(AnswerHost):
     def do_times(self, flushed: bool) -> dict[str, Any]:
         """Device time of each call of the last `do_queue`, in µs, and bytes that a call copied."""
         self._guard(Status.RUNTIME_ERROR, torch.cuda.synchronize)
-        own_work(self._watch, "the timed case")
         copied = self._watch.copied_bytes / len(self._staged)
         times = self._series.times_us if flushed else []
         return {"times_us": times, "copied_bytes": copied}

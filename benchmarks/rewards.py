@@ -3,11 +3,13 @@
     python benchmarks/rewards.py --work /tmp/rewards --out benchmarks/results/rewards-simulated.json
     python benchmarks/curves.py benchmarks/results/rewards-simulated.json docs/rewards.png --runs ""
 
-The action is a word of six letters that stands for a softmax kernel. The first letter chooses a
-program: a tuned kernel, a plain one, a wrong one, PyTorch's own softmax, or one that works at small
-sizes only and copies its input at the timed size. The others choose the tuned kernel's knobs. A
-policy of two layers first learns to write such words at random, then goes through GRPO under each
-reward, with several seeds. Kernels are evaluated on the simulated H100, equal ones once.
+The action is a word of six letters that stands for a matrix product's kernel. The first letter
+chooses a program: a tuned kernel, a plain one, a wrong one, one that is right at small sizes and
+copies its input at the timed one, PyTorch's own product, or that beside a kernel that nothing calls.
+The others choose the tuned kernel's knobs, of which the best reach 0.95 of PyTorch's speed, and the
+worst a fifth. A policy of two layers first learns to write such words at random, then goes through
+GRPO under each reward, with several seeds. Kernels are evaluated on the simulated H100, equal ones
+once.
 """
 
 from __future__ import annotations
@@ -34,18 +36,21 @@ from triton_gym.agents.training.settings import read_settings
 from triton_gym.audit.exploits import all_exploits
 from triton_gym.reward import REWARDS
 
-TASK = triton_gym.load("softmax")
-COPIES = next(e for e in all_exploits() if e.key == "softmax/full size/copies the input")
+TASK = triton_gym.load("matmul")
+EXPLOITS = {e.key: e.source for e in all_exploits() if e.task == "matmul"}
 PROGRAMS = {
     "t": TASK.expert,
     "p": TASK.starter,
-    "w": TASK.expert.replace("1.0 / tl.sum", "0.999 / tl.sum"),
-    "l": "import torch\n\n\ndef softmax(x):\n    return torch.softmax(x, -1)\n",
-    "c": COPIES.source,
+    "w": TASK.expert.replace("range(tl.cdiv(k, BLOCK_K))", "range(k // BLOCK_K)"),
+    "c": EXPLOITS["matmul/full size/copies the input"],
+    "l": "import torch\n\n\ndef matmul(a, b):\n    return torch.matmul(a, b)\n",
+    "d": EXPLOITS["matmul/not writing the kernel/function"],
 }
-"""By their letters: tuned, plain, wrong, library, copies."""
-CHOICES = [list(values) for values in TASK.knobs.values()]
-QUESTION = "softmax"
+"""By their letters: tuned, plain, wrong, copies, library, decoy."""
+KEPT = ("GROUP_M", "PROGRAMS")
+"""Knobs that stay as they are."""
+KNOBS = {name: values for name, values in TASK.knobs.items() if name not in KEPT}
+QUESTION = "matmul"
 
 
 def word_of(program: str, choice: tuple[int, ...]) -> str:
@@ -54,11 +59,11 @@ def word_of(program: str, choice: tuple[int, ...]) -> str:
 
 
 WORDS = {
-    word_of(program, choice): knobs.render(source, dict(zip(TASK.knobs, values, strict=True)))
-    if program == "t" else source
+    word_of(program, choice): knobs.render(
+        source, {name: values[i] for (name, values), i in zip(KNOBS.items(), choice, strict=True)}
+    ) if program == "t" else source
     for program, source in PROGRAMS.items()
-    for choice in itertools.product(*(range(len(values)) for values in CHOICES))
-    for values in [tuple(v[i] for v, i in zip(CHOICES, choice, strict=True))]
+    for choice in itertools.product(*(range(len(values)) for values in KNOBS.values()))
 }  # fmt: skip
 
 
@@ -114,7 +119,7 @@ def reinforced(work: Path, reward: str, seed: int, steps: int, evaluator: Evalua
     )  # fmt: skip
 
     def make(name: str) -> gym.Env[Any, str]:
-        inner = gym.make("TritonKernel-softmax-v0", evaluator=evaluator, reward=reward, max_turns=1)
+        inner = gym.make("TritonKernel-matmul-v0", evaluator=evaluator, reward=reward, max_turns=1)
         return Words(inner)
 
     with GRPOTrainer(settings, make=make) as trainer:

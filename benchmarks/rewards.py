@@ -6,8 +6,8 @@
 The action is a word of six letters that stands for a matrix product's kernel. The first letter
 chooses a program: a tuned kernel, a plain one, a wrong one, one that is right at small sizes and
 copies its input at the timed one, PyTorch's own product, or that beside a kernel that nothing calls.
-The others choose the tuned kernel's knobs, of which the best reach 0.95 of PyTorch's speed, and the
-worst a fifth. A policy of two layers first learns to write such words at random, then goes through
+The others choose the tuned kernel's knobs, of which the best reach 0.95 of PyTorch's speed, and
+the worst a fifth. A policy of two layers first learns to write such words at random, then goes through
 GRPO under each reward, with several seeds. Kernels are evaluated on the simulated H100, equal ones
 once.
 """
@@ -126,7 +126,7 @@ def reinforced(work: Path, reward: str, seed: int, steps: int, evaluator: Evalua
         if trainer.train() < steps:  # told to end; its work is saved
             raise SystemExit(f"{out} goes on with the next call")
     last = read_lines(out / "metrics.jsonl")[-1]
-    print(out.name, {k: round(last[k], 3) for k in ("reward", "correct", "speedup", "entropy")})
+    print(out.name, {k: round(last[k], 3) for k in ("reward", "correct", "speedup")})
 
 
 def main() -> None:
@@ -134,8 +134,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/rewards"))
     parser.add_argument("--out", type=Path, default=record.RESULTS / "rewards.json")
     parser.add_argument("--rewards", nargs="+", default=list(REWARDS))
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=80)
     options = parser.parse_args()
     runs = [(reward, seed) for seed in range(options.seeds) for reward in options.rewards]
     options.work.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ The action is a word of six letters that stands for a matrix product's kernel. T
 chooses a program: a tuned kernel, a plain one, a wrong one, one that is right at small sizes and
 copies its input at the timed one, PyTorch's own product, or that beside a kernel that nothing calls.
 The others choose the tuned kernel's knobs, of which the best reach 0.95 of PyTorch's speed, and
-the worst a fifth. A policy of two layers first learns to write such words at random, then goes through
+the worst a twentieth. A policy of two layers first learns to write such words at random, then goes through
 GRPO under each reward, with several seeds. Kernels are evaluated on the simulated H100, equal ones
 once.
 """
@@ -51,6 +51,8 @@ KEPT = ("GROUP_M", "PROGRAMS")
 """Knobs that stay as they are."""
 KNOBS = {name: values for name, values in TASK.knobs.items() if name not in KEPT}
 QUESTION = "matmul"
+METRICS = ("step", "reward", "correct", "speedup", "entropy")
+"""What is kept of every step, with the shares of all statuses."""
 
 
 def word_of(program: str, choice: tuple[int, ...]) -> str:
@@ -145,7 +147,10 @@ def main() -> None:
         for reward, seed in runs:
             reinforced(options.work, reward, seed, options.steps, evaluator)
     curves = {
-        f"{reward}-{seed}": read_lines(options.work / f"{reward}-{seed}" / "metrics.jsonl")
+        f"{reward}-{seed}": [
+            {name: value for name, value in line.items() if name in METRICS or "share/" in name}
+            for line in read_lines(options.work / f"{reward}-{seed}" / "metrics.jsonl")
+        ]
         for reward, seed in runs
     }
     record.write(options.out, [], curves=curves)

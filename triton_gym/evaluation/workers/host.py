@@ -119,8 +119,6 @@ class AnswerHost:
         if kind == "InterpreterError" and error.__cause__ is not None:
             error = error.__cause__
             kind = type(error).__name__
-        if isinstance(error, Failure):
-            return error
         text = str(error).strip() or "no message"
         line = line_in(error, self._path)
         where = f" on {case}" if case else ""

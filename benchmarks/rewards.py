@@ -5,11 +5,11 @@
 
 The action is a word of six letters that stands for a matrix product's kernel. The first letter
 chooses a program: a tuned kernel, a plain one, a wrong one, one that is right at small sizes and
-copies its input at the timed one, PyTorch's own product, or that beside a kernel that nothing calls.
-The others choose the tuned kernel's knobs, of which the best reach 0.95 of PyTorch's speed, and
-the worst a twentieth. A policy of two layers first learns to write such words at random, then goes through
-GRPO under each reward, with several seeds. Kernels are evaluated on the simulated H100, equal ones
-once.
+copies its input at the timed one, PyTorch's own product, or that beside a kernel which nothing
+calls. The others choose the tuned kernel's knobs, of which the best reach 0.95 of PyTorch's speed,
+and the worst a twentieth. A policy of two layers first learns to write such words at random, then
+goes through GRPO under each reward, with several seeds. Kernels are evaluated on the simulated
+H100, equal ones once.
 """
 
 from __future__ import annotations
@@ -60,13 +60,19 @@ def word_of(program: str, choice: tuple[int, ...]) -> str:
     return program + "".join(chr(ord("a") + index) for index in choice)
 
 
+def kernel_of(program: str, choice: tuple[int, ...]) -> str:
+    """The source that such a word stands for."""
+    if program != "t":
+        return PROGRAMS[program]
+    chosen = zip(KNOBS.items(), choice, strict=True)
+    return knobs.render(TASK.expert, {name: values[index] for (name, values), index in chosen})
+
+
 WORDS = {
-    word_of(program, choice): knobs.render(
-        source, {name: values[i] for (name, values), i in zip(KNOBS.items(), choice, strict=True)}
-    ) if program == "t" else source
-    for program, source in PROGRAMS.items()
+    word_of(program, choice): kernel_of(program, choice)
+    for program in PROGRAMS
     for choice in itertools.product(*(range(len(values)) for values in KNOBS.values()))
-}  # fmt: skip
+}
 
 
 class Words(gym.Wrapper[Any, str, Any, str]):

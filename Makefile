@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGE := pyproject.toml constraints.txt
 
-.PHONY: demo test check clean
+.PHONY: demo test test-all check clean
 
 # An agent improves the softmax kernel, on the GPU if there is one, else on the simulated device.
 demo: $(VENV)/.demo
@@ -12,6 +12,10 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+# The same, and of every task what `make test` checks of a sample.
+test-all: $(VENV)/.test
+	$(BIN)/python -m pytest -n 2 --dist loadfile --all-tasks $(ARGS)
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -114,7 +114,7 @@ def work(part: str, gpu: str, folder: Path) -> None:
     simulate.prepare(interpret=part == "trace")
     for line in sys.stdin:
         told = json.loads(line)
-        task = importlib.import_module(f"triton_gym.envs.{told['task']}.task").TASK
+        task = importlib.import_module(f"triton_gym.envs.core.{told['task']}.task").TASK
         arguments = [torch.zeros(x.shape, dtype=x.dtype) if hasattr(x, "shape") else x
                      for x in fake_arguments(task, task.bench[0])[1]]  # fmt: skip
         record: dict[str, Any]

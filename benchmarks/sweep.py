@@ -65,8 +65,8 @@ def open_checkout() -> None:
 
 
 def load_task(name: str) -> Any:
-    """The `Task` of a folder in `envs/`."""
-    return importlib.import_module(f"triton_gym.envs.{name}.task").TASK
+    """The `Task` of a folder in `envs/core/`."""
+    return importlib.import_module(f"triton_gym.envs.core.{name}.task").TASK
 
 
 def load_answer(source: str, entry: str, folder: str) -> Callable[..., Any]:
@@ -628,7 +628,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), help="folders of envs/")
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), help="folders of envs/core/")
     parser.add_argument("--sample", type=int, default=120, help="configurations a task; 0: all")
     parser.add_argument("--seconds", type=float, default=240.0, help="time for everything")
     parser.add_argument("--compile", action="store_true", help="also torch.compile the references")

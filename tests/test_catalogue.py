@@ -17,6 +17,7 @@ TASKS = triton_gym.tasks()
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", TASKS)
 @pytest.mark.parametrize("answer", ["starter", "expert"])
 def test_starter_and_expert_are_correct(name, answer, any_evaluator):
@@ -80,6 +81,7 @@ def test_hidden_cases_try_every_size_near_its_end_and_one_is_tiny(name):
             assert max(drawn) >= 0.7 * span.high
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", TASKS)
 def test_trivial_answers_fail(name, device):

@@ -143,6 +143,7 @@ def test_a_run_without_matplotlib_says_so(tmp_path, stubbed, monkeypatch):
     ("arguments", "told"),
     [
         (["show", "sofmax"], "Did you mean 'softmax'"),
+        (["envs", "--tag", "matrx"], "Did you mean 'matrix'"),
         (["eval", KERNEL, "nowhere.py"], "Cannot read the kernel"),
         (["run", "evolution"], "Give an agent and an environment"),
         (["run", "evolutoin", KERNEL], "Did you mean 'evolution'"),

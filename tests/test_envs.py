@@ -31,6 +31,18 @@ def test_every_task_has_both_ids():
     assert len(triton_gym.tasks()) >= 9
 
 
+def test_a_tag_selects_tasks_and_each_gets_an_environment(evaluator):
+    matrices = triton_gym.tasks(tag="matrix")
+    assert "matmul" in matrices
+    assert "softmax" not in matrices
+    with pytest.raises(triton_gym.InvalidOptionError, match="Did you mean 'matrix'"):
+        triton_gym.tasks(tag="matrx")
+    envs = gym.make_vec("TritonKernel-softmax-v0", tasks=matrices, evaluator=evaluator)
+    assert [env.task.name for env in envs.envs] == list(matrices)
+    envs.close()
+
+
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", IDS)
 def test_gymnasium_check(name, evaluator):
     env = make(name, sparing(name, evaluator))
@@ -40,6 +52,7 @@ def test_gymnasium_check(name, evaluator):
         check_env(env.unwrapped, skip_render_check=False)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", [i for i in IDS if i.startswith("TritonTune")])
 def test_stable_baselines_check(name, evaluator):
     checker = pytest.importorskip("stable_baselines3.common.env_checker")

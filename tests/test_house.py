@@ -111,6 +111,13 @@ def test_the_package_list_is_the_folders():
     assert listed == found
 
 
+def test_a_folder_of_the_catalogue_needs_no_line_anywhere():
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert [name for name in setup["packages"] if ".envs" in name] == ["triton_gym.envs"]
+    assert setup["package-data"]["triton_gym.envs"] == ["**/*.py"]
+    assert list((ROOT / "envs").rglob("__init__.py")) == [ROOT / "envs" / "__init__.py"]
+
+
 def test_public_names_are_few_and_there():
     assert len(triton_gym.__all__) <= 20
     assert triton_gym.__all__ == sorted(triton_gym.__all__)

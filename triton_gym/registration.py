@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,33 +22,54 @@ _own: dict[str, Task] = {}
 
 @cache
 def catalogue() -> tuple[str, ...]:
-    """Names of the bundled tasks: the folders of `triton_gym.envs` with a `task.py`."""
-    return _folders_with("task.py")
+    """Names of the bundled tasks: the folders below `triton_gym.envs` with a `task.py`."""
+    return tuple(_packages_with("task.py"))
 
 
 @cache
 def families() -> tuple[str, ...]:
-    """Names of the bundled families of tasks: the folders of `triton_gym.envs` with a `family.py`.
+    """Names of the bundled families of tasks: the folders below `triton_gym.envs` with a
+    `family.py`.
 
     `TritonKernel-<family>-v0` draws a new task at each reset.
     """
-    return _folders_with("family.py")
+    return tuple(_packages_with("family.py"))
 
 
-def _folders_with(file: str) -> tuple[str, ...]:
-    package = importlib.import_module("triton_gym.envs")
-    return tuple(
-        sorted(
-            module.name
-            for module in pkgutil.iter_modules(package.__path__)
-            if any((Path(folder) / module.name / file).is_file() for folder in package.__path__)
-        )
-    )
+@cache
+def _packages_with(file: str) -> Mapping[str, str]:
+    """Packages of the folders below `triton_gym.envs` that hold a file, by the folders' names.
+
+    Folders lie at any depth, grouped by suite, and need no `__init__.py`.
+    """
+    found: dict[str, str] = {}
+    for root in importlib.import_module("triton_gym.envs").__path__:
+        for folder in (path.parent for path in Path(root).rglob(file)):
+            package = ".".join(("triton_gym.envs", *folder.relative_to(root).parts))
+            if found.setdefault(folder.name, package) != package:
+                raise InvalidTaskError(
+                    f"Two folders of the catalogue are called {folder.name!r}: "
+                    f"{found[folder.name]} and {package}."
+                )
+    return dict(sorted(found.items()))
 
 
-def tasks() -> tuple[str, ...]:
-    """Names of all tasks: the bundled ones and the user's own."""
-    return (*catalogue(), *sorted(_own))
+def tasks(*, tag: str = "") -> tuple[str, ...]:
+    """Names of all tasks, the bundled ones and the user's own, or of those with a tag.
+
+    Args:
+        tag: a suite (`core`, `mlperf`, `spec`, …) or a category (`matrix`, `attention`, …).
+
+    Raises:
+        InvalidOptionError: no task has the tag, and the message suggests the nearest.
+    """
+    names = (*catalogue(), *sorted(_own))
+    if not tag:
+        return names
+    tags = {name: load(name).tags for name in names}
+    if not any(tag in some for some in tags.values()):
+        raise unknown("tag", tag, sorted({one for some in tags.values() for one in some}))
+    return tuple(name for name in names if tag in tags[name])
 
 
 def load(name: str) -> Task:
@@ -67,9 +87,10 @@ def load(name: str) -> Task:
         )
     if name not in catalogue():
         raise unknown("task", name, tasks())
-    task: Task = importlib.import_module(f"triton_gym.envs.{name}.task").TASK
+    package = _packages_with("task.py")[name]
+    task: Task = importlib.import_module(f"{package}.task").TASK
     if task.name != name:
-        raise InvalidTaskError(f"The folder envs/{name} holds a task named {task.name!r}.")
+        raise InvalidTaskError(f"The folder of {package} holds a task named {task.name!r}.")
     return task
 
 
@@ -141,19 +162,19 @@ def make_vector_env(
 ) -> Any:
     """A vector environment that evaluates its batch in parallel; what `gym.make_vec` calls.
 
-    With `tasks=` its environments work on these in turn, instead of all on the id's task.
+    With `tasks=` its environments work on these in turn, instead of all on the id's task; with
+    `num_envs=1`, which is what `gym.make_vec` takes if it is told nothing, each has one.
     """
     from triton_gym.vector import KernelVectorEnv
 
     given = [load(one) if isinstance(one, str) else one for one in tasks or (task,)]
-    return KernelVectorEnv(num_envs, given, **options)
+    return KernelVectorEnv(len(given) if num_envs == 1 else num_envs, given, **options)
 
 
 def family_of(name: str) -> type[Callable[[int], Task]]:
     """The class of a family: made with its options, it is a function from a seed to a task."""
-    found: type[Callable[[int], Task]] = importlib.import_module(
-        f"triton_gym.envs.{name}.family"
-    ).Family
+    package = _packages_with("family.py")[name]
+    found: type[Callable[[int], Task]] = importlib.import_module(f"{package}.family").Family
     return found
 
 

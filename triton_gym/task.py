@@ -132,7 +132,7 @@ def _no_arguments(case: Case) -> tuple[Any, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A kernel task. See `envs/softmax/task.py` for one to copy.
+    """A kernel task. See `envs/core/softmax/task.py` for one to copy.
 
     `reference` is plain PyTorch and must accept float64 inputs (the oracle) as well as the
     case's own dtype (the baseline). `inputs(case, generator)` draws the arguments on the

@@ -28,6 +28,7 @@ def mutants(source, count=60):
     return [mutate(source, rng) for _ in range(count)]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", triton_gym.tasks())
 def test_mutants_of_the_catalogue_are_python_and_differ(name):
     task = triton_gym.load(name)
@@ -85,6 +86,7 @@ def test_a_load_after_a_store_is_not_dropped():
     assert straightened(kernel) == kernel
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", triton_gym.tasks())
 def test_edits_lead_from_any_version_to_any_other(name):
     task = triton_gym.load(name)

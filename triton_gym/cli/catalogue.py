@@ -15,12 +15,13 @@ from rich.text import Text
 
 from triton_gym import registration
 from triton_gym.cli.names import family_id, ids_of, task_of
+from triton_gym.errors import unknown
 
 _JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def envs(
-    tag: Annotated[str, typer.Option(help="Only tasks with this tag, e.g. matrix.")] = "",
+    tag: Annotated[str, typer.Option(help="Only tasks with this tag, e.g. core or matrix.")] = "",
     as_json: _JSON = False,
 ) -> None:
     """List the environments."""
@@ -34,7 +35,11 @@ def envs(
     for name in registration.families():
         title = (inspect.getdoc(registration.family_of(name)) or "").partition("\n")[0]
         rows.append({"id": family_id(name), "title": title, "tags": (name,), "knobs": 0})
-    rows = [row for row in rows if not tag or tag in row["tags"]]
+    if tag:
+        known = {one for row in rows for one in row["tags"]}
+        rows = [row for row in rows if tag in row["tags"]]
+        if not rows:
+            raise unknown("tag", tag, known)
     if as_json:
         print(json.dumps(rows, indent=2))
         return

@@ -131,7 +131,7 @@ def refused(workshop, tmp_path_factory):
     with Scratch("other") as other:
         found, told = probe(
             workshop, "\n".join(lines), cwd=os.getcwd(), other=other.path, kept=str(kept),
-            expert=str(ROOT / "envs/softmax/expert.py"), audit=str(ROOT / "triton_gym/audit"),
+            expert=str(ROOT / "envs/core/softmax/expert.py"), audit=str(ROOT / "triton_gym/audit"),
         )  # fmt: skip
     assert kept.read_text() == "kept"
     assert found is not None, told

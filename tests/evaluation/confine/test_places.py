@@ -45,7 +45,7 @@ def test_the_places_of_this_machine():
     home, here = os.path.expanduser("~"), os.getcwd()
     for private in ("/", home, here, tempfile.gettempdir(), "/tmp", "/dev/shm", "/proc"):
         assert not any(within(os.path.realpath(private), path) for path in found), private
-    for answers in ("envs/softmax/expert.py", "triton_gym/audit/honest.py"):
+    for answers in ("envs/core/softmax/expert.py", "triton_gym/audit/honest.py"):
         file = str(Path(triton_gym.__file__).parent.parent / answers)
         assert not any(within(file, path) for path in found), answers
     for needed in (os.__file__, pytest.__file__, triton_gym.__file__, "/usr/bin/env"):

@@ -155,7 +155,7 @@ ATTACKS = (
         "reference by import",
         "takes the reference itself",
         "return TASK.reference($args)",
-        imports="from triton_gym.envs.softmax.task import TASK",
+        imports="from triton_gym.envs.core.softmax.task import TASK",
     ),
     Attack(
         "reference by typing.sys",

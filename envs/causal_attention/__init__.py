@@ -1,1 +1,0 @@
-"""Causal multi-head attention."""

@@ -1,1 +1,0 @@
-"""Random operator graphs as tasks: `TritonKernel-composed-v0`, a new one at each reset."""

@@ -1,1 +1,0 @@
-"""Inclusive prefix sum along the rows of a matrix."""

@@ -1,1 +1,0 @@
-"""The exact (erf) Gaussian error linear unit, elementwise."""

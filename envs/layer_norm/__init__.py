@@ -1,1 +1,0 @@
-"""Layer normalisation of the rows of a matrix, with weight and bias."""

@@ -1,1 +1,0 @@
-"""Matrix product of two row-major matrices in half precision."""

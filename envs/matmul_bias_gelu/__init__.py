@@ -1,1 +1,0 @@
-"""Matrix product with a bias and an exact GELU fused into its epilogue."""

@@ -1,1 +1,0 @@
-"""Sum of every row of a matrix."""

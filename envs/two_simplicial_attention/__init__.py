@@ -1,1 +1,0 @@
-"""Attention over pairs of keys in two sliding windows."""

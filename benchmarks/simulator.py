@@ -108,7 +108,7 @@ def work(part: str, gpu: str, folder: Path) -> None:
     import torch
 
     from triton_gym.evaluation import simulate
-    from triton_gym.evaluation.simulate.eager import fake_arguments
+    from triton_gym.evaluation.simulate.time_model.eager import fake_arguments
 
     torch.set_num_threads(1)
     simulate.prepare(interpret=part == "trace")
@@ -184,8 +184,8 @@ def load_rows(
     jobs: Sequence[Job], gpu: str, folder: Path, version: str
 ) -> tuple[list[Row], list[str]]:
     """The records of all configurations, and what failed."""
-    from triton_gym.evaluation.simulate.build import Build
     from triton_gym.evaluation.simulate.launches import LaunchTrace
+    from triton_gym.evaluation.simulate.machine_code.build import Build
 
     rows, failures = [], []
     for job in jobs:
@@ -259,7 +259,7 @@ def score(rows: Sequence[Row], times: Sequence[float]) -> Score:
 
 def evaluate(rows: Sequence[Row], gpu: Any, constants: Any) -> list[float]:
     """Modelled times."""
-    from triton_gym.evaluation.simulate.model import estimate
+    from triton_gym.evaluation.simulate.time_model.model import estimate
 
     return [estimate(row.builds, row.traces, gpu, constants).us for row in rows]
 
@@ -341,7 +341,7 @@ def main() -> None:
     import triton
 
     from triton_gym.device import gpu_named
-    from triton_gym.evaluation.simulate.constants import CONSTANTS
+    from triton_gym.evaluation.simulate.time_model.constants import CONSTANTS
 
     report = json.loads(args.sweep.read_text())
     jobs = read_jobs(args.sweep, args.experts, args.held_out, args.held_out_experts)

@@ -10,10 +10,10 @@ import pytest
 
 from triton_gym.device import gpu_named
 from triton_gym.evaluation.judging import claims
-from triton_gym.evaluation.simulate import model
-from triton_gym.evaluation.simulate.build import Build
 from triton_gym.evaluation.simulate.launches import Dot, LaunchTrace, Site, Tensor
-from triton_gym.evaluation.simulate.sass import Code, Region
+from triton_gym.evaluation.simulate.machine_code.build import Build
+from triton_gym.evaluation.simulate.machine_code.sass import Code, Region
+from triton_gym.evaluation.simulate.time_model import model
 from triton_gym.evaluation.workers.session import Ended
 from triton_gym.outcome import Status
 

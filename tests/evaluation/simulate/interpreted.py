@@ -23,10 +23,11 @@ from triton.language import arange, constexpr, store, where
 from triton.language.extra import libdevice
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from triton_gym.evaluation.simulate import footprint, interpret, pretend
-from triton_gym.evaluation.simulate.bounds import OutOfBoundsError
+from triton_gym.evaluation.simulate import pretend
+from triton_gym.evaluation.simulate.interpreter import footprint, interpret
+from triton_gym.evaluation.simulate.interpreter.bounds import OutOfBoundsError
+from triton_gym.evaluation.simulate.interpreter.trace import trace
 from triton_gym.evaluation.simulate.launches import LaunchTrace
-from triton_gym.evaluation.simulate.trace import trace
 
 interpret.install()
 BF16 = torch.bfloat16

@@ -8,8 +8,13 @@ import pytest
 import torch
 
 from triton_gym.device import gpu_named
-from triton_gym.evaluation.simulate import sass
-from triton_gym.evaluation.simulate.build import Build, BuildError, build, compile_launches
+from triton_gym.evaluation.simulate.machine_code import sass
+from triton_gym.evaluation.simulate.machine_code.build import (
+    Build,
+    BuildError,
+    build,
+    compile_launches,
+)
 
 H100 = gpu_named("h100")
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from triton_gym.device import gpu_named
-from triton_gym.evaluation.simulate import binary as tools
-from triton_gym.evaluation.simulate import opcodes
-from triton_gym.evaluation.simulate.build import compile_launches
-from triton_gym.evaluation.simulate.cubin import UnknownCode, read_cubin
-from triton_gym.evaluation.simulate.listing import read_listing
-from triton_gym.evaluation.simulate.sass import code_of
-from triton_gym.evaluation.simulate.usage import read_usage
+from triton_gym.evaluation.simulate.machine_code import binary as tools
+from triton_gym.evaluation.simulate.machine_code import opcodes
+from triton_gym.evaluation.simulate.machine_code.build import compile_launches
+from triton_gym.evaluation.simulate.machine_code.cubin import UnknownCode, read_cubin
+from triton_gym.evaluation.simulate.machine_code.listing import read_listing
+from triton_gym.evaluation.simulate.machine_code.sass import code_of
+from triton_gym.evaluation.simulate.machine_code.usage import read_usage
 
 H100 = gpu_named("h100")
 
@@ -77,7 +77,7 @@ def test_what_is_not_known_is_left_to_nvdisasm(cubins, monkeypatch):
     (cubin,) = cubins["softmax fp32"]
     known = tools.read_code(cubin)
     monkeypatch.setattr(opcodes, "NAMES", {})
-    monkeypatch.setattr("triton_gym.evaluation.simulate.listing.NAMES", {})
+    monkeypatch.setattr("triton_gym.evaluation.simulate.machine_code.listing.NAMES", {})
     with pytest.raises(UnknownCode, match="instruction 0x"):
         read_listing(cubin)
     assert tools.read_code(cubin) == known

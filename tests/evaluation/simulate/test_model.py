@@ -7,11 +7,11 @@ import dataclasses
 import pytest
 
 from triton_gym.device import gpu_named
-from triton_gym.evaluation.simulate.build import Build
 from triton_gym.evaluation.simulate.launches import Dot, LaunchTrace, Site, Tensor
-from triton_gym.evaluation.simulate.model import estimate
-from triton_gym.evaluation.simulate.occupancy import occupancy
-from triton_gym.evaluation.simulate.sass import Code, Region
+from triton_gym.evaluation.simulate.machine_code.build import Build
+from triton_gym.evaluation.simulate.machine_code.sass import Code, Region
+from triton_gym.evaluation.simulate.time_model.model import estimate
+from triton_gym.evaluation.simulate.time_model.occupancy import occupancy
 
 H100 = gpu_named("h100")
 

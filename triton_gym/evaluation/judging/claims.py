@@ -13,8 +13,8 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from triton_gym.evaluation.simulate.build import Build
 from triton_gym.evaluation.simulate.launches import LaunchTrace
+from triton_gym.evaluation.simulate.machine_code.build import Build
 from triton_gym.evaluation.workers.session import Ended
 from triton_gym.outcome import Status
 

@@ -24,7 +24,7 @@ from triton_gym.evaluation.exchange.arena import Layout, PrivateArena, SealedBlo
 from triton_gym.evaluation.fingerprint import task_fingerprint
 from triton_gym.evaluation.judging.judge import shapes, state_message
 from triton_gym.evaluation.modules import bind, construction, state_of
-from triton_gym.evaluation.simulate.eager import fake_arguments
+from triton_gym.evaluation.simulate.time_model.eager import fake_arguments
 from triton_gym.task import Case, Kind, Task
 
 _CPU = torch.device("cpu")

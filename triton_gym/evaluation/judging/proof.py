@@ -1,9 +1,9 @@
 """Whether an answer does its work at full size too, on a device that cannot run all of it there.
 
 Programs that the answer cannot foresee have run to their end in the worker, on arguments of full
-size (`simulate/evidence.py`). Here what they stored is compared with the reference; how much of
-the result the whole grid stores is inferred from them, or counted where that looks too little; and
-what they really moved and multiplied is held against what the time was estimated from.
+size (`simulate/interpreter/evidence.py`). Here what they stored is compared with the reference;
+how much of the result the whole grid stores is inferred from them, or counted where that looks too
+little; and what they really moved and multiplied is held against what the time was estimated from.
 """
 
 from __future__ import annotations

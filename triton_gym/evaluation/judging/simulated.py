@@ -27,9 +27,9 @@ from triton_gym.evaluation.judging.judge import (
 from triton_gym.evaluation.judging.proof import Proof, prove
 from triton_gym.evaluation.modules import construction
 from triton_gym.evaluation.profile import speed_of_light
-from triton_gym.evaluation.simulate import model
-from triton_gym.evaluation.simulate.build import Build
-from triton_gym.evaluation.simulate.eager import baseline_us
+from triton_gym.evaluation.simulate.machine_code.build import Build
+from triton_gym.evaluation.simulate.time_model import model
+from triton_gym.evaluation.simulate.time_model.eager import baseline_us
 from triton_gym.evaluation.workers.scratch import Scratch
 from triton_gym.evaluation.workers.session import Ended, Session
 from triton_gym.evaluation.workers.workshop import Workshop, open_workshops

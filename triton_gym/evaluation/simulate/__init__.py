@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from triton_gym.device import Gpu
-    from triton_gym.evaluation.simulate.build import Compiled
-    from triton_gym.evaluation.simulate.evidence import Call, Evidence
-    from triton_gym.evaluation.simulate.model import Estimate
+    from triton_gym.evaluation.simulate.interpreter.evidence import Call, Evidence
+    from triton_gym.evaluation.simulate.machine_code.build import Compiled
+    from triton_gym.evaluation.simulate.time_model.model import Estimate
 
 __all__ = [
     "build_reply", "compile_call", "estimate", "gather", "prepare", "pretend", "trace_reply",
@@ -23,11 +23,12 @@ __all__ = [
 
 def prepare(*, interpret: bool) -> None:
     """Import, before a process forks, what its children need."""
-    from triton_gym.evaluation.simulate import build, filecache, host  # noqa: F401
+    from triton_gym.evaluation.simulate import host  # noqa: F401
+    from triton_gym.evaluation.simulate.machine_code import build, filecache  # noqa: F401
 
     if interpret:
-        from triton_gym.evaluation.simulate import evidence, trace  # noqa: F401
-        from triton_gym.evaluation.simulate import interpret as interpreter
+        from triton_gym.evaluation.simulate.interpreter import evidence, trace  # noqa: F401
+        from triton_gym.evaluation.simulate.interpreter import interpret as interpreter
 
         interpreter.install()
 
@@ -43,7 +44,7 @@ def pretend(gpu: str = "h100") -> Any:
 def compile_call(call: Callable[[], Any], gpu: str) -> Compiled:
     """Compile what a call launches; raises `BuildError` where that fails."""
     from triton_gym.device import gpu_named
-    from triton_gym.evaluation.simulate.build import compile_launches
+    from triton_gym.evaluation.simulate.machine_code.build import compile_launches
 
     return compile_launches(call, gpu_named(gpu))
 
@@ -58,7 +59,7 @@ def trace_reply(
 ) -> dict[str, Any]:
     """Follow some programs of what a call launches; `launches` is filled for `gather`."""
     from triton_gym.device import gpu_named
-    from triton_gym.evaluation.simulate.trace import trace
+    from triton_gym.evaluation.simulate.interpreter.trace import trace
 
     return {"traces": [t.record() for t in trace(call, gpu=gpu_named(gpu), launches=launches)]}
 
@@ -67,23 +68,23 @@ def traced_call(
     launches: list[Any], results: list[Any], copies: list[Any], given: set[int]
 ) -> Call:
     """A call that `trace_reply` has followed, to be replayed; see `evidence.Call`."""
-    from triton_gym.evaluation.simulate.evidence import Call
+    from triton_gym.evaluation.simulate.interpreter.evidence import Call
 
     return Call(launches, results, copies, given)
 
 
 def gather(call: Call, configs: list[Any], seed: int) -> Evidence:
     """What programs of a traced call compute when they run to their end."""
-    from triton_gym.evaluation.simulate.evidence import Evidence
+    from triton_gym.evaluation.simulate.interpreter.evidence import Evidence
 
     return Evidence(call, configs, seed)
 
 
 def estimate(builds: dict[str, Any], traces: dict[str, Any], gpu: Gpu) -> Estimate:
     """The modelled time of a call, from the replies of its two processes."""
-    from triton_gym.evaluation.simulate.build import Build
     from triton_gym.evaluation.simulate.launches import LaunchTrace
-    from triton_gym.evaluation.simulate.model import estimate as model
+    from triton_gym.evaluation.simulate.machine_code.build import Build
+    from triton_gym.evaluation.simulate.time_model.model import estimate as model
 
     return model(
         [Build.read(b) for b in builds["builds"]],

@@ -11,7 +11,7 @@ import triton.language as tl
 from triton.runtime.interpreter import InterpretedFunction
 
 from triton_gym.device import gpu_named
-from triton_gym.evaluation.simulate.trace import trace
+from triton_gym.evaluation.simulate.interpreter.trace import trace
 from triton_gym.evaluation.workers.precompile import precompile
 from triton_gym.evaluation.workers.scratch import PREFIX
 

@@ -270,7 +270,7 @@ class Worker(AnswerHost):
 
     def do_asked(self) -> dict[str, Any]:
         """Whether host code wanted to know what a compiled kernel uses."""
-        from triton_gym.evaluation.simulate.state import State
+        from triton_gym.evaluation.simulate.interpreter.state import State
 
         return {"asked": State.asked}
 
@@ -290,7 +290,7 @@ class Worker(AnswerHost):
             module: how the answer's module is built, with slots of its state in that memory.
             resources: what kernels use, by name, where host code wants to know.
         """
-        from triton_gym.evaluation.simulate.state import State
+        from triton_gym.evaluation.simulate.interpreter.state import State
 
         State.resources.update(resources or {})
         self._arena = PrivateArena(size, fds[0]) if fds else None

@@ -25,13 +25,13 @@ from typing import Any
 import numpy as np
 
 from triton_gym.device import GPUS, Gpu
-from triton_gym.evaluation.simulate import footprint, interpret
-from triton_gym.evaluation.simulate.follow import ITERATIONS, Counts, Cut, Follower, Key
-from triton_gym.evaluation.simulate.formats import Array
 from triton_gym.evaluation.simulate.host import Numbering, pretend
+from triton_gym.evaluation.simulate.interpreter import footprint, interpret
+from triton_gym.evaluation.simulate.interpreter.follow import ITERATIONS, Counts, Cut, Follower, Key
+from triton_gym.evaluation.simulate.interpreter.formats import Array
+from triton_gym.evaluation.simulate.interpreter.replay import Launched
+from triton_gym.evaluation.simulate.interpreter.state import Program, State, place, run_whole_grid
 from triton_gym.evaluation.simulate.launches import Dot, LaunchTrace, Site, Tensor
-from triton_gym.evaluation.simulate.replay import Launched
-from triton_gym.evaluation.simulate.state import Program, State, place, run_whole_grid
 
 PROGRAMS = 4
 """Programs of a launch that are sampled; more if they turn out to differ."""

@@ -5,7 +5,7 @@ Found by changing single bits and looking at what `nvdisasm` makes of them.
 
 from __future__ import annotations
 
-from triton_gym.evaluation.simulate.cubin import UnknownCode
+from triton_gym.evaluation.simulate.machine_code.cubin import UnknownCode
 
 SIZE = 16
 """Bytes of an instruction."""

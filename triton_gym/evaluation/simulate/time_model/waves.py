@@ -7,13 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from triton_gym.device import Gpu
-from triton_gym.evaluation.simulate.build import Build
-from triton_gym.evaluation.simulate.constants import Constants
-from triton_gym.evaluation.simulate.execution import Execution, execute
 from triton_gym.evaluation.simulate.launches import LaunchTrace
-from triton_gym.evaluation.simulate.occupancy import occupancy
-from triton_gym.evaluation.simulate.pipes import all_pipes, chain, depth, matrix_cycles, pipes
-from triton_gym.evaluation.simulate.traffic import Traffic, traffic
+from triton_gym.evaluation.simulate.machine_code.build import Build
+from triton_gym.evaluation.simulate.time_model.constants import Constants
+from triton_gym.evaluation.simulate.time_model.execution import Execution, execute
+from triton_gym.evaluation.simulate.time_model.occupancy import occupancy
+from triton_gym.evaluation.simulate.time_model.pipes import (
+    all_pipes,
+    chain,
+    depth,
+    matrix_cycles,
+    pipes,
+)
+from triton_gym.evaluation.simulate.time_model.traffic import Traffic, traffic
 
 _ATOMICS_PER_CYCLE = 1.0
 """Atomic operations that the L2 does for each multiprocessor. An estimate."""

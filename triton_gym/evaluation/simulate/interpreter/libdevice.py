@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from triton_gym.evaluation.simulate.formats import Array
+from triton_gym.evaluation.simulate.interpreter.formats import Array
 
 
 def _by_torch(function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Array], Array]:

@@ -7,7 +7,7 @@ it: the width of an access, the shape of a matrix product. Those are in `_VARIAN
 
 from __future__ import annotations
 
-from triton_gym.evaluation.simulate.cubin import UnknownCode
+from triton_gym.evaluation.simulate.machine_code.cubin import UnknownCode
 
 BRANCH = 0x947
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from triton_gym.evaluation.simulate.formats import Array
+from triton_gym.evaluation.simulate.interpreter.formats import Array
 
 _RAW = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 

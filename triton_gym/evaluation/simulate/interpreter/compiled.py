@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from triton_gym.evaluation.simulate.state import State
+from triton_gym.evaluation.simulate.interpreter.state import State
 
 ASSUMED = {"registers": 32, "spills": 0, "shared_bytes": 1024}
 """Resources of a kernel that was not compiled; tests do not depend on them, and before a time is

@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from triton_gym.device import Gpu
-from triton_gym.evaluation.simulate.binary import read_code, read_resources
 from triton_gym.evaluation.simulate.host import Numbering, pretend
-from triton_gym.evaluation.simulate.ptxas import limited
-from triton_gym.evaluation.simulate.sass import Code
-from triton_gym.evaluation.simulate.usage import Resources
+from triton_gym.evaluation.simulate.machine_code.binary import read_code, read_resources
+from triton_gym.evaluation.simulate.machine_code.ptxas import limited
+from triton_gym.evaluation.simulate.machine_code.sass import Code
+from triton_gym.evaluation.simulate.machine_code.usage import Resources
 
 SECONDS_PER_KERNEL = 20.0
 """How long ptxas may take for one kernel."""
@@ -147,7 +147,7 @@ def compile_launches(
     from triton.errors import TritonError
     from triton.runtime.errors import OutOfResources
 
-    from triton_gym.evaluation.simulate.filecache import direct_cache
+    from triton_gym.evaluation.simulate.machine_code.filecache import direct_cache
 
     builder = _Builder()
     try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from triton_gym.device import Gpu
-from triton_gym.evaluation.simulate.build import Build
-from triton_gym.evaluation.simulate.constants import Constants
-from triton_gym.evaluation.simulate.execution import Execution, inside
-from triton_gym.evaluation.simulate.traffic import l1_bytes
+from triton_gym.evaluation.simulate.machine_code.build import Build
+from triton_gym.evaluation.simulate.time_model.constants import Constants
+from triton_gym.evaluation.simulate.time_model.execution import Execution, inside
+from triton_gym.evaluation.simulate.time_model.traffic import l1_bytes
 
 _HMMA_SHARE = 0.62
 """Rate of `mma.sync` on Hopper over that of `wgmma`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from triton_gym.device import Gpu
-from triton_gym.evaluation.simulate.footprint import LINE, SECTOR
+from triton_gym.evaluation.simulate.interpreter.footprint import LINE, SECTOR
 from triton_gym.evaluation.simulate.launches import LaunchTrace, Site, Tensor
 
 _L1_BYTES = 256 << 10

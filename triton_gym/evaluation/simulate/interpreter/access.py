@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from triton_gym.evaluation.simulate.formats import BFLOAT16, Array
-from triton_gym.evaluation.simulate.memory import Window
-from triton_gym.evaluation.simulate.state import State
+from triton_gym.evaluation.simulate.interpreter.formats import BFLOAT16, Array
+from triton_gym.evaluation.simulate.interpreter.memory import Window
+from triton_gym.evaluation.simulate.interpreter.state import State
 
 
 @dataclass(frozen=True, slots=True)

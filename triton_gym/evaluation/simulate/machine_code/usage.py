@@ -6,7 +6,11 @@ import struct
 from collections import defaultdict
 from dataclasses import dataclass
 
-from triton_gym.evaluation.simulate.cubin import UnknownCode, code_section, read_sections
+from triton_gym.evaluation.simulate.machine_code.cubin import (
+    UnknownCode,
+    code_section,
+    read_sections,
+)
 
 _SIZED = 4
 """Format of an attribute whose value has a size."""

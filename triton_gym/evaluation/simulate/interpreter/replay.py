@@ -19,13 +19,13 @@ from unittest import mock
 
 import numpy as np
 
-from triton_gym.evaluation.simulate.effort import Effort, Exhausted
-from triton_gym.evaluation.simulate.follow import ITERATIONS, Counts, Cut, Follower
-from triton_gym.evaluation.simulate.footprint import distinct
-from triton_gym.evaluation.simulate.formats import Array
-from triton_gym.evaluation.simulate.memory import Undo
-from triton_gym.evaluation.simulate.scout import Finder, Scout
-from triton_gym.evaluation.simulate.state import Observer, Program, State, place
+from triton_gym.evaluation.simulate.interpreter.effort import Effort, Exhausted
+from triton_gym.evaluation.simulate.interpreter.follow import ITERATIONS, Counts, Cut, Follower
+from triton_gym.evaluation.simulate.interpreter.footprint import distinct
+from triton_gym.evaluation.simulate.interpreter.formats import Array
+from triton_gym.evaluation.simulate.interpreter.memory import Undo
+from triton_gym.evaluation.simulate.interpreter.scout import Finder, Scout
+from triton_gym.evaluation.simulate.interpreter.state import Observer, Program, State, place
 
 PROGRAMS = 8
 """Most programs of a launch that are replayed for their results."""

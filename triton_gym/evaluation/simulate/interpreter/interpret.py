@@ -24,14 +24,17 @@ from unittest import mock
 import numpy as np
 
 from triton_gym.errors import EvaluatorError
-from triton_gym.evaluation.simulate import formats, libdevice, shortcuts
-from triton_gym.evaluation.simulate.access import repair_memory
-from triton_gym.evaluation.simulate.arithmetic import repair_arithmetic, repair_reductions
-from triton_gym.evaluation.simulate.bounds import Bounds
-from triton_gym.evaluation.simulate.compiled import Compiled
-from triton_gym.evaluation.simulate.formats import BFLOAT16
-from triton_gym.evaluation.simulate.shapes import share_shapes
-from triton_gym.evaluation.simulate.state import Program, State
+from triton_gym.evaluation.simulate.interpreter import formats, libdevice, shortcuts
+from triton_gym.evaluation.simulate.interpreter.access import repair_memory
+from triton_gym.evaluation.simulate.interpreter.arithmetic import (
+    repair_arithmetic,
+    repair_reductions,
+)
+from triton_gym.evaluation.simulate.interpreter.bounds import Bounds
+from triton_gym.evaluation.simulate.interpreter.compiled import Compiled
+from triton_gym.evaluation.simulate.interpreter.formats import BFLOAT16
+from triton_gym.evaluation.simulate.interpreter.shapes import share_shapes
+from triton_gym.evaluation.simulate.interpreter.state import Program, State
 
 
 def install() -> None:

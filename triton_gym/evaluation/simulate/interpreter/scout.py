@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from triton_gym.evaluation.simulate.effort import Effort
-from triton_gym.evaluation.simulate.formats import Array
-from triton_gym.evaluation.simulate.memory import Undo
-from triton_gym.evaluation.simulate.state import Program, State, place
+from triton_gym.evaluation.simulate.interpreter.effort import Effort
+from triton_gym.evaluation.simulate.interpreter.formats import Array
+from triton_gym.evaluation.simulate.interpreter.memory import Undo
+from triton_gym.evaluation.simulate.interpreter.state import Program, State, place
 
 
 @dataclass(slots=True)

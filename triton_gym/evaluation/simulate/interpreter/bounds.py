@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from triton_gym.evaluation.simulate.formats import Array
-from triton_gym.evaluation.simulate.memory import Window
+from triton_gym.evaluation.simulate.interpreter.formats import Array
+from triton_gym.evaluation.simulate.interpreter.memory import Window
 
 
 class OutOfBoundsError(RuntimeError):

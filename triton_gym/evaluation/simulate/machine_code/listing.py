@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import struct
 
-from triton_gym.evaluation.simulate import encoding
-from triton_gym.evaluation.simulate.cubin import UnknownCode, read_cubin
-from triton_gym.evaluation.simulate.lines import source_lines
-from triton_gym.evaluation.simulate.opcodes import BRANCH, NAMES, variant
-from triton_gym.evaluation.simulate.sass import Instruction
+from triton_gym.evaluation.simulate.machine_code import encoding
+from triton_gym.evaluation.simulate.machine_code.cubin import UnknownCode, read_cubin
+from triton_gym.evaluation.simulate.machine_code.lines import source_lines
+from triton_gym.evaluation.simulate.machine_code.opcodes import BRANCH, NAMES, variant
+from triton_gym.evaluation.simulate.machine_code.sass import Instruction
 
 _HALVES = struct.Struct("<QQ")
 

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from triton_gym.evaluation.exchange.arena import Arena, Layout
-from triton_gym.evaluation.simulate.effort import Exhausted
-from triton_gym.evaluation.simulate.footprint import distinct
-from triton_gym.evaluation.simulate.formats import Array
-from triton_gym.evaluation.simulate.memory import read
-from triton_gym.evaluation.simulate.replay import (
+from triton_gym.evaluation.simulate.interpreter.effort import Exhausted
+from triton_gym.evaluation.simulate.interpreter.footprint import distinct
+from triton_gym.evaluation.simulate.interpreter.formats import Array
+from triton_gym.evaluation.simulate.interpreter.memory import read
+from triton_gym.evaluation.simulate.interpreter.replay import (
     BUDGET_US,
     Event,
     Launched,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from triton_gym.evaluation.simulate.formats import Array
+from triton_gym.evaluation.simulate.interpreter.formats import Array
 
 SECTOR = 32
 """Bytes that travel together between L1, L2 and memory.

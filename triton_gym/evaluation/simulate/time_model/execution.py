@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from triton_gym.evaluation.simulate.build import Build
 from triton_gym.evaluation.simulate.launches import LaunchTrace
-from triton_gym.evaluation.simulate.sass import Region
+from triton_gym.evaluation.simulate.machine_code.build import Build
+from triton_gym.evaluation.simulate.machine_code.sass import Region
 
 _CACHED = 2048
 """Instructions that the inner instruction caches hold, 16 bytes each. Chosen on the fitted half of

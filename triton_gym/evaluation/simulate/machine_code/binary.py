@@ -8,10 +8,10 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from triton_gym.evaluation.simulate.cubin import UnknownCode
-from triton_gym.evaluation.simulate.listing import read_listing
-from triton_gym.evaluation.simulate.sass import Code, code_of, parse
-from triton_gym.evaluation.simulate.usage import Resources, read_usage
+from triton_gym.evaluation.simulate.machine_code.cubin import UnknownCode
+from triton_gym.evaluation.simulate.machine_code.listing import read_listing
+from triton_gym.evaluation.simulate.machine_code.sass import Code, code_of, parse
+from triton_gym.evaluation.simulate.machine_code.usage import Resources, read_usage
 
 _RESOURCES = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:(\d+)")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Protocol
 
-from triton_gym.evaluation.simulate.bounds import Bounds
-from triton_gym.evaluation.simulate.formats import Array
+from triton_gym.evaluation.simulate.interpreter.bounds import Bounds
+from triton_gym.evaluation.simulate.interpreter.formats import Array
 
 Program = tuple[int, int, int]
 Executor = Callable[[str, Program, Callable[[Program], None]], None]

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from triton_gym.evaluation.simulate import footprint
-from triton_gym.evaluation.simulate.arithmetic import OPERATIONS
-from triton_gym.evaluation.simulate.formats import Array
-from triton_gym.evaluation.simulate.memory import Undo
-from triton_gym.evaluation.simulate.state import State
+from triton_gym.evaluation.simulate.interpreter import footprint
+from triton_gym.evaluation.simulate.interpreter.arithmetic import OPERATIONS
+from triton_gym.evaluation.simulate.interpreter.formats import Array
+from triton_gym.evaluation.simulate.interpreter.memory import Undo
+from triton_gym.evaluation.simulate.interpreter.state import State
 
 ITERATIONS = 64
 """Iterations of a loop that are run before the rest is taken to be like them."""
@@ -182,7 +182,7 @@ def _foreign(file: str) -> bool:
     """Whether a source file belongs to Triton or to this package."""
     import triton
 
-    places = (Path(triton.__file__).parent, Path(__file__).parent)
+    places = (Path(triton.__file__).parent, Path(__file__).parent.parent)
     return any(Path(file).is_relative_to(place) for place in places)
 
 

@@ -16,15 +16,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from triton_gym.device import Gpu
-from triton_gym.evaluation.simulate.build import Build
-from triton_gym.evaluation.simulate.constants import (
+from triton_gym.evaluation.simulate.launches import LaunchTrace
+from triton_gym.evaluation.simulate.machine_code.build import Build
+from triton_gym.evaluation.simulate.time_model.constants import (
     CONSTANTS,
     COPY_EFFICIENCY,
     NEXT_LAUNCH_US,
     Constants,
 )
-from triton_gym.evaluation.simulate.launches import LaunchTrace
-from triton_gym.evaluation.simulate.waves import Launch, launch_time
+from triton_gym.evaluation.simulate.time_model.waves import Launch, launch_time
 
 
 @dataclass(frozen=True, slots=True)

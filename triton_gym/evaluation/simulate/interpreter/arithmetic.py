@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from triton_gym.evaluation.simulate import formats, libdevice
-from triton_gym.evaluation.simulate.formats import BFLOAT16, Array
-from triton_gym.evaluation.simulate.state import State
+from triton_gym.evaluation.simulate.interpreter import formats, libdevice
+from triton_gym.evaluation.simulate.interpreter.formats import BFLOAT16, Array
+from triton_gym.evaluation.simulate.interpreter.state import State
 
 OPERATIONS: dict[str, str] = {
     **dict.fromkeys(

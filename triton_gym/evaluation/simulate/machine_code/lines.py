@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from triton_gym.evaluation.simulate.cubin import UnknownCode
+from triton_gym.evaluation.simulate.machine_code.cubin import UnknownCode
 
 _LENGTHS = bytes((0, 1, 1, 1, 1, 0, 0, 0, 1))
 """Operands of the standard operations 1 to 9."""

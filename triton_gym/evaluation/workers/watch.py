@@ -173,7 +173,7 @@ _CALLING = _triton_files(
 """Files of Triton that launch, and call back for it; and the one that makes results dense."""
 _TRITONS_OWN = _triton_files("testing.py") | frozenset(
     str(path)
-    for path in Path(__file__).parent.with_name("simulate").glob("*.py")
+    for path in Path(__file__).parent.with_name("simulate").rglob("*.py")
     if path.stem not in ("host", "shortcuts")
 )
 """Files that time configurations, and those that carry out a kernel's instructions where no GPU

@@ -1,4 +1,4 @@
-"""Fault campaign: evaluations while workers, nurseries and the judge are killed at random.
+"""Fault campaign: evaluations while workers, fork servers and the judge are killed at random.
 
     python benchmarks/campaign.py --device simulated --count 2000 --out campaign.json
 
@@ -29,7 +29,7 @@ import triton_gym
 from triton_gym import Evaluator, Limits
 from triton_gym.audit.exploits import all_exploits
 from triton_gym.evaluation.service import serving
-from triton_gym.evaluation.workers import cradle
+from triton_gym.evaluation.workers import fork_server
 
 HONEST = ("softmax", "matmul", "cumsum_rows")
 HIT = "died of SIGKILL"
@@ -44,7 +44,7 @@ class Processes:
         self._seen: set[tuple[int, str]] = set()
 
     def kinds(self) -> dict[str, list[int]]:
-        """Ids of the `judge`s, their `nursery`s, and the `worker`s: of this program's only."""
+        """Ids of the `judge`s, their `fork_server`s, and the `worker`s: of this program's only."""
         parents, commands, starts = {}, {}, {}
         for folder in Path("/proc").iterdir():
             if not folder.name.isdigit():
@@ -56,16 +56,16 @@ class Processes:
                 continue
             fields = stat.rpartition(")")[2].split()
             parents[int(folder.name)], starts[int(folder.name)] = int(fields[1]), fields[19]
-        found: dict[str, list[int]] = {"judge": [], "nursery": [], "worker": []}
+        found: dict[str, list[int]] = {"judge": [], "fork_server": [], "worker": []}
         for pid, command in commands.items():
             parent = parents[pid]
             if not self._ours(pid, parents):
                 continue
             if serving.__name__ in command:
                 found["judge"].append(pid)
-            elif cradle.__name__ in command:
-                above = cradle.__name__ in commands.get(parent, "")
-                found["worker" if above else "nursery"].append(pid)
+            elif fork_server.__name__ in command:
+                above = fork_server.__name__ in commands.get(parent, "")
+                found["worker" if above else "fork_server"].append(pid)
         self._seen |= {(pid, starts[pid]) for pids in found.values() for pid in pids}
         return found
 
@@ -109,7 +109,7 @@ class Killer(threading.Thread):
         self.processes = Processes()
         self.done = threading.Event()
         self.kills: collections.Counter[str] = collections.Counter()
-        self.memory: dict[str, list[tuple[int, int]]] = {"judge": [], "nursery": []}
+        self.memory: dict[str, list[tuple[int, int]]] = {"judge": [], "fork_server": []}
 
     def run(self) -> None:
         while not self.done.wait(0.25):
@@ -203,14 +203,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) // 2))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--worker-pause", type=float, default=1.0, help="seconds between kills")
-    parser.add_argument("--nursery-pause", type=float, default=12.0)
+    parser.add_argument("--fork-server-pause", type=float, default=12.0)
     parser.add_argument("--judge-pause", type=float, default=30.0)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     rng = random.Random(given.seed)
     before = resources()
     pauses = {
-        "worker": given.worker_pause, "nursery": given.nursery_pause, "judge": given.judge_pause,
+        "worker": given.worker_pause, "fork_server": given.fork_server_pause, "judge": given.judge_pause,
     }  # fmt: skip
     killer = Killer(rng, pauses)
     ended: collections.Counter[int] = collections.Counter()

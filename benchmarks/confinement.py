@@ -26,7 +26,7 @@ from triton_gym.evaluation.judging import measured, simulated
 from triton_gym.evaluation.judging.judge import Judge, Request
 from triton_gym.evaluation.workers.scratch import Scratch
 from triton_gym.evaluation.workers.session import Session
-from triton_gym.evaluation.workers.workshop import Workshop
+from triton_gym.evaluation.workers.worker_pool import WorkerPool
 
 FOLDERS = ("/dev/shm", "/dev", "/proc", "/sys", "/run", "/tmp", "/etc", "/var", "/home", "/root")
 """What is granted besides, one at a time, when the file layer breaks something."""
@@ -36,11 +36,11 @@ _SET_DUMPABLE = 4
 
 def judged(device: str, held: frozenset[Layer], granted: tuple[str, ...] = ()) -> Outcome:
     """The starter of softmax, by a judge in this process whose workers are held to some layers."""
-    workshop = functools.partial(Workshop, layers=held, granted=granted)
+    pool = functools.partial(WorkerPool, layers=held, granted=granted)
     task, found = triton_gym.load("softmax"), resolve(device)
     with (
-        mock.patch.object(measured, "Workshop", workshop),
-        mock.patch.object(simulated, "Workshop", workshop),
+        mock.patch.object(measured, "WorkerPool", pool),
+        mock.patch.object(simulated, "WorkerPool", pool),
     ):
         judge: Judge = (
             simulated.SimulatedJudge(found) if found.simulated else measured.CudaJudge(found)
@@ -94,19 +94,19 @@ def tried(name: str, run: functools.partial[Outcome]) -> bool:
 
 def milliseconds(device: str, held: frozenset[Layer]) -> tuple[float, float]:
     """Median time of a fork, and of taking on the layers, in a worker that does nothing else."""
-    workshop = Workshop("compile" if resolve(device).simulated else "cuda", held)
-    workshop.wait_ready()
+    pool = WorkerPool("compile" if resolve(device).simulated else "cuda", held)
+    pool.wait_ready()
     forks, entries = [], []
     with Scratch("") as scratch:
         for _ in range(SESSIONS):
             start = time.perf_counter()
-            session = Session(workshop, Limits(), scratch)
+            session = Session(pool, Limits(), scratch)
             forked = time.perf_counter()
             with session:
                 entries.append((time.perf_counter() - forked) * 1e3)
             forks.append((forked - start) * 1e3)
             time.sleep(0.1)  # its end must not be timed with the next start
-    workshop.close()
+    pool.close()
     return statistics.median(forks), statistics.median(entries)
 
 

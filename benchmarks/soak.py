@@ -25,7 +25,7 @@ import record
 import triton_gym
 from triton_gym import Evaluator, Limits, Outcome
 from triton_gym.evaluation.service import serving
-from triton_gym.evaluation.workers import cradle
+from triton_gym.evaluation.workers import fork_server
 
 SPIN = "\n    while x.numel():\n        pass"
 RAISE = "\n    if x.numel():\n        raise ValueError('on purpose')"
@@ -100,7 +100,7 @@ def sample(folder: Path, store: Path, done: int) -> dict[str, float]:
 
 
 def _kind(pid: int, command: bytes, parent: int) -> str:
-    """`program`, `judge` or `nursery`; empty for a worker, which has its nursery's command."""
+    """`program`, `judge` or `fork_server`; empty for a worker, which has its fork server's command."""
     if pid == os.getpid():
         return "program"
     if serving.__name__.encode() in command:
@@ -109,8 +109,8 @@ def _kind(pid: int, command: bytes, parent: int) -> str:
         above = Path(f"/proc/{parent}/cmdline").read_bytes()
     except OSError:
         return ""
-    forked = cradle.__name__.encode() in above
-    return "nursery" if cradle.__name__.encode() in command and not forked else ""
+    forked = fork_server.__name__.encode() in above
+    return "fork_server" if fork_server.__name__.encode() in command and not forked else ""
 
 
 def _size(path: Path) -> int:

@@ -231,7 +231,7 @@ def overhead(options: argparse.Namespace) -> list[dict[str, Any]]:
                 started = time.perf_counter()
                 info = env.step(answer)[4]
                 steps.append(1e3 * (time.perf_counter() - started))
-                if info["source"] != "recorded":
+                if info["time_source"] != "recorded":
                     raise SystemExit(f"not from the store: {info}")
         row = {
             "part": "overhead", "task": name, "seconds_p50": statistics.median(total),

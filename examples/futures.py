@@ -29,7 +29,7 @@ def main() -> None:
             progress = evaluator.progress()
             print(
                 f"BLOCK={futures[future]}: {outcome.status}, {outcome.runtime_us:.1f} µs "
-                f"({outcome.source}); {progress.done} done, {progress.running} running"
+                f"({outcome.time_source}); {progress.done} done, {progress.running} running"
             )
 
 

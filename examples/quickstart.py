@@ -21,7 +21,7 @@ def main() -> None:
     task = triton_gym.load("softmax")
     for kernel in [task.starter] if args.smoke else [task.starter, task.expert]:
         observation, reward, _, _, info = env.step(kernel)
-        print(f"{info['status']}: {info['runtime_us']:.1f} µs ({info['source']})")
+        print(f"{info['status']}: {info['runtime_us']:.1f} µs ({info['time_source']})")
         print(f"  {info['speedup']:.2f}× PyTorch, roofline {info['roofline']:.2f}")
         print(f"  {info['registers']:.0f} registers, reward {reward:.2f}")
     env.close()

@@ -92,7 +92,7 @@ class Stub:
         import ast
         import math
 
-        from triton_gym.outcome import Outcome, Source, Status
+        from triton_gym.outcome import Outcome, Status, TimeSource
 
         self.sources.append(source)
         try:
@@ -111,7 +111,7 @@ class Stub:
         return Outcome(
             status=Status.CORRECT, message="ok", compiled=True, runtime_us=us, runtime_low_us=us,
             runtime_high_us=us, baseline_us=20.0, speedup=20.0 / us, roofline=0.5,
-            registers=32.0, source=Source.SIMULATED,
+            registers=32.0, time_source=TimeSource.SIMULATED,
         )  # fmt: skip
 
 

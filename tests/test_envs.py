@@ -18,7 +18,7 @@ IDS = sorted(i for i in gym.registry if i.startswith(("TritonKernel-", "TritonTu
 INFO = {
     "status", "message", "compiled", "correct", "runtime_us", "baseline_us", "speedup", "roofline",
     "max_error", "tolerance", "coverage", "registers", "spills", "shared_bytes", "evaluation_s",
-    "source",
+    "time_source", "source",
 }  # fmt: skip
 
 

@@ -55,7 +55,7 @@ class Status(enum.StrEnum):
     """Every output of every launch was verified."""
 
 
-class Source(enum.StrEnum):
+class TimeSource(enum.StrEnum):
     """Where the times of an outcome come from."""
 
     MEASURED = "measured"
@@ -106,7 +106,7 @@ class Outcome:
     """Wall time of the evaluation, in seconds; NaN where outcomes must be reproducible."""
     phases: tuple[tuple[str, float], ...] = ()
     """Seconds of each phase; see `PHASES`."""
-    source: Source = Source.MEASURED
+    time_source: TimeSource = TimeSource.MEASURED
     """Whether the times were measured, simulated, or read from a recording."""
 
     @property
@@ -127,7 +127,8 @@ class Outcome:
             "correct": self.correct,
             **{name: Number(getattr(self, name)) for name in NUMBERS},
             "bound": self.bound,
-            "source": str(self.source),
+            "time_source": str(self.time_source),
+            "source": str(self.time_source),  # its name of old
         }
 
 
@@ -157,7 +158,7 @@ NUMBERS: tuple[str, ...] = (
 def to_json(outcome: Outcome) -> dict[str, Any]:
     """An outcome as JSON: null for a number that does not exist."""
     fields = dataclasses.asdict(outcome)
-    fields.update(status=str(outcome.status), source=str(outcome.source))
+    fields.update(status=str(outcome.status), time_source=str(outcome.time_source))
     fields["phases"] = [list(phase) for phase in outcome.phases]
     for name in NUMBERS:
         value = float(fields[name])
@@ -172,6 +173,8 @@ def from_json(fields: Mapping[str, Any]) -> Outcome:
     for name in NUMBERS:
         given[name] = math.nan if given[name] is None else float(given[name])
     given["status"] = Status(given["status"])
-    given["source"] = Source(given["source"])
+    if "source" in given:  # its name of old
+        given["time_source"] = given.pop("source")
+    given["time_source"] = TimeSource(given["time_source"])
     given["phases"] = tuple((str(phase), float(seconds)) for phase, seconds in given["phases"])
     return Outcome(**given)

@@ -179,9 +179,9 @@ def test_a_crash_is_an_outcome(evaluator):
     from triton_gym.evaluation.workers.sandbox import Limits as SandboxLimits
     from triton_gym.evaluation.workers.scratch import Scratch
     from triton_gym.evaluation.workers.session import Ended, Session
-    from triton_gym.evaluation.workers.workshop import Workshop
+    from triton_gym.evaluation.workers.worker_pool import WorkerPool
 
-    workshop = Workshop("compile")
+    pool = WorkerPool("compile")
     try:
         for code, told in [
             ("import ctypes\nctypes.string_at(0)\n", "SIGSEGV"),
@@ -191,13 +191,13 @@ def test_a_crash_is_an_outcome(evaluator):
         ]:
             with (
                 Scratch(code) as scratch,
-                Session(workshop, SandboxLimits(seconds=20), scratch) as worker,
+                Session(pool, SandboxLimits(seconds=20), scratch) as worker,
                 pytest.raises(Ended, match=told) as caught,
             ):
                 worker.ask("load", path=worker.path, entry="f")
             assert caught.value.status is Status.RUNTIME_ERROR
     finally:
-        workshop.close()
+        pool.close()
 
 
 FOREIGN = {

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from triton_gym.outcome import Outcome, Source
+from triton_gym.outcome import Outcome, TimeSource
 
 _COLOURS = {"correct": "green"}
 
@@ -25,9 +25,9 @@ def time_with_spread(outcome: Outcome) -> str:
     if not math.isfinite(outcome.runtime_us):
         return "–"
     text = microseconds(outcome.runtime_us)
-    if outcome.source is Source.SIMULATED:
+    if outcome.time_source is TimeSource.SIMULATED:
         return f"{text} (simulated)"
-    if outcome.source is Source.RECORDED:
+    if outcome.time_source is TimeSource.RECORDED:
         return f"{text} (recorded)"
     low, high = outcome.runtime_low_us, outcome.runtime_high_us
     if not math.isfinite(low) or not math.isfinite(high):

@@ -40,6 +40,6 @@ def draw(axes: Any, steps: Sequence[Step], title: str) -> None:
     axes.step([s.step for s in right], best, where="post", label="best so far")
     axes.plot(wrong, [0.0] * len(wrong), "x", color="tab:red", ms=5, label="not correct")
     axes.axhline(1.0, color="grey", lw=0.8, ls="--", label="PyTorch")
-    source = str(steps[0].outcome.source) if steps else ""
+    source = str(steps[0].outcome.time_source) if steps else ""
     axes.set(title=title, xlabel="step", ylabel=f"speedup over PyTorch ({source})", ylim=(0, None))
     axes.legend()

@@ -1,4 +1,4 @@
-"""Workshops whose workers are confined."""
+"""Worker pools whose workers are confined."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import os
 import pytest
 
 from triton_gym.evaluation.confine.layers import ALL, Layer
-from triton_gym.evaluation.workers.workshop import Workshop
+from triton_gym.evaluation.workers.worker_pool import WorkerPool
 
 
 @pytest.fixture(scope="module")
-def workshop():
-    shop = Workshop("compile")
-    yield shop
-    shop.close()
+def pool():
+    opened = WorkerPool("compile")
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="module")
-def open_workshop():
-    """Its workers can reach the nursery, and leave their process group."""
+def open_pool():
+    """Its workers can reach the fork server, and leave their process group."""
     os.environ["HF_TOKEN"] = "a secret"
-    shop = Workshop("interpret", ALL - {Layer.SIGNALS, Layer.PROCESSES})
-    yield shop
+    opened = WorkerPool("interpret", ALL - {Layer.SIGNALS, Layer.PROCESSES})
+    yield opened
     del os.environ["HF_TOKEN"]
-    shop.close()
+    opened.close()

@@ -49,13 +49,13 @@ def needs(*wanted: Layer):
     return pytest.mark.skipif(bool(missing), reason=f"this kernel has no {', '.join(missing)}")
 
 
-def probe(workshop, code, limits=None, **files):
+def probe(pool, code, limits=None, **files):
     """Run code in a worker of its own; what it leaves in `found`, and how it ended."""
     with Scratch(HEAD + code + "\njson.dump(found, open('found', 'w'))\n") as scratch:
         for name, text in {"judge": str(os.getpid()), **files}.items():
             Path(scratch.folder, name).write_text(text)
         with (
-            Session(workshop, limits or Limits(seconds=60), scratch) as worker,
+            Session(pool, limits or Limits(seconds=60), scratch) as worker,
             pytest.raises(Ended) as ended,
         ):
             worker.ask("load", path=worker.path, entry="no such function")

@@ -29,7 +29,7 @@ FORBIDDEN = {
         "the judge's memory": "read(f'/proc/{JUDGE}/mem')",
         "the judge's variables": "read(f'/proc/{JUDGE}/environ')",
         "the judge's command line": "read(f'/proc/{JUDGE}/cmdline')",
-        "the nursery's memory": "read(f'/proc/{os.getppid()}/maps')",
+        "the fork server's memory": "read(f'/proc/{os.getppid()}/maps')",
         "the list of processes": "read('/proc')",
         "the list of shared memory": "read('/dev/shm')",
         "terminals": "read('/dev/tty')",
@@ -60,7 +60,7 @@ FORBIDDEN = {
     },
     Layer.SIGNALS: {
         "the judge": "os.kill(JUDGE, 0)",
-        "the nursery": "os.kill(os.getppid(), 0)",
+        "the fork server": "os.kill(os.getppid(), 0)",
         "the judge's group": "os.killpg(os.getpgid(JUDGE), 0)",
         "the judge by handle": "signal.pidfd_send_signal(os.pidfd_open(JUDGE), 0)",
     },
@@ -74,7 +74,7 @@ FORBIDDEN = {
         "another's limits": "resource.prlimit(JUDGE, resource.RLIMIT_CPU)",
         "another's cores": "os.sched_setaffinity(JUDGE, {0})",
         "another's priority": "os.setpriority(os.PRIO_PROCESS, JUDGE, 19)",
-        "children of the nursery": "call(SYS['clone'], 0x8000 | 17, 0, 0, 0, 0)",
+        "children of the fork server": "call(SYS['clone'], 0x8000 | 17, 0, 0, 0, 0)",
         "namespaces of a child": "call(SYS['clone'], 0x10000000 | 17, 0, 0, 0, 0)",
     },
     Layer.KERNEL: {
@@ -114,7 +114,7 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def refused(workshop, tmp_path_factory):
+def refused(pool, tmp_path_factory):
     """Error numbers of all attempts, made in one worker; 0 where an attempt went through."""
     import platform
 
@@ -130,7 +130,7 @@ def refused(workshop, tmp_path_factory):
             lines.append(f"found[{f'{layer}: {name}'!r}] = told(lambda: {attempt})")
     with Scratch("other") as other:
         found, told = probe(
-            workshop, "\n".join(lines), cwd=os.getcwd(), other=other.path, kept=str(kept),
+            pool, "\n".join(lines), cwd=os.getcwd(), other=other.path, kept=str(kept),
             expert=str(ROOT / "envs/core/softmax/expert.py"), audit=str(ROOT / "triton_gym/audit"),
         )  # fmt: skip
     assert kept.read_text() == "kept"
@@ -146,14 +146,14 @@ def test_the_kernel_refuses(layer, name, refused):
 # -- what a worker is -----------------------------------------------------------------------------
 
 
-def test_a_worker_says_what_it_is_held_to(workshop):
-    with Scratch("") as scratch, Session(workshop, Limits(), scratch) as worker:
+def test_a_worker_says_what_it_is_held_to(pool):
+    with Scratch("") as scratch, Session(pool, Limits(), scratch) as worker:
         assert set(worker.layers) == HERE
 
 
-def test_root_is_nobody_special(workshop):
+def test_root_is_nobody_special(pool):
     found, _ = probe(
-        workshop,
+        pool,
         """
 status = dict(line.split(":\\t", 1) for line in open("/proc/self/status").read().splitlines())
 found = {name: status[name].strip() for name in ("CapPrm", "CapEff", "NoNewPrivs", "Seccomp")}
@@ -170,7 +170,7 @@ found["open files"] = len(os.listdir("/proc/self/fd"))
     assert found["open files"] <= 7  # standard three, the channel, its own folder, the listing
 
 
-def test_secrets_in_the_environment_stay(open_workshop):
+def test_secrets_in_the_environment_stay(open_pool):
     from triton_gym.evaluation.confine.environment import narrowed
 
     given = {
@@ -179,22 +179,20 @@ def test_secrets_in_the_environment_stay(open_workshop):
     }  # fmt: skip
     assert set(narrowed(given)) == {"PATH", "CUDA_VISIBLE_DEVICES", "PYTHONPATH"}
     look = "found = [open(f'/proc/{pid}/environ').read() for pid in ('self', os.getppid())]"
-    found, told = probe(
-        open_workshop, "found = [open('/proc/self/environ').read(), str(os.environ)]"
-    )
+    found, told = probe(open_pool, "found = [open('/proc/self/environ').read(), str(os.environ)]")
     assert found, told
     assert not any("a secret" in text for text in found)
-    assert probe(open_workshop, look)[0] is None  # nor is the nursery's there to be read
+    assert probe(open_pool, look)[0] is None  # nor is the fork server's there to be read
 
 
-def test_what_answers_need_still_works(workshop):
+def test_what_answers_need_still_works(pool):
     found, _ = probe(
-        workshop,
+        pool,
         r"""
 open("a.c", "w").write("int three(void) { return 3; }")
 compiled = subprocess.run(["gcc", "-shared", "-fPIC", "-O2", "a.c", "-o", "a.so"])
 found = {"compiled": compiled.returncode, "three": ctypes.CDLL("./a.so").three()}
-import xml.dom.minidom, sqlite3, torch.utils.benchmark  # not imported by the nursery
+import xml.dom.minidom, sqlite3, torch.utils.benchmark  # not imported by the fork server
 threads = [threading.Thread(target=time.sleep, args=(0.01,)) for _ in range(4)]
 [thread.start() for thread in threads], [thread.join() for thread in threads]
 os.makedirs("x/y")

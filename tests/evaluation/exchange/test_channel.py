@@ -20,7 +20,7 @@ from triton_gym.evaluation.exchange.channel import (
 
 @pytest.mark.parametrize("cut", [1, 4, 7])
 def test_a_timeout_within_a_message_loses_nothing(cut):
-    # A nursery that polls once took the body of a late message for the next header, and left.
+    # A fork server that polls once took the body of a late message for the next header, and left.
     ours, theirs = pair()
     body = json.dumps({"op": "fork"}).encode()
     whole = struct.pack("!I", len(body)) + body

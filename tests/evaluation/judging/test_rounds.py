@@ -12,9 +12,9 @@ import triton_gym
 from triton_gym import Case
 from triton_gym.device import gpu_named
 from triton_gym.evaluation.exchange.arena import view
-from triton_gym.evaluation.judging import known, rounds, sets
+from triton_gym.evaluation.judging import calibration, rounds, sets
+from triton_gym.evaluation.judging.interference import DISTURBANCE, SLOWEST, Interference
 from triton_gym.evaluation.judging.measure import measure
-from triton_gym.evaluation.judging.quiet import DISTURBANCE, SLOWEST, Quiet
 from triton_gym.evaluation.judging.sharing import GpuLock
 from triton_gym.evaluation.workers import worker
 from triton_gym.evaluation.workers.session import Ended
@@ -176,14 +176,14 @@ def softmax(x):
     return torch.softmax(x, -1)
 
 
-def stage(gpu, answer, tmp_path, vault=None):
-    what = known.Known(
+def stage(gpu, answer, tmp_path, input_pool=None):
+    what = calibration.Calibration(
         tolerances=(1e-5,), arguments=(torch.empty(4, 99, device="meta"),), outputs=(((4, 99), "float32"),), call_bytes=1 << 28, result_bytes=1584,
         between_us=FLUSH_US + COPY_US, keeping_us=COPY_US, queueing_us=10.0,
     )  # fmt: skip
     return rounds.Stage(
         SOFTMAX, CPU, what, answer, 0, GpuLock(tmp_path / "gpu.lock"),
-        Quiet(lambda: gpu.takes(FLUSH_US), 0, None), 4000.0, 50e6, vault,
+        Interference(lambda: gpu.takes(FLUSH_US), 0, None), 4000.0, 50e6, input_pool,
     )  # fmt: skip
 
 
@@ -260,7 +260,7 @@ def test_an_answer_whose_host_waits_is_timed_by_the_judge(gpu, tmp_path):
 def test_a_gpu_that_others_use_shows(gpu, tmp_path):
     where = stage(gpu, Answer(gpu, softmax, 50.0, 50.0), tmp_path)
     where.rehearse(0)
-    where._quiet.least_us = FLUSH_US / 1.5  # as if it had been faster before
+    where._interference.least_us = FLUSH_US / 1.5  # as if it had been faster before
     assert where.round(8, 1, probed=True).disturbed
 
 
@@ -279,8 +279,8 @@ def test_a_gpu_that_was_never_quiet_is_known_by_its_datasheet(gpu):
     listed = gpu_named("h200")
     size = int(FLUSH_US * 1e3 * listed.memory_gbps)
     busy = 1 + DISTURBANCE
-    assert Quiet(lambda: gpu.takes(1.3 * FLUSH_US), size, listed).slowed() < busy
-    assert Quiet(lambda: gpu.takes(1.2 * SLOWEST * FLUSH_US), size, listed).slowed() > busy
+    assert Interference(lambda: gpu.takes(1.3 * FLUSH_US), size, listed).slowed() < busy
+    assert Interference(lambda: gpu.takes(1.2 * SLOWEST * FLUSH_US), size, listed).slowed() > busy
 
 
 def test_the_references_time_is_without_the_flush(gpu, tmp_path):

@@ -12,7 +12,7 @@ from triton_gym import Case
 from triton_gym.evaluation import check
 from triton_gym.evaluation.exchange.arena import Slot, view
 from triton_gym.evaluation.judging import sets
-from triton_gym.evaluation.judging.banks import Vault
+from triton_gym.evaluation.judging.input_pool import InputPool
 from triton_gym.evaluation.judging.sharing import GpuLock, Share
 from triton_gym.evaluation.workers.session import Ended
 
@@ -44,11 +44,11 @@ SOFTMAX = dataclasses.replace(
 
 @pytest.fixture
 def make(monkeypatch, tmp_path):
-    """Makes the sets of one evaluation, with inputs from a vault or from seeds."""
+    """Makes the sets of one evaluation, with inputs from an input pool or from seeds."""
     monkeypatch.setattr(sets, "CudaArena", HostBlock)
     stream = types.SimpleNamespace(synchronize=lambda: None)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda *_: stream)
-    known = types.SimpleNamespace(
+    calibration = types.SimpleNamespace(
         arguments=(torch.empty(3, 77, dtype=torch.float16, device="meta"),),
         outputs=(((3, 77), "float16"),),
         tolerances=(4e-3,),
@@ -57,17 +57,17 @@ def make(monkeypatch, tmp_path):
     )
     worker = types.SimpleNamespace(ask=lambda *_, **__: {})
     share = Share(GpuLock(tmp_path / "gpu.lock"), lambda what: what)
-    return lambda vault=None: sets.Sets(SOFTMAX, 0, known, worker, share, CPU, ROOM, vault)
+    return lambda pool=None: sets.Sets(SOFTMAX, 0, calibration, worker, share, CPU, ROOM, pool)
 
 
-def vault_of(capacity):
-    return Vault(capacity, lambda: 1 << 40)
+def pool_of(capacity):
+    return InputPool(capacity, lambda: 1 << 40)
 
 
-@pytest.fixture(params=["seeds", "vault"])
+@pytest.fixture(params=["seeds", "input_pool"])
 def places(request, make):
     """Sets of inputs of a softmax, and of their results as an honest worker leaves them."""
-    made = make(vault_of(1 << 20) if request.param == "vault" else None)
+    made = make(pool_of(1 << 20) if request.param == "input_pool" else None)
     with made.given(COUNT, 1) as given:
         made.reveal(given)
         work(made, given)
@@ -108,7 +108,7 @@ def test_a_changed_argument_of_one_call_is_found(places, which):
 
 @pytest.mark.parametrize("kept", [False, True])
 def test_inputs_are_not_there_before_they_are_revealed(make, kept):
-    made = make(vault_of(1 << 20) if kept else None)
+    made = make(pool_of(1 << 20) if kept else None)
     with made.given(COUNT, 1) as first:
         made.reveal(first)
         work(made, first)
@@ -125,45 +125,45 @@ def test_inputs_are_not_there_before_they_are_revealed(make, kept):
 
 
 def test_no_worker_sees_inputs_twice(make):
-    vault = vault_of(1 << 20)
-    one, other = make(vault), make(vault)
+    input_pool = pool_of(1 << 20)
+    one, other = make(input_pool), make(input_pool)
     with one.given(ROOM, 1) as a, other.given(ROOM, 1) as b:
-        assert a.bank is not b.bank
+        assert a.block is not b.block
     with one.given(ROOM, 2) as c:
-        assert c.bank is b.bank, "the other's bank, which this one has not seen"
+        assert c.block is b.block, "the other's block, which this one has not seen"
     with one.given(ROOM, 3) as d:
-        assert d.bank not in (a.bank, b.bank)
+        assert d.block not in (a.block, b.block)
 
 
 def test_a_bank_changes_whenever_it_is_taken_up(make):
-    vault = vault_of(1 << 20)
-    with make(vault).given(ROOM, 1) as given:
-        bank, before = given.bank, [x.clone() for (x,) in given.inputs]
+    input_pool = pool_of(1 << 20)
+    with make(input_pool).given(ROOM, 1) as given:
+        block, before = given.block, [x.clone() for (x,) in given.inputs]
     for _ in range(ROOM):
-        with make(vault).given(COUNT, 1) as given:
-            assert given.bank is bank
-    assert not any(torch.equal(x, y) for x, (y,) in zip(before, bank.sets, strict=True))
+        with make(input_pool).given(COUNT, 1) as given:
+            assert given.block is block
+    assert not any(torch.equal(x, y) for x, (y,) in zip(before, block.sets, strict=True))
 
 
 def test_two_evaluations_share_a_bank_when_there_is_no_memory_for_another(make):
-    one = make(vault_of(1 << 20))
+    one = make(pool_of(1 << 20))
     with one.given(ROOM, 1) as given:
-        size = given.bank.bytes
-    vault = vault_of(4 * size)
-    makers = [make(vault) for _ in range(6)]
+        size = given.block.bytes
+    input_pool = pool_of(4 * size)
+    makers = [make(input_pool) for _ in range(6)]
     with contextlib.ExitStack() as stack:
         had = [stack.enter_context(each.given(ROOM, 1)) for each in makers]
-        assert len({given.bank for given in had}) == 4
+        assert len({given.block for given in had}) == 4
         inputs = [x.clone() for (x,) in had[0].inputs]
-        late = stack.enter_context(make(vault).given(ROOM, 1))
-        assert late.bank in {given.bank for given in had}
+        late = stack.enter_context(make(input_pool).given(ROOM, 1))
+        assert late.block in {given.block for given in had}
         assert all(torch.equal(x, y) for x, (y,) in zip(inputs, had[0].inputs, strict=True)), (
             "nothing is drawn anew under who has it"
         )
 
 
 def test_without_memory_for_a_bank_inputs_are_drawn_for_the_round(make):
-    made = make(vault_of(100))
+    made = make(pool_of(100))
     with made.given(COUNT, 1) as given:
         made.reveal(given)
         work(made, given)
@@ -175,37 +175,39 @@ def test_without_memory_for_a_bank_inputs_are_drawn_for_the_round(make):
 
 @pytest.fixture
 def take():
-    """Takes a bank of some bytes, a new one each time, and gives it back; says what it was."""
+    """Takes a block of some bytes, a new one each time, and gives it back; says what it was."""
 
-    def take(vault, key, bank, had=()):
-        with vault.lend(key, 240, lambda: bank, lambda _: None, set(had)) as lent:
+    def take(input_pool, key, block, had=()):
+        with input_pool.lend(key, 240, lambda: block, lambda _: None, set(had)) as lent:
             return lent
 
     return take
 
 
 def test_banks_of_other_tasks_make_room(take):
-    vault = vault_of(1000)
+    input_pool = pool_of(1000)
     one, two, three, four, five = (Named(bytes=240) for _ in range(5))
-    assert take(vault, "a", one) is one
-    assert take(vault, "a", two, had=[one]) is two
-    assert take(vault, "b", three) is three
-    assert take(vault, "b", four, had=[three]) is four
-    assert take(vault, "b", five, had=[three, four]) is five, "those of the other task are given up"
-    assert take(vault, "a", one) is one, "made anew"
+    assert take(input_pool, "a", one) is one
+    assert take(input_pool, "a", two, had=[one]) is two
+    assert take(input_pool, "b", three) is three
+    assert take(input_pool, "b", four, had=[three]) is four
+    assert take(input_pool, "b", five, had=[three, four]) is five, (
+        "those of the other task are given up"
+    )
+    assert take(input_pool, "a", one) is one, "made anew"
 
 
 def test_a_bank_is_shared_before_those_of_other_tasks_are_given_up(take):
-    vault = vault_of(700)
+    input_pool = pool_of(700)
     first, second, new = (Named(bytes=240) for _ in range(3))
-    assert take(vault, "a", first) is first
-    assert take(vault, "b", second) is second
-    with vault.lend("c", 240, lambda: new, lambda _: None, set()) as mine:
+    assert take(input_pool, "a", first) is first
+    assert take(input_pool, "b", second) is second
+    with input_pool.lend("c", 240, lambda: new, lambda _: None, set()) as mine:
         assert mine is new, "that of the task that was used least was given up"
-        assert take(vault, "c", Named(bytes=240)) is new
-        assert take(vault, "b", Named(bytes=240)) is second
+        assert take(input_pool, "c", Named(bytes=240)) is new
+        assert take(input_pool, "b", Named(bytes=240)) is second
         other = Named(bytes=240)
-        assert take(vault, "c", other, had=[new]) is other, "an evaluation sees none twice"
+        assert take(input_pool, "c", other, had=[new]) is other, "an evaluation sees none twice"
 
 
 class Named(types.SimpleNamespace):
@@ -213,42 +215,42 @@ class Named(types.SimpleNamespace):
 
 
 def test_no_bank_is_larger_than_its_share_or_half_of_what_is_free(take):
-    assert take(vault_of(600), "a", Named(bytes=240)) is None
-    assert take(Vault(1000, lambda: 479), "a", Named(bytes=240)) is None
-    assert take(Vault(1000, lambda: 480), "a", Named(bytes=240)) is not None
+    assert take(pool_of(600), "a", Named(bytes=240)) is None
+    assert take(InputPool(1000, lambda: 479), "a", Named(bytes=240)) is None
+    assert take(InputPool(1000, lambda: 480), "a", Named(bytes=240)) is not None
 
 
 def test_all_banks_are_given_up_but_those_that_somebody_has(take):
-    vault = vault_of(1000)
+    input_pool = pool_of(1000)
     one, two, three = (Named(bytes=240) for _ in range(3))
-    take(vault, "a", one)
-    with vault.lend("b", 240, lambda: two, lambda _: None, set()) as lent:
-        vault.clear()
-        assert take(vault, "a", three) is three
+    take(input_pool, "a", one)
+    with input_pool.lend("b", 240, lambda: two, lambda _: None, set()) as lent:
+        input_pool.clear()
+        assert take(input_pool, "a", three) is three
         assert lent is two
-    assert take(vault, "b", None) is two
+    assert take(input_pool, "b", None) is two
 
 
 def test_a_bank_that_was_changed_in_part_is_given_up(take):
-    vault = vault_of(1000)
+    input_pool = pool_of(1000)
     one, two = Named(bytes=240), Named(bytes=240)
-    take(vault, "a", one)
+    take(input_pool, "a", one)
 
-    def fails(bank):
+    def fails(block):
         raise RuntimeError("of the device")
 
-    with pytest.raises(RuntimeError), vault.lend("a", 240, lambda: None, fails, set()):
+    with pytest.raises(RuntimeError), input_pool.lend("a", 240, lambda: None, fails, set()):
         pass
-    assert take(vault, "a", two) is two
+    assert take(input_pool, "a", two) is two
 
 
 def test_a_bank_that_nobody_could_make_leaves_no_trace(take):
-    vault = vault_of(1000)
+    input_pool = pool_of(1000)
 
     def fail():
         raise torch.cuda.OutOfMemoryError
 
     for _ in range(9):
-        with vault.lend("a", 240, fail, lambda _: None, set()) as lent:
+        with input_pool.lend("a", 240, fail, lambda _: None, set()) as lent:
             assert lent is None
-    assert take(vault, "a", Named(bytes=240)) is not None
+    assert take(input_pool, "a", Named(bytes=240)) is not None

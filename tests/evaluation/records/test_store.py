@@ -17,14 +17,14 @@ from triton_gym import Evaluator, InvalidOptionError, Limits, Outcome, Status
 from triton_gym.errors import StoreError
 from triton_gym.evaluation.records import store as stores
 from triton_gym.evaluation.records.store import Store, storable
-from triton_gym.outcome import NAN, Source
+from triton_gym.outcome import NAN, TimeSource
 
 TASK = triton_gym.load("sum_rows")
 DEVICE = "simulated:h100"
 
 
 def outcome(status=Status.CORRECT, **numbers):
-    return Outcome(status=status, message="as found", source=Source.SIMULATED, **numbers)
+    return Outcome(status=status, message="as found", time_source=TimeSource.SIMULATED, **numbers)
 
 
 @pytest.fixture
@@ -44,8 +44,10 @@ def test_what_was_found_comes_back_and_says_so(store):
     found = outcome(speedup=1.5, runtime_us=3.0, bound="memory", phases=(("test", 0.2),))
     key = keep(store, found=found)
     again = store.get(key, [DEVICE])
-    assert again.source is Source.RECORDED
-    assert repr(again) == repr(found.replace(source=Source.RECORDED, evaluation_s=NAN, phases=()))
+    assert again.time_source is TimeSource.RECORDED
+    assert repr(again) == repr(
+        found.replace(time_source=TimeSource.RECORDED, evaluation_s=NAN, phases=())
+    )
 
 
 def test_every_part_of_the_key_counts(store, monkeypatch):
@@ -72,7 +74,7 @@ def test_only_what_the_answer_decides_is_kept(store, status):
 
 
 def test_a_measured_verdict_of_cheating_may_be_the_loads_doing():
-    assert not storable(Outcome(status=Status.CHEATING, source=Source.MEASURED))
+    assert not storable(Outcome(status=Status.CHEATING, time_source=TimeSource.MEASURED))
 
 
 def test_a_later_outcome_replaces_an_earlier_one(store):
@@ -180,10 +182,10 @@ def test_a_seen_answer_is_not_evaluated_again(tmp_path):
     with Evaluator("simulated", workers=1, store=path) as evaluator:
         first = evaluator.evaluate(TASK, TASK.starter, seed=1)
         again = evaluator.evaluate(TASK, TASK.starter, seed=2)
-        assert first.source == "simulated"
-        assert again.source == "recorded"
+        assert first.time_source == "simulated"
+        assert again.time_source == "recorded"
         assert again.speedup == first.speedup
-        assert evaluator.evaluate(TASK, TASK.starter, fresh=True).source == "simulated"
+        assert evaluator.evaluate(TASK, TASK.starter, fresh=True).time_source == "simulated"
         progress = evaluator.progress()
         assert (progress.submitted, progress.done, progress.recorded) == (3, 3, 1)
 

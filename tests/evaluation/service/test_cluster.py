@@ -65,13 +65,13 @@ def test_a_node_dies_in_the_middle_and_everything_is_answered_once(cluster, tmp_
         assert given_up.cancel()
         assert bad.result(120).status == "rejected"
         first = next(concurrent.futures.as_completed(futures, 120))
-        assert first.result().source == "simulated"
+        assert first.result().time_source == "simulated"
         assert len(evaluator.progress().judges) == 2
         cluster.remove_node(cluster.kernel_nodes[0], allow_graceful=False)
         assert [f.result(200).status for f in futures] == ["correct"] * 12
         assert sorted(told) == [f.id for f in futures]
         progress = evaluator.progress()
         assert (progress.done, progress.cancelled, progress.failed) == (13, 1, 0)
-        assert evaluator.evaluate(TASK, TASK.starter + "# 3\n").source == "recorded"
+        assert evaluator.evaluate(TASK, TASK.starter + "# 3\n").time_source == "recorded"
         again = pickle.dumps(evaluator)
     assert b"RayEvaluator" in again or b"_again" in again

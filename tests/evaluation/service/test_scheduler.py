@@ -11,9 +11,9 @@ import pytest
 
 from triton_gym.errors import EvaluatorError, QueueFullError
 from triton_gym.evaluation.service.future import Evaluation
-from triton_gym.evaluation.service.link import Work
 from triton_gym.evaluation.service.scheduler import Scheduler
-from triton_gym.evaluation.service.seat import Seat
+from triton_gym.evaluation.service.slot import Slot
+from triton_gym.evaluation.service.transport import Work
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.outcome import Outcome, Status
 
@@ -21,7 +21,7 @@ OUTCOME = Outcome(status=Status.CORRECT)
 
 
 class Scripted:
-    """A link whose judge does what the test says, when the test says it."""
+    """A transport whose judge does what the test says, when the test says it."""
 
     made: list[Scripted]
 
@@ -62,8 +62,8 @@ class Desk:
 
     def __init__(self, judges=1, capacity=2, bound=100):
         self.made = []
-        seats = [Seat(f"scripted:{i}", capacity, self._make) for i in range(judges)]
-        self.scheduler = Scheduler(seats, bound)
+        slots = [Slot(f"scripted:{i}", capacity, self._make) for i in range(judges)]
+        self.scheduler = Scheduler(slots, bound)
 
     def _make(self):
         return Scripted(self.made)
@@ -149,7 +149,7 @@ def test_a_judge_that_was_started_again_knows_no_task():
     desk.submit(task=b"a"), desk.submit(task=b"b"), desk.submit(task=b"b")
     one, two = (judge.up() for judge in desk.made)
     one.die()
-    assert not desk.scheduler._seats[0].knows(next(iter(desk.scheduler._entries.values())))
+    assert not desk.scheduler._slots[0].knows(next(iter(desk.scheduler._entries.values())))
     assert two.has
 
 
@@ -362,7 +362,7 @@ def test_a_judge_that_joins_later_finds_work():
     desk = Desk(capacity=1)
     futures = [desk.submit() for _ in range(3)]
     desk.made[0].up()
-    desk.scheduler.join_in(Seat("late", 1, desk._make))
+    desk.scheduler.join_in(Slot("late", 1, desk._make))
     late = desk.made[1].up()
     assert late.has == [futures[1].id]
 
@@ -378,7 +378,7 @@ def test_many_threads_lose_and_double_nothing():
     def judges(seed):
         rng = random.Random(seed)
         while not stop.is_set():
-            for judge in [seat.link for seat in desk.scheduler._seats if seat.link]:
+            for judge in [slot.transport for slot in desk.scheduler._slots if slot.transport]:
                 try:
                     roll = rng.random()
                     if roll < 0.02 and judge.has:

@@ -19,7 +19,7 @@ import pytest
 
 import triton_gym
 from triton_gym import Evaluator, EvaluatorError, InvalidOptionError, InvalidTaskError, Limits
-from triton_gym.evaluation.service import link
+from triton_gym.evaluation.service import transport
 
 TASK = triton_gym.load("sum_rows")
 ENDLESS = TASK.starter.replace(
@@ -83,13 +83,13 @@ def test_a_killed_judge_is_replaced_and_nothing_is_lost():
         assert gone(below)
 
 
-def test_a_killed_nursery_is_replaced():
+def test_a_killed_fork_server_is_replaced():
     with Evaluator("simulated") as evaluator:
         before = set(children(os.getpid()))
         assert evaluator.evaluate(TASK, TASK.starter).correct
         judge = judge_beside(before)
-        for nursery in children(judge):
-            os.kill(nursery, signal.SIGKILL)
+        for server in children(judge):
+            os.kill(server, signal.SIGKILL)
         time.sleep(0.2)
         assert evaluator.evaluate(TASK, TASK.expert).correct
 
@@ -144,17 +144,17 @@ def test_wrong_arguments_are_refused_at_once(options, told, evaluator):
         evaluator.submit(TASK, arguments.pop("source"), **arguments)
 
 
-def test_a_nursery_killed_at_its_start_leaves_no_file(monkeypatch, tmp_path):
-    from triton_gym.evaluation.workers.nursery import Nursery
+def test_a_fork_server_killed_at_its_start_leaves_no_file(monkeypatch, tmp_path):
+    from triton_gym.evaluation.workers.fork_server_client import ForkServerClient
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # as in a judge
-    nursery = Nursery("compile")
-    environment = Path(f"/proc/{nursery._process.pid}/environ")
+    server = ForkServerClient("compile")
+    environment = Path(f"/proc/{server._process.pid}/environ")
     while b"TMPDIR=" not in environment.read_bytes():
         time.sleep(0.01)  # it has not been started yet
     assert f"TMPDIR={tmp_path}\0".encode() in environment.read_bytes()
-    nursery._process.kill()
-    nursery.close()
+    server._process.kill()
+    server.close()
 
 
 def test_a_judge_killed_among_several_loses_and_doubles_nothing():
@@ -287,14 +287,14 @@ def test_an_evaluator_that_cannot_be_is_refused(options, told):
 
 
 def test_a_judge_that_hangs_is_replaced(monkeypatch):
-    monkeypatch.setattr(link, "_LOOK_S", 0.1)
+    monkeypatch.setattr(transport, "_LOOK_S", 0.1)
     with Evaluator("simulated", workers=1) as evaluator:
         others = set(children(os.getpid()))
         assert evaluator.evaluate(TASK, TASK.starter).correct
         judge = judge_beside(others)
         os.kill(judge, signal.SIGSTOP)
         # Only this judge's patience ends soon: the next one has time to start.
-        monkeypatch.setattr(evaluator._scheduler._seats[0].link, "_patience_s", 0.5)
+        monkeypatch.setattr(evaluator._scheduler._slots[0].transport, "_patience_s", 0.5)
         future = evaluator.submit(TASK, TASK.expert, limits=Limits(seconds=0.04))
         assert future.result(120).status in {"correct", "timeout"}
         assert gone([judge])
@@ -327,7 +327,7 @@ def test_every_gpu_is_used_and_a_seen_answer_is_not_evaluated_again(tmp_path):
         assert all(judge.done for judge in judges)
         assert torch.cuda.get_device_name(0) in evaluator.hardware()
         again = evaluator.evaluate(TASK, sources[0])
-        assert (again.source, again.status) == ("recorded", "correct")
+        assert (again.time_source, again.status) == ("recorded", "correct")
 
 
 @pytest.mark.gpu

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from triton_gym.evaluation.service import serving
-from triton_gym.evaluation.service.link import Work
+from triton_gym.evaluation.service.transport import Work
 from triton_gym.evaluation.workers.sandbox import Limits
 
 

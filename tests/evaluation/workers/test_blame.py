@@ -9,11 +9,11 @@ import time
 import pytest
 
 import triton_gym
-from triton_gym.evaluation.workers.workshop import WorkerLost
+from triton_gym.evaluation.workers.worker_pool import WorkerLost
 
 
 class Flaky:
-    """A judge whose nurseries die a number of times."""
+    """A judge whose fork servers die a number of times."""
 
     def __new__(cls, *errors):
         from triton_gym.evaluation.judging.judge import Judge
@@ -45,13 +45,13 @@ def request_of(name="softmax"):
     return Request(task=task, source=task.starter)
 
 
-def test_a_nursery_that_dies_once_is_nobodys_fault():
+def test_a_fork_server_that_dies_once_is_nobodys_fault():
     judge = Flaky(WorkerLost("x"))
     assert judge.evaluate(request_of()).correct
     assert judge.alone == [False, False]
 
 
-def test_a_nursery_that_dies_alone_with_an_answer_is_its_fault():
+def test_a_fork_server_that_dies_alone_with_an_answer_is_its_fault():
     judge = Flaky(*[WorkerLost("x")] * 3)
     outcome = judge.evaluate(request_of())
     assert outcome.status == "runtime_error"
@@ -59,24 +59,24 @@ def test_a_nursery_that_dies_alone_with_an_answer_is_its_fault():
 
 
 def test_a_machine_without_room_is_not_the_answers_fault():
-    from triton_gym.evaluation.workers.nursery import NurseryExhausted
+    from triton_gym.evaluation.workers.fork_server_client import ForkServerExhausted
 
-    judge = Flaky(NurseryExhausted("no memory"))
-    with pytest.raises(NurseryExhausted):
+    judge = Flaky(ForkServerExhausted("no memory"))
+    with pytest.raises(ForkServerExhausted):
         judge.evaluate(request_of())
     assert len(judge.alone) == 1
 
 
 def test_a_fork_that_fails_is_reported_and_survived(monkeypatch):
-    from triton_gym.evaluation.workers.cradle import Cradle
+    from triton_gym.evaluation.workers.fork_server import ForkServer
 
     def full():
         raise OSError(11, "Resource temporarily unavailable")
 
-    cradle = Cradle(None, None)
+    server = ForkServer(None, None)
     monkeypatch.setattr(os, "fork", full)
     fd = os.open(os.devnull, os.O_RDONLY)
-    assert "unavailable" in cradle.do_fork(8, 1 << 30, (fd,))["error"]
+    assert "unavailable" in server.do_fork(8, 1 << 30, (fd,))["error"]
     with pytest.raises(OSError, match="Bad file"):
         os.fstat(fd)  # it is not leaked
 

@@ -37,7 +37,9 @@ def test_a_scratch_holds_the_answer_while_it_is_needed():
     assert not os.path.exists(scratch.folder)
 
 
-def test_a_nursery_makes_nothing_anew_of_a_folder_that_went_with_its_judge(tmp_path, monkeypatch):
+def test_a_fork_server_makes_nothing_anew_of_a_folder_that_went_with_its_judge(
+    tmp_path, monkeypatch
+):
     folder = tmp_path / "judge"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))

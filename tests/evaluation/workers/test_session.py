@@ -9,19 +9,19 @@ import pytest
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.evaluation.workers.scratch import Scratch
 from triton_gym.evaluation.workers.session import Session
-from triton_gym.evaluation.workers.workshop import Workshop
+from triton_gym.evaluation.workers.worker_pool import WorkerPool
 
 
 @pytest.fixture(scope="module")
-def workshop():
-    opened = Workshop("compile")
+def pool():
+    opened = WorkerPool("compile")
     yield opened
     opened.close()
 
 
 @pytest.mark.parametrize("yields", [False, True])
-def test_who_only_compiles_lets_others_have_the_processors(workshop, yields):
-    with Scratch("") as scratch, Session(workshop, Limits(), scratch, yields=yields) as worker:
+def test_who_only_compiles_lets_others_have_the_processors(pool, yields):
+    with Scratch("") as scratch, Session(pool, Limits(), scratch, yields=yields) as worker:
         proc = Path("/proc", str(worker._pid))
         its, group = niceness(proc), proc / "autogroup"
         assert (its > niceness(Path("/proc/self"))) == yields

@@ -18,7 +18,7 @@ class Usage:
     processes: int
     """Processes and threads."""
     host_bytes: int
-    """Memory of their own that is in use: neither files nor what they share with a nursery."""
+    """Memory of their own that is in use: neither files nor what they share with a fork server."""
 
 
 def children(pid: int) -> list[int]:
@@ -48,7 +48,7 @@ def usage(pid: int, inherited_bytes: int) -> Usage:
 
     Args:
         pid: the worker.
-        inherited_bytes: memory that every fork shares with the nursery until it writes to it.
+        inherited_bytes: memory that every fork shares with the fork server until it writes to it.
     """
     processes = used = 0
     for member in (pid, *descendants(pid)):
@@ -75,10 +75,10 @@ def kill_group(leader: int) -> None:
 
 
 def kill_orphans(groups: set[int], seconds: float) -> None:
-    """End what a dead nursery left to this process, its nearest living ancestor that adopts.
+    """End what a dead fork server left to this process, its nearest living ancestor that adopts.
 
     Args:
-        groups: process groups of the nursery's workers.
+        groups: process groups of the fork server's workers.
         seconds: how long to wait for their end.
     """
     deadline = time.monotonic() + seconds

@@ -1,4 +1,4 @@
-"""Which files a worker needs: computed once, in the nursery, after its imports.
+"""Which files a worker needs: computed once, in the fork server, after its imports.
 
 Three things are kept apart: what may be read (Python, packages, libraries, compilers, CUDA), what
 is a device, and what is private even where it lies inside something readable: the user's folders,
@@ -56,7 +56,7 @@ _DEEPEST = 12
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The file rules that all workers of a nursery share."""
+    """The file rules that all workers of a fork server share."""
 
     rules: tuple[tuple[str, Access], ...]
     essential: tuple[str, ...]

@@ -11,7 +11,7 @@ from triton_gym.evaluation.confine.seccomp import Argument, Refusal
 
 _CLONE_NAMESPACES = 0x7E020000
 _CLONE_PARENT = 0x00008000
-"""The child would be the nursery's, not the worker's."""
+"""The child would be the fork server's, not the worker's."""
 _CLONE_PTRACE = 0x00002000
 _SOCKET_KIND = 0xF
 """Without SOCK_CLOEXEC and SOCK_NONBLOCK."""
@@ -75,7 +75,7 @@ def refusals(layers: frozenset[Layer], *, pid: int, cuda: bool, scoped: bool) ->
     if Layer.PROCESSES in layers:
         found += _processes(pid)
     if Layer.SIGNALS in layers and not scoped:
-        # Coarser than Landlock: a worker cannot end what it started, the nursery does.
+        # Coarser than Landlock: a worker cannot end what it started, the fork server does.
         own = (Argument(0, (pid,)),)
         found += [Refusal(call, own) for call in _SIGNALS_BY_NUMBER]
         found += map(Refusal, ("tkill", "pidfd_send_signal"))

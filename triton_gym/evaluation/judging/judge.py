@@ -24,14 +24,14 @@ from triton_gym.evaluation.modules import bind, construction, state_of
 from triton_gym.evaluation.screening.screen import screened
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.evaluation.workers.session import Ended, Session
-from triton_gym.evaluation.workers.workshop import WorkerLost
+from triton_gym.evaluation.workers.worker_pool import WorkerLost
 from triton_gym.outcome import Outcome, Status
 from triton_gym.task import Case, Task
 
 POISON = 0xFF
 """Bytes that results are filled with beforehand: NaN in every floating dtype."""
 TRIES = 3
-"""How often an answer is evaluated whose nursery dies, the last time alone."""
+"""How often an answer is evaluated whose fork server dies, the last time alone."""
 HIDDEN_CASES = 3
 """How many shapes are drawn from the task's range for each evaluation."""
 
@@ -147,14 +147,14 @@ class Judge(abc.ABC):
         return self._finish(outcome, time.perf_counter() - started, phases)
 
     def _persistently(self, request: Request, phases: Phases) -> Outcome:
-        """Evaluate again if the nursery died meanwhile: most often another answer did it.
+        """Evaluate again if the fork server died meanwhile: most often another answer did it.
 
         The last time it runs alone, so that it cannot be blamed for what another one does. So does
         an answer that found no memory.
 
         Raises:
-            Ended: see `_judge`; also if the nursery dies every time, which is this answer's doing.
-            EvaluatorError: the machine's fault: no nursery starts, no process can be had.
+            Ended: see `_judge`; also if the fork server dies every time: this answer's doing.
+            EvaluatorError: the machine's fault: no fork server starts, no process can be had.
         """
         left = TRIES
         while left:

@@ -22,8 +22,10 @@ from triton_gym.device import Device, Gpu, gpu_matching, gpu_named
 from triton_gym.evaluation.check import Verdict
 from triton_gym.evaluation.exchange.arena import CudaArena, Layout
 from triton_gym.evaluation.fingerprint import task_fingerprint
-from triton_gym.evaluation.judging.ahead import event_us
-from triton_gym.evaluation.judging.banks import Vault
+from triton_gym.evaluation.judging.calibration import Calibration, calibrate
+from triton_gym.evaluation.judging.device_timing import event_us
+from triton_gym.evaluation.judging.input_pool import InputPool
+from triton_gym.evaluation.judging.interference import Interference
 from triton_gym.evaluation.judging.judge import (
     Judge,
     Phases,
@@ -34,9 +36,7 @@ from triton_gym.evaluation.judging.judge import (
     shapes,
     test_cases,
 )
-from triton_gym.evaluation.judging.known import Known, learn
 from triton_gym.evaluation.judging.measure import Measurement, measure
-from triton_gym.evaluation.judging.quiet import Quiet
 from triton_gym.evaluation.judging.rounds import ROUND_BYTES, ROUND_CALLS, Stage
 from triton_gym.evaluation.judging.sharing import Lanes, gpu_lock
 from triton_gym.evaluation.modules import construction
@@ -46,8 +46,8 @@ from triton_gym.evaluation.timing import Timing, summarise
 from triton_gym.evaluation.workers.launch import Flush
 from triton_gym.evaluation.workers.scratch import Scratch
 from triton_gym.evaluation.workers.session import Ended, Session, number
-from triton_gym.evaluation.workers.workshop import Workshop, open_workshops
-from triton_gym.outcome import NAN, Outcome, Source, Status
+from triton_gym.evaluation.workers.worker_pool import WorkerPool, open_worker_pools
+from triton_gym.outcome import NAN, Outcome, Status, TimeSource
 from triton_gym.task import Case
 
 LANES = 3
@@ -70,7 +70,7 @@ RESOURCES = ("launches", "registers", "spills", "shared_bytes")
 class _Lesson:
     """What is known of a task, once one evaluation has found out."""
 
-    known: Known | None = None
+    calibration: Calibration | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -80,14 +80,12 @@ class CudaJudge(Judge):
     Args:
         device: the GPU.
         judges: how many share its memory.
-        workshops: where workers come from, if they were opened already.
+        pools: where workers come from, if they were opened already.
     """
 
-    def __init__(
-        self, device: Device, judges: int = 1, workshops: tuple[Workshop, ...] = ()
-    ) -> None:
+    def __init__(self, device: Device, judges: int = 1, pools: tuple[WorkerPool, ...] = ()) -> None:
         super().__init__()
-        (self._workshop,) = workshops or open_workshops(device.kind)
+        (self._pool,) = pools or open_worker_pools(device.kind)
         self._device = torch.device("cuda", device.index)
         torch.cuda.set_device(self._device)
         properties = torch.cuda.get_device_properties(self._device)
@@ -102,21 +100,21 @@ class CudaJudge(Judge):
             properties.total_memory // 2 // judges,
             gpu_lock(self._device, "large"),
         )
-        self._vault = Vault(
+        self._input_pool = InputPool(
             properties.total_memory // KEPT_SHARE // judges,
             lambda: torch.cuda.mem_get_info(self._device)[0],
         )
         with self._lock(alone=True):
             self.copy_gbps = self._copy_bandwidth()
-            self._quiet = Quiet(self._flush, self._flush_bytes, listed)
+            self._interference = Interference(self._flush, self._flush_bytes, listed)
         self._lessons: OrderedDict[tuple[str, str], _Lesson] = OrderedDict()
         self._knowing = threading.Lock()
         self._compiling = threading.Lock()
         import_fake_tensors()
 
     def close(self) -> None:
-        """End the nursery."""
-        self._workshop.close()
+        """End the fork server."""
+        self._pool.close()
 
     @property
     def gpu(self) -> Gpu:
@@ -125,7 +123,7 @@ class CudaJudge(Judge):
 
     def _finish(self, outcome: Outcome, seconds: float, phases: Phases) -> Outcome:
         return outcome.replace(
-            source=Source.MEASURED,
+            time_source=TimeSource.MEASURED,
             evaluation_s=seconds,
             phases=tuple(phases.seconds.items()),
         )
@@ -133,7 +131,7 @@ class CudaJudge(Judge):
     def _cramped(self, end: Ended) -> bool:
         if "CUDA out of memory" not in end.message:
             return False
-        self._vault.clear()
+        self._input_pool.clear()
         torch.cuda.empty_cache()
         return True
 
@@ -155,7 +153,7 @@ class CudaJudge(Judge):
                 for case in (request.task.bench[0], *cases)
             ]
             with phases("start"):
-                worker = ends.enter_context(Session(self._workshop, request.limits, scratch))
+                worker = ends.enter_context(Session(self._pool, request.limits, scratch))
                 worker.ask("load", path=worker.path, **_entry(request))
             if self._turns.crowded:
                 # The driver starts CUDA in one process after another: not for what won't compile.
@@ -169,7 +167,7 @@ class CudaJudge(Judge):
                     flush_bytes=self._flush_bytes,
                 )
             with phases("learn"):
-                known = self._knowledge(request)
+                calibration = self._calibration_of(request)
             with phases("start"):
                 prepared, arena = self._prepare(request, cases, seed)
             with closing(arena):
@@ -181,12 +179,14 @@ class CudaJudge(Judge):
                         compiled.result()
                 with phases("test"), worker.on_gpu(self._lock(alone=False)):
                     verdict = run_tests(worker, prepared, arena)
-            size = max(known.call_bytes, min(ROUND_BYTES, ROUND_CALLS * known.call_bytes))
+            size = max(
+                calibration.call_bytes, min(ROUND_BYTES, ROUND_CALLS * calibration.call_bytes)
+            )
             with phases("wait"):
                 lane = ends.enter_context(self._lanes(size))
             with phases("profile"), torch.cuda.stream(lane):
                 self._tidy()
-                found, baseline, coverage = self._profile(request, worker, known, seed)
+                found, baseline, coverage = self._profile(request, worker, calibration, seed)
                 reply = worker.ask("resources")
                 resources = {name: number(reply, name, least=-1) for name in RESOURCES}
         return self._outcome(request, verdict, found, baseline, coverage, resources)
@@ -212,7 +212,7 @@ class CudaJudge(Judge):
     def _compile(self, request: Request, scratch: Scratch, case: Case) -> None:
         """Compile a case's kernels into the answer's cache. Other failures show when it runs."""
         arguments = shapes(fake_arguments(request.task, case)[1])
-        with Session(self._workshop, request.limits, scratch, yields=True) as worker:
+        with Session(self._pool, request.limits, scratch, yields=True) as worker:
             try:
                 worker.ask("load", path=worker.path, **_entry(request))
                 how = construction(request.task, case, 0)
@@ -234,30 +234,31 @@ class CudaJudge(Judge):
             return prepared, CudaArena(layout.end, self._device)
 
     def _profile(
-        self, request: Request, worker: Session, known: Known, seed: int
+        self, request: Request, worker: Session, calibration: Calibration, seed: int
     ) -> tuple[Measurement, Timing, float]:
         """The answer's time, and the reference's.
 
         The third value is the coverage: what copies on the host's behalf leave of the time.
         """
         stage = Stage(
-            request.task, self._device, known, worker, seed, self._lock, self._quiet,
-            self.copy_gbps, self._flush_bytes / 2, self._vault if request.seed is None else None,
+            request.task, self._device, calibration, worker, seed, self._lock, self._interference,
+            self.copy_gbps, self._flush_bytes / 2,
+            self._input_pool if request.seed is None else None,
         )  # fmt: skip
         try:
-            found = measure(stage, seed, self._writing_us(known))
+            found = measure(stage, seed, self._writing_us(calibration))
             copied_bytes = stage.copied_bytes
         finally:
             stage.close()
         if found.baseline_us:
-            known.baseline_us = list(found.baseline_us[-ROUND_CALLS:])
+            calibration.baseline_us = list(found.baseline_us[-ROUND_CALLS:])
         copies_us = copied_bytes / self.copy_gbps / 1e3
         coverage = max(0.0, 1.0 - copies_us / found.timing.median_us)
-        return found, summarise(known.baseline_us), coverage
+        return found, summarise(calibration.baseline_us), coverage
 
-    def _writing_us(self, known: Known) -> float:
+    def _writing_us(self, calibration: Calibration) -> float:
         """What calls back to back may pay for each other's results, left in the L2 cache."""
-        result, cache = known.result_bytes, self._flush_bytes / 2
+        result, cache = calibration.result_bytes, self._flush_bytes / 2
         # The copies that take results away stay there too, where both fit.
         written = min(result, cache) + max(0.0, min(result, cache - result))
         return written / self.copy_gbps / 1e3
@@ -306,7 +307,7 @@ class CudaJudge(Judge):
 
     # -- what is kept -------------------------------------------------------------------------
 
-    def _knowledge(self, request: Request) -> Known:
+    def _calibration_of(self, request: Request) -> Calibration:
         """What is known of the request's task. Who comes while it is found out waits for that."""
         key = (task_fingerprint(request.task), request.baseline)
         with self._knowing:
@@ -315,14 +316,14 @@ class CudaJudge(Judge):
             if len(self._lessons) > KNOWN_TASKS:
                 self._lessons.popitem(last=False)
         with lesson.lock:
-            if lesson.known is None:
+            if lesson.calibration is None:
                 # The imports of torch.compile do not bear two threads.
                 with self._compiling if request.baseline == "compile" else nullcontext():
-                    lesson.known = learn(
+                    lesson.calibration = calibrate(
                         request.task, request.baseline, self._device, self._flush, self._lock
                     )
                 self._tidy()  # the oracle takes much memory
-            return lesson.known
+            return lesson.calibration
 
     def _copy_bandwidth(self) -> float:
         """Bytes read and written a second by a large copy on the device, in GB/s."""

@@ -18,7 +18,7 @@ import torch
 
 from triton_gym.evaluation import check
 from triton_gym.evaluation.exchange.arena import HostArena, Slot
-from triton_gym.evaluation.judging import claims
+from triton_gym.evaluation.judging import worker_reports
 from triton_gym.evaluation.judging.fullsize import FullSize, part_of, whole_tolerance
 from triton_gym.evaluation.simulate.launches import LaunchTrace
 from triton_gym.evaluation.workers.session import Ended, Session
@@ -84,13 +84,13 @@ def prove(
         )
         outputs = reply.get("outputs")
         if not isinstance(outputs, list) or len(outputs) != len(full.outputs):
-            raise claims.forged("other results than the task has")
+            raise worker_reports.forged("other results than the task has")
         if reply.get("changed") is not False:
             raise Ended(
                 Status.INCORRECT, f"The answer changed one of its arguments on {full.case}."
             )
         doubts = [str(reply.get("reason", ""))[:200]]
-        ratio = _work(claims.numbers(reply, "work"))
+        ratio = _work(worker_reports.numbers(reply, "work"))
         for number, record in enumerate(outputs):
             doubts.append(_covered(worker, full, number, record))
             doubts.append(_compared(task, full, number, record, arena, seed, tested))
@@ -104,7 +104,7 @@ def prove(
 def _work(numbers: list[float]) -> float:
     """How many times the traced work the replayed programs have really done."""
     if len(numbers) != 4:
-        raise claims.forged("work is not four numbers")
+        raise worker_reports.forged("work is not four numbers")
     moved, flops, traced_moved, traced_flops = numbers
     ratio = max(_ratio(moved, traced_moved), _ratio(flops, traced_flops))
     return ratio if ratio > SAME_WORK else 1.0
@@ -122,7 +122,7 @@ def _beside_traces(
     """The same for the replayed programs of one launch against those that were sampled."""
     known = {(t.index, t.config): t for t in traces}
     trace = known.get((record["index"], dict(configs).get(record["index"], "")))
-    moved, flops = (claims.numbers(record, name) for name in ("moved", "flops"))
+    moved, flops = (worker_reports.numbers(record, name) for name in ("moved", "flops"))
     if trace is None or not moved or len(moved) != len(flops):
         return 1.0
     ratio = max(
@@ -136,17 +136,17 @@ def _beside_traces(
 def _covered(worker: Session, full: FullSize, number: int, record: Any) -> str:
     """Raise if a result is not stored as a whole; why that is unknown, or nothing."""
     if not isinstance(record, dict):
-        raise claims.forged("a result is not a record")
+        raise worker_reports.forged("a result is not a record")
     for name in ("launches", "index", "programs"):
         if type(record.get(name)) is not int:
-            raise claims.forged(f"{name} is not a whole number")
+            raise worker_reports.forged(f"{name} is not a whole number")
     total = Slot.read(full.outputs[number]).bytes
     if record["launches"] < 1:
         if record.get("copied") is True:
             return "the result is put together by copies"
         raise Ended(Status.INCORRECT, f"No kernel of the answer writes its result at {full.case}.")
-    stored = claims.numbers(record, "stored", int)
-    (alike,) = claims.numbers({"alike": [record.get("alike")]}, "alike")
+    stored = worker_reports.numbers(record, "stored", int)
+    (alike,) = worker_reports.numbers({"alike": [record.get("alike")]}, "alike")
     programs = record["programs"]
     least = total * (COVERED if len(stored) >= FEW else ROUGHLY)
     enough = bool(stored) and sum(stored) / len(stored) * programs >= least
@@ -155,8 +155,8 @@ def _covered(worker: Session, full: FullSize, number: int, record: Any) -> str:
     if record["launches"] > 1 and not enough:
         return "several launches write the result"
     reply = worker.ask("survey", output=number)
-    stored = claims.numbers(reply, "stored", int)
-    (alike,) = claims.numbers({"alike": [reply.get("alike")]}, "alike")
+    stored = worker_reports.numbers(reply, "stored", int)
+    (alike,) = worker_reports.numbers({"alike": [reply.get("alike")]}, "alike")
     if len(stored) < min(SURVEYED, programs):
         return "" if enough else "the programs take too long to look at"
     share = _share(stored, alike, programs, total)
@@ -204,7 +204,7 @@ def _compared(
     """Raise if what was stored is wrong; why it was not compared, or nothing."""
     pieces = record.get("pieces")
     if not isinstance(pieces, list):
-        raise claims.forged("pieces is not a list")
+        raise worker_reports.forged("pieces is not a list")
     slot = Slot.read(full.outputs[number])
     rng = random.Random(seed)
     rng.shuffle(pieces)
@@ -233,9 +233,9 @@ def _read(piece: Any, slot: Slot, arena: HostArena) -> tuple[torch.Tensor, torch
             raise ValueError
         positions, values = arena.view(at).clone(), arena.view(of).clone()
     except (TypeError, ValueError, IndexError, AttributeError, RuntimeError, OverflowError):
-        raise claims.forged("a piece of a result is not one") from None
+        raise worker_reports.forged("a piece of a result is not one") from None
     if int(positions.min()) < 0 or int(positions.max()) >= math.prod(slot.shape):
-        raise claims.forged("a piece of a result lies outside")
+        raise worker_reports.forged("a piece of a result lies outside")
     return positions, values
 
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import torch
 
 from triton_gym.evaluation.exchange.gate import Gate
-from triton_gym.evaluation.judging.banks import Vault
-from triton_gym.evaluation.judging.known import Known, time_references
-from triton_gym.evaluation.judging.quiet import DISTURBANCE, Quiet
+from triton_gym.evaluation.judging.calibration import Calibration, time_references
+from triton_gym.evaluation.judging.input_pool import InputPool
+from triton_gym.evaluation.judging.interference import DISTURBANCE, Interference
 from triton_gym.evaluation.judging.sets import Given, Sets
 from triton_gym.evaluation.judging.sharing import GpuLock, Share
 from triton_gym.evaluation.workers.session import Ended, Session, number
@@ -68,25 +68,29 @@ class Stage:
     Args:
         task: what is evaluated; the first bench case is timed.
         device: the GPU.
-        known: what the judge keeps of the task.
+        calibration: what the judge keeps of the task.
         worker: has loaded the answer and started CUDA.
         seed: of a module's parameters.
         lock: of the GPU.
-        quiet: knows whether others use it.
+        interference: knows whether others use it.
         copy_gbps: what a large copy on the device reaches, read and written.
         cache_bytes: of the GPU's L2 cache.
-        vault: inputs that are kept between evaluations; None to draw all of them from seeds.
+        input_pool: inputs that are kept between evaluations; None to draw all of them from seeds.
     """
 
     def __init__(
-        self, task: Task, device: torch.device, known: Known, worker: Session, seed: int,
-        lock: GpuLock, quiet: Quiet, copy_gbps: float, cache_bytes: float, vault: Vault | None,
+        self, task: Task, device: torch.device, calibration: Calibration, worker: Session,
+        seed: int, lock: GpuLock, interference: Interference, copy_gbps: float,
+        cache_bytes: float, input_pool: InputPool | None,
     ) -> None:  # fmt: skip
-        self._device, self._known, self._worker = device, known, worker
-        self._quiet, self._copy_gbps, self._cache_bytes = quiet, copy_gbps, cache_bytes
+        self._device, self._calibration, self._worker = device, calibration, worker
+        self._interference = interference
+        self._copy_gbps, self._cache_bytes = copy_gbps, cache_bytes
         self._share = Share(lock, worker.on_gpu)
         self._room = self._calls_in_memory()
-        self._sets = Sets(task, seed, known, worker, self._share, device, self._room, vault)
+        self._sets = Sets(
+            task, seed, calibration, worker, self._share, device, self._room, input_pool
+        )
         self._launches = 1.0
         self._turn = 0
         torch.cuda.current_stream().synchronize()
@@ -129,7 +133,7 @@ class Stage:
         free = torch.cuda.mem_get_info(self._device)[0]
         free += torch.cuda.memory_reserved(self._device)
         free -= torch.cuda.memory_allocated(self._device)
-        return max(1, min(min(ROUND_BYTES, free // 2) // self._known.call_bytes, ROUND_CALLS))
+        return max(1, min(min(ROUND_BYTES, free // 2) // self._calibration.call_bytes, ROUND_CALLS))
 
     def rehearse(self, seed: int) -> None:
         """Call the answer twice, which loads its kernels, and see what else is computed.
@@ -178,13 +182,15 @@ class Stage:
             with self._share(alone=True):
                 if referenced:
                     task = self._sets.task
-                    baseline = time_references(task, self._known, given.inputs, self._quiet.flush)
-                slowed = self._quiet.slowed() if probed else 1.0
+                    baseline = time_references(
+                        task, self._calibration, given.inputs, self._interference.flush
+                    )
+                slowed = self._interference.slowed() if probed else 1.0
                 results, times, span_us = self._pass(given, flushed=flushed, queued=queued)
-                slowed = max(slowed, self._quiet.slowed()) if probed else 1.0
+                slowed = max(slowed, self._interference.slowed()) if probed else 1.0
             self._sets.verify(given, results)
             copying_us = 2 * self._sets.moved_bytes(given) / self._copy_gbps / 1e3
-        beside = self._known.between_us if flushed else self._known.keeping_us
+        beside = self._calibration.between_us if flushed else self._calibration.keeping_us
         # What lies beside the calls was timed at other clocks: it is as slow now as our own work.
         disturbed = slowed > 1 + DISTURBANCE
         beside_us = GATE_US + copying_us + count * beside * min(slowed, 1 + DISTURBANCE)

@@ -1,8 +1,8 @@
 """Sets of inputs and results in memory that the judge's GPU shares with a worker's.
 
-Inputs lie where only the judge sees them (`banks.py`), and are revealed when the worker may see
-them. Results are taken away and compared, every one of them; so are the inputs, which must be as
-they were.
+Inputs lie where only the judge sees them (`input_pool.py`), and are revealed when the worker may
+see them. Results are taken away and compared, every one of them; so are the inputs, which must be
+as they were.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import torch
 from triton_gym.errors import DeviceError
 from triton_gym.evaluation import check
 from triton_gym.evaluation.exchange.arena import CudaArena, Slot
-from triton_gym.evaluation.judging.banks import RENEWED, Bank, Places, Vault
+from triton_gym.evaluation.judging.calibration import Calibration
+from triton_gym.evaluation.judging.input_pool import RENEWED, InputBlock, InputPool, Places
 from triton_gym.evaluation.judging.judge import POISON, call_message, state_message
-from triton_gym.evaluation.judging.known import Known
 from triton_gym.evaluation.judging.sharing import Share
 from triton_gym.evaluation.modules import bind, construction, state_of
 from triton_gym.evaluation.workers.session import Ended, Session
@@ -29,23 +29,23 @@ from triton_gym.outcome import Status
 from triton_gym.task import Task
 
 FEW = 2
-"""So few calls, as those of a rehearsal, are not worth a bank."""
+"""So few calls, as those of a rehearsal, are not worth a block."""
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
     """What a round is played with."""
 
-    bank: Bank
+    block: InputBlock
     span: range
-    """Which of the bank's sets, and of the places."""
+    """Which of the block's sets, and of the places."""
     calls: list[dict[str, Any]]
     """What the worker is asked to call, in an order that it cannot know."""
 
     @property
     def inputs(self) -> list[tuple[Any, ...]]:
         """Arguments of each call."""
-        return [self.bank.sets[index] for index in self.span]
+        return [self.block.sets[index] for index in self.span]
 
 
 class Sets:
@@ -54,29 +54,34 @@ class Sets:
     Args:
         task: what is evaluated, at its first bench case.
         seed: of a module's parameters.
-        known: what the judge keeps of the task.
+        calibration: what the judge keeps of the task.
         worker: who shares the memory.
         share: of the GPU.
         device: the GPU.
         room: most calls of a round.
-        vault: banks of the judge; None to draw all inputs from the seeds that are given.
+        input_pool: blocks of the judge; None to draw all inputs from the seeds that are given.
     """
 
     def __init__(
-        self, task: Task, seed: int, known: Known, worker: Session, share: Share,
-        device: torch.device, room: int, vault: Vault | None,
+        self, task: Task, seed: int, calibration: Calibration, worker: Session, share: Share,
+        device: torch.device, room: int, input_pool: InputPool | None,
     ) -> None:  # fmt: skip
         self._case = task.bench[0]
         self.task = bind(task, self._case, seed, device)
         """The task, bound to the judge's parameters."""
         self._construction = construction(task, self._case, seed)
-        self._known, self._worker, self._share, self._device = known, worker, share, device
+        self._calibration, self._worker, self._share, self._device = (
+            calibration,
+            worker,
+            share,
+            device,
+        )
         self._room = room
         # A module's results depend on its parameters, which are this evaluation's own.
-        self._vault = None if state_of(self.task) else vault
+        self._input_pool = None if state_of(self.task) else input_pool
         self._rng = random.Random(secrets.randbits(64))
-        self._seen: set[Bank] = set()
-        self._own: list[Bank] = []
+        self._seen: set[InputBlock] = set()
+        self._own: list[InputBlock] = []
         self._places: Places | None = None
         self._arena: CudaArena | None = None
         self._state: list[Any] = []
@@ -98,16 +103,16 @@ class Sets:
             seed: of the inputs, if none are kept.
         """
         places = self._opened()
-        if self._vault is None or count <= FEW:
+        if self._input_pool is None or count <= FEW:
             yield self._from_own(count, seed)
             return
-        key, size = (self._known.name, self._room), places.set_bytes * self._room
-        with self._vault.lend(key, size, self._filled, self._renew, self._seen) as bank:
-            if bank is None:
+        key, size = (self._calibration.name, self._room), places.set_bytes * self._room
+        with self._input_pool.lend(key, size, self._filled, self._renew, self._seen) as block:
+            if block is None:
                 yield self._from_own(count, seed)
                 return
             start = self._rng.randrange(self._room - count + 1)
-            yield self._given(bank, range(start, start + count))
+            yield self._given(block, range(start, start + count))
 
     def poison(self, given: Given) -> None:
         """Queue the filling of the results with what nobody computes."""
@@ -115,7 +120,7 @@ class Sets:
 
     def reveal(self, given: Given) -> None:
         """Queue the copy of inputs to where the worker's calls look for them."""
-        inputs = given.bank.arguments(given.span)
+        inputs = given.block.arguments(given.span)
         if inputs.numel():
             self._bytes(self._opened().arguments_of(given.span)).copy_(inputs)
 
@@ -125,7 +130,7 @@ class Sets:
 
     def moved_bytes(self, given: Given) -> int:
         """What is copied to reveal the inputs and to take the results away."""
-        return given.bank.arguments(given.span).numel() + self.results(given).numel()
+        return given.block.arguments(given.span).numel() + self.results(given).numel()
 
     def verify(self, given: Given, block: torch.Tensor) -> None:
         """Compare all results; `block` holds them as the worker left them.
@@ -133,16 +138,16 @@ class Sets:
         Raises:
             Ended: one is wrong, or an argument was changed.
         """
-        places, tolerances = self._opened(), self._known.tolerances
+        places, tolerances = self._opened(), self._calibration.tolerances
         first = places.results_of(given.span).start
 
         def both(calls: range) -> tuple[list[torch.Tensor], check.Expected]:
-            expected = tuple(given.bank.expected(calls))
+            expected = tuple(given.block.expected(calls))
             return places.together(block, calls, first), check.Expected(expected, tolerances)
 
         changed, plain = [], []
         for part in self._parts(given.span):
-            changed.append(self._changed(given.bank, part))
+            changed.append(self._changed(given.block, part))
             plain.append(check.plainly_right(*both(part)))
         arguments_changed, right = torch.stack(
             [torch.stack(changed).any(), torch.stack(plain).all()]
@@ -164,61 +169,65 @@ class Sets:
                     max_error=verdict.max_error, tolerance=verdict.tolerance,
                 )  # fmt: skip
 
-    def _changed(self, bank: Bank, calls: range) -> torch.Tensor:
+    def _changed(self, block: InputBlock, calls: range) -> torch.Tensor:
         """Whether arguments are not as they were given, as a tensor."""
-        now, before = self._bytes(self._opened().arguments_of(calls)), bank.arguments(calls)
+        now, before = self._bytes(self._opened().arguments_of(calls)), block.arguments(calls)
         return (now.view(torch.int64) != before.view(torch.int64)).any()
 
     # -- parts --------------------------------------------------------------------------------
 
     def _parts(self, span: range) -> Iterator[range]:
-        for part in self._share.parts(len(span), self._known.call_bytes):
+        for part in self._share.parts(len(span), self._calibration.call_bytes):
             yield range(span.start + part.start, span.start + part.stop)
 
     def _from_own(self, count: int, seed: int) -> Given:
         """Sets that are drawn for this round alone."""
         if not self._own or len(self._own[0].sets) < count:
             self._own = []
-            self._own = [Bank(self._opened(), count, self._device)]
-        for index in self._share.each(count, self._known.call_bytes):
+            self._own = [InputBlock(self._opened(), count, self._device)]
+        for index in self._share.each(count, self._calibration.call_bytes):
             self._draw(self._own[0], index, seed + index)
         return self._given(self._own[0], range(count))
 
-    def _filled(self) -> Bank:
-        """A bank whose sets nobody has seen."""
-        bank = Bank(self._opened(), self._room, self._device)
-        for index in self._share.each(self._room, self._known.call_bytes):
-            self._draw(bank, index, secrets.randbits(62))
-        return bank
+    def _filled(self) -> InputBlock:
+        """A block whose sets nobody has seen."""
+        block = InputBlock(self._opened(), self._room, self._device)
+        for index in self._share.each(self._room, self._calibration.call_bytes):
+            self._draw(block, index, secrets.randbits(62))
+        return block
 
-    def _renew(self, bank: Bank) -> None:
-        """Draw some of a bank's sets anew."""
-        for _ in self._share.each(max(1, round(RENEWED * self._room)), self._known.call_bytes):
-            self._draw(bank, bank.oldest, secrets.randbits(62))
+    def _renew(self, block: InputBlock) -> None:
+        """Draw some of a block's sets anew."""
+        for _ in self._share.each(
+            max(1, round(RENEWED * self._room)), self._calibration.call_bytes
+        ):
+            self._draw(block, block.oldest, secrets.randbits(62))
 
-    def _draw(self, bank: Bank, index: int, seed: int) -> None:
+    def _draw(self, block: InputBlock, index: int, seed: int) -> None:
         inputs = check.draw_inputs(self.task, self._case, seed, self._device)
-        bank.put(index, inputs, check.reference(self.task, inputs))
+        block.put(index, inputs, check.reference(self.task, inputs))
 
-    def _given(self, bank: Bank, span: range) -> Given:
+    def _given(self, block: InputBlock, span: range) -> Given:
         places, calls = self._opened(), []
         for index in self._rng.sample(span, len(span)):
             call = call_message(
-                self._case, bank.sets[index], places.arguments[index], places.results[index]
+                self._case, block.sets[index], places.arguments[index], places.results[index]
             )
             if self._construction is not None:  # one module serves all calls: see `Worker`
                 state = [] if self._stated else self._state
                 call["module"] = {**self._construction, "state": state}
                 self._stated = True
             calls.append(call)
-        return Given(bank, span, calls)
+        return Given(block, span, calls)
 
     def _opened(self) -> Places:
         """Places that the worker has mapped; a module's state follows them."""
         if self._places is not None:
             return self._places
         with self._share(alone=False):
-            self._places = Places(self._known.arguments, self._known.outputs, self._room)
+            self._places = Places(
+                self._calibration.arguments, self._calibration.outputs, self._room
+            )
             state = Places(tuple(value for _, value in state_of(self.task)), (), 1)
             slots = [s.moved(self._places.end) for s in state.arguments[0] if s]
             self._state = state_message([name for name, _ in state_of(self.task)], slots)

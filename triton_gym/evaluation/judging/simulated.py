@@ -13,7 +13,7 @@ from triton_gym.device import Device, gpu_named
 from triton_gym.evaluation import check
 from triton_gym.evaluation.exchange.arena import HostArena, Layout
 from triton_gym.evaluation.fingerprint import task_fingerprint
-from triton_gym.evaluation.judging import claims
+from triton_gym.evaluation.judging import worker_reports
 from triton_gym.evaluation.judging.fullsize import FullSize, FullSizes, secret
 from triton_gym.evaluation.judging.judge import (
     Judge,
@@ -32,8 +32,8 @@ from triton_gym.evaluation.simulate.time_model import model
 from triton_gym.evaluation.simulate.time_model.eager import baseline_us
 from triton_gym.evaluation.workers.scratch import Scratch
 from triton_gym.evaluation.workers.session import Ended, Session
-from triton_gym.evaluation.workers.workshop import Workshop, open_workshops
-from triton_gym.outcome import Outcome, Source, Status
+from triton_gym.evaluation.workers.worker_pool import WorkerPool, open_worker_pools
+from triton_gym.outcome import Outcome, Status, TimeSource
 
 _CPU = torch.device("cpu")
 LEAST_WORK = 0.6
@@ -48,19 +48,19 @@ class SimulatedJudge(Judge):
 
     Args:
         device: which GPU is simulated.
-        workshops: where workers come from, if they were opened already.
+        pools: where workers come from, if they were opened already.
     """
 
-    def __init__(self, device: Device, workshops: tuple[Workshop, ...] = ()) -> None:
+    def __init__(self, device: Device, pools: tuple[WorkerPool, ...] = ()) -> None:
         super().__init__()
         self._gpu = gpu_named(device.gpu)
-        self._compilers, self._interpreters = workshops or open_workshops(device.kind)
+        self._compilers, self._interpreters = pools or open_worker_pools(device.kind)
         self._baselines: dict[tuple[str, str], float] = {}
         self._full = FullSizes()
         torch.set_num_threads(1)
 
     def close(self) -> None:
-        """End the nurseries, and give back the arguments."""
+        """End the fork servers, and give back the arguments."""
         self._full.close()
         self._compilers.close()
         self._interpreters.close()
@@ -68,7 +68,7 @@ class SimulatedJudge(Judge):
     def _finish(self, outcome: Outcome, seconds: float, phases: Phases) -> Outcome:
         # A wall time would differ between equal runs.
         return outcome.replace(
-            source=Source.SIMULATED, phases=tuple(sorted(phases.seconds.items()))
+            time_source=TimeSource.SIMULATED, phases=tuple(sorted(phases.seconds.items()))
         )
 
     def _judge(self, request: Request, phases: Phases) -> Outcome:
@@ -89,8 +89,10 @@ class SimulatedJudge(Judge):
                     verdict, tested = self._test(request, worker)
                     how = full.module or construction(request.task, full.case, request.seed or 0)
                     reply = _trace(worker, full, how, built)
-                    traces = claims.read_traces(reply)
-                    copies, fills = (claims.read_sizes(reply, n) for n in ("copies", "fills"))
+                    traces = worker_reports.read_traces(reply)
+                    copies, fills = (
+                        worker_reports.read_sizes(reply, n) for n in ("copies", "fills")
+                    )
                 except Ended as end:
                     failure = end
                     failed.set()
@@ -99,11 +101,11 @@ class SimulatedJudge(Judge):
             if failure:
                 raise failure
             with phases("profile"):
-                claims.hold_together(builds, traces)
+                worker_reports.hold_together(builds, traces)
                 try:
                     estimate = model.estimate(builds, traces, self._gpu, copies=copies, fills=fills)
                 except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-                    raise claims.forged(f"no time follows from it ({error})") from None
+                    raise worker_reports.forged(f"no time follows from it ({error})") from None
                 proof = prove(
                     worker, request.task, full, traces, estimate.configs,
                     secret(request.source, request.seed), tested,
@@ -121,7 +123,7 @@ class SimulatedJudge(Judge):
             worker.ask("load", path=worker.path, **self._entry(request))
             how = construction(request.task, full.case, request.seed or 0)
             worker.ask("build", arguments=arguments, gpu=self._gpu.name, module=how)
-            return [] if failed.is_set() else claims.read_builds(worker.ask("inspect"))
+            return [] if failed.is_set() else worker_reports.read_builds(worker.ask("inspect"))
 
     def _entry(self, request: Request) -> dict[str, Any]:
         """What a worker has to load, and the device that its host code is told of."""

@@ -30,7 +30,7 @@ from typing import Any
 from triton_gym.errors import InvalidOptionError, StoreError, unknown
 from triton_gym.evaluation.fingerprint import task_fingerprint
 from triton_gym.evaluation.workers.sandbox import Limits
-from triton_gym.outcome import NAN, NUMBERS, Outcome, Source, Status, from_json, to_json
+from triton_gym.outcome import NAN, NUMBERS, Outcome, Status, TimeSource, from_json, to_json
 from triton_gym.task import Task
 
 BUSY_S = 60.0
@@ -60,7 +60,7 @@ _VERSION = 1
 
 def storable(outcome: Outcome) -> bool:
     """Whether an outcome would be the same under another load of the machine."""
-    cheats = outcome.status is Status.CHEATING and outcome.source is Source.SIMULATED
+    cheats = outcome.status is Status.CHEATING and outcome.time_source is TimeSource.SIMULATED
     return outcome.status in KEPT or cheats
 
 
@@ -118,7 +118,7 @@ class Store:
             return None
         # Nothing was evaluated this time, so nothing took time.
         recorded = from_json(json.loads(row[0]))
-        return recorded.replace(source=Source.RECORDED, evaluation_s=NAN, phases=())
+        return recorded.replace(time_source=TimeSource.RECORDED, evaluation_s=NAN, phases=())
 
     def put(
         self, key: Key, device: str, task: str, source: str, seed: int | None, outcome: Outcome
@@ -295,7 +295,8 @@ def _row(
     fields = json.loads(outcome)
     known = {
         "task": task, "device": device, "seed": seed, "baseline": baseline, "limits": limits,
-        "versions": versions, "answer": answer, "found": fields["source"],
+        "versions": versions, "answer": answer,
+        "found": fields.get("time_source", fields.get("source")),  # the latter is its name of old
         "source": zlib.decompress(packed).decode("utf-8", "surrogatepass"),
     }  # fmt: skip
     row = {name: known[name] if name in known else fields[name] for name in COLUMNS}

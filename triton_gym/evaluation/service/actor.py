@@ -10,7 +10,7 @@ from triton_gym.device import Device
 from triton_gym.errors import EvaluatorError, TritonGymError
 from triton_gym.evaluation.service.evaluator import Evaluator
 from triton_gym.evaluation.service.future import Evaluation
-from triton_gym.evaluation.service.link import Work
+from triton_gym.evaluation.service.transport import Work
 
 
 class JudgeActor:

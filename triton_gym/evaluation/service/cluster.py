@@ -21,9 +21,9 @@ from triton_gym.device import Device, resolve_all
 from triton_gym.errors import EvaluatorError, InvalidOptionError, TritonGymError
 from triton_gym.evaluation.service.actor import JudgeActor
 from triton_gym.evaluation.service.evaluator import MOST_WORKERS, PENDING, Evaluator, Path
-from triton_gym.evaluation.service.link import Listener, Work
 from triton_gym.evaluation.service.scheduler import Scheduler
-from triton_gym.evaluation.service.seat import Seat, capacity_for
+from triton_gym.evaluation.service.slot import Slot, capacity_for
+from triton_gym.evaluation.service.transport import Listener, Work
 
 _log = logging.getLogger(__name__)
 LOOK_S = 2.0
@@ -137,7 +137,7 @@ class _Roster:
 
     Args:
         ray: the module.
-        scheduler: gets a seat for every judge.
+        scheduler: gets a slot for every judge.
         device: what judges run on.
         workers: evaluations at the same time of a judge.
         needs: what a judge holds, as Ray names it.
@@ -150,14 +150,14 @@ class _Roster:
     ) -> None:  # fmt: skip
         self._ray, self._scheduler, self._device = ray, scheduler, device
         self._workers, self._needs, self._most = workers, needs, most
-        self._seats = 0
+        self._slots = 0
         self._news: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._over = threading.Event()
 
     def start(self) -> None:
         """Begin to watch the cluster and to hear judges."""
         self._look()
-        if not self._seats:
+        if not self._slots:
             needs = ", ".join(f"{amount:g} {name}" for name, amount in self._needs.items())
             raise EvaluatorError(
                 f"No node of the Ray cluster has room for a judge, which needs {needs}. "
@@ -178,11 +178,11 @@ class _Roster:
                 self._look()
 
     def _look(self) -> None:
-        for _ in range(self._seats, self._most or self._room()):
-            name = f"ray {self._device.kind} judge {self._seats}"
-            self._seats += 1
-            seat = Seat(name, capacity_for(self._workers), _Place(self))
-            self._scheduler.join_in(seat)
+        for _ in range(self._slots, self._most or self._room()):
+            name = f"ray {self._device.kind} judge {self._slots}"
+            self._slots += 1
+            slot = Slot(name, capacity_for(self._workers), _Place(self))
+            self._scheduler.join_in(slot)
 
     def _room(self) -> int:
         """Judges that the nodes of the cluster have room for, each node by itself."""
@@ -234,7 +234,7 @@ class _Roster:
 
 
 class _Place:
-    """Makes the links of one seat: to the same actor as long as Ray restarts it."""
+    """Makes the transports of one slot: to the same actor as long as Ray restarts it."""
 
     def __init__(self, roster: _Roster) -> None:
         self._roster = roster
@@ -250,7 +250,7 @@ class _Place:
 
 
 class RayLink:
-    """A judge that is an actor; see `Link`."""
+    """A judge that is an actor; see `Transport`."""
 
     def __init__(self, roster: _Roster, actor: Any, forget: Callable[[], None]) -> None:
         self._roster, self._actor, self._forget = roster, actor, forget
@@ -269,7 +269,7 @@ class RayLink:
         self._roster.hear(reference, lambda result: self._answered(number, result))
 
     def drop(self, number: int) -> None:
-        """See `Link`."""
+        """See `Transport`."""
         self._actor.drop.remote(number)
 
     def hang_up(self) -> None:
@@ -305,7 +305,7 @@ class RayLink:
             self._lost(EvaluatorError(result[1]), usable=False)
 
     def _lost(self, error: Exception, *, usable: bool = True) -> None:
-        """The actor, or its node, is gone: Ray restarts it, and a new link waits for that."""
+        """The actor, or its node, is gone: Ray restarts it, and a new transport waits for that."""
         self._over = True
         if not usable or self._roster.dead(error):
             self._roster.end(self._actor)

@@ -28,9 +28,9 @@ from triton_gym.errors import (
 from triton_gym.evaluation.confine.layers import warn_of_missing
 from triton_gym.evaluation.records.store import Key, Store
 from triton_gym.evaluation.service.future import Evaluation, Progress
-from triton_gym.evaluation.service.link import ProcessLink, Work
 from triton_gym.evaluation.service.scheduler import Scheduler
-from triton_gym.evaluation.service.seat import Seat, capacity_for
+from triton_gym.evaluation.service.slot import Slot, capacity_for
+from triton_gym.evaluation.service.transport import ProcessTransport, Work
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.outcome import Outcome
 from triton_gym.task import Task
@@ -92,12 +92,12 @@ class Evaluator:
         self.workers = workers or default_workers(chosen[0], len(chosen))
         self._devices = chosen
         shares = _shares(self.workers)
-        seats = [
-            Seat(str(one), capacity_for(share), _linker(one, share, len(shares)))
+        slots = [
+            Slot(str(one), capacity_for(share), _transport_maker(one, share, len(shares)))
             for one in chosen
             for share in shares
         ]
-        self._set_up(chosen[0], Scheduler(seats, _bound(pending)), pending, store)
+        self._set_up(chosen[0], Scheduler(slots, _bound(pending)), pending, store)
 
     def _set_up(
         self, device: Device, scheduler: Scheduler, pending: int, store: Path | None
@@ -329,8 +329,8 @@ def _shares(workers: int) -> tuple[int, ...]:
     return tuple(workers // judges + (index < workers % judges) for index in range(judges))
 
 
-def _linker(device: Device, workers: int, judges: int) -> Callable[[], ProcessLink]:
-    return lambda: ProcessLink(device, workers, judges)
+def _transport_maker(device: Device, workers: int, judges: int) -> Callable[[], ProcessTransport]:
+    return lambda: ProcessTransport(device, workers, judges)
 
 
 def _bound(pending: int) -> int:

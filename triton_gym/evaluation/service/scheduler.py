@@ -22,10 +22,10 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import InvalidStateError
 
 from triton_gym.errors import EvaluatorError, QueueFullError, TritonGymError
+from triton_gym.evaluation.service.evaluation_queue import EvaluationQueue, best
 from triton_gym.evaluation.service.future import Evaluation, JudgeState, Progress
-from triton_gym.evaluation.service.line import Line, best
-from triton_gym.evaluation.service.link import Link, Work
-from triton_gym.evaluation.service.seat import STRIKES, TRIES, Entry, Seat
+from triton_gym.evaluation.service.slot import STRIKES, TRIES, Entry, Slot
+from triton_gym.evaluation.service.transport import Transport, Work
 from triton_gym.outcome import Outcome
 
 
@@ -33,25 +33,25 @@ class Scheduler:
     """The queue, and the books on every judge. Safe to use from several threads.
 
     Args:
-        seats: the places for judges.
+        slots: the places for judges.
         bound: evaluations that may wait and run at the same time.
     """
 
-    def __init__(self, seats: Iterable[Seat], bound: int) -> None:
-        self._seats = list(seats)
+    def __init__(self, slots: Iterable[Slot], bound: int) -> None:
+        self._slots = list(slots)
         self._bound = bound
         # Garbage collection may close an evaluator in a thread that holds the lock.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._entries: dict[int, Entry] = {}
-        self._line = Line(self._entries)
+        self._queue = EvaluationQueue(self._entries)
         self._suspects: list[Entry] = []
         self._ids = itertools.count()
         self._closed = False
         self._owner = os.getpid()
         self._count = dict.fromkeys(("submitted", "done", "recorded", "failed", "cancelled"), 0)
         self._redone = 0
-        self._links: set[Link] = set()
+        self._transports: set[Transport] = set()
         self._ours = threading.local()
 
     # -- what the evaluator asks for ------------------------------------------------------------
@@ -107,7 +107,7 @@ class Scheduler:
             self._usable()
             self._entries[evaluation.id] = entry
             self._count["submitted"] += 1
-            self._line.join(entry)
+            self._queue.join(entry)
             self._dispatch()
             try:
                 self._usable()
@@ -124,17 +124,17 @@ class Scheduler:
             self._count["cancelled"] += 1
             if entry in self._suspects:
                 self._suspects.remove(entry)
-            for seat in self._seats:
-                if evaluation.id in seat.running and seat.link is not None:
-                    seat.link.drop(evaluation.id)
+            for slot in self._slots:
+                if evaluation.id in slot.running and slot.transport is not None:
+                    slot.transport.drop(evaluation.id)
             self._dispatch()
             self._changed.notify_all()
         evaluation.set_running_or_notify_cancel()  # wakes those who wait for it
 
-    def join_in(self, seat: Seat) -> None:
+    def join_in(self, slot: Slot) -> None:
         """Add a place for a judge while others work."""
         with self._changed:
-            self._seats.append(seat)
+            self._slots.append(slot)
             self._dispatch()
 
     def hardware(self) -> set[str]:
@@ -144,10 +144,10 @@ class Scheduler:
             EvaluatorError: see `add`.
         """
         with self._changed:
-            while not (found := {seat.hardware for seat in self._seats if seat.hardware}):
+            while not (found := {slot.hardware for slot in self._slots if slot.hardware}):
                 self._usable()
-                usable = [seat for seat in self._seats if not seat.drained]
-                if usable and all(seat.link is None for seat in usable):
+                usable = [slot for slot in self._slots if not slot.drained]
+                if usable and all(slot.transport is None for slot in usable):
                     self._start(usable[0])
                     continue
                 self._changed.wait()
@@ -164,7 +164,7 @@ class Scheduler:
                 redone=self._redone,
                 judges=tuple(
                     JudgeState(s.device, s.state, len(s.running), s.done, s.deaths)
-                    for s in self._seats
+                    for s in self._slots
                 ),
             )
 
@@ -174,15 +174,15 @@ class Scheduler:
             return  # a fork of the program must not end its parent's judges
         with self._changed:
             self._closed = True
-            links = list(self._links)
+            transports = list(self._transports)
             left = list(self._entries.values())
             self._entries.clear()
             self._count["failed"] += len(left)
             self._changed.notify_all()
-        for link in links:
-            link.hang_up()
-        for link in links:
-            link.join()
+        for transport in transports:
+            transport.hang_up()
+        for transport in transports:
+            transport.join()
         self._tell(left, EvaluatorError("The evaluator was closed."))
 
     def _usable(self) -> None:
@@ -193,29 +193,31 @@ class Scheduler:
             )
         if self._closed:
             raise EvaluatorError("The evaluator is closed; make another.")
-        if self._seats and all(seat.drained for seat in self._seats):
-            reasons = "; ".join(f"{seat.device}: {seat.drained}" for seat in self._seats)
+        if self._slots and all(slot.drained for slot in self._slots):
+            reasons = "; ".join(f"{slot.device}: {slot.drained}" for slot in self._slots)
             raise EvaluatorError(f"No judge is left. {reasons}")
 
-    # -- what links tell ------------------------------------------------------------------------
+    # -- what transports tell ------------------------------------------------------------------
 
-    def ready(self, link: Link, device: str) -> None:
+    def ready(self, transport: Transport, device: str) -> None:
         """A judge is up."""
         with self._changed:
-            if seat := self._seat_of(link):
-                seat.hardware = device
+            if slot := self._slot_of(transport):
+                slot.hardware = device
                 self._dispatch()
                 self._changed.notify_all()
 
-    def answered(self, link: Link, number: int, result: Outcome | TritonGymError | None) -> None:
+    def answered(
+        self, transport: Transport, number: int, result: Outcome | TritonGymError | None
+    ) -> None:
         """A judge is through with an evaluation."""
         with self._changed:
-            seat = self._seat_of(link)
-            if seat is None or seat.running.pop(number, None) is None:
+            slot = self._slot_of(transport)
+            if slot is None or slot.running.pop(number, None) is None:
                 return  # a judge that was given up; the evaluation is done elsewhere
-            seat.strikes = 0
-            seat.done += 1
-            hardware = seat.hardware
+            slot.strikes = 0
+            slot.done += 1
+            hardware = slot.hardware
             # None of an evaluation that was cancelled meanwhile.
             entry = self._entries.pop(number, None)
             if entry:
@@ -227,37 +229,37 @@ class Scheduler:
                 entry.record(result, hardware)
             self._tell([entry], result)
 
-    def again(self, link: Link, number: int, reason: str) -> None:
+    def again(self, transport: Transport, number: int, reason: str) -> None:
         """A judge could not do an evaluation this time."""
         with self._changed:
-            seat = self._seat_of(link)
-            if seat is None or seat.running.pop(number, None) is None:
+            slot = self._slot_of(transport)
+            if slot is None or slot.running.pop(number, None) is None:
                 return
-            guilty = self._redo(self._entries.get(number), seat)
+            guilty = self._redo(self._entries.get(number), slot)
             self._dispatch()
             self._changed.notify_all()
         self._tell(guilty, EvaluatorError(reason))
 
-    def lost(self, link: Link, reason: str) -> None:
+    def lost(self, transport: Transport, reason: str) -> None:
         """A judge died."""
         with self._changed:
-            seat = self._seat_of(link)
-            if seat is None:
+            slot = self._slot_of(transport)
+            if slot is None:
                 return
-            had = [self._entries.get(number) for number in seat.vacate()]
-            seat.deaths += 1
-            seat.strikes += 1
-            guilty = [one for entry in had for one in self._redo(entry, seat)]
-            told = self._judge_seat(seat, reason)
-            doomed = [] if any(not s.drained for s in self._seats) else list(self._entries.values())
+            had = [self._entries.get(number) for number in slot.vacate()]
+            slot.deaths += 1
+            slot.strikes += 1
+            guilty = [one for entry in had for one in self._redo(entry, slot)]
+            told = self._judge_slot(slot, reason)
+            doomed = [] if any(not s.drained for s in self._slots) else list(self._entries.values())
             if doomed:
                 self._entries.clear()
             self._count["failed"] += len(doomed)
             self._dispatch()
             self._changed.notify_all()
-        link.join()
+        transport.join()
         with self._lock:
-            self._links.discard(link)
+            self._transports.discard(transport)
         died = f"The judge died {TRIES} times while it had this evaluation: {reason}"
         self._tell(guilty, EvaluatorError(died))
         self._tell(doomed, EvaluatorError(f"No judge is left. {told}"))
@@ -266,25 +268,29 @@ class Scheduler:
 
     # -- with the lock held ---------------------------------------------------------------------
 
-    def _seat_of(self, link: Link) -> Seat | None:
-        return next((s for s in self._seats if s.link is link), None) if not self._closed else None
-
-    def _judge_seat(self, seat: Seat, reason: str) -> str:
-        if seat.strikes < STRIKES:
-            return ""
-        seat.drained = reason
-        others = ", ".join(s.device for s in self._seats if not s.drained)
+    def _slot_of(self, transport: Transport) -> Slot | None:
         return (
-            f"The judge of {seat.device} is given up after {seat.strikes} failures in a row: "
+            next((s for s in self._slots if s.transport is transport), None)
+            if not self._closed
+            else None
+        )
+
+    def _judge_slot(self, slot: Slot, reason: str) -> str:
+        if slot.strikes < STRIKES:
+            return ""
+        slot.drained = reason
+        others = ", ".join(s.device for s in self._slots if not s.drained)
+        return (
+            f"The judge of {slot.device} is given up after {slot.strikes} failures in a row: "
             f"{reason}. " + (f"Its work is done by {others}." if others else "There is no other.")
         )
 
-    def _redo(self, entry: Entry | None, seat: Seat) -> list[Entry]:
+    def _redo(self, entry: Entry | None, slot: Slot) -> list[Entry]:
         """Put an evaluation back; returns it instead if it was tried often enough."""
         if entry is None:
             return []  # cancelled meanwhile
         entry.deaths += 1
-        entry.died_at.append(seat)
+        entry.died_at.append(slot)
         entry.evaluation.sent = False
         if entry.deaths >= TRIES:
             self._entries.pop(entry.evaluation.id, None)
@@ -296,18 +302,18 @@ class Scheduler:
         if entry.deaths == TRIES - 1:
             self._suspects.append(entry)
         else:
-            self._line.join(entry)
+            self._queue.join(entry)
         return []
 
     def _dispatch(self) -> None:
         """Give judges what they can take, and start those that are needed."""
         if self._closed:
             return
-        for seat in self._seats:
-            seat.alone = seat.alone and bool(seat.running)
+        for slot in self._slots:
+            slot.alone = slot.alone and bool(slot.running)
         self._isolate()
         while free := [s for s in self._open() if len(s.running) < s.capacity]:
-            entry = self._line.next(free, self._open())
+            entry = self._queue.next(free, self._open())
             if entry is None:
                 break
             self._send(entry, best(free, entry))
@@ -317,43 +323,45 @@ class Scheduler:
         """Give each suspect a judge of its own, as soon as one is empty."""
         while self._suspects and (ready := self._open()):
             entry = self._suspects[0]
-            seat = best(ready, entry)
-            if seat.running:
-                seat.alone = True  # it gets nothing new until it is empty
+            slot = best(ready, entry)
+            if slot.running:
+                slot.alone = True  # it gets nothing new until it is empty
                 break
             self._suspects.pop(0)
-            self._send(entry, seat)
-            seat.alone = True
+            self._send(entry, slot)
+            slot.alone = True
 
-    def _open(self) -> list[Seat]:
-        return [s for s in self._seats if s.hardware and s.link and not s.drained and not s.alone]
+    def _open(self) -> list[Slot]:
+        return [
+            s for s in self._slots if s.hardware and s.transport and not s.drained and not s.alone
+        ]
 
-    def _send(self, entry: Entry, seat: Seat) -> None:
+    def _send(self, entry: Entry, slot: Slot) -> None:
         entry.evaluation.sent = True
-        seat.take(entry)
-        if seat.link is not None:  # `_open` saw to it
-            seat.link.send(entry.evaluation.id, entry.work)
+        slot.take(entry)
+        if slot.transport is not None:  # `_open` saw to it
+            slot.transport.send(entry.evaluation.id, entry.work)
 
     def _start_needed(self) -> None:
         """Start as many judges as there is work for."""
-        waiting = len(self._line) + len(self._suspects)
-        for seat in self._seats:
-            if seat.drained or waiting <= 0:
+        waiting = len(self._queue) + len(self._suspects)
+        for slot in self._slots:
+            if slot.drained or waiting <= 0:
                 continue
-            if seat.link is None:
-                self._start(seat)
-            if not seat.hardware:
-                waiting -= seat.capacity
+            if slot.transport is None:
+                self._start(slot)
+            if not slot.hardware:
+                waiting -= slot.capacity
 
-    def _start(self, seat: Seat) -> None:
-        link = seat.make()
+    def _start(self, slot: Slot) -> None:
+        transport = slot.make()
         try:
-            link.start(self)
+            transport.start(self)
         except RuntimeError as error:  # no more threads, or the interpreter is ending
-            seat.drained = f"it cannot be started: {error}"
+            slot.drained = f"it cannot be started: {error}"
             return
-        seat.link = link
-        self._links.add(link)
+        slot.transport = transport
+        self._transports.add(transport)
 
     # -- with the lock free ---------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """The judge's process: takes requests from a socket and sends outcomes back.
 
 `python -m triton_gym.evaluation.service.serving <fd> <device> <workers> <judges> <folder>` runs it;
-`link.py` does.
+`transport.py` does.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from triton_gym.device import Device
 from triton_gym.errors import EvaluatorError, TritonGymError
 from triton_gym.evaluation.confine import privileges
-from triton_gym.evaluation.service.link import Work
+from triton_gym.evaluation.service.transport import Work
 from triton_gym.evaluation.workers.scratch import remove
-from triton_gym.evaluation.workers.workshop import open_workshops
+from triton_gym.evaluation.workers.worker_pool import open_worker_pools
 
 if TYPE_CHECKING:
     from triton_gym.evaluation.judging.judge import Judge
@@ -45,18 +45,18 @@ def make_judge(device: Device, judges: int = 1) -> Judge:
     Raises:
         Exception: the device cannot be used.
     """
-    workshops = open_workshops(device.kind)  # first: they import for as long as the judge does
+    pools = open_worker_pools(device.kind)  # first: they import for as long as the judge does
     try:
         if device.simulated:
             from triton_gym.evaluation.judging.simulated import SimulatedJudge
 
-            return SimulatedJudge(device, workshops)
+            return SimulatedJudge(device, pools)
         from triton_gym.evaluation.judging.measured import CudaJudge
 
-        return patiently(lambda: CudaJudge(device, judges, workshops))
+        return patiently(lambda: CudaJudge(device, judges, pools))
     except BaseException:
-        for workshop in workshops:
-            workshop.close()
+        for pool in pools:
+            pool.close()
         raise
 
 

@@ -22,7 +22,7 @@ class AnswerHost:
     """An answer that was loaded, with its modules and the memory that the judge shares."""
 
     simulated = False
-    """Whether answers find a GPU that is not here; set in the nursery."""
+    """Whether answers find a GPU that is not here; set in the fork server."""
 
     def __init__(self) -> None:
         self._path = ""

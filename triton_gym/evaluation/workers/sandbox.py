@@ -51,7 +51,7 @@ class Unconfined(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """How a nursery's workers are confined; made after its imports, used in every worker."""
+    """How a fork server's workers are confined; made after its imports, used in every worker."""
 
     layers: frozenset[Layer]
     """Those that are taken on."""
@@ -137,7 +137,7 @@ def detach(keep: int, parent: int) -> None:
 
     Args:
         keep: the one descriptor that stays open.
-        parent: process id of the nursery.
+        parent: process id of the fork server.
     """
     os.setsid()
     privileges.die_with(parent)
@@ -163,7 +163,7 @@ def _settle(folder: str) -> None:
 
 
 def _limit(limits: Limits) -> None:
-    """What the kernel counts for each process; the nursery counts their sum (`family`)."""
+    """What the kernel counts for each process; the fork server counts their sum (`family`)."""
     # RLIMIT_AS would count the address space that CUDA merely reserves.
     bound = _data_bytes() + limits.host_bytes
     seconds = (int(limits.seconds) + 5) * 4

@@ -15,7 +15,7 @@ from triton_gym.errors import EvaluatorError
 from triton_gym.evaluation.exchange.channel import ChannelClosed, ChannelTimeout
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.evaluation.workers.scratch import Scratch
-from triton_gym.evaluation.workers.workshop import Workshop
+from triton_gym.evaluation.workers.worker_pool import WorkerPool
 from triton_gym.outcome import Status
 
 ENTRY_LIMIT_S = 60.0
@@ -38,7 +38,7 @@ class Session:
     """A single-use worker. Use as a context manager.
 
     Args:
-        workshop: where workers come from.
+        pool: where workers come from.
         limits: what the worker may use. Its time runs while the judge waits for it, not while the
             judge does something itself or waits for others that use the GPU.
         scratch: the answer's folder, which several workers of one evaluation may share.
@@ -46,14 +46,14 @@ class Session:
     """
 
     def __init__(
-        self, workshop: Workshop, limits: Limits, scratch: Scratch, *, yields: bool = False
+        self, pool: WorkerPool, limits: Limits, scratch: Scratch, *, yields: bool = False
     ) -> None:
-        self._workshop = workshop
+        self._pool = pool
         self._limits = limits
         self._scratch = scratch
         self._yields = yields
         self.path = scratch.path
-        self._nursery, self._pid, self._channel = workshop.fork(limits)
+        self._server, self._pid, self._channel = pool.fork(limits)
         self._left = ENTRY_LIMIT_S
         self._allowed = f"{limits.seconds:g} s"
         self._closed = False
@@ -93,7 +93,7 @@ class Session:
         if not self._closed:
             self._closed = True
             self._channel.close()
-            self._workshop.end(self._nursery, self._pid)
+            self._pool.end(self._server, self._pid)
 
     def ask(self, operation: str, fds: tuple[int, ...] = (), **fields: Any) -> dict[str, Any]:
         """Send a request and wait for its reply.
@@ -164,12 +164,12 @@ class Session:
         taken for the cause of death.
 
         Raises:
-            WorkerLost: its nursery is gone.
+            WorkerLost: its fork server is gone.
         """
         deadline = time.monotonic() + DEATH_S
         pause = 0.001
         while True:
-            status, reason = self._workshop.status(self._nursery, self._pid)
+            status, reason = self._pool.status(self._server, self._pid)
             if status is not None or time.monotonic() > deadline:
                 return Ended(Status.RUNTIME_ERROR, _obituary(status, reason))
             time.sleep(pause)

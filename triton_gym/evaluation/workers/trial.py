@@ -1,6 +1,6 @@
 """A call at full size in the worker of a simulated device: followed, then replayed in part.
 
-All of this runs on hostile ground: `claims` reads what it reports, and `proof` judges it.
+All of this runs on hostile ground: `worker_reports` reads what it reports, and `proof` judges it.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ _YIELDING = 10
 
 
 def prepare(mode: str) -> None:
-    """What a nursery imports before it forks, so that workers start at once."""
+    """What a fork server imports before it forks, so that workers start at once."""
     torch.set_num_threads(1)
     AnswerHost.simulated = mode != "cuda"
     import triton
@@ -55,7 +55,7 @@ def prepare(mode: str) -> None:
 
 
 def main(channel: Channel, sandbox: Sandbox) -> None:
-    """Serve the judge until it hangs up. Never returns to the nursery's code."""
+    """Serve the judge until it hangs up. Never returns to the fork server's code."""
     worker = Worker(sandbox)
     while True:
         try:

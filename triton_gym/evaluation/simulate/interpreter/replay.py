@@ -24,8 +24,8 @@ from triton_gym.evaluation.simulate.interpreter.follow import ITERATIONS, Counts
 from triton_gym.evaluation.simulate.interpreter.footprint import distinct
 from triton_gym.evaluation.simulate.interpreter.formats import Array
 from triton_gym.evaluation.simulate.interpreter.memory import Undo
-from triton_gym.evaluation.simulate.interpreter.scout import Finder, Scout
 from triton_gym.evaluation.simulate.interpreter.state import Observer, Program, State, place
+from triton_gym.evaluation.simulate.interpreter.store_finder import StoreFinder, StoreObserver
 
 PROGRAMS = 8
 """Most programs of a launch that are replayed for their results."""
@@ -205,7 +205,7 @@ class Replay:
         self._given = given
         self._tags: dict[int, Array] = {}
         self._played: dict[tuple[int, int], Played] = {}
-        self._finders: dict[tuple[int, int], Finder] = {}
+        self._finders: dict[tuple[int, int], StoreFinder] = {}
 
     def tags_of(self, start: int, end: int) -> Array:
         """For each byte of a storage, one more than the launch that wrote it last."""
@@ -276,7 +276,9 @@ class Replay:
         """Run the program of an earlier launch that stores at an address."""
         launch = self.launches[position]
         if (position, start) not in self._finders:
-            self._finders[position, start] = Finder(launch.run, launch.grid, start, self.effort)
+            self._finders[position, start] = StoreFinder(
+                launch.run, launch.grid, start, self.effort
+            )
         candidates = self._finders[position, start].candidates(address)
         while True:
             with self._entered(launch, None):
@@ -333,14 +335,14 @@ class Replay:
     def survey(
         self, position: int, start: int, numbers: Iterable[int], loops: int | None, us: float
     ) -> Survey:
-        """Look at where programs store in a storage, as many as an effort allows; see `Scout`."""
+        """Look at where programs store in a storage, as many as an effort allows."""
         launch = self.launches[position]
         effort, found = Effort(us), Survey()
         with self._entered(launch, None), contextlib.suppress(Exhausted):
             for number in numbers:
-                scout = Scout(effort, start, loops)
-                scout.run(launch.run, place(number, launch.grid))
-                found.add(scout.found.places, scout.itemsize)
+                observer = StoreObserver(effort, start, loops)
+                observer.run(launch.run, place(number, launch.grid))
+                found.add(observer.found.places, observer.itemsize)
         return found
 
     def spoil(self) -> None:

@@ -4,7 +4,8 @@ It never touches CUDA, because a process that has cannot be forked. It runs no a
 forks, watches what its workers use, and ends them with all that they started. Two of them serve a
 simulated device, since Triton's interpreter must be chosen before Triton is imported.
 
-Run as `python -m triton_gym.evaluation.workers.cradle <fd> <orders>`; see `nursery.Nursery`.
+Run as `python -m triton_gym.evaluation.workers.fork_server <fd> <orders>`; see
+`fork_server_client.ForkServerClient`.
 """
 
 from __future__ import annotations
@@ -29,24 +30,24 @@ TICK_S = 0.25
 
 
 @dataclass(slots=True)
-class Ward:
-    """A worker as its nursery knows it."""
+class WorkerState:
+    """A worker as its fork server knows it."""
 
     processes: int
     host_bytes: int
     status: int | None = None
     """How it ended, as of waitpid; None while it runs."""
     reason: str = ""
-    """Why the nursery ended it."""
+    """Why the fork server ended it."""
 
 
-class Cradle:
+class ForkServer:
     """Forks workers and answers for their end."""
 
     def __init__(self, channel: Channel, sandbox: Sandbox) -> None:
         self._channel = channel
         self._sandbox = sandbox
-        self._wards: dict[int, Ward] = {}
+        self._workers: dict[int, WorkerState] = {}
         self._dying: set[int] = set()
         self._pid = os.getpid()
         self._inherited_bytes = family.memory_bytes()
@@ -64,7 +65,7 @@ class Cradle:
                 busy = (
                     self._kill_strays()
                     or self._dying
-                    or any(ward.status is None for ward in self._wards.values())
+                    or any(worker.status is None for worker in self._workers.values())
                 )
                 try:
                     request = self._channel.receive(TICK_S if busy else None)
@@ -74,7 +75,7 @@ class Cradle:
                 operation = getattr(self, "do_" + request.pop("op"))
                 self._channel.send(operation(**request))
         finally:
-            for pid in [*self._wards, *self._dying]:
+            for pid in [*self._workers, *self._dying]:
                 self._kill(pid)
             self._reap(wait=True)
 
@@ -91,18 +92,18 @@ class Cradle:
                 os.close(fds[0])
         if pid == 0:
             self._become_worker(fds[0])
-        self._wards[pid] = Ward(processes, host_bytes)
+        self._workers[pid] = WorkerState(processes, host_bytes)
         return {"pid": pid}
 
     def do_status(self, pid: int) -> dict[str, Any]:
         """How a worker ended, if it has."""
-        ward = self._wards[pid]
-        return {"status": ward.status, "reason": ward.reason}
+        worker = self._workers[pid]
+        return {"status": worker.status, "reason": worker.reason}
 
     def do_end(self, pid: int) -> dict[str, Any]:
         """Kill a worker with all that it started, and forget it."""
         self._kill(pid)
-        if self._wards.pop(pid).status is None:
+        if self._workers.pop(pid).status is None:
             self._dying.add(pid)
         return {}
 
@@ -117,8 +118,8 @@ class Cradle:
             os._exit(0)  # nothing that the answer left behind may run on
 
     def _kill(self, pid: int) -> None:
-        ward = self._wards.get(pid)
-        if ward is None or ward.status is None:  # a number that was reaped can be another's
+        worker = self._workers.get(pid)
+        if worker is None or worker.status is None:  # a number that was reaped can be another's
             family.kill_group(pid)
 
     def _reap(self, *, wait: bool = False) -> None:
@@ -132,31 +133,32 @@ class Cradle:
             if ended is None:
                 return
             pid = ended.si_pid
-            if pid in self._wards or pid in self._dying:
+            if pid in self._workers or pid in self._dying:
                 family.kill_group(pid)  # what it leaves behind, while its number is still its own
             status = os.waitpid(pid, 0)[1]
             self._dying.discard(pid)
-            if pid in self._wards:
-                self._wards[pid].status = status
+            if pid in self._workers:
+                self._workers[pid].status = status
             if wait:
                 self._kill_strays()
 
     def _watch(self) -> None:
         """End who uses more than allowed."""
-        for pid, ward in self._wards.items():
-            if ward.status is not None:
+        for pid, worker in self._workers.items():
+            if worker.status is not None:
                 continue
             used = family.usage(pid, self._inherited_bytes)
-            if used.processes > ward.processes:
-                ward.reason = (
-                    f"It ran {used.processes} processes and threads; {ward.processes} are allowed."
+            if used.processes > worker.processes:
+                worker.reason = (
+                    f"It ran {used.processes} processes and threads; "
+                    f"{worker.processes} are allowed."
                 )
-            elif used.host_bytes > ward.host_bytes:
-                ward.reason = (
+            elif used.host_bytes > worker.host_bytes:
+                worker.reason = (
                     f"It used {used.host_bytes >> 20} MiB of the host's memory; "
-                    f"{ward.host_bytes >> 20} MiB are allowed."
+                    f"{worker.host_bytes >> 20} MiB are allowed."
                 )
-            if ward.reason:
+            if worker.reason:
                 self._kill(pid)
 
     def _kill_strays(self) -> bool:
@@ -165,7 +167,7 @@ class Cradle:
         Returns:
             Whether there were any.
         """
-        strays = set(family.children(self._pid)) - self._wards.keys() - self._dying
+        strays = set(family.children(self._pid)) - self._workers.keys() - self._dying
         for pid in strays:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -188,7 +190,7 @@ def _serve(channel: Channel, mode: str, layers: list[str], granted: list[str]) -
     )
     try:
         channel.send({"ready": True})
-        Cradle(channel, sandbox).serve()
+        ForkServer(channel, sandbox).serve()
     except ChannelClosed:
         pass  # the judge went away
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from triton_gym.evaluation.judging.known import _pieces
+from triton_gym.evaluation.judging.calibration import _pieces
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import types
 import pytest
 import torch
 
-from triton_gym.evaluation.judging import ahead
+from triton_gym.evaluation.judging import device_timing
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def device(monkeypatch):
 
     stream = types.SimpleNamespace(synchronize=wake)
     for name, value in {
-        "_sleep": lambda cycles: there.slept_us.append(cycles / ahead.CYCLES_PER_US),
+        "_sleep": lambda cycles: there.slept_us.append(cycles / device_timing.CYCLES_PER_US),
         "Event": Event, "current_stream": lambda: stream,
     }.items():  # fmt: skip
         monkeypatch.setattr(torch.cuda, name, value)
@@ -42,7 +42,7 @@ def test_a_host_that_is_late_tries_again_behind_a_longer_sleep(device, needs_us,
         sleep()
         queued.append(len(queued))
 
-    assert math.isfinite(ahead.queue_ahead(queue))
+    assert math.isfinite(device_timing.queue_ahead(queue))
     assert len(queued) == len(device.slept_us) == device.woken == tries
     assert device.slept_us == sorted(device.slept_us)
     assert device.slept_us[-1] > needs_us
@@ -50,12 +50,14 @@ def test_a_host_that_is_late_tries_again_behind_a_longer_sleep(device, needs_us,
 
 def test_what_waits_for_the_device_is_never_ahead_of_it(device):
     device.needs_us = math.inf
-    assert ahead.queue_ahead(lambda sleep: sleep(), 50_000.0) == math.inf
-    assert device.slept_us == [50_000.0, ahead.LONGEST_US]
+    assert device_timing.queue_ahead(lambda sleep: sleep(), 50_000.0) == math.inf
+    assert device.slept_us == [50_000.0, device_timing.LONGEST_US]
 
 
 def test_a_sleep_is_as_long_as_expected_within_bounds(device):
     for about_us in (0.0, 5_000.0, math.inf):
         device.slept_us.clear()
-        ahead.queue_ahead(lambda sleep: sleep(), about_us)
-        assert device.slept_us == [min(max(about_us, ahead.SHORTEST_US), ahead.LONGEST_US)]
+        device_timing.queue_ahead(lambda sleep: sleep(), about_us)
+        assert device.slept_us == [
+            min(max(about_us, device_timing.SHORTEST_US), device_timing.LONGEST_US)
+        ]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from triton_gym.evaluation.service.future import Evaluation
-from triton_gym.evaluation.service.link import Link, Work
+from triton_gym.evaluation.service.transport import Transport, Work
 from triton_gym.outcome import Outcome
 
 TRIES = 3
@@ -32,18 +32,18 @@ class Entry:
     """Evaluations that came later and went first, to judges that know their tasks."""
     deaths: int = 0
     """Judges that died while they had it."""
-    died_at: list[Seat] = field(default_factory=list)
+    died_at: list[Slot] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
-class Seat:
-    """A place for a judge. Its `Link` is replaced when the judge dies."""
+class Slot:
+    """A place for a judge. Its `Transport` is replaced when the judge dies."""
 
     device: str
     capacity: int
     """Evaluations that its judge is given at once: its workers and the look-ahead."""
-    make: Callable[[], Link]
-    link: Link | None = None
+    make: Callable[[], Transport]
+    transport: Transport | None = None
     hardware: str = ""
     """What the judge runs on, once it is up."""
     running: dict[int, Entry] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Seat:
         had = list(self.running)
         self.running.clear()
         self._known.clear()
-        self.link, self.hardware, self.alone = None, "", False
+        self.transport, self.hardware, self.alone = None, "", False
         return had
 
     @property
@@ -81,7 +81,7 @@ class Seat:
         """See `JudgeState`."""
         if self.drained:
             return "drained"
-        return "idle" if self.link is None else "ready" if self.hardware else "starting"
+        return "idle" if self.transport is None else "ready" if self.hardware else "starting"
 
 
 def capacity_for(workers: int) -> int:

@@ -1,4 +1,4 @@
-"""The judge's handle on a nursery: the process that forks workers (`cradle.py`)."""
+"""The judge's handle on a fork server: the process that forks workers (`fork_server.py`)."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from triton_gym.evaluation.exchange.channel import Channel, ChannelClosed, Chann
 from triton_gym.evaluation.workers.sandbox import Limits
 
 START_LIMIT_S = 180.0
-"""How long the imports of a new nursery may take."""
+"""How long the imports of a new fork server may take."""
 REPLY_LIMIT_S = 60.0
 """How long any other reply may take: milliseconds, unless the machine is starved."""
 CLOSE_LIMIT_S = 5.0
 
 
-class NurseryLost(EvaluatorError):
-    """A nursery died or fell silent, and its workers are gone with it."""
+class ForkServerLost(EvaluatorError):
+    """A fork server died or fell silent, and its workers are gone with it."""
 
 
-class NurseryExhausted(EvaluatorError):
+class ForkServerExhausted(EvaluatorError):
     """The machine has no room for another process now."""
 
 
-class Nursery:
-    """A nursery process. Not safe for use from several threads at once.
+class ForkServerClient:
+    """A fork server process. Not safe for use from several threads at once.
 
     Args:
         mode: what its workers do: `cuda`, `compile` without a GPU, or `interpret`.
@@ -62,7 +62,7 @@ class Nursery:
             environment.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
         orders = {"mode": mode, "layers": sorted(layers), "granted": granted}
         command = [
-            sys.executable, "-m", "triton_gym.evaluation.workers.cradle", str(theirs.fileno()),
+            sys.executable, "-m", "triton_gym.evaluation.workers.fork_server", str(theirs.fileno()),
             json.dumps(orders),
         ]  # fmt: skip
         self._process = subprocess.Popen(
@@ -80,7 +80,7 @@ class Nursery:
         """Wait for the imports.
 
         Raises:
-            NurseryLost: the process died or took too long.
+            ForkServerLost: the process died or took too long.
         """
         if not self._ready:
             self._receive(START_LIMIT_S)
@@ -95,8 +95,8 @@ class Nursery:
         """A new worker: its process id, and the channel to it.
 
         Raises:
-            NurseryLost: the process died or is silent.
-            NurseryExhausted: the system gave it no further process.
+            ForkServerLost: the process died or is silent.
+            ForkServerExhausted: the system gave it no further process.
         """
         self.wait_ready()
         ours, theirs = pair()
@@ -108,7 +108,7 @@ class Nursery:
                 (theirs.fileno(),),
             )  # fmt: skip
             if "error" in reply:
-                raise NurseryExhausted(f"No process can be started: {reply['error']}")
+                raise ForkServerExhausted(f"No process can be started: {reply['error']}")
         except EvaluatorError:
             ours.close()
             raise
@@ -124,7 +124,7 @@ class Nursery:
         self._workers.discard(pid)
 
     def status(self, pid: int) -> tuple[int | None, str]:
-        """The wait status of a worker, None while it runs, and why the nursery ended it if so."""
+        """The wait status of a worker, None while it runs, and why the server ended it if so."""
         reply = self._ask({"op": "status", "pid": pid})
         return reply["status"], str(reply["reason"])
 
@@ -155,8 +155,8 @@ class Nursery:
         except ChannelClosed as error:
             raise self._lost(error) from error
 
-    def _lost(self, reason: object) -> NurseryLost:
+    def _lost(self, reason: object) -> ForkServerLost:
         code = self._process.poll()
-        return NurseryLost(
+        return ForkServerLost(
             f"The process that starts workers is gone or silent (exit code {code}): {reason}"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from triton_gym.device import Gpu
-from triton_gym.evaluation.judging.ahead import event_us
+from triton_gym.evaluation.judging.device_timing import event_us
 from triton_gym.evaluation.workers.launch import Flush
 
 DISTURBANCE = 0.08
@@ -18,7 +18,7 @@ _QUEUEING_US = 15.0  # for each
 _LOOKS = 3
 
 
-class Quiet:
+class Interference:
     """How long evicting the L2 cache takes on a quiet GPU: the least that was ever seen.
 
     Args:

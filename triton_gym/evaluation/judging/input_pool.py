@@ -2,8 +2,8 @@
 
 Drawing inputs and computing what they lead to takes longer than timing an answer on them. No answer
 has seen what another one was given, for each has a process of its own, so a judge may give the same
-inputs again, to another. An evaluation sees each bank once at most, in an order of its own, and
-some sets are drawn anew whenever a bank is taken up, so that none stays what it was.
+inputs again, to another. An evaluation sees each block once at most, in an order of its own, and
+some sets are drawn anew whenever a block is taken up, so that none stays what it was.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import torch
 from triton_gym.evaluation.exchange.arena import Layout, Slot, rows_of, view
 
 RENEWED = 0.1
-"""Share of a bank's sets that are drawn anew whenever it is taken up."""
+"""Share of a block's sets that are drawn anew whenever it is taken up."""
 LARGEST_SHARE = 0.35
-"""Most of a vault's memory that one bank may take: a single one would serve one round in many."""
+"""Most of a pool's memory that one block may take: a single one would serve one round in many."""
 
 
 class Places:
@@ -77,7 +77,7 @@ class Places:
         return [rows_of(block, slot.moved(-start), self._pitch, len(calls)) for slot in slots]
 
 
-class Bank:
+class InputBlock:
     """Sets of arguments and results on the device, placed as in the memory that workers share.
 
     Args:
@@ -92,12 +92,12 @@ class Bank:
         self._arguments = _bytes(places.arguments_of(every), device)
         self._results = _bytes(places.results_of(every), device)
         self.sets: list[tuple[Any, ...]] = [() for _ in every]
-        """Arguments of each call; tensors are views of the bank."""
+        """Arguments of each call; tensors are views of the block."""
         self._ages = collections.deque(every)
 
     @property
     def bytes(self) -> int:
-        """What the bank takes."""
+        """What the block takes."""
         return self._arguments.numel() + self._results.numel()
 
     @property
@@ -129,16 +129,16 @@ class Bank:
 
 @dataclass(eq=False, slots=True)
 class _Kept:
-    """A bank of the vault."""
+    """A block of the input pool."""
 
-    bank: Bank
+    block: InputBlock
     users: int = 0
     closed: bool = False
     """Whether its only user is changing it, or failed to."""
 
 
-class Vault:
-    """All banks of a judge; of the least used tasks they are given up first.
+class InputPool:
+    """All blocks of a judge; of the least used tasks they are given up first.
 
     Args:
         capacity: bytes of device memory for all of them.
@@ -153,19 +153,19 @@ class Vault:
 
     @contextmanager
     def lend(
-        self, key: object, size: int, make: Callable[[], Bank], renew: Callable[[Bank], None],
-        seen: set[Bank],
-    ) -> Iterator[Bank | None]:  # fmt: skip
-        """A bank that this evaluation has not had; None if there is no memory for another.
+        self, key: object, size: int, make: Callable[[], InputBlock],
+        renew: Callable[[InputBlock], None], seen: set[InputBlock],
+    ) -> Iterator[InputBlock | None]:  # fmt: skip
+        """A block that this evaluation has not had; None if there is no memory for another.
 
         Evaluations that run at once may have the same one, rather than that others' are given up.
 
         Args:
-            key: what the banks are of: task and number of calls.
+            key: what the blocks are of: task and number of calls.
             size: bytes of one.
             make: makes one, all of its sets drawn.
             renew: draws some of its sets anew, while nobody else has it.
-            seen: the banks that this evaluation has had; the one that is lent is added.
+            seen: the blocks that this evaluation has had; the one that is lent is added.
         """
         with self._lock:
             kept = self._resting(key, seen)
@@ -182,21 +182,21 @@ class Vault:
         if kept is None:
             yield None
             return
-        seen.add(kept.bank)
+        seen.add(kept.block)
         try:
             if kept.closed:
-                renew(kept.bank)
+                renew(kept.block)
                 kept.closed = False
-            yield kept.bank
+            yield kept.block
         finally:
             with self._lock:
                 kept.users -= 1
                 if kept.closed:  # it may hold arguments and results that do not belong together
                     self._kept[key].remove(kept)
-                    self._held -= kept.bank.bytes
+                    self._held -= kept.block.bytes
 
     def clear(self) -> None:
-        """Give up all banks that nobody has."""
+        """Give up all blocks that nobody has."""
         with self._lock:
             for key in list(self._kept):
                 self._give_up(key)
@@ -204,25 +204,25 @@ class Vault:
     def _give_up(self, key: object) -> None:
         for kept in [kept for kept in self._kept[key] if not kept.users]:
             self._kept[key].remove(kept)
-            self._held -= kept.bank.bytes
+            self._held -= kept.block.bytes
         if not self._kept[key]:
             del self._kept[key]
 
-    def _resting(self, key: object, seen: set[Bank]) -> _Kept | None:
-        """The bank that nobody has had for longest."""
+    def _resting(self, key: object, seen: set[InputBlock]) -> _Kept | None:
+        """The block that nobody has had for longest."""
         if key in self._kept:
             self._kept.move_to_end(key)
         every = self._kept.get(key, [])
         for kept in every:
-            if not kept.users and kept.bank not in seen:
+            if not kept.users and kept.block not in seen:
                 every.remove(kept)
                 every.append(kept)
                 return kept
         return None
 
-    def _busy(self, key: object, seen: set[Bank]) -> _Kept | None:
+    def _busy(self, key: object, seen: set[InputBlock]) -> _Kept | None:
         """The one that fewest have."""
-        lent = [k for k in self._kept.get(key, ()) if not k.closed and k.bank not in seen]
+        lent = [k for k in self._kept.get(key, ()) if not k.closed and k.block not in seen]
         return min(lent, key=lambda kept: kept.users, default=None)
 
     def _make_room(self, key: object, size: int, *, others: bool) -> bool:
@@ -231,7 +231,7 @@ class Vault:
         Args:
             key: what they are for.
             size: bytes.
-            others: whether to give up banks of other tasks for it.
+            others: whether to give up blocks of other tasks for it.
         """
         if size > self._capacity * LARGEST_SHARE:
             return False
@@ -245,8 +245,8 @@ class Vault:
         self._held += size
         return True
 
-    def _added(self, key: object, size: int, make: Callable[[], Bank]) -> _Kept | None:
-        """A new bank, for which there is room; None if there is not, after all."""
+    def _added(self, key: object, size: int, make: Callable[[], InputBlock]) -> _Kept | None:
+        """A new block, for which there is room; None if there is not, after all."""
         kept = None
         try:
             kept = _Kept(make(), users=1)

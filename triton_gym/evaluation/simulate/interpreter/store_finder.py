@@ -37,7 +37,7 @@ class Stores:
         return any(bool((p == np.uint64(address)).any()) for p in self.places)
 
 
-class Scout:
+class StoreObserver:
     """Observes one program: what it stores where.
 
     Args:
@@ -94,7 +94,7 @@ class Scout:
         return (steps[0], steps[-1]) if self._loops else ()
 
 
-class Finder:
+class StoreFinder:
     """Which program of a launch stores at an address."""
 
     def __init__(
@@ -119,9 +119,9 @@ class Finder:
 
     def _stores(self, number: int) -> Stores:
         if number not in self._known:
-            scout = Scout(self._effort, self._start, 2)
-            scout.run(self._run, place(number, self._grid))
-            self._known[number] = scout.found
+            observer = StoreObserver(self._effort, self._start, 2)
+            observer.run(self._run, place(number, self._grid))
+            self._known[number] = observer.found
         return self._known[number]
 
     def _first(self, number: int) -> int | None:

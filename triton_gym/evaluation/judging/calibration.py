@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from triton_gym.evaluation import check
-from triton_gym.evaluation.judging.ahead import SHORTEST_US, event_us, queue_ahead
+from triton_gym.evaluation.judging.device_timing import SHORTEST_US, event_us, queue_ahead
 from triton_gym.evaluation.judging.sharing import GpuLock
 from triton_gym.evaluation.modules import bind
 from triton_gym.evaluation.workers.launch import Flush, Series
@@ -31,7 +31,7 @@ _MARGIN = 1.5  # the host may be slower than the last time
 
 
 @dataclass(slots=True)
-class Known:
+class Calibration:
     """What is known of a task's timed case."""
 
     tolerances: tuple[float, ...]
@@ -57,10 +57,12 @@ class Known:
     baseline_us: list[float] = field(default_factory=list)
     """The reference's latest times."""
     name: object = field(default_factory=object)
-    """What the task's banks are kept under."""
+    """What the task's blocks are kept under."""
 
 
-def learn(task: Task, baseline: str, device: torch.device, flush: Flush, lock: GpuLock) -> Known:
+def calibrate(
+    task: Task, baseline: str, device: torch.device, flush: Flush, lock: GpuLock
+) -> Calibration:
     """Find out what is kept of a task.
 
     Args:
@@ -86,7 +88,7 @@ def learn(task: Task, baseline: str, device: torch.device, flush: Flush, lock: G
         torch.cuda.synchronize(device)
     with lock(alone=True):
         between, keeping = time_beside()
-    return Known(
+    return Calibration(
         tolerances=tolerances,
         arguments=tuple(
             value.to("meta") if isinstance(value, torch.Tensor) else value for value in inputs
@@ -104,24 +106,24 @@ def learn(task: Task, baseline: str, device: torch.device, flush: Flush, lock: G
 
 
 def time_references(
-    task: Task, known: Known, sets: list[tuple[Any, ...]], flush: Flush
+    task: Task, calibration: Calibration, sets: list[tuple[Any, ...]], flush: Flush
 ) -> list[float]:
     """The reference's device times in µs on each set of inputs; none if it is known and slow, or
     waits for the device, so that how fast its host is would show.
 
     Args:
         task: bound to the judge's parameters.
-        known: of the task.
+        calibration: of the task.
         sets: arguments of each call.
         flush: evicts the L2 cache before every call.
     """
-    spent = sum(known.baseline_us) > SPENT_ON_BASELINE_US * len(known.baseline_us)
-    if spent or (known.baseline_us and math.isinf(known.queueing_us)):
+    spent = sum(calibration.baseline_us) > SPENT_ON_BASELINE_US * len(calibration.baseline_us)
+    if spent or (calibration.baseline_us and math.isinf(calibration.queueing_us)):
         return []
-    function = known.compiled or task.reference
+    function = calibration.compiled or task.reference
     calls = [functools.partial(function, *inputs) for inputs in sets]
-    times_us, known.queueing_us = _timed(calls, flush, known.queueing_us)
-    return [] if known.baseline_us and math.isinf(known.queueing_us) else times_us
+    times_us, calibration.queueing_us = _timed(calls, flush, calibration.queueing_us)
+    return [] if calibration.baseline_us and math.isinf(calibration.queueing_us) else times_us
 
 
 def _timed(

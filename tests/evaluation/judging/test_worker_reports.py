@@ -9,7 +9,7 @@ import math
 import pytest
 
 from triton_gym.device import gpu_named
-from triton_gym.evaluation.judging import claims
+from triton_gym.evaluation.judging import worker_reports
 from triton_gym.evaluation.simulate.launches import Dot, LaunchTrace, Site, Tensor
 from triton_gym.evaluation.simulate.machine_code.build import Build
 from triton_gym.evaluation.simulate.machine_code.sass import Code, Region
@@ -64,9 +64,9 @@ def spoilt(record):
 def outcome(builds, traces):
     """Whether the judge accepts the reports; only `Ended` may come out of it."""
     try:
-        built = claims.read_builds({"builds": builds})
-        followed = claims.read_traces({"traces": traces})
-        claims.hold_together(built, followed)
+        built = worker_reports.read_builds({"builds": builds})
+        followed = worker_reports.read_traces({"traces": traces})
+        worker_reports.hold_together(built, followed)
     except Ended as end:
         return end.status is not Status.CHEATING
     try:
@@ -94,7 +94,7 @@ def test_no_spoilt_report_is_an_exception():
                                    {"builds": [{}] * 5000}])  # fmt: skip
 def test_what_is_no_list_of_records_is_forged(reply):
     with pytest.raises(Ended, match="forged"):
-        claims.read_builds(reply)
+        worker_reports.read_builds(reply)
 
 
 @pytest.mark.parametrize(
@@ -117,10 +117,10 @@ def test_a_launch_told_of_twice_is_forged():
 
 @pytest.mark.parametrize("bad", [*BAD[:9], [-1], [2.5], [10**17], [0] * 5000])
 def test_sizes_are_whole_numbers_of_bytes_and_not_too_many(bad):
-    assert claims.read_sizes({"copies": [0, 4096]}, "copies") == [0, 4096]
+    assert worker_reports.read_sizes({"copies": [0, 4096]}, "copies") == [0, 4096]
     if bad == []:
-        assert claims.read_sizes({"copies": bad}, "copies") == []
+        assert worker_reports.read_sizes({"copies": bad}, "copies") == []
         return
     with pytest.raises(Ended) as end:
-        claims.read_sizes({"copies": bad}, "copies")
+        worker_reports.read_sizes({"copies": bad}, "copies")
     assert end.value.status is Status.CHEATING

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping, Sequence
 
-from triton_gym.evaluation.service.seat import Entry, Seat
+from triton_gym.evaluation.service.slot import Entry, Slot
 
 AT_HOME = 1
 """By how many evaluations a judge may be busier than others and still get one whose task it knows:
@@ -21,7 +21,7 @@ PASSED = 8
 """How often an evaluation is passed over for that."""
 
 
-class Line:
+class EvaluationQueue:
     """The evaluations that wait.
 
     Args:
@@ -39,7 +39,7 @@ class Line:
         """Wait, at the place that priority and number give."""
         heapq.heappush(self._heap, (entry.order, entry.evaluation.id))
 
-    def next(self, free: Sequence[Seat], working: Sequence[Seat]) -> Entry | None:
+    def next(self, free: Sequence[Slot], working: Sequence[Slot]) -> Entry | None:
         """Who goes next: the first in line, or one soon after it whose task a free judge knows, if
         only judges that are busy know the first one's.
 
@@ -53,8 +53,8 @@ class Line:
             return None
         first = self._entries[self._heap[0][1]]
         chosen = first
-        at_home = any(seat.knows(first) for seat in free)
-        if not at_home and any(seat.knows(first) for seat in working):
+        at_home = any(slot.knows(first) for slot in free)
+        if not at_home and any(slot.knows(first) for slot in working):
             # `submit` keeps the line short, and an evaluation takes far longer than a look at it.
             ahead = (self._waiting(number) for _, number in heapq.nsmallest(AHEAD, self._heap))
             better = (
@@ -73,15 +73,15 @@ class Line:
         return None if entry is None or entry.evaluation.sent else entry
 
 
-def best(seats: Sequence[Seat], entry: Entry) -> Seat:
+def best(slots: Sequence[Slot], entry: Entry) -> Slot:
     """The judge that an evaluation goes to."""
 
-    def burden(seat: Seat) -> tuple[bool, float, bool]:
-        knows = seat.knows(entry)
+    def burden(slot: Slot) -> tuple[bool, float, bool]:
+        knows = slot.knows(entry)
         return (
-            bool(entry.died_at) and seat is entry.died_at[-1],
-            (len(seat.running) - AT_HOME * knows) / seat.capacity,
+            bool(entry.died_at) and slot is entry.died_at[-1],
+            (len(slot.running) - AT_HOME * knows) / slot.capacity,
             not knows,
         )
 
-    return min(seats, key=burden)
+    return min(slots, key=burden)

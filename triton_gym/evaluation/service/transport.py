@@ -41,22 +41,24 @@ class Work:
 
 
 class Listener(Protocol):
-    """Who hears of a link's judge. Called from the link's own thread."""
+    """Who hears of a transport's judge. Called from the transport's own thread."""
 
-    def ready(self, link: Link, device: str) -> None:
+    def ready(self, transport: Transport, device: str) -> None:
         """The judge is up; `device` names its hardware."""
 
-    def answered(self, link: Link, number: int, result: Outcome | TritonGymError | None) -> None:
+    def answered(
+        self, transport: Transport, number: int, result: Outcome | TritonGymError | None
+    ) -> None:
         """An evaluation is over; None if it was dropped before it began."""
 
-    def again(self, link: Link, number: int, reason: str) -> None:
+    def again(self, transport: Transport, number: int, reason: str) -> None:
         """An evaluation could not be done this time."""
 
-    def lost(self, link: Link, reason: str) -> None:
+    def lost(self, transport: Transport, reason: str) -> None:
         """The judge is gone, with all that it had."""
 
 
-class Link(Protocol):
+class Transport(Protocol):
     """A judge somewhere."""
 
     def start(self, listener: Listener) -> None:
@@ -75,7 +77,7 @@ class Link(Protocol):
         """Wait until nothing of the judge is left."""
 
 
-class ProcessLink:
+class ProcessTransport:
     """A judge in a process of its own on this machine.
 
     Args:
@@ -98,11 +100,11 @@ class ProcessLink:
         self._patience_s = PATIENCE_S
 
     def start(self, listener: Listener) -> None:
-        """Start the process; see `Link`."""
+        """Start the process; see `Transport`."""
         threading.Thread(target=self._run, args=(listener,), daemon=True).start()
 
     def send(self, number: int, work: Work) -> None:
-        """Hand over an evaluation; see `Link`."""
+        """Hand over an evaluation; see `Transport`."""
         if not self._under_way:
             self._heard = time.monotonic()
         self._under_way.add(number)
@@ -110,7 +112,7 @@ class ProcessLink:
         self._outbox.put(("work", number, work))
 
     def drop(self, number: int) -> None:
-        """See `Link`."""
+        """See `Transport`."""
         self._outbox.put(("drop", number))
 
     def hang_up(self) -> None:
@@ -168,7 +170,7 @@ class ProcessLink:
             self._folder = tempfile.mkdtemp(prefix=PREFIX)
             search = os.pathsep.join(path for path in sys.path if path)
             environment = {**os.environ, "PYTHONPATH": search}
-            # Triton decides at import whether to interpret; only nurseries may.
+            # Triton decides at import whether to interpret; only fork servers may.
             environment.pop("TRITON_INTERPRET", None)
             device = self._device
             if not device.simulated:  # a process that sees other GPUs starts them too

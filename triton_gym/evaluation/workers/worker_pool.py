@@ -1,0 +1,110 @@
+"""Where workers come from, whatever happens to the process that forks them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+import time
+
+from triton_gym.errors import EvaluatorError
+from triton_gym.evaluation.confine.layers import ALL, Layer
+from triton_gym.evaluation.exchange.channel import Channel
+from triton_gym.evaluation.workers.fork_server_client import (
+    ForkServerClient,
+    ForkServerExhausted,
+    ForkServerLost,
+)
+from triton_gym.evaluation.workers.sandbox import Limits
+
+STARTS = 3
+"""How often a fork server that died is replaced before that is an error."""
+MODES = {"cuda": ("cuda",), "simulated": ("compile", "interpret")}
+"""What the fork servers of a kind of device do."""
+PAUSES_S = (0.1, 0.5, 2.0, 5.0)
+"""Waits for the machine to have room for another process again."""
+
+
+class WorkerLost(EvaluatorError):
+    """The fork server died while this worker ran: the machine's fault, or the answer's."""
+
+
+class WorkerPool:
+    """A fork server that is restarted when it dies, usable from several threads.
+
+    Args:
+        mode, layers, granted: see `ForkServerClient`.
+    """
+
+    def __init__(
+        self, mode: str, layers: frozenset[Layer] = ALL, granted: tuple[str, ...] = ()
+    ) -> None:
+        self._make = functools.partial(ForkServerClient, mode, layers, granted)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._server = self._make()
+
+    def fork(self, limits: Limits) -> tuple[ForkServerClient, int, Channel]:
+        """A new worker and the fork server that it came from.
+
+        Raises:
+            EvaluatorError: the machine starts no fork server, or has no room for another process.
+        """
+        for pause in (*PAUSES_S, None):
+            try:
+                return self._fork(limits)
+            except ForkServerExhausted:
+                if pause is None:
+                    raise
+                time.sleep(pause)  # what was killed gives back its memory when it is gone
+        raise AssertionError  # the last pause is None
+
+    def _fork(self, limits: Limits) -> tuple[ForkServerClient, int, Channel]:
+        with self._lock:
+            if self._closed:
+                raise EvaluatorError("The evaluator was closed.")
+            for _ in range(STARTS):
+                try:
+                    return (self._server, *self._server.fork(limits))
+                except ForkServerLost:
+                    self._server.close()
+                    self._server = self._make()
+            return (self._server, *self._server.fork(limits))
+
+    def end(self, server: ForkServerClient, pid: int) -> None:
+        """Kill a worker without waiting; with its fork server gone it is already dead."""
+        with self._lock, contextlib.suppress(ForkServerLost):
+            if server.alive:
+                server.end(pid)
+
+    def status(self, server: ForkServerClient, pid: int) -> tuple[int | None, str]:
+        """See `ForkServerClient.status`.
+
+        Raises:
+            WorkerLost: the fork server is gone.
+        """
+        with self._lock:
+            try:
+                return server.status(pid)
+            except ForkServerLost as error:
+                raise WorkerLost(f"A worker is gone with its fork server. {error}") from error
+
+    def wait_ready(self) -> None:
+        """Wait until workers can be had."""
+        with self._lock:
+            self._server.wait_ready()
+
+    def close(self) -> None:
+        """End the fork server with all of its workers."""
+        with self._lock:
+            self._closed = True
+            self._server.close()
+
+
+def open_worker_pools(kind: str) -> tuple[WorkerPool, ...]:
+    """Start the fork servers of a device, which then import while the caller does other things.
+
+    Args:
+        kind: see `MODES`.
+    """
+    return tuple(WorkerPool(mode) for mode in MODES[kind])

@@ -24,10 +24,11 @@ FLOORS = [
     {"cli"},
 ]
 ROOMS = [
-    {"check", "fingerprint", "modules", "profile", "timing"},
+    {"check", "fingerprint", "modules", "plan", "profile", "timing"},
     {"confine", "screening", "exchange"},
     {"simulate"},
     {"workers"},
+    {"recording"},
     {"judging"},
     {"records"},
     {"service"},

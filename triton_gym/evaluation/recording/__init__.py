@@ -1,0 +1,1 @@
+"""Runs an answer's host code on tensors without contents, and writes down what it launches."""

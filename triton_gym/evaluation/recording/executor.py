@@ -1,0 +1,78 @@
+"""What a recorder does with the steps that it sees: one protocol, two ways.
+
+The recording executor writes steps down and asks the judge; the interpreting one carries each out
+at once, in host memory at the same addresses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from triton_gym.evaluation.plan.messages import Compile, Compiled, Uncompiled
+from triton_gym.evaluation.plan.step import (
+    Buffer,
+    Copy,
+    Fill,
+    Gather,
+    Kernel,
+    Launch,
+    Step,
+    Synchronize,
+    Upload,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The kernel of a launch as Python objects, for who interprets it."""
+
+    function: Any
+    """The `triton.JITFunction`."""
+    arguments: Mapping[str, Any]
+    """All of its parameters by name as host code gave them, constexprs included."""
+
+
+class Executor(Protocol):
+    """Receives what host code does to the device, in order."""
+
+    def allocate(self, buffer: Buffer) -> None:
+        """Memory comes into being; `freed` is not known yet."""
+        ...
+
+    def free(self, buffer: Buffer) -> None:
+        """Memory is given back; its addresses may be another buffer's next."""
+        ...
+
+    def compile(self, request: Compile) -> None:
+        """A kernel that is new to the session. Need not wait for it to be compiled."""
+        ...
+
+    def compiled(self, artifact: int, *, texts: bool = False) -> Compiled | Uncompiled:
+        """What came of a compile request; `texts` if host code wants intermediate forms."""
+        ...
+
+    def launch(self, step: Launch, kernel: Kernel, source: Source) -> None:
+        """A kernel is launched."""
+        ...
+
+    def move(self, step: Copy | Gather | Fill) -> None:
+        """PyTorch moves or fills elements."""
+        ...
+
+    def upload(self, step: Upload, data: bytes) -> None:
+        """Bytes of the host go to the device."""
+        ...
+
+    def synchronize(self, step: Synchronize) -> None:
+        """Host code waits for the device."""
+        ...
+
+    def read(self, address: int, nbytes: int, line: int) -> bytes:
+        """Host code looks at values: the bytes there once all steps so far are done."""
+        ...
+
+    def time(self, alternatives: Sequence[Sequence[Step]], line: int) -> list[float]:
+        """Seconds that each alternative takes after the steps so far; infinite where it fails."""
+        ...

@@ -1,0 +1,1 @@
+"""From Triton's IR to machine code, in processes of ours that never ran an answer."""

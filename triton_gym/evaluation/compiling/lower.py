@@ -1,0 +1,80 @@
+"""Triton's own pipeline from its IR to machine code; runs in a process of ours (`server.py`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from triton_gym.evaluation.compiling.artifact import Target
+from triton_gym.evaluation.compiling.options import allowed_options, check_derived
+from triton_gym.evaluation.simulate.ptxas import limited
+
+TEXTS = ("ttgir", "llir", "ptx")
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """What Triton made of a kernel."""
+
+    cubin: bytes
+    metadata: dict[str, Any]
+    """Plain values, as Triton writes them into its cache."""
+    texts: dict[str, str]
+
+
+def lower(ttir: str, options: Mapping[str, Any], target: Target, seconds: float) -> Lowered:
+    """Compile a kernel from Triton's IR, as Triton itself would go on from there.
+
+    Args:
+        ttir: Triton's IR after its own stage `ttir`, as text with locations.
+        options: fields of Triton's `CUDAOptions`.
+        target: what to compile for.
+        seconds: limit of ptxas.
+
+    Raises:
+        InvalidOption: an option is not allowed.
+        Exception: whatever Triton raises where it cannot compile the kernel.
+    """
+    from triton import __version__, knobs
+    from triton._C.libtriton import ir
+    from triton.backends.compiler import GPUTarget, Language
+    from triton.compiler.compiler import make_backend
+
+    gpu = GPUTarget("cuda", target.architecture, 32)
+    backend = make_backend(gpu)
+    parsed = backend.parse_options(allowed_options(options))
+    check_derived(options, parsed.__dict__)
+    context = ir.context()
+    ir.load_dialects(context)
+    backend.load_dialects(context)
+    module = _parsed(ttir, context)
+    metadata = {"target": gpu, **parsed.__dict__, "triton_version": __version__}
+    stages: dict[str, Any] = {}
+    knobs.compilation.disable_line_info = not target.lines
+    backend.add_stages(stages, parsed, Language.TRITON)
+    made: Any = module
+    texts = {}
+    with limited(seconds):
+        for name, stage in list(stages.items())[list(stages).index("ttir") + 1 :]:
+            made = stage(made, metadata)
+            if name in TEXTS:
+                texts[name] = str(made)
+    return Lowered(bytes(made), json.loads(json.dumps(metadata, default=vars)), texts)
+
+
+def _parsed(ttir: str, context: Any) -> Any:
+    """The module that a text describes. Triton reads files only."""
+    from triton._C.libtriton import ir
+
+    with tempfile.NamedTemporaryFile("w", suffix=".ttir", delete=False) as file:
+        file.write(ttir)
+    try:
+        module = ir.parse_mlir_module(file.name, context)
+    finally:
+        os.unlink(file.name)
+    module.context = context
+    return module

@@ -28,6 +28,7 @@ ROOMS = [
     {"confine", "screening", "exchange"},
     {"simulate"},
     {"workers"},
+    {"compiling"},
     {"recording"},
     {"judging"},
     {"records"},

@@ -34,8 +34,6 @@ KEPT_BYTES = 256 << 20
 MOST_TTIR_BYTES = 2 << 20
 """Longest IR of one kernel."""
 MOST_TEXT_BYTES = 32 << 20
-SPARE = 1
-"""Compiling processes that are forked ahead."""
 
 
 class CompileFailure(Exception):
@@ -81,7 +79,7 @@ class Compiler:
     """Compiles the kernels of one evaluation. For use from several threads; a context manager.
 
     Args:
-        pool: where compiling processes come from (role `compile`).
+        pool: where compiling processes come from of mode `lower`.
         target: the device.
         cache: what other evaluations compiled.
         limits: of a compiling process.
@@ -134,7 +132,7 @@ class Compiler:
             CompileFailure: it does not compile. Asked again, it fails again without being tried.
         """
         try:
-            chosen = allowed_options(options)
+            allowed_options(options)
         except InvalidOption as error:
             raise CompileFailure("option", str(error)) from None
         if len(ttir) > MOST_TTIR_BYTES:
@@ -143,7 +141,7 @@ class Compiler:
                 f"The kernel's IR has {len(ttir)} characters; {MOST_TTIR_BYTES} are allowed. "
                 "Look for a loop that is unrolled at compile time.",
             )
-        key = artifact_id(ttir, chosen, self.target, _triton_version())
+        key = artifact_id(ttir, options, self.target, _triton_version())
         with self._lock:
             once = self._once.setdefault(key, threading.Lock())
         with once:
@@ -176,7 +174,7 @@ class Compiler:
             _end(session, scratch)
             if end.status is Status.TIMEOUT:
                 return CompileFailure("timeout", _SLOW)
-            return CompileFailure("crash", f"Triton's compiler crashed on this kernel. {end}")
+            return CompileFailure("crash", "Triton's compiler crashed on this kernel.")
         except BaseException:
             _end(session, scratch)
             raise
@@ -217,9 +215,7 @@ def _end(session: Session, scratch: Scratch) -> None:
     scratch.__exit__()
 
 
-def _read(
-    key: str, sizes: Any, file: int, target: Target
-) -> Artifact | CompileFailure:
+def _read(key: str, sizes: Any, file: int, target: Target) -> Artifact | CompileFailure:
     """The artifact that a compiling process wrote, if it is one."""
     try:
         if (

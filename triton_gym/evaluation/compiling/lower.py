@@ -11,7 +11,7 @@ from typing import Any
 
 from triton_gym.evaluation.compiling.artifact import Target
 from triton_gym.evaluation.compiling.options import allowed_options, check_derived
-from triton_gym.evaluation.simulate.ptxas import limited
+from triton_gym.evaluation.simulate.machine_code.ptxas import limited
 
 TEXTS = ("ttgir", "llir", "ptx")
 
@@ -46,7 +46,8 @@ def lower(ttir: str, options: Mapping[str, Any], target: Target, seconds: float)
 
     gpu = GPUTarget("cuda", target.architecture, 32)
     backend = make_backend(gpu)
-    parsed = backend.parse_options(allowed_options(options))
+    # The default changes with Triton 3.10; results must not.
+    parsed = backend.parse_options({"enable_fp_fusion": True, **allowed_options(options)})
     check_derived(options, parsed.__dict__)
     context = ir.context()
     ir.load_dialects(context)
@@ -54,11 +55,11 @@ def lower(ttir: str, options: Mapping[str, Any], target: Target, seconds: float)
     module = _parsed(ttir, context)
     metadata = {"target": gpu, **parsed.__dict__, "triton_version": __version__}
     stages: dict[str, Any] = {}
-    knobs.compilation.disable_line_info = not target.lines
     backend.add_stages(stages, parsed, Language.TRITON)
     made: Any = module
     texts = {}
-    with limited(seconds):
+    with limited(seconds), knobs.compilation.scope():
+        knobs.compilation.disable_line_info = not target.lines
         for name, stage in list(stages.items())[list(stages).index("ttir") + 1 :]:
             made = stage(made, metadata)
             if name in TEXTS:

@@ -94,9 +94,7 @@ def _within(least: int, most: int, *, power: bool = False) -> Any:
         fits = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
         if not fits or (power and value & (value - 1)):
             kind = "a power of two" if power else "an integer"
-            raise InvalidOption(
-                f"{name} must be {kind} from {least} to {most}; got {value!r:.80}."
-            )
+            raise InvalidOption(f"{name} must be {kind} from {least} to {most}; got {value!r:.80}.")
 
     return check
 

@@ -21,7 +21,7 @@ MESSAGE_LIMIT = 3000
 """Longest message of a failure in characters; its end says the most."""
 _WARM = """
 module {
-  tt.func public @warm(%x: !tt.ptr<f32> {tt.divisibility = 16 : i32}) attributes {noinline = false} {
+  tt.func public @warm(%x: !tt.ptr<f32> {tt.divisibility = 16 : i32}) {
     %range = tt.make_range {end = 128 : i32, start = 0 : i32} : tensor<128xi32>
     %base = tt.splat %x : !tt.ptr<f32> -> tensor<128x!tt.ptr<f32>>
     %at = tt.addptr %base, %range : tensor<128x!tt.ptr<f32>>, tensor<128xi32>

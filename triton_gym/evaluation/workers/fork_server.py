@@ -11,12 +11,14 @@ Run as `python -m triton_gym.evaluation.workers.fork_server <fd> <orders>`; see
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +29,8 @@ from triton_gym.evaluation.workers.sandbox import Sandbox, detach
 
 TICK_S = 0.25
 """How often living workers are looked at."""
+ROLES = {"lower": "triton_gym.evaluation.compiling.server"}
+"""What workers do in a mode that is not `workers.worker`'s: a module with `prepare` and `main`."""
 
 
 @dataclass(slots=True)
@@ -44,9 +48,12 @@ class WorkerState:
 class ForkServer:
     """Forks workers and answers for their end."""
 
-    def __init__(self, channel: Channel, sandbox: Sandbox) -> None:
+    def __init__(
+        self, channel: Channel, sandbox: Sandbox, work: Callable[[Channel, Sandbox], None]
+    ) -> None:
         self._channel = channel
         self._sandbox = sandbox
+        self._work = work
         self._workers: dict[int, WorkerState] = {}
         self._dying: set[int] = set()
         self._pid = os.getpid()
@@ -108,12 +115,10 @@ class ForkServer:
         return {}
 
     def _become_worker(self, fd: int) -> None:
-        from triton_gym.evaluation.workers import worker
-
         try:
             self._channel.close()
             detach(fd, self._pid)
-            worker.main(Channel(socket.socket(fileno=fd), takes_files=True), self._sandbox)
+            self._work(Channel(socket.socket(fileno=fd), takes_files=True), self._sandbox)
         finally:
             os._exit(0)  # nothing that the answer left behind may run on
 
@@ -177,10 +182,8 @@ class ForkServer:
 def _serve(channel: Channel, mode: str, layers: list[str], granted: list[str]) -> None:
     privileges.hide()
     privileges.adopt_orphans()
-    from triton_gym.evaluation.workers import worker
-
     try:
-        worker.prepare(mode)
+        work = _prepared(mode)
     except FileNotFoundError:
         if os.path.isdir(tempfile.gettempdir()):
             raise
@@ -190,9 +193,22 @@ def _serve(channel: Channel, mode: str, layers: list[str], granted: list[str]) -
     )
     try:
         channel.send({"ready": True})
-        ForkServer(channel, sandbox).serve()
+        ForkServer(channel, sandbox, work).serve()
     except ChannelClosed:
         pass  # the judge went away
+
+
+def _prepared(mode: str) -> Callable[[Channel, Sandbox], None]:
+    """Import what workers need, and return what they do."""
+    if mode in ROLES:
+        role = importlib.import_module(ROLES[mode])
+        role.prepare()
+        work: Callable[[Channel, Sandbox], None] = role.main
+        return work
+    from triton_gym.evaluation.workers import worker
+
+    worker.prepare(mode)
+    return worker.main
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ def edit_between(current: str, wanted: str) -> str:
     Each block quotes as many lines as it takes to be unique. Where the blocks would disturb each
     other, one block replaces the whole kernel.
     """
-    old, new = current.splitlines(), wanted.splitlines()
+    old, new = _lines(current), _lines(wanted)
     blocks = []
     for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(
         None, old, new, autojunk=False
@@ -30,11 +30,17 @@ def edit_between(current: str, wanted: str) -> str:
         return _block(quoted, quoted)
     action = "".join(blocks)
     try:
-        if edited(current, action).splitlines() == new:
+        if _lines(edited(current, action)) == new:
             return action
     except InvalidAction:
         pass
     return _block(old, new)
+
+
+def _lines(kernel: str) -> list[str]:
+    """A kernel's lines without their ends, as edits count them."""
+    lines = kernel.replace("\r\n", "\n").split("\n")
+    return lines if lines[-1] else lines[:-1]
 
 
 def _context(old: list[str], start: int, end: int) -> tuple[int, int]:

@@ -49,7 +49,7 @@ def _kernel(source: str, name: str) -> ast.FunctionDef:
 
 
 def _without_loops(source: str, name: str) -> str:
-    lines = source.splitlines()
+    lines = [line.rstrip("\r\n") for line in syntax.lines(source)]
     for loop in reversed(list(_loops(_kernel(source, name)))):
         header, first = loop.lineno - 1, loop.body[0]
         indent, inner = loop.col_offset, first.col_offset
@@ -93,7 +93,7 @@ def _without_repetition(source: str, name: str) -> str:
         }
         if isinstance(node, ast.Assign) and len(written) == 1 and not written & read:
             known[text] = (next(iter(written)), read)
-    lines = source.splitlines()
+    lines = [line.rstrip("\r\n") for line in syntax.lines(source)]
     for node in reversed(needless):
         del lines[node.lineno - 1 : node.end_lineno]
     return "\n".join(lines) + "\n"

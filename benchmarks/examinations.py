@@ -27,9 +27,9 @@ from triton_gym.agents.policy.conversation import prompt_tokens
 from triton_gym.agents.policy.models import Policy, load_policy
 from triton_gym.agents.policy.sampling import LocalSampler
 from triton_gym.agents.policy.settings import PolicySettings, SamplingSettings
-from triton_gym.agents.prompt import opening, reply_source
 from triton_gym.agents.scoring import Attempt, fast, mean_interval, scores
 from triton_gym.outcome import Outcome
+from triton_gym.prompt import opening
 from triton_gym.registration import catalogue
 from triton_gym.runs.folder import write_json
 
@@ -129,7 +129,7 @@ def evaluate(
             env = make(places[index].env)
             _, info = env.reset(seed=places[index].seed)
             task = f"{info['task']}@{places[index].seed}"
-            _, reward, _, _, info = env.step(reply_source(reply["text"]))
+            _, reward, _, _, info = env.step(reply["text"])
             turns = [_turn(info, reward, reply["tokens"])]
             return {"place": index, "try": number, "task": task, "turns": turns}
 

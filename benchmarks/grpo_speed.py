@@ -40,9 +40,9 @@ from triton_gym.agents.policy.models import (
 )
 from triton_gym.agents.policy.sampling import LocalSampler
 from triton_gym.agents.policy.settings import SamplingSettings
-from triton_gym.agents.prompt import module_reply, opening, reply_source
 from triton_gym.agents.training.settings import read_settings
 from triton_gym.outcome import PHASES
+from triton_gym.prompt import module_reply, opening
 
 ENV = "TritonKernel-composed-v0"
 
@@ -135,7 +135,7 @@ def trl(options: argparse.Namespace) -> dict[str, Any]:
     waited: list[float] = []
 
     def reward(completions: Any, completion_ids: Any, number: Any, **_: Any) -> list[float]:
-        from triton_gym.action import InvalidAction, kernel_from
+        from triton_gym import InvalidAction, extract
         from triton_gym.reward import kevin
 
         started = time.perf_counter()
@@ -143,7 +143,7 @@ def trl(options: argparse.Namespace) -> dict[str, Any]:
         futures: list[Any] = []
         for completion, which in zip(completions, number, strict=True):
             try:
-                source = kernel_from(reply_source(completion[0]["content"]))
+                source = extract(completion[0]["content"])
                 futures.append(evaluator.submit(tasks[which], source, seed=None))
             except InvalidAction:
                 futures.append(None)

@@ -28,12 +28,12 @@ import triton_gym
 from triton_gym import Evaluator, knobs
 from triton_gym.agents.grpo.settings import GRPOSettings
 from triton_gym.agents.grpo.trainer import Trainer as GRPOTrainer
-from triton_gym.agents.prompt import system_prompt
 from triton_gym.agents.sft.settings import SFTSettings
 from triton_gym.agents.sft.trainer import Trainer as SFTTrainer
 from triton_gym.agents.training.journal import read_lines
 from triton_gym.agents.training.settings import read_settings
 from triton_gym.audit.exploits import all_exploits
+from triton_gym.prompt import system_prompt
 from triton_gym.reward import REWARDS
 
 TASK = triton_gym.load("matmul")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from triton_gym import registration as _registration
 
 if TYPE_CHECKING:
+    from triton_gym.action import InvalidAction, extract
     from triton_gym.device import Gpu
     from triton_gym.errors import (
         DeviceError,
@@ -36,6 +37,7 @@ _HOMES = {
     "Evaluator": "evaluation.service.evaluator",
     "EvaluatorError": "errors",
     "Gpu": "device",
+    "InvalidAction": "action",
     "InvalidOptionError": "errors",
     "InvalidTaskError": "errors",
     "Limits": "evaluation.workers.sandbox",
@@ -46,6 +48,7 @@ _HOMES = {
     "Task": "task",
     "TritonGymError": "errors",
     "Unit": "task",
+    "extract": "action",
     "load": "registration",
     "register": "registration",
     "tasks": "registration",
@@ -58,6 +61,7 @@ __all__ = [
     "Evaluator",
     "EvaluatorError",
     "Gpu",
+    "InvalidAction",
     "InvalidOptionError",
     "InvalidTaskError",
     "Limits",
@@ -68,6 +72,7 @@ __all__ = [
     "Task",
     "TritonGymError",
     "Unit",
+    "extract",
     "load",
     "register",
     "tasks",

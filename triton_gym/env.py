@@ -8,7 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from triton_gym.action import LIMIT, MODES, InvalidAction, edited, kernel_from
+from triton_gym.action import LIMIT, MODES, InvalidAction, extract
 from triton_gym.errors import InvalidOptionError, unknown
 from triton_gym.evaluation.service.evaluator import BASELINES, Evaluator
 from triton_gym.evaluation.service.pool import evaluator_for
@@ -29,8 +29,9 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
     or on its simulation.
 
     ## Action Space
-    `Text`. Under `action_mode="kernel"` a full Python module, or a reply with one fenced block;
-    under `"edit"` SEARCH/REPLACE blocks or a unified diff against the current kernel.
+    `Text`. Under `action_mode="kernel"` a full Python module, or a reply with one in a fenced
+    block; under `"edit"` SEARCH/REPLACE blocks or a unified diff against the current kernel.
+    `triton_gym.extract` reads both; a reply with long thoughts may be longer than the space says.
 
     ## Observation Space
     `Dict` of `task`, `kernel`, `feedback` (`Text`) and `metrics` (`Box`, float32; see
@@ -157,9 +158,8 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
         Raises:
             InvalidAction: there is none.
         """
-        if self._action_mode == "kernel":
-            return kernel_from(action)
-        return edited(self._kernel, action)
+        current = self._kernel if self._action_mode == "edit" else None
+        return extract(action, self.task, current=current)
 
     def evaluation(self, seed: int) -> dict[str, Any]:
         """Options of the evaluator for the next evaluation.

@@ -48,7 +48,7 @@ def render(source: str, values: Mapping[str, int]) -> str:
             f"No module-level integer constant {', '.join(missing)} in the source; "
             f"it has {', '.join(sorted(nodes)) or 'none'}."
         )
-    lines = source.splitlines(keepends=True)
+    lines = syntax.lines(source)
     for name in values:
         node = nodes[name]
         row = node.lineno - 1

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from triton_gym.action import LIMIT
 from triton_gym.outcome import NUMBERS, Outcome, Status
-from triton_gym.spaces import CodeText, printable
+from triton_gym.printing import printable
+from triton_gym.spaces import CodeText
 from triton_gym.task import Task
 
 METRICS: tuple[str, ...] = tuple(n for n in NUMBERS if n != "evaluation_s")

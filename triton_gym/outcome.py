@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from triton_gym import printing
+
 NAN = math.nan
 
 
@@ -69,7 +71,7 @@ class Outcome:
 
     status: Status
     message: str = ""
-    """Feedback that a person or a model can act on."""
+    """Feedback that a person or a model can act on; printable, whatever the answer said."""
     runtime_us: float = NAN
     """Median time of one call at the bench case, in microseconds."""
     runtime_low_us: float = NAN
@@ -108,6 +110,9 @@ class Outcome:
     """Seconds of each phase; see `PHASES`."""
     time_source: TimeSource = TimeSource.MEASURED
     """Whether the times were measured, simulated, or read from a recording."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", printing.message(self.message))
 
     @property
     def correct(self) -> bool:

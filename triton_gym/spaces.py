@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import string
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
@@ -15,9 +18,14 @@ from gymnasium.vector.utils import (
     write_to_shared_memory,
 )
 
+from triton_gym.printing import printable
+
 
 class CodeText(gym.spaces.Text):
     """Printable text of any length up to `max_length`; samples are ASCII.
+
+    Its characters are all that Unicode has for printing, and white space; ASCII comes first in
+    `character_list`.
 
     Differs from `Text` in how it crosses to the process of an asynchronous vector environment:
     the text and its length lie in shared memory and are read when they are wanted.
@@ -30,15 +38,55 @@ class CodeText(gym.spaces.Text):
         """Whether `x` is text of these characters and length."""
         return isinstance(x, str) and len(x) <= self.max_length and printable(x) == x
 
+    @property
+    def character_set(self) -> frozenset[str]:
+        """Every character that a text of the space may hold."""
+        return _characters().all
+
+    @property
+    def character_list(self) -> tuple[str, ...]:
+        """The same in order: the index of a character is its place here."""
+        return _characters().list
+
+    @property
+    def characters(self) -> str:
+        """The same as one text."""
+        return "".join(_characters().list)
+
+    def character_index(self, char: str) -> np.int32:
+        """The place of a character in `character_list`; raises `KeyError` if it has none."""
+        return np.int32(_characters().index[char])
+
+    def sample(self, mask: Any = None, probability: Any = None) -> str:
+        """A random text of ASCII characters, or of those that a mask names."""
+        if mask is not None or probability is not None:
+            return str(super().sample(mask=mask, probability=probability))
+        length = int(self.np_random.integers(self.min_length, self.max_length + 1))
+        return "".join(self.np_random.choice(list(string.printable), size=length))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CodeText) and other.max_length == self.max_length
+
+    __hash__ = None  # type: ignore[assignment]  # as of all spaces
+
     def __repr__(self) -> str:
         return f"CodeText({self.max_length})"
 
 
-def printable(text: str) -> str:
-    """The text with every character that cannot be shown as `?`; white space is kept."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in string.whitespace else "?" for c in text)
+@dataclass(frozen=True, slots=True)
+class _Characters:
+    """Every printable character and white space, about 150 thousand: in order, and to look up."""
+
+    list: tuple[str, ...]
+    all: frozenset[str]
+    index: dict[str, int]
+
+
+@functools.cache
+def _characters() -> _Characters:
+    others = (chr(code) for code in range(128, sys.maxunicode + 1))
+    every = (*string.printable, *(c for c in others if c.isprintable()))
+    return _Characters(every, frozenset(every), {c: number for number, c in enumerate(every)})
 
 
 class SharedTexts(Sequence[str]):

@@ -8,9 +8,19 @@ recursion depth mismatch`.
 from __future__ import annotations
 
 import ast
+import re
 import threading
 
 _BUILDING = threading.Lock()
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+
+
+def lines(source: str) -> list[str]:
+    """The lines of a module with their ends, as Python counts them.
+
+    `str.splitlines` also splits at form feeds and at separators that Python takes for characters.
+    """
+    return _LINE.findall(source)
 
 
 def parse(source: str) -> ast.Module:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..prompt import next_turn, opening, reply_source
+from triton_gym.prompt import next_turn, opening
+
 from ..protocol import Environment
 from .models import ChatModel, chat_model
 
@@ -43,7 +44,7 @@ class BestOfN:
             asked = [self._messages] * self._ahead
             self._replies = self._model.reply(asked, self._seed + self._asked)[::-1]
             self._asked += self._ahead
-        return reply_source(self._replies.pop())
+        return self._replies.pop()
 
     def recall(self, observation: Any, info: dict[str, Any], action: Any) -> None:
         """A reply of before the interruption: the next ones get other seeds."""
@@ -79,7 +80,7 @@ class Chat:
         self._listen(observation, info)
         reply = self._model.reply([self._messages], self._seed + self._asked)[0]
         self._say(reply)
-        return reply_source(reply)
+        return reply
 
     def recall(self, observation: Any, info: dict[str, Any], action: Any) -> None:
         """A turn of before the interruption."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from triton_gym.errors import InvalidOptionError
+from triton_gym.prompt import next_turn, opening
 
-from ..prompt import next_turn, opening, reply_source
 from ..protocol import Environment
 from ..scoring import Attempt, scores
 from .models import ChatModel
@@ -88,7 +88,7 @@ def _begin(make: Callable[[str], Environment], name: str, seed: int) -> _Try:
 
 def _take(conversation: _Try, reply: str) -> None:
     """One turn of a conversation."""
-    observation, reward, terminated, truncated, info = conversation.env.step(reply_source(reply))
+    observation, reward, terminated, truncated, info = conversation.env.step(reply)
     if float(reward) > conversation.best.reward:
         conversation.best = Attempt(
             conversation.task, str(info["status"]), float(info["speedup"]), float(reward)

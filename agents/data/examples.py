@@ -12,9 +12,9 @@ from typing import Any
 
 from triton_gym.observation import observe
 from triton_gym.outcome import Outcome, Status
+from triton_gym.prompt import first_turn, module_reply, next_turn, system_prompt
 
 from ..edits import edit_between
-from ..prompt import first_turn, module_reply, next_turn, system_prompt
 from ..sameness import normalised
 from .config import DataConfig
 from .plan import Answer, Pair, Plan

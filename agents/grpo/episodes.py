@@ -17,11 +17,11 @@ import numpy as np
 
 from triton_gym.errors import InvalidOptionError
 from triton_gym.outcome import Status
+from triton_gym.prompt import next_turn, opening, wants_edit
 
 from ..policy.conversation import prompt_tokens
 from ..policy.models import Policy
 from ..policy.sampling import Reply, Sampler
-from ..prompt import next_turn, opening, reply_source, wants_edit
 from ..protocol import Environment
 from ..sameness import normalised
 
@@ -196,7 +196,7 @@ class Stage:
             episode, tokens = going[number]
             episode.turns.append(Turn(tokens, reply))
             self.clock.tokens += len(reply.tokens)
-            futures[number] = self._pool.submit(_step, episode.env, reply_source(reply.text))
+            futures[number] = self._pool.submit(_step, episode.env, reply.text)
         waited = self.sampler.waited_s - waited
         self.clock.sampling += time.perf_counter() - started - waited
         self.clock.waiting += waited

@@ -12,6 +12,7 @@ by: the screen lets nothing pass that finds functions otherwise (`globals`, `var
 from __future__ import annotations
 
 import ast
+import itertools
 from collections.abc import Iterable, Iterator
 
 from triton_gym import syntax
@@ -41,8 +42,10 @@ def reached(source: str, tree: ast.Module, entry: Entry) -> str:
     source = _unix(source)
     lines = source.encode().split(b"\n")
     stays = _stays(tree, entry)
+    kept = set(map(id, stays))
+    shared = _shared(tree.body)
     for node in tree.body:
-        if node not in stays and _alone(node, tree):
+        if id(node) not in kept and id(node) not in shared:
             _replace(lines, node, b"")
     for node in _missing_imports(stays):
         _replace(lines, node, b"raise ModuleNotFoundError('not part of an answer')")
@@ -58,20 +61,34 @@ def _stays(tree: ast.Module, entry: Entry) -> list[ast.stmt]:
     if not any(entry.name in _bound(node) for node in ast.walk(tree)):
         return tree.body  # without its entry point; a worker says what there is instead
     imported = {name for node in tree.body for name in _imported(node)}
-    waiting = [node for node in tree.body if _optional(node, tree, imported)]
+    main = all("__name__" not in _bound(node) for node in ast.walk(tree))
+    waiting = {id(node): node for node in tree.body if _optional(node, imported, main)}
+    binders: dict[str, list[ast.stmt]] = {}
+    for node in waiting.values():
+        for name in _binds(node):
+            binders.setdefault(name, []).append(node)
     named = {entry.name}
     for node in tree.body:
-        if node not in waiting:
+        if id(node) not in waiting:
             named |= _names(node)
-    while found := [node for node in waiting if named & set(_binds(node))]:
-        waiting = [node for node in waiting if node not in found]
-        for node in found:
-            named |= _names(node)
-    return [node for node in tree.body if node not in waiting]
+    asked = list(named)
+    while asked:  # each name is asked for once, and each statement read once
+        for node in binders.pop(asked.pop(), ()):
+            if waiting.pop(id(node), None) is not None:
+                fresh = _names(node) - named
+                named |= fresh
+                asked += fresh
+    return [node for node in tree.body if id(node) not in waiting]
 
 
-def _optional(node: ast.stmt, tree: ast.Module, imported: set[str]) -> bool:
-    """Whether a statement of the module does nothing but bind names, or never runs."""
+def _optional(node: ast.stmt, imported: set[str], main: bool) -> bool:
+    """Whether a statement of the module does nothing but bind names, or never runs.
+
+    Args:
+        node: the statement.
+        imported: names that imports of the module bind.
+        main: whether `__name__` is what Python sets it to.
+    """
     if isinstance(node, Definition):
         # A decorator of the answer's own may keep what it is given; one that is imported does not.
         return all(_root(decorator) in imported for decorator in node.decorator_list)
@@ -83,7 +100,7 @@ def _optional(node: ast.stmt, tree: ast.Module, imported: set[str]) -> bool:
             and not node.level
             and "*" not in {alias.name for alias in node.names}
         )
-    return _is_main(node) and not any("__name__" in set(_bound(n)) for n in ast.walk(tree))
+    return main and _is_main(node)
 
 
 def _is_main(node: ast.stmt) -> bool:
@@ -171,12 +188,13 @@ def _first(node: ast.stmt) -> int:
     return min([node.lineno, *(d.lineno for d in decorators)])
 
 
-def _alone(node: ast.stmt, tree: ast.Module) -> bool:
-    """Whether no other statement of the module shares a line with this one."""
-    return all(
-        other is node or _last(other) < _first(node) or _first(other) > _last(node)
-        for other in tree.body
-    )
+def _shared(statements: list[ast.stmt]) -> set[int]:
+    """Those of a module's statements, which stand in order, that share a line with another."""
+    found: set[int] = set()
+    for before, after in itertools.pairwise(statements):
+        if _first(after) <= _last(before):
+            found |= {id(before), id(after)}
+    return found
 
 
 def _last(node: ast.stmt) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 
 import cloudpickle
 
+from triton_gym.action import InvalidAction, extract
 from triton_gym.device import Device, resolve_all
 from triton_gym.errors import (
     EvaluatorError,
@@ -32,7 +33,7 @@ from triton_gym.evaluation.service.scheduler import Scheduler
 from triton_gym.evaluation.service.slot import Slot, capacity_for
 from triton_gym.evaluation.service.transport import ProcessTransport, Work
 from triton_gym.evaluation.workers.sandbox import Limits
-from triton_gym.outcome import Outcome
+from triton_gym.outcome import Outcome, Status
 from triton_gym.task import Task
 
 BASELINES = ("eager", "compile")
@@ -113,7 +114,7 @@ class Evaluator:
     # -- evaluations --------------------------------------------------------------------------
 
     def evaluate(self, task: Task, source: str, **options: Any) -> Outcome:
-        """Evaluate one answer and wait for its outcome. Options as of `submit`."""
+        """Evaluate one answer, a source or a reply, and wait for its outcome. See `submit`."""
         if self._scheduler.inside:
             raise EvaluatorError(
                 "evaluate() was called by a future's callback, which would wait for itself; "
@@ -142,7 +143,8 @@ class Evaluator:
 
         Args:
             task: what the answer is for.
-            source: the answer, a Python module.
+            source: the answer: a Python module, or a reply that `triton_gym.extract` finds one in.
+                Where there is none, the outcome is `invalid_action`.
             seed: decides inputs and hidden shapes. None for one that nobody knows; on the
                 simulated device, where outcomes are reproducible, None means 0.
             baseline: `eager` or `compile`.
@@ -166,9 +168,18 @@ class Evaluator:
         if not isinstance(source, str):
             raise InvalidOptionError(f"source must be text; got {type(source).__name__}.")
         bounds = limits or Limits()
+        invalid = ""
+        try:
+            source = extract(source, task)
+        except InvalidAction as error:
+            invalid = str(error)
         future = Evaluation(
             self._scheduler.number(), task.name, source, priority, self._scheduler.withdraw, self
         )
+        if invalid:
+            self._scheduler.recorded()
+            future.set_result(Outcome(status=Status.INVALID_ACTION, message=invalid))
+            return future
         key = None if self.store is None else self.store.key(task, source, baseline, bounds)
         if key is not None and not fresh and (outcome := self._recorded(key)) is not None:
             self._scheduler.recorded()

@@ -1,4 +1,6 @@
-"""What language-model agents say and read: the same words in data, fine-tuning and play.
+"""What language models are told: the same words in data, fine-tuning, play and adapters.
+
+What they reply is read by `triton_gym.extract`.
 
 Prompts are short, since the smallest policy has 2 to 4 thousand tokens for everything. A first
 turn in which a whole module is asked for shows the task alone: the kernel that an episode starts
@@ -8,15 +10,11 @@ every turn shows the kernel that it is an edit of.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 FEEDBACK_LIMIT = 600
 """Longest feedback in characters; of a longer one the beginning and the end are kept."""
-
-_THOUGHT = re.compile(r"^.*?</think>|<think>.*$", re.DOTALL)
-_MARKS = re.compile(r"<\|(?:im_end|endoftext|eot_id)\|>.*$|</s>.*$", re.DOTALL)
 
 
 def system_prompt() -> str:
@@ -60,15 +58,6 @@ def next_turn(observation: Mapping[str, Any]) -> str:
 def wants_edit(observation: Mapping[str, Any]) -> bool:
     """Whether the environment that this was observed in takes edits (`action_mode="edit"`)."""
     return "SEARCH/REPLACE" in str(observation["task"])
-
-
-def reply_source(reply: str) -> str:
-    """The action in a model's reply: without its thoughts and its end-of-turn marks.
-
-    What remains (a module, one fenced block, or edits) is for the environment to read. A thought
-    that was cut off before its end leaves nothing.
-    """
-    return _MARKS.sub("", _THOUGHT.sub("", reply, count=1)).strip() + "\n"
 
 
 def module_reply(source: str) -> str:

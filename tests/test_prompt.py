@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from triton_gym.action import edited, kernel_from
-from triton_gym.agents import prompt
+from triton_gym import extract, prompt
 
 
 @pytest.fixture
@@ -39,7 +38,6 @@ def test_long_feedback_keeps_both_ends(observed):
 def test_replies_are_what_environments_read():
     source = "import triton\n"
     said = f"<think>hm ```x``` </think>\n{prompt.module_reply(source)}<|im_end|>\n<|im_start|>"
-    assert kernel_from(prompt.reply_source(said)) == source
+    assert extract(said) == source
     edit = "<<<<<<< SEARCH\na = 1\n=======\na = 2\n>>>>>>> REPLACE<|im_end|>"
-    assert edited("a = 1\n", prompt.reply_source(edit)) == "a = 2\n"
-    assert prompt.reply_source("<think>never done").strip() == ""
+    assert extract(edit, current="a = 1\n") == "a = 2\n"

@@ -1,0 +1,101 @@
+"""From a reply to a source: `extract`."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from triton_gym.action.edits import edited
+from triton_gym.action.fences import Block, fenced
+from triton_gym.action.text import LIMIT, REPLY_LIMIT, InvalidAction, plain
+
+if TYPE_CHECKING:
+    from triton_gym.task import Task
+
+__all__ = ["LIMIT", "MODES", "REPLY_LIMIT", "InvalidAction", "extract", "kernel_from"]
+
+MODES = ("kernel", "edit")
+_PYTHON = frozenset({"", "python", "python3", "py", "triton"})
+"""Languages of a block that may hold a kernel where nothing else tells which block does."""
+
+
+def extract(reply: str, task: Task | str | None = None, *, current: str | None = None) -> str:
+    """The source that a reply stands for. The one way from a reply to a source.
+
+    A reply is a Python module, alone or in a fenced code block with prose around it; with
+    `current` it is SEARCH/REPLACE blocks or a unified diff against that kernel. Thoughts
+    (`<think>…</think>`), end-of-turn marks, a byte order mark and carriage returns are dropped. Of
+    several blocks the one that defines the task's entry point is taken.
+
+    Args:
+        reply: of a model or a person, at most `REPLY_LIMIT` characters.
+        task: what the answer is for, or the name of the function or class it has to define.
+            Without one, a reply with several Python blocks is refused.
+        current: the kernel that the reply is an edit of.
+
+    Returns:
+        The module's source, at most `LIMIT` characters. It is not parsed here.
+
+    Raises:
+        InvalidAction: the reply holds no source, or it is not clear which; the message says why.
+    """
+    if current is not None:
+        return edited(current, reply)
+    return kernel_from(reply, task if isinstance(task, str) else task.entry.name if task else "")
+
+
+def kernel_from(action: str, entry: str = "") -> str:
+    """The module in an action: a fenced block of a reply, or the whole text.
+
+    Args:
+        action: the reply.
+        entry: name of the function or class that the module has to define, if it is known.
+
+    Raises:
+        InvalidAction: the action is empty, too long, or does not say which block holds the module.
+    """
+    text = plain(action)
+    found = fenced(text)
+    if entry and not any(_defines(block.text, entry) for block in found.blocks):
+        # A module may quote fences in its own docstrings and comments.
+        if _defines(found.outside, entry) or not (found.blocks or found.unclosed):
+            return text
+    if not found.blocks:
+        if found.unclosed:
+            raise InvalidAction(
+                "The fenced code block is not closed; end it with a line of ``` (it begins at line "
+                f"{found.unclosed})."
+            )
+        return text
+    return _chosen(found.blocks, entry)
+
+
+def _chosen(blocks: tuple[Block, ...], entry: str) -> str:
+    """The block that holds the module."""
+    filled = [block for block in blocks if block.text.strip()]
+    if not filled:
+        raise InvalidAction("The fenced code block is empty.")
+    defining = [block for block in filled if entry and _defines(block.text, entry)]
+    likely = defining or [block for block in filled if block.language in _PYTHON] or filled
+    if len({block.text for block in likely}) > 1:
+        lines = ", ".join(str(block.line) for block in likely[:5])
+        which = f", {len(defining) or 'none'} of which define `{entry}`" if entry else ""
+        raise InvalidAction(
+            f"The reply holds {len(filled)} fenced code blocks{which} (at lines {lines}); exactly "
+            "one is expected, with the whole module in it."
+        )
+    return likely[0].text
+
+
+def _defines(text: str, entry: str) -> bool:
+    """Whether a module's text defines a name: a function, a class, an assignment, an import."""
+    name = re.escape(entry)
+    if re.search(rf"^[ \t]*(?:async[ \t]+def|def|class)[ \t]+{name}\b", text, re.MULTILINE):
+        return True
+    if re.search(rf"^{name}[ \t]*(?::[^=\n]*)?=(?!=)", text, re.MULTILINE):
+        return True
+    return any(
+        line.startswith(("from ", "import ")) and entry in re.findall(r"\w+", line)
+        for line in text.split("\n")
+        if entry in line
+    )

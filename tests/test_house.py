@@ -31,6 +31,7 @@ ROOMS = [
     {"compiling"},
     {"recording"},
     {"judging"},
+    {"backends"},
     {"records"},
     {"service"},
 ]

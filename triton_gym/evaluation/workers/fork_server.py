@@ -29,7 +29,10 @@ from triton_gym.evaluation.workers.sandbox import Sandbox, detach
 
 TICK_S = 0.25
 """How often living workers are looked at."""
-ROLES = {"lower": "triton_gym.evaluation.compiling.server"}
+ROLES = {
+    "lower": "triton_gym.evaluation.compiling.server",
+    "run": "triton_gym.evaluation.backends.cuda.runner",
+}
 """What workers do in a mode that is not `workers.worker`'s: a module with `prepare` and `main`."""
 
 

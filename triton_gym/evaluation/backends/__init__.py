@@ -1,0 +1,1 @@
+"""Where plans are executed: a folder for each kind of device."""

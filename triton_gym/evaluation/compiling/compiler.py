@@ -20,6 +20,7 @@ from triton_gym.evaluation.compiling.artifact import (
 )
 from triton_gym.evaluation.compiling.binary import read_binary
 from triton_gym.evaluation.compiling.elf import MOST_BYTES, InvalidBinary
+from triton_gym.evaluation.compiling.lower import DIALECTS
 from triton_gym.evaluation.compiling.options import InvalidOption, allowed_options
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.evaluation.workers.scratch import Scratch
@@ -121,18 +122,21 @@ class Compiler:
             found = self._made.get(key)
         return found if isinstance(found, Artifact) else None
 
-    def compile(self, ttir: str, options: Mapping[str, Any]) -> Artifact:
+    def compile(self, ttir: str, options: Mapping[str, Any], dialect: str = "ttir") -> Artifact:
         """Machine code for a kernel.
 
         Args:
-            ttir: Triton's IR after its own stage `ttir`.
-            options: fields of Triton's `CUDAOptions`, from a process that is not trusted.
+            ttir: the kernel in Triton's IR, from a process that is not trusted, as are
+            options: fields of Triton's `CUDAOptions`.
+            dialect: see `lower.DIALECTS`.
 
         Raises:
             CompileFailure: it does not compile. Asked again, it fails again without being tried.
         """
         try:
             allowed_options(options)
+            if dialect not in DIALECTS:
+                raise InvalidOption(f"Kernels come as {' or '.join(DIALECTS)}.")
         except InvalidOption as error:
             raise CompileFailure("option", str(error)) from None
         if len(ttir) > MOST_TTIR_BYTES:
@@ -141,12 +145,12 @@ class Compiler:
                 f"The kernel's IR has {len(ttir)} characters; {MOST_TTIR_BYTES} are allowed. "
                 "Look for a loop that is unrolled at compile time.",
             )
-        key = artifact_id(ttir, options, self.target, _triton_version())
+        key = artifact_id(f"{dialect}:{ttir}", options, self.target, _triton_version())
         with self._lock:
             once = self._once.setdefault(key, threading.Lock())
         with once:
             if key not in self._made:
-                made = self._cache.get(key) or self._build(key, ttir, dict(options))
+                made = self._cache.get(key) or self._build(key, ttir, dict(options), dialect)
                 with self._lock:
                     self._made[key] = made
                 if isinstance(made, Artifact):
@@ -156,13 +160,16 @@ class Compiler:
             raise CompileFailure(found.kind, str(found))
         return found
 
-    def _build(self, key: str, ttir: str, options: dict[str, Any]) -> Artifact | CompileFailure:
+    def _build(
+        self, key: str, ttir: str, options: dict[str, Any], dialect: str
+    ) -> Artifact | CompileFailure:
         session, scratch = self._take()
         output = os.memfd_create("artifact", os.MFD_CLOEXEC)
         try:
             reply = session.ask(
                 "lower", (output,), ttir=ttir, options=options, seconds=SECONDS_PER_KERNEL,
                 architecture=self.target.architecture, lines=self.target.lines,
+                dialect=dialect,
             )  # fmt: skip
             if "failure" in reply:
                 made: Artifact | CompileFailure = CompileFailure(

@@ -14,6 +14,9 @@ from triton_gym.evaluation.compiling.options import allowed_options, check_deriv
 from triton_gym.evaluation.simulate.machine_code.ptxas import limited
 
 TEXTS = ("ttgir", "llir", "ptx")
+DIALECTS = {"ttir": "TRITON", "gluon": "GLUON"}
+"""In what form a kernel comes, with Triton's name of its language: after Triton's own first stage,
+or as Gluon's front end makes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +29,17 @@ class Lowered:
     texts: dict[str, str]
 
 
-def lower(ttir: str, options: Mapping[str, Any], target: Target, seconds: float) -> Lowered:
+def lower(
+    ttir: str, options: Mapping[str, Any], target: Target, seconds: float, dialect: str = "ttir"
+) -> Lowered:
     """Compile a kernel from Triton's IR, as Triton itself would go on from there.
 
     Args:
-        ttir: Triton's IR after its own stage `ttir`, as text with locations.
+        ttir: the kernel in Triton's IR, as text with locations.
         options: fields of Triton's `CUDAOptions`.
         target: what to compile for.
         seconds: limit of ptxas.
+        dialect: see `DIALECTS`.
 
     Raises:
         InvalidOption: an option is not allowed.
@@ -55,12 +61,12 @@ def lower(ttir: str, options: Mapping[str, Any], target: Target, seconds: float)
     module = _parsed(ttir, context)
     metadata = {"target": gpu, **parsed.__dict__, "triton_version": __version__}
     stages: dict[str, Any] = {}
-    backend.add_stages(stages, parsed, Language.TRITON)
+    backend.add_stages(stages, parsed, Language[DIALECTS[dialect]])
     made: Any = module
     texts = {}
     with limited(seconds), knobs.compilation.scope():
         knobs.compilation.disable_line_info = not target.lines
-        for name, stage in list(stages.items())[list(stages).index("ttir") + 1 :]:
+        for name, stage in list(stages.items())[list(stages).index("ttgir") :]:
             made = stage(made, metadata)
             if name in TEXTS:
                 texts[name] = str(made)

@@ -67,7 +67,7 @@ def _enter(
 
 def _compile(
     log: int, ttir: str, options: dict[str, Any], architecture: int, lines: bool, seconds: float,
-    fds: list[int],
+    dialect: str, fds: list[int],
 ) -> dict[str, Any]:  # fmt: skip
     """Compile a kernel, and write metadata, texts and machine code into the file that came along.
 
@@ -76,7 +76,7 @@ def _compile(
     """
     os.ftruncate(log, 0)
     try:
-        made = lower(ttir, options, Target(architecture, lines), seconds)
+        made = lower(ttir, options, Target(architecture, lines), seconds, dialect)
         parts = [json.dumps(made.metadata).encode(), json.dumps(made.texts).encode(), made.cubin]
         with open(fds[0], "wb") as file:
             file.writelines(parts)

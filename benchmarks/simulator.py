@@ -108,7 +108,7 @@ def work(part: str, gpu: str, folder: Path) -> None:
     import torch
 
     from triton_gym.evaluation import simulate
-    from triton_gym.evaluation.simulate.time_model.eager import fake_arguments
+    from triton_gym.evaluation.check import fake_arguments
 
     torch.set_num_threads(1)
     simulate.prepare(interpret=part == "trace")

@@ -24,7 +24,7 @@ FLOORS = [
     {"cli"},
 ]
 ROOMS = [
-    {"check", "fingerprint", "modules", "plan", "profile", "timing"},
+    {"check", "comparison", "fingerprint", "modules", "plan", "profile", "timing", "trees"},
     {"confine", "screening", "exchange"},
     {"simulate"},
     {"workers"},

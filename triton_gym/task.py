@@ -14,8 +14,6 @@ from triton_gym.errors import InvalidTaskError
 if TYPE_CHECKING:
     import torch
 
-    Tensors = tuple[torch.Tensor, ...]
-
 
 class Kind(enum.StrEnum):
     """What an answer defines."""
@@ -35,40 +33,63 @@ class Unit(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One shape and dtype of a task: named sizes, e.g. `Case("float32", {"rows": 4096})`."""
+    """One shape and dtype of a task: named sizes, e.g. `Case("float32", {"rows": 4096})`.
+
+    Arguments of other dtypes are named: `Case("float16", {"rows": 64}, {"index": "int64"})`.
+    """
 
     dtype: str
-    """Name of a torch dtype: `float32`, `float16`, `bfloat16`, …"""
+    """Name of a torch dtype: `float32`, `float16`, `bfloat16`, … What the work is done in, and what
+    every argument is in that `dtypes` does not name."""
     sizes: Mapping[str, int]
-    """The named sizes, in the task's own words."""
+    """The named sizes, in the task's own words; 0 makes a tensor without elements."""
+    dtypes: Mapping[str, str] = field(default_factory=dict)
+    """Dtypes of arguments that have another one, by parameter. Those drawn are held against it."""
 
     def __post_init__(self) -> None:
-        bad = {k: v for k, v in self.sizes.items() if not isinstance(v, int) or v < 1}
+        bad = {
+            k: v for k, v in self.sizes.items()
+            if not isinstance(v, int) or isinstance(v, bool) or v < 0
+        }  # fmt: skip
         if bad:
-            raise InvalidTaskError(f"Sizes of a case must be integers of 1 or more; got {bad}.")
+            raise InvalidTaskError(f"Sizes of a case must be integers of 0 or more; got {bad}.")
         object.__setattr__(self, "sizes", MappingProxyType(dict(self.sizes)))
+        object.__setattr__(self, "dtypes", MappingProxyType(dict(self.dtypes)))
 
     def __getitem__(self, name: str) -> int:
         return self.sizes[name]
 
     def __hash__(self) -> int:
-        return hash((self.dtype, tuple(self.sizes.items())))
+        return hash((self.dtype, tuple(self.sizes.items()), tuple(self.dtypes.items())))
 
     def __reduce__(self) -> tuple[Any, ...]:  # a mapping proxy does not pickle
-        return (Case, (self.dtype, dict(self.sizes)))
+        return (Case, (self.dtype, dict(self.sizes), dict(self.dtypes)))
 
     def __str__(self) -> str:
-        return " ".join(f"{k}={v}" for k, v in self.sizes.items()) + f" {self.dtype}"
+        others = "".join(f" {name}:{dtype}" for name, dtype in self.dtypes.items())
+        return " ".join(f"{k}={v}" for k, v in self.sizes.items()) + f" {self.dtype}{others}"
 
     @property
     def torch_dtype(self) -> torch.dtype:
         """The torch dtype that `dtype` names."""
-        import torch
+        return _torch_dtype(self.dtype)
 
-        found = getattr(torch, self.dtype, None)
-        if not isinstance(found, torch.dtype):
-            raise InvalidTaskError(f"{self.dtype!r} is not the name of a torch dtype.")
-        return found
+    def dtype_of(self, parameter: str) -> torch.dtype:
+        """The torch dtype of an argument."""
+        return _torch_dtype(self.dtypes.get(parameter, self.dtype))
+
+    def resized(self, sizes: Mapping[str, int]) -> Case:
+        """The case with other sizes and the same dtypes."""
+        return Case(self.dtype, sizes, self.dtypes)
+
+
+def _torch_dtype(name: str) -> torch.dtype:
+    import torch
+
+    found = getattr(torch, name, None)
+    if not isinstance(found, torch.dtype):
+        raise InvalidTaskError(f"{name!r} is not the name of a torch dtype.")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +105,8 @@ class Span:
     """Drawn sizes are multiples of this."""
 
     def __post_init__(self) -> None:
-        if not (0 < self.low <= self.tiny <= self.high) or self.multiple < 1:
-            raise InvalidTaskError(f"A span needs 0 < low ≤ tiny ≤ high, multiple ≥ 1; got {self}.")
+        if not (0 <= self.low <= self.tiny <= self.high) or self.multiple < 1:
+            raise InvalidTaskError(f"A span needs 0 ≤ low ≤ tiny ≤ high, multiple ≥ 1; got {self}.")
         if self.tiny // self.multiple < -(-self.low // self.multiple):
             raise InvalidTaskError(f"No multiple of {self.multiple} lies in {self}.")
 
@@ -148,10 +169,13 @@ class Task:
     entry: Entry
     """What an answer must define."""
     reference: Callable[..., Any]
-    """PyTorch reference: the arguments to the result (a tensor or a tuple of tensors). If the entry
-    point is a module: its class, or a function that makes the module from `init`'s arguments."""
-    inputs: Callable[[Case, torch.Generator], Tensors]
-    """Draws the arguments of a case."""
+    """PyTorch reference: the arguments to the result. That is a tensor of any dtype and shape, a
+    number, or a tuple, list or dict of these and of None, nested as may be. If the entry point is a
+    module: its class, or a function that makes the module from `init`'s arguments."""
+    inputs: Callable[[Case, torch.Generator], Any]
+    """Draws the arguments of a case: a tuple with one for each parameter. Each is a tensor of any
+    dtype, strides and number of elements, None, a number, a text, a dtype, or a tuple, list or dict
+    of these."""
     tiny: tuple[Case, ...]
     """Cases small enough for the interpreter (well under 0.3 s each)."""
     bench: tuple[Case, ...]
@@ -183,6 +207,10 @@ class Task:
     it the whole reference is computed where that is cheap."""
     unit: Unit = Unit.VECTOR
     """Whether `flops` run on the vector or on the matrix units."""
+    same_strides: bool = False
+    """Whether results must have the strides of the reference's: a view, an expanded result, another
+    order of axes. Otherwise any strides will do; an answer whose result is neither contiguous nor
+    strided like the reference's pays for making it so."""
     tags: tuple[str, ...] = ("core",)
     """Suite and category, for selecting tasks."""
     version: int = 0
@@ -202,6 +230,11 @@ class Task:
                     f"Case {case} of task {self.name!r} has sizes {sorted(case.sizes)}, but its "
                     f"spans name {sorted(names)}."
                 )
+            if unknown := set(case.dtypes) - set(self.entry.parameters):
+                raise InvalidTaskError(
+                    f"Case {case} of task {self.name!r} gives a dtype to {sorted(unknown)}; its "
+                    f"parameters are {', '.join(self.entry.parameters)}."
+                )
 
     @property
     def dtypes(self) -> tuple[str, ...]:
@@ -217,11 +250,19 @@ class Task:
         return f"def {self.entry.name}({', '.join(self.entry.parameters)}):"
 
     def draw(self, rng: random.Random, *, tiny: bool) -> Case:
-        """A hidden test case: every size from its span, the dtype from the task's."""
+        """A hidden test case: every size from its span, the dtypes from one of the task's cases."""
         if self.drawn is not None:
             return self.drawn(rng, tiny)
         sizes = {name: span.draw(rng, tiny=tiny) for name, span in self.spans.items()}
-        return Case(rng.choice(self.dtypes), sizes)
+        return rng.choice(self._examples).resized(sizes)
+
+    @property
+    def _examples(self) -> tuple[Case, ...]:
+        """One case for each combination of dtypes, in order of appearance."""
+        found: dict[tuple[Any, ...], Case] = {}
+        for case in (*self.bench, *self.tiny):
+            found.setdefault((case.dtype, *sorted(case.dtypes.items())), case)
+        return tuple(found.values())
 
     def hidden(self, rng: random.Random, count: int, *, tiny: bool) -> list[Case]:
         """Distinct test cases of one evaluation, fewer where the task has no more.
@@ -241,10 +282,10 @@ class Task:
     def _spread(self, rng: random.Random, count: int, tiny: bool) -> list[Case]:
         if self.drawn is not None or tiny:
             return [self.draw(rng, tiny=tiny) for _ in range(count)]
-        dtypes = rng.sample(self.dtypes, len(self.dtypes))
+        examples = rng.sample(self._examples, len(self._examples))
         sizes = {name: span.spread(rng, count) for name, span in self.spans.items()}
         return [
-            Case(dtypes[i % len(dtypes)], {name: some[i] for name, some in sizes.items()})
+            examples[i % len(examples)].resized({name: some[i] for name, some in sizes.items()})
             for i in range(count)
         ]
 

@@ -7,7 +7,7 @@ import torch
 
 import triton_gym
 from triton_gym import Case, InvalidTaskError
-from triton_gym.evaluation import check
+from triton_gym.evaluation import check, comparison
 
 SOFTMAX = triton_gym.load("softmax")
 CASE = Case("float32", {"rows": 8, "cols": 300})
@@ -70,7 +70,7 @@ def test_chunks_do_not_change_the_verdict(drawn, monkeypatch):
     wrong = torch.softmax(x, -1)
     wrong[6, 2] += 0.02
     whole = check.compare([wrong], expected, "")
-    monkeypatch.setattr(check, "_CHUNK", 700)
+    monkeypatch.setattr(comparison, "_CHUNK", 700)
     assert check.compare([wrong], expected, "").max_error == whole.max_error
 
 

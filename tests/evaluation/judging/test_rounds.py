@@ -16,6 +16,7 @@ from triton_gym.evaluation.judging import calibration, rounds, sets
 from triton_gym.evaluation.judging.interference import DISTURBANCE, SLOWEST, Interference
 from triton_gym.evaluation.judging.measure import measure
 from triton_gym.evaluation.judging.sharing import GpuLock
+from triton_gym.evaluation.trees import Branch, Leaf
 from triton_gym.evaluation.workers import worker
 from triton_gym.evaluation.workers.session import Ended
 from triton_gym.evaluation.workers.worker import Worker
@@ -176,9 +177,12 @@ def softmax(x):
     return torch.softmax(x, -1)
 
 
+LEAF = Leaf((4, 99), "float32", (99, 1))
+
+
 def stage(gpu, answer, tmp_path, input_pool=None):
     what = calibration.Calibration(
-        tolerances=(1e-5,), arguments=(torch.empty(4, 99, device="meta"),), outputs=(((4, 99), "float32"),), call_bytes=1 << 28, result_bytes=1584,
+        tolerances=(1e-5,), arguments=Branch("tuple", (LEAF,)), results=LEAF, call_bytes=1 << 28, result_bytes=1584,
         between_us=FLUSH_US + COPY_US, keeping_us=COPY_US, queueing_us=10.0,
     )  # fmt: skip
     return rounds.Stage(

@@ -9,7 +9,7 @@ import torch
 
 import triton_gym
 from triton_gym import Case
-from triton_gym.evaluation import check
+from triton_gym.evaluation import check, trees
 from triton_gym.evaluation.exchange.arena import Slot, view
 from triton_gym.evaluation.judging import sets
 from triton_gym.evaluation.judging.input_pool import InputPool
@@ -42,6 +42,9 @@ SOFTMAX = dataclasses.replace(
 )
 
 
+LEAF = trees.Leaf((3, 77), "float16", (77, 1))
+
+
 @pytest.fixture
 def make(monkeypatch, tmp_path):
     """Makes the sets of one evaluation, with inputs from an input pool or from seeds."""
@@ -49,8 +52,8 @@ def make(monkeypatch, tmp_path):
     stream = types.SimpleNamespace(synchronize=lambda: None)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda *_: stream)
     calibration = types.SimpleNamespace(
-        arguments=(torch.empty(3, 77, dtype=torch.float16, device="meta"),),
-        outputs=(((3, 77), "float16"),),
+        arguments=trees.Branch("tuple", (LEAF,)),
+        results=LEAF,
         tolerances=(4e-3,),
         call_bytes=1 << 30,
         name="softmax",
@@ -76,7 +79,7 @@ def places(request, make):
 
 def work(made, given):
     for call in given.calls:
-        (x,), (y,) = call["arguments"], call["outputs"]
+        (x,), (y,) = call["inputs"], call["outputs"]
         result = check.reference(SOFTMAX, [made._arena.view(Slot.read(x))])
         made._arena.view(Slot.read(y)).copy_(result[0])
 
@@ -101,7 +104,7 @@ def test_one_wrong_value_of_one_call_is_found(places, which):
 @pytest.mark.parametrize("which", range(COUNT))
 def test_a_changed_argument_of_one_call_is_found(places, which):
     made, given = places
-    made._arena.view(Slot.read(given.calls[which]["arguments"][0]))[2, 76] += 0.5
+    made._arena.view(Slot.read(given.calls[which]["inputs"][0]))[2, 76] += 0.5
     with pytest.raises(Ended, match="changed one of its arguments"):
         made.verify(given, made.results(given))
 
@@ -115,12 +118,12 @@ def test_inputs_are_not_there_before_they_are_revealed(make, kept):
     with made.given(COUNT, 100) as given:
         made.poison(given)
         for call in given.calls:
-            there = made._arena.view(Slot.read(call["arguments"][0]))
+            there = made._arena.view(Slot.read(call["inputs"][0]))
             assert not any(torch.equal(there, x) for (x,) in given.inputs)
             assert made._arena.view(Slot.read(call["outputs"][0])).isnan().all()
         made.reveal(given)
         for call in given.calls:
-            there = made._arena.view(Slot.read(call["arguments"][0]))
+            there = made._arena.view(Slot.read(call["inputs"][0]))
             assert any(torch.equal(there, x) for (x,) in given.inputs)
 
 

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import torch
 
+from triton_gym.evaluation import trees
 from triton_gym.evaluation.exchange import driver
 
 ALIGN = 512
@@ -27,20 +28,25 @@ _PAGE = 2 << 20
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where one contiguous tensor lies in the block."""
+    """Where one tensor lies in the block."""
 
     offset: int
     shape: tuple[int, ...]
     dtype: str
+    stride: tuple[int, ...] | None = None
+    """In elements; None for a contiguous tensor."""
 
     @property
     def bytes(self) -> int:
-        """Size of the tensor."""
-        return math.prod(self.shape) * int(getattr(torch, self.dtype).itemsize)
+        """Size of the memory that the tensor lies in."""
+        count = math.prod(self.shape)
+        if self.stride is not None:
+            count = trees.span(self.shape, self.stride)
+        return count * int(getattr(torch, self.dtype).itemsize)
 
     def message(self) -> list[Any]:
         """The slot as JSON."""
-        return [self.offset, list(self.shape), self.dtype]
+        return [self.offset, list(self.shape), self.dtype, self.stride and list(self.stride)]
 
     def moved(self, offset: int) -> Slot:
         """The slot that lies `offset` bytes further."""
@@ -49,7 +55,9 @@ class Slot:
     @classmethod
     def read(cls, message: list[Any]) -> Slot:
         """The slot that `message` describes."""
-        return cls(int(message[0]), tuple(int(n) for n in message[1]), str(message[2]))
+        offset, shape, dtype, stride = message
+        steps = None if stride is None else tuple(int(n) for n in stride)
+        return cls(int(offset), tuple(int(n) for n in shape), str(dtype), steps)
 
 
 class Layout:
@@ -58,15 +66,22 @@ class Layout:
     def __init__(self) -> None:
         self.end = 0
 
-    def place(self, shape: tuple[int, ...], dtype: str) -> Slot:
-        """The slot of a new tensor."""
-        slot = Slot(self.end, tuple(shape), dtype)
+    def place(
+        self, shape: tuple[int, ...], dtype: str, stride: tuple[int, ...] | None = None
+    ) -> Slot:
+        """The slot of a new tensor; contiguous, if no strides are given."""
+        slot = Slot(self.end, tuple(shape), dtype, stride)
         self.end += -(-slot.bytes // ALIGN) * ALIGN
         return slot
 
     def like(self, tensor: torch.Tensor) -> Slot:
-        """The slot of a tensor with the shape and dtype of `tensor`."""
-        return self.place(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+        """The slot of a contiguous tensor with the shape and dtype of `tensor`."""
+        return self.place(tuple(tensor.shape), trees.name_of(tensor.dtype))
+
+    def same(self, tensor: torch.Tensor) -> Slot:
+        """The slot of a tensor with the strides of `tensor`, too."""
+        stride = None if tensor.is_contiguous() else tuple(tensor.stride())
+        return self.place(tuple(tensor.shape), trees.name_of(tensor.dtype), stride)
 
 
 class Arena(Protocol):
@@ -87,8 +102,16 @@ class Arena(Protocol):
 
 def view(block: torch.Tensor, slot: Slot) -> torch.Tensor:
     """The tensor at a slot of a block of bytes."""
-    piece = block[slot.offset : slot.offset + slot.bytes]
-    return piece.view(getattr(torch, slot.dtype)).view(slot.shape)
+    piece = block[slot.offset : slot.offset + slot.bytes].view(getattr(torch, slot.dtype))
+    if slot.stride is None:
+        return piece.view(slot.shape)
+    return piece.as_strided(slot.shape, slot.stride)
+
+
+def put(target: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+    """Copy a tensor into the view of its slot, which has its strides; returns the view."""
+    trees.memory(target).copy_(trees.memory(source))
+    return target
 
 
 def rows_of(block: torch.Tensor, slot: Slot, pitch: int, count: int) -> torch.Tensor:
@@ -110,11 +133,13 @@ def _piece(memory: mmap.mmap, slot: Slot) -> torch.Tensor:
     """The tensor at a slot, with a storage of exactly its size: so a kernel that reaches past its
     end is found out, though other tensors lie there."""
     dtype = getattr(torch, slot.dtype)
-    count = math.prod(slot.shape)
+    count = slot.bytes // dtype.itemsize
     if not count:
         return torch.empty(slot.shape, dtype=dtype)
     piece = torch.frombuffer(memory, dtype=dtype, count=count, offset=slot.offset)
-    return piece.view(slot.shape)
+    if slot.stride is None:
+        return piece.view(slot.shape)
+    return piece.as_strided(slot.shape, slot.stride)
 
 
 class HostArena:
@@ -151,7 +176,7 @@ class SealedBlock:
 
     def write(self, slot: Slot, tensor: torch.Tensor) -> None:
         """Put a tensor into a slot."""
-        left = tensor.reshape(-1).view(torch.uint8).numpy().data
+        left = trees.memory(tensor).view(torch.uint8).numpy().data
         offset = slot.offset
         while left:
             done = os.pwrite(self.fd, left, offset)

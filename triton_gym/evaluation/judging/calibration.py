@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from triton_gym.evaluation import check
 from triton_gym.evaluation.judging.device_timing import SHORTEST_US, event_us, queue_ahead
 from triton_gym.evaluation.judging.sharing import GpuLock
 from triton_gym.evaluation.modules import bind
+from triton_gym.evaluation.trees import Tree, flatten, memory
 from triton_gym.evaluation.workers.launch import Flush, Series
 from triton_gym.task import Case, Task
 
@@ -36,10 +37,10 @@ class Calibration:
 
     tolerances: tuple[float, ...]
     """At full size, against the reference in the case's own dtype."""
-    arguments: tuple[Any, ...]
-    """Of a call; tensors without their values."""
-    outputs: tuple[tuple[tuple[int, ...], str], ...]
-    """Shape and dtype of each result."""
+    arguments: Tree
+    """Of a call."""
+    results: Tree
+    """What it must return."""
     call_bytes: int
     """Device memory that one call of a round takes, in the judge and in the worker."""
     result_bytes: int
@@ -77,23 +78,22 @@ def calibrate(
     with lock(alone=False):
         task = bind(task, case, secrets.randbits(62), device)
         inputs = check.draw_inputs(task, case, secrets.randbits(62), device)
-        plain = check.reference(task, inputs)
+        found = check.returned(task, inputs)
+        plain = tuple(tensor.contiguous() for tensor in found.tensors)  # as they are kept
         if baseline == "compile":
             compiled = torch.compile(getattr(task.reference, "module", task.reference))
         function = functools.partial(compiled or task.reference, *inputs)
         _, queueing = _timed([function], flush, SHORTEST_US)
         tolerances = _tolerances(task, case, inputs, plain)
-        tensors = [value for value in inputs if isinstance(value, torch.Tensor)]
+        tensors, arguments = flatten(inputs)
         time_beside = _beside(tensors, plain, flush)
         torch.cuda.synchronize(device)
     with lock(alone=True):
         between, keeping = time_beside()
     return Calibration(
         tolerances=tolerances,
-        arguments=tuple(
-            value.to("meta") if isinstance(value, torch.Tensor) else value for value in inputs
-        ),
-        outputs=tuple((tuple(p.shape), str(p.dtype).removeprefix("torch.")) for p in plain),
+        arguments=arguments,
+        results=found.tree,
         # Inputs as they are drawn and as they are shared; results of the reference and the
         # answer, as they are shared and as they are taken away.
         call_bytes=2 * _bytes(tensors) + 4 * _bytes(plain),
@@ -149,7 +149,12 @@ def _tolerances(
         found = check.tolerances(task, case, plain, check.oracle(task, inputs))
     except torch.cuda.OutOfMemoryError:
         torch.cuda.empty_cache()
-        found = tuple(check.floor(p.dtype, task.reduction(case)) for p in plain)
+        found = tuple(
+            check.floor(p.dtype, task.reduction(case))
+            if p.is_floating_point() or p.is_complex()
+            else 0.0
+            for p in plain
+        )
     return tuple(2 * t for t in found)
 
 
@@ -204,7 +209,7 @@ def _beside(
 
 def _pieces(tensors: Sequence[torch.Tensor]) -> list[list[torch.Tensor]]:
     """The memory of all tensors in `_PIECES` parts, as whole words."""
-    flat = [tensor.reshape(-1).view(torch.uint8) for tensor in tensors if tensor.numel()]
+    flat = [memory(tensor).view(torch.uint8) for tensor in tensors if tensor.numel()]
     whole = [part[: len(part) // 4 * 4] for part in flat]
     # A slice of something else may begin within a word.
     words = [
@@ -218,5 +223,5 @@ def _pieces(tensors: Sequence[torch.Tensor]) -> list[list[torch.Tensor]]:
     return found
 
 
-def _bytes(tensors: Any) -> int:
-    return sum(t.numel() * t.element_size() for t in tensors)
+def _bytes(tensors: Iterable[torch.Tensor]) -> int:
+    return sum(memory(t).nbytes for t in tensors)

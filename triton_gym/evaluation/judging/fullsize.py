@@ -19,12 +19,11 @@ from typing import Any
 
 import torch
 
-from triton_gym.evaluation import check
+from triton_gym.evaluation import check, trees
 from triton_gym.evaluation.exchange.arena import Layout, PrivateArena, SealedBlock, Slot
 from triton_gym.evaluation.fingerprint import task_fingerprint
-from triton_gym.evaluation.judging.judge import shapes, state_message
+from triton_gym.evaluation.judging.judge import call_message, state_message
 from triton_gym.evaluation.modules import bind, construction, state_of
-from triton_gym.evaluation.simulate.time_model.eager import fake_arguments
 from triton_gym.task import Case, Kind, Task
 
 _CPU = torch.device("cpu")
@@ -46,19 +45,31 @@ class FullSize:
     case: Case
     arguments: tuple[Any, ...]
     """The judge's own view of them; empty if the case is too large."""
-    messages: list[Any]
-    """The same for a worker: slots of the block, or shapes and dtypes without one."""
-    outputs: list[Any]
-    """Slots with the results' shapes and dtypes."""
+    call: dict[str, Any]
+    """The same for a worker; see `call_message`. Without a block it has no slots for arguments, and
+    those of results lie nowhere in any case: they say what shapes and dtypes are."""
     block: SealedBlock | None
     reference: Callable[..., Any]
     """The task's; for a task of modules one that is built, where it can be afforded."""
+    handed: frozenset[int] = frozenset()
+    """Results that no kernel has to write: Python numbers, and views of arguments."""
     module: dict[str, Any] | None = None
     """How workers build their module for this case, if `reference` is one that is built."""
     whole: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     """Oracle and plain reference of whole results, where they were computed."""
     own: dict[int, float] = field(default_factory=dict)
     """Tolerances of those, where they were asked for."""
+
+    @property
+    def outputs(self) -> list[Slot]:
+        """Shape and dtype of each tensor of the result."""
+        return [Slot.read(message) for message in self.call["outputs"]]
+
+    def written_bytes(self, output: int) -> int:
+        """Bytes of a result of the reference: what is expanded counts once."""
+        leaf = trees.leaves(trees.read(self.call["results"]))[output]
+        sizes = (size for size, step in zip(leaf.shape, leaf.stride, strict=True) if step)
+        return math.prod(sizes) * int(getattr(torch, leaf.dtype).itemsize)
 
     @property
     def size(self) -> int:
@@ -127,17 +138,19 @@ class _Kept:
 
 def _draw(task: Task, key: str) -> FullSize:
     case, seed = task.bench[0], int(key[:8], 16)
-    mode, fakes = fake_arguments(task, case)
+    mode, fakes = check.fake_arguments(task, case)
     with mode:
         shaped = bind(task, case, seed)
     with torch.no_grad(), mode:
-        found = shaped.reference(*fakes)
-    results = found if isinstance(found, (tuple, list)) else (found,)
+        found = check.returned(shaped, fakes)
     layout = Layout()
-    outputs = [layout.like(result).message() for result in results]
-    if sum(x.nbytes for x in fakes if isinstance(x, torch.Tensor)) > LARGEST_BYTES:
-        return FullSize(case, (), shapes(fakes), outputs, None, task.reference)
-    drawn = check.draw_inputs(task, case, seed, _CPU)
+    outputs = [layout.like(result) for result in found.tensors]
+    tensors, tree = trees.flatten(fakes)
+    handed = _handed(found, tensors)
+    if sum(trees.memory(x).nbytes for x in tensors) > LARGEST_BYTES:
+        call = call_message(task, case, tree, (), found.tree, outputs)
+        return FullSize(case, (), call, None, task.reference, handed)
+    drawn, tree = trees.flatten(check.draw_inputs(task, case, seed, _CPU))
     # A module is only built where its results can be compared.
     module = None
     bound = task
@@ -145,30 +158,41 @@ def _draw(task: Task, key: str) -> FullSize:
         module, bound = construction(task, case, seed), bind(task, case, seed)
     state = state_of(bound)
     layout = Layout()
-    slots = [layout.like(x) if isinstance(x, torch.Tensor) else None for x in drawn]
+    slots = [layout.same(x) for x in drawn]
     places = [layout.like(value) for _, value in state]
     block = SealedBlock(layout.end)
-    for slot, value in zip((*slots, *places), (*drawn, *(v for _, v in state)), strict=True):
-        if slot:
-            block.write(slot, value)
+    for slot, value in zip(slots, drawn, strict=True):
+        block.write(slot, value)
+    for slot, (_, value) in zip(places, state, strict=True):
+        block.write(slot, value.contiguous())
     block.seal()
     if module is not None:
         module["state"] = state_message([name for name, _ in state], places)
     view = PrivateArena(block.size, block.fd)
     return FullSize(
         case,
-        tuple(view.view(s) if s else v for s, v in zip(slots, drawn, strict=True)),
-        [s.message() if s else v for s, v in zip(slots, drawn, strict=True)],
-        outputs,
+        trees.assemble(tree, iter([view.view(slot) for slot in slots])),
+        call_message(task, case, tree, slots, found.tree, outputs),
         block,
         bound.reference,
+        handed,
         module,
     )
 
 
-def _affordable(task: Task, case: Case, outputs: Sequence[Any]) -> bool:
+def _handed(found: check.Returned, arguments: Sequence[torch.Tensor]) -> frozenset[int]:
+    given = {argument.untyped_storage()._cdata for argument in arguments}
+    numbers = trees.numbers(found.tree)
+    return frozenset(
+        index
+        for index, tensor in enumerate(found.tensors)
+        if index in numbers or tensor.untyped_storage()._cdata in given
+    )
+
+
+def _affordable(task: Task, case: Case, outputs: Sequence[Slot]) -> bool:
     """Whether the whole reference may be computed and kept."""
-    values = sum(math.prod(Slot.read(message).shape) for message in outputs)
+    values = sum(math.prod(slot.shape) for slot in outputs)
     return task.flops(case) <= WHOLE_FLOPS and values <= WHOLE_VALUES
 
 
@@ -206,9 +230,7 @@ def _taken(
     part: Callable[..., Any], arguments: tuple[Any, ...], output: int, ranges: tuple[slice, ...],
     cast: Callable[[torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:  # fmt: skip
-    found = part(ranges, cast, *arguments)
-    result: torch.Tensor = found[output] if isinstance(found, (tuple, list)) else found
-    return result
+    return trees.flatten(part(ranges, cast, *arguments), numbers=True)[0][output]
 
 
 def whole_tolerance(task: Task, full: FullSize, output: int) -> float:

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import collections
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from triton_gym.evaluation.exchange.arena import Layout, Slot, rows_of, view
+from triton_gym.evaluation.exchange.arena import Layout, Slot, put, rows_of, view
+from triton_gym.evaluation.trees import Leaf, assemble, flatten
 
 RENEWED = 0.1
 """Share of a block's sets that are drawn anew whenever it is taken up."""
@@ -29,23 +30,21 @@ class Places:
     """Where the arguments and results of some calls lie: all arguments, then all results.
 
     Args:
-        arguments: of one call, as an example.
-        results: shape and dtype of each result of a call.
+        arguments: the tensors among the arguments of one call.
+        results: those of its result, which lie contiguous.
         count: calls.
     """
 
     def __init__(
-        self, arguments: tuple[Any, ...], results: tuple[tuple[tuple[int, ...], str], ...],
-        count: int,
+        self, arguments: Sequence[Leaf], results: Sequence[Leaf], count: int
     ) -> None:  # fmt: skip
         layout = Layout()
-        self.arguments: list[tuple[Slot | None, ...]] = [
-            tuple(layout.like(x) if isinstance(x, torch.Tensor) else None for x in arguments)
-            for _ in range(count)
+        self.arguments: list[tuple[Slot, ...]] = [
+            tuple(layout.place(x.shape, x.dtype, x.stride) for x in arguments) for _ in range(count)
         ]
         self.first_result = layout.end
         self.results: list[tuple[Slot, ...]] = [
-            tuple(layout.place(shape, dtype) for shape, dtype in results) for _ in range(count)
+            tuple(layout.place(x.shape, x.dtype) for x in results) for _ in range(count)
         ]
         self.end = layout.end
         self._set_bytes = self.first_result // count
@@ -110,10 +109,10 @@ class InputBlock:
         self, index: int, arguments: tuple[Any, ...], results: tuple[torch.Tensor, ...]
     ) -> None:
         """Fill a set."""
-        self.sets[index] = tuple(
-            view(self._arguments, slot).copy_(value) if slot else value
-            for slot, value in zip(self._places.arguments[index], arguments, strict=True)
-        )
+        tensors, tree = flatten(arguments)
+        slots = zip(self._places.arguments[index], tensors, strict=True)
+        copies = [put(view(self._arguments, slot), tensor) for slot, tensor in slots]
+        self.sets[index] = assemble(tree, iter(copies))
         first = self._places.first_result
         for slot, result in zip(self._places.results[index], results, strict=True):
             view(self._results, slot.moved(-first)).copy_(result)

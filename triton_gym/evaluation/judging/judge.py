@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from triton_gym.evaluation import check
-from triton_gym.evaluation.exchange.arena import Arena, Layout, Slot
+from triton_gym.evaluation import check, trees
+from triton_gym.evaluation.exchange.arena import Arena, Layout, Slot, put
 from triton_gym.evaluation.modules import bind, construction, state_of
 from triton_gym.evaluation.screening.screen import screened
 from triton_gym.evaluation.workers.sandbox import Limits
@@ -73,8 +73,9 @@ class Prepared:
     case: Case
     call: dict[str, Any]
     expected: check.Expected
-    inputs: tuple[Any, ...]
-    input_slots: tuple[Slot | None, ...]
+    inputs: tuple[torch.Tensor, ...]
+    """The tensors of the arguments, in order, and those of a module's state."""
+    input_slots: tuple[Slot, ...]
     output_slots: tuple[Slot, ...]
 
 
@@ -202,12 +203,13 @@ def lay_out(task: Task, case: Case, seed: int, device: torch.device, layout: Lay
     """
     how = construction(task, case, seed)
     task = bind(task, case, seed, device)
-    inputs = check.draw_inputs(task, case, seed, device)
-    plain = check.reference(task, inputs)
-    expected = check.bounded(task, case, plain, check.oracle(task, inputs))
-    input_slots = tuple(layout.like(x) if isinstance(x, torch.Tensor) else None for x in inputs)
-    output_slots = tuple(layout.like(x) for x in plain)
-    call = call_message(case, inputs, input_slots, output_slots)
+    arguments = check.draw_inputs(task, case, seed, device)
+    plain = check.returned(task, arguments)
+    expected = check.bounded(task, case, plain, check.oracle(task, arguments))
+    inputs, tree = trees.flatten(arguments)
+    input_slots = tuple(layout.same(x) for x in inputs)
+    output_slots = tuple(layout.like(x) for x in plain.tensors)
+    call = call_message(task, case, tree, input_slots, plain.tree, output_slots)
     if how is not None:
         names, values = zip(*state_of(task), strict=True) if state_of(task) else ((), ())
         slots = tuple(layout.like(value) for value in values)
@@ -221,28 +223,32 @@ def state_message(names: Iterable[str], slots: Iterable[Slot]) -> list[Any]:
     return [[name, slot.message()] for name, slot in zip(names, slots, strict=True)]
 
 
-def shapes(arguments: Iterable[Any]) -> list[Any]:
+def shapes(arguments: tuple[Any, ...]) -> Any:
     """Arguments without their values, as a worker that only compiles needs them."""
-    return [
-        [list(x.shape), str(x.dtype).removeprefix("torch.")] if isinstance(x, torch.Tensor) else x
-        for x in arguments
-    ]
+    return trees.message(trees.flatten(arguments)[1])
 
 
 def call_message(
-    case: Case,
-    inputs: tuple[Any, ...],
-    input_slots: tuple[Slot | None, ...],
-    output_slots: tuple[Slot, ...],
-) -> dict[str, Any]:
-    """A call of the answer as a worker understands it."""
+    task: Task, case: Case, arguments: trees.Tree, input_slots: Iterable[Slot],
+    results: trees.Tree, output_slots: Iterable[Slot],
+) -> dict[str, Any]:  # fmt: skip
+    """A call of the answer as a worker understands it.
+
+    Args:
+        task: says whether results must be strided like the reference's.
+        case: what it is called on, by name.
+        arguments: the tree of the arguments, a tuple.
+        input_slots: where their tensors lie.
+        results: the tree of the reference's result.
+        output_slots: where its tensors go, contiguous.
+    """
     return {
         "case": str(case),
-        "arguments": [
-            slot.message() if slot else value
-            for slot, value in zip(input_slots, inputs, strict=True)
-        ],
+        "arguments": trees.message(arguments),
+        "inputs": [slot.message() for slot in input_slots],
+        "results": trees.message(results),
         "outputs": [slot.message() for slot in output_slots],
+        "same_strides": task.same_strides,
     }
 
 
@@ -250,10 +256,9 @@ def run_tests(worker: Session, prepared: list[Prepared], arena: Arena) -> check.
     """Run all test cases in the worker and compare; raises `Ended` at the first that fails."""
     for test in prepared:
         for slot, value in zip(test.input_slots, test.inputs, strict=True):
-            if slot:
-                arena.view(slot).copy_(value)
+            put(arena.view(slot), value)
         for slot in test.output_slots:
-            arena.view(slot).view(torch.uint8).fill_(POISON)
+            _bytes(arena.view(slot)).fill_(POISON)
     arena.settle()
     worker.ask("call", calls=[test.call for test in prepared])
     return judge_results(prepared, arena)
@@ -282,7 +287,7 @@ def judge_results(prepared: list[Prepared], arena: Arena) -> check.Verdict:
             raise Ended(
                 Status.INCORRECT, f"The answer changed one of its arguments on {test.case}."
             )
-        if verdict.max_error / verdict.tolerance > worst.max_error / worst.tolerance:
+        if verdict.share >= worst.share:
             worst = verdict
     return worst
 
@@ -290,9 +295,12 @@ def judge_results(prepared: list[Prepared], arena: Arena) -> check.Verdict:
 def _changed(test: Prepared, arena: Arena) -> torch.Tensor:
     """Whether arguments in shared memory are not as they were drawn, as a tensor."""
     flags = [
-        (arena.view(slot).flatten().view(torch.uint8) != value.flatten().view(torch.uint8)).any()
+        (_bytes(arena.view(slot)) != _bytes(value)).any()
         for slot, value in zip(test.input_slots, test.inputs, strict=True)
-        if slot
     ]
     where = test.expected.outputs[0].device
     return torch.stack(flags).any() if flags else torch.zeros((), device=where)
+
+
+def _bytes(tensor: torch.Tensor) -> torch.Tensor:
+    return trees.memory(tensor).view(torch.uint8)

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from triton_gym.device import Device, Gpu, gpu_matching, gpu_named
-from triton_gym.evaluation.check import Verdict
+from triton_gym.evaluation.check import Verdict, fake_arguments
 from triton_gym.evaluation.exchange.arena import CudaArena, Layout
 from triton_gym.evaluation.fingerprint import task_fingerprint
 from triton_gym.evaluation.judging.calibration import Calibration, calibrate
@@ -41,7 +41,7 @@ from triton_gym.evaluation.judging.rounds import ROUND_BYTES, ROUND_CALLS, Stage
 from triton_gym.evaluation.judging.sharing import Lanes, gpu_lock
 from triton_gym.evaluation.modules import construction
 from triton_gym.evaluation.profile import Light, speed_of_light
-from triton_gym.evaluation.simulate.time_model.eager import fake_arguments, import_fake_tensors
+from triton_gym.evaluation.simulate.time_model.eager import import_fake_tensors
 from triton_gym.evaluation.timing import Timing, summarise
 from triton_gym.evaluation.workers.launch import Flush
 from triton_gym.evaluation.workers.scratch import Scratch

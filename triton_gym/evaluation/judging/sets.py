@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from triton_gym.errors import DeviceError
-from triton_gym.evaluation import check
+from triton_gym.evaluation import check, trees
 from triton_gym.evaluation.exchange.arena import CudaArena, Slot
 from triton_gym.evaluation.judging.calibration import Calibration
 from triton_gym.evaluation.judging.input_pool import RENEWED, InputBlock, InputPool, Places
@@ -211,8 +211,9 @@ class Sets:
         places, calls = self._opened(), []
         for index in self._rng.sample(span, len(span)):
             call = call_message(
-                self._case, block.sets[index], places.arguments[index], places.results[index]
-            )
+                self.task, self._case, self._calibration.arguments, places.arguments[index],
+                self._calibration.results, places.results[index],
+            )  # fmt: skip
             if self._construction is not None:  # one module serves all calls: see `Worker`
                 state = [] if self._stated else self._state
                 call["module"] = {**self._construction, "state": state}
@@ -225,11 +226,12 @@ class Sets:
         if self._places is not None:
             return self._places
         with self._share(alone=False):
-            self._places = Places(
-                self._calibration.arguments, self._calibration.outputs, self._room
-            )
-            state = Places(tuple(value for _, value in state_of(self.task)), (), 1)
-            slots = [s.moved(self._places.end) for s in state.arguments[0] if s]
+            arguments, results = self._calibration.arguments, self._calibration.results
+            self._places = Places(trees.leaves(arguments), trees.leaves(results), self._room)
+            # A module's state lies in order, whatever its strides.
+            held = [value.contiguous() for _, value in state_of(self.task)]
+            state = Places([trees.Leaf.of(value) for value in held], (), 1)
+            slots = [s.moved(self._places.end) for s in state.arguments[0]]
             self._state = state_message([name for name, _ in state_of(self.task)], slots)
             self._arena = CudaArena(self._places.end + state.end, self._device)
             for slot, (_, value) in zip(slots, state_of(self.task), strict=True):

@@ -116,12 +116,10 @@ class SimulatedJudge(Judge):
         self, request: Request, scratch: Scratch, full: FullSize, failed: threading.Event
     ) -> list[Build]:
         """What the answer's launches consist of; nothing if the tests have failed by then."""
-        arguments = [
-            value if not isinstance(value, list) else value[-2:] for value in full.messages
-        ]
         with Session(self._compilers, request.limits, scratch) as worker:
             worker.ask("load", path=worker.path, **self._entry(request))
             how = construction(request.task, full.case, request.seed or 0)
+            arguments = full.call["arguments"]
             worker.ask("build", arguments=arguments, gpu=self._gpu.name, module=how)
             return [] if failed.is_set() else worker_reports.read_builds(worker.ask("inspect"))
 
@@ -216,9 +214,8 @@ def _trace(
             for build in built.result()
         }  # fmt: skip
     return worker.ask(
-        "trace", (full.block.fd,) if full.block else (), arguments=full.messages,
-        outputs=full.outputs, case=str(full.case), size=full.size, module=module,
-        resources=resources,
+        "trace", (full.block.fd,) if full.block else (), call={**full.call, "module": module},
+        size=full.size, resources=resources,
     )  # fmt: skip
 
 

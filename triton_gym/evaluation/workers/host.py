@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from triton_gym.evaluation import modules
+from triton_gym.evaluation import modules, trees
 from triton_gym.evaluation.exchange.arena import Arena, Slot
-from triton_gym.evaluation.workers.answer import checked, dense, zeros
+from triton_gym.evaluation.workers.answer import Wanted, zeros
 from triton_gym.evaluation.workers.failure import Failure, line_in
 from triton_gym.evaluation.workers.watch import Watch
 from triton_gym.outcome import Status
@@ -57,9 +57,9 @@ class AnswerHost:
             self._modules[key] = made
         return self._modules[key]
 
-    def _bench_call(self, arguments: list[Any], module: dict[str, Any] | None) -> Callable[[], Any]:
+    def _bench_call(self, arguments: Any, module: dict[str, Any] | None) -> Callable[[], Any]:
         """The answer on arguments of full size, which take no memory until they are written."""
-        made = [zeros(*value) if isinstance(value, list) else value for value in arguments]
+        made = self._unwritten(arguments)
         function = self._callable(module, "the timed case", filled=False)
 
         def call() -> None:
@@ -68,8 +68,17 @@ class AnswerHost:
 
         return call
 
-    def _argument(self, value: Any) -> Any:
-        return self._view(Slot.read(value)) if isinstance(value, list) else value
+    def _arguments(self, call: dict[str, Any]) -> tuple[Any, ...]:
+        """The arguments of a call, where the judge has put them."""
+        views = iter([self._view(Slot.read(slot)) for slot in call["inputs"]])
+        made: tuple[Any, ...] = trees.assemble(trees.read(call["arguments"]), views)
+        return made
+
+    def _unwritten(self, arguments: Any) -> tuple[Any, ...]:
+        """Arguments whose values do not matter."""
+        tree = trees.read(arguments)
+        made: tuple[Any, ...] = trees.assemble(tree, iter(map(zeros, trees.leaves(tree))))
+        return made
 
     def _slots(self, outputs: list[Any]) -> list[torch.Tensor]:
         return [self._view(Slot.read(value)) for value in outputs]
@@ -80,12 +89,12 @@ class AnswerHost:
         return self._arena.view(slot)
 
     def _run(self, function: Callable[..., Any], call: dict[str, Any]) -> list[torch.Tensor]:
-        made = [self._argument(value) for value in call["arguments"]]
+        made, wanted = self._arguments(call), Wanted(call, self._entry, self._device)
         with self._host():
-            result = self._guard(
-                Status.RUNTIME_ERROR, lambda: dense(function(*made)), case=call["case"]
+            found: list[torch.Tensor] = self._guard(
+                Status.RUNTIME_ERROR, lambda: wanted.dense(function(*made)), case=call["case"]
             )
-        return checked(result, call["outputs"], call["case"], self._entry, self._device)
+        return wanted.hold(found)
 
     def _host(self, *, pretended: bool = False) -> contextlib.AbstractContextManager[None]:
         """Where host code runs: on a simulated device it finds the GPU that it was written for.

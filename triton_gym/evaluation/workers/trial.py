@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from triton_gym.evaluation import trees
 from triton_gym.evaluation.exchange.arena import HostArena
-from triton_gym.evaluation.workers.answer import dense
+from triton_gym.evaluation.workers.answer import Wanted
 from triton_gym.evaluation.workers.watch import Watch
 
 
@@ -23,43 +24,44 @@ class Trial:
         arguments: tensors and numbers of the timed case.
         path: where the answer's source lies.
         case: name of the timed case.
+        wanted: what it must return.
     """
 
     def __init__(
-        self, function: Callable[..., Any], arguments: list[Any], path: str, case: str
-    ) -> None:
+        self, function: Callable[..., Any], arguments: tuple[Any, ...], path: str, case: str,
+        wanted: Wanted,
+    ) -> None:  # fmt: skip
         self._function = function
         self._arguments = arguments  # the launches hold addresses in them
         self._path = path
         self._case = case
+        self._wanted = wanted
         self._traced: Any = None
         self._evidence: Any = None
 
-    def trace(self, gpu: str, check: Callable[[Any], list[torch.Tensor]]) -> dict[str, Any]:
+    def trace(self, gpu: str) -> dict[str, Any]:
         """Follow some programs of what the call launches.
 
         The reply has also the bytes of what PyTorch copies and fills for the call.
 
         Args:
             gpu: name of the device that host code finds.
-            check: makes a list of what the answer returned, or raises.
         """
         from triton_gym.evaluation import simulate
 
         watch = Watch(self._path, self._case, following=True)
-        returned: list[Any] = []
+        returned: list[torch.Tensor] = []
 
         def call() -> None:
             with torch.no_grad(), watch:
-                returned.append(dense(self._function(*self._arguments)))
+                returned.extend(self._wanted.dense(self._function(*self._arguments)))
 
         launches: list[Any] = []
         reply = simulate.trace_reply(call, gpu, launches)
         reply["copies"], reply["fills"] = watch.moved()
-        given = {
-            x.untyped_storage().data_ptr() for x in self._arguments if isinstance(x, torch.Tensor)
-        }
-        self._traced = simulate.traced_call(launches, check(returned[0]), watch.copies, given)
+        given = {x.untyped_storage().data_ptr() for x in trees.flatten(self._arguments)[0]}
+        results = self._wanted.hold(returned)
+        self._traced = simulate.traced_call(launches, results, watch.copies, given)
         return reply
 
     def verify(self, configs: list[Any], seed: int, arena: HostArena) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from triton_gym.evaluation.exchange.arena import CudaArena, HostArena, PrivateAr
 from triton_gym.evaluation.exchange.channel import Channel, ChannelClosed
 from triton_gym.evaluation.exchange.gate import Gate
 from triton_gym.evaluation.workers import launch
-from triton_gym.evaluation.workers.answer import checked, dense, import_answer, zeros
+from triton_gym.evaluation.workers.answer import Wanted, import_answer
 from triton_gym.evaluation.workers.failure import Failure
 from triton_gym.evaluation.workers.host import AnswerHost
 from triton_gym.evaluation.workers.sandbox import Limits, Sandbox, Unconfined
@@ -190,19 +190,16 @@ class Worker(AnswerHost):
         self._watch = Watch(self._path, "the timed case")
 
         def staged(call: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[Any], None]]:
-            arguments = [self._argument(value) for value in call["arguments"]]
-            slots = self._slots(call["outputs"])
+            arguments, slots = self._arguments(call), self._slots(call["outputs"])
+            wanted = Wanted(call, self._entry, self._device)
             function = self._callable(call.get("module"), call["case"])
 
             def run() -> Any:
                 with torch.no_grad(), self._watch:  # answers may change once tested
-                    return dense(function(*arguments))
+                    return wanted.dense(function(*arguments))
 
             def keep(result: Any) -> None:
-                with self._watch:
-                    found = checked(
-                        result, call["outputs"], call["case"], self._entry, self._device
-                    )
+                found = wanted.hold(result)
                 with torch.no_grad():
                     torch._foreach_copy_(slots, found)
 
@@ -239,7 +236,7 @@ class Worker(AnswerHost):
         return self._gpu.resources()
 
     def do_build(
-        self, arguments: list[Any], gpu: str, module: dict[str, Any] | None = None
+        self, arguments: Any, gpu: str, module: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         """Compile the answer's launches for a GPU that is not here."""
         from triton_gym.evaluation import simulate
@@ -258,7 +255,7 @@ class Worker(AnswerHost):
         return reply
 
     def do_compile(
-        self, arguments: list[Any], gpu: str, module: dict[str, Any] | None = None
+        self, arguments: Any, gpu: str, module: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         """Fill Triton's cache for a call, without the GPU."""
         from triton_gym.evaluation.workers.precompile import precompile
@@ -275,39 +272,31 @@ class Worker(AnswerHost):
         return {"asked": State.asked}
 
     def do_trace(
-        self, arguments: list[Any], outputs: list[Any], case: str, size: int,
-        fds: list[int] | None = None, module: dict[str, Any] | None = None,
+        self, call: dict[str, Any], size: int, fds: list[int] | None = None,
         resources: dict[str, Any] | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """Follow a few program instances of the answer's launches; see `Trial`.
 
         Args:
-            arguments: slots in the arguments' memory, or shapes if there is none.
-            outputs: slots that have the results' shapes and dtypes.
-            case: name of the timed case.
+            call: the call, with slots in the arguments' memory if there is any; of a module with
+                how it is built, and slots of its state in that memory.
             size: bytes of the arguments' memory.
             fds: that memory, which is sealed.
-            module: how the answer's module is built, with slots of its state in that memory.
             resources: what kernels use, by name, where host code wants to know.
         """
         from triton_gym.evaluation.simulate.interpreter.state import State
 
         State.resources.update(resources or {})
         self._arena = PrivateArena(size, fds[0]) if fds else None
-        made = [
-            (self._argument(value) if self._arena else zeros(*value))
-            if isinstance(value, list) else value
-            for value in arguments
-        ]  # fmt: skip
+        made = self._arguments(call) if self._arena else self._unwritten(call["arguments"])
+        module, case = call["module"], call["case"]
         # Without a reference for what is stored, parameters need no values.
         filled = module is not None and "state" in module
         function = self._callable(module, case, filled=filled)
-        self._trial = Trial(function, made, self._path, case)
-        check = functools.partial(
-            checked, outputs=outputs, case=case, entry=self._entry, device=self._device
-        )
+        wanted = Wanted(call, self._entry, self._device)
+        self._trial = Trial(function, made, self._path, case, wanted)
         reply: dict[str, Any] = self._guard(
-            Status.RUNTIME_ERROR, self._trial.trace, self._gpu_name, check, case=case
+            Status.RUNTIME_ERROR, self._trial.trace, self._gpu_name, case=case
         )
         return reply
 

@@ -235,11 +235,11 @@ def _positions(event: Event, source: torch.Tensor) -> tuple[Array, Array]:
     flat = np.zeros_like(left)
     counts = [int(np.prod(source.shape[d + 1 :])) for d in range(source.dim())]
     for axis in sorted(range(source.dim()), key=source.stride().__getitem__, reverse=True):
-        if source.shape[axis] > 1:
-            along = left // max(source.stride(axis), 1)
+        if source.shape[axis] > 1 and source.stride(axis):  # what is expanded lies at index 0
+            along = left // source.stride(axis)
             inside &= along < source.shape[axis]
             flat += along * counts[axis]
-            left = left % max(source.stride(axis), 1)
+            left = left % source.stride(axis)
     inside &= left == 0
     return flat[inside], addresses[inside]
 

@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from triton_gym.device import Gpu
+from triton_gym.evaluation.check import fake_arguments
 from triton_gym.evaluation.modules import bind
 from triton_gym.evaluation.profile import Light
 from triton_gym.task import Case, Task
@@ -54,14 +55,6 @@ ATTENTION_EFFICIENCY = 0.60
 """The same for PyTorch's fused attention: 0.59 with a causal mask at 4 × 16 × 4096 × 128."""
 LAUNCH_US = 3.0
 """Device time between two dependent kernels that PyTorch launches."""
-
-
-def fake_arguments(task: Task, case: Case) -> tuple[FakeTensorMode, tuple[Any, ...]]:
-    """The arguments of a case without their values, and the mode that they live in."""
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
-    with mode:
-        arguments = tuple(task.inputs(case, torch.Generator()))
-    return mode, arguments
 
 
 def import_fake_tensors() -> None:

@@ -1,0 +1,278 @@
+"""Results held against what they must be: errors, tolerances met or not, and the first that is not.
+
+The error of a floating-point value is taken relative to its own size plus the size of its row:
+`|x - o| / (|o| + scale)`, where `o` is what is expected and `scale` the root mean square of the
+finite values of `o` along the last axis. So every row must be right in its own units, and
+cancellation near zero is not held against an honest kernel. NaN is right where NaN is expected,
+and only there; so is each infinity. A complex value counts as its two parts, side by side.
+
+Integers and booleans are right or wrong; the error of such a result is the share of wrong values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+_CHUNK = 1 << 26
+"""Elements compared at once, which bounds the memory of a comparison."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a call must return, each tensor of the result in the order of `trees.flatten`."""
+
+    outputs: tuple[torch.Tensor, ...]
+    """The oracle's, or a reference's."""
+    tolerances: tuple[float, ...]
+    """Largest error of each."""
+    names: tuple[str, ...] = ()
+    """Where each is found in the result, as `['loss']`; see `trees.names`."""
+    undecided: tuple[torch.Tensor | None, ...] = ()
+    """For each a mask of values that are not judged, or None: see `check.expect`."""
+
+    def name(self, index: int) -> str:
+        """How a message names an output; nothing for a lone one."""
+        if len(self.outputs) < 2 and not any(self.names):
+            return ""
+        named = self.names[index] if self.names else ""
+        return f" of output {index}{f', {named}' if named and named != f'[{index}]' else ''}"
+
+    def mask(self, index: int) -> torch.Tensor | None:
+        """The values of an output that are not judged."""
+        return self.undecided[index] if self.undecided else None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The comparison of one call."""
+
+    ok: bool
+    max_error: float
+    tolerance: float
+    message: str = ""
+
+    @property
+    def share(self) -> float:
+        """The error as a share of what is allowed: above 1 if it is too large."""
+        if self.tolerance > 0:
+            return self.max_error / self.tolerance
+        return math.inf if self.max_error else 0.0
+
+
+def compare(results: Sequence[torch.Tensor], expected: Expected, where: str) -> Verdict:
+    """Compare the results of one call; their number, shapes and dtypes agree already.
+
+    Args:
+        results: what the answer returned, on the device of the expected outputs.
+        expected: the oracle's outputs, or a reference's with doubled tolerances.
+        where: name of the case, for the message.
+    """
+    return compare_all([(results, expected, where)], [])[0][0]
+
+
+def compare_all(
+    calls: Sequence[tuple[Sequence[torch.Tensor], Expected, str]], others: Sequence[torch.Tensor]
+) -> tuple[list[Verdict], list[float]]:
+    """Compare the results of several calls, and read other numbers from the device with them.
+
+    Args:
+        calls: of each what `compare` takes.
+        others: tensors of one value.
+
+    Returns:
+        A verdict for each call; the values of `others`.
+    """
+    worst = [worst_of(r, expected.outputs[i], expected.mask(i)) for results, expected, _ in calls
+             for i, r in enumerate(results)]  # fmt: skip
+    found = read([*others, *(scalar for pair in worst for scalar in pair)])
+    errors = iter(found[len(others) :])
+    verdicts = []
+    for results, expected, where in calls:
+        each = [(next(errors), int(next(errors))) for _ in results]
+        verdicts.append(_verdict(results, expected, where, each))
+    return verdicts, found[: len(others)]
+
+
+def _verdict(
+    results: Sequence[torch.Tensor], expected: Expected, where: str,
+    errors: Sequence[tuple[float, int]],
+) -> Verdict:  # fmt: skip
+    worst = Verdict(True, 0.0, expected.tolerances[0])
+    for index, (error, place) in enumerate(errors):
+        tolerance = expected.tolerances[index]
+        if error <= tolerance:
+            if Verdict(True, error, tolerance).share >= worst.share:
+                worst = Verdict(True, error, tolerance)
+            continue
+        result, exact = results[index], expected.outputs[index]
+        mask = expected.mask(index)
+        return Verdict(
+            False, error, tolerance,
+            told(result, exact, place, error, tolerance, where, expected.name(index))
+            + _wrong_share(result, exact, mask, tolerance),
+        )  # fmt: skip
+    return worst
+
+
+def told(
+    result: torch.Tensor, exact: torch.Tensor, place: int, error: float, tolerance: float,
+    where: str, which: str = "",
+) -> str:  # fmt: skip
+    """The feedback on a wrong value: where it is, what it is, what it should be."""
+    shape = tuple(exact.shape)
+    position = tuple(int(i) for i in torch.unravel_index(torch.tensor(place), shape))
+    got, want = (text_of(tensor, place) for tensor in (result, exact))
+    at = (
+        f"at index {position}{which} of shape {shape} "
+        if shape
+        else f"{which.removeprefix(' of ') or 'the result'}: "
+    )
+    if exact.is_floating_point() or exact.is_complex():
+        why = f"the relative error {error:.3g} is above the tolerance {tolerance:.3g}."
+    elif tolerance:
+        why = f"{error:.2%} of the values are wrong, where {tolerance:.2%} may be."
+    else:
+        why = "it must be equal."
+    return f"Wrong result on {where}: {at}the value is {got}, expected {want}; {why}"
+
+
+def text_of(tensor: torch.Tensor, place: int) -> str:
+    """A value of a tensor for a message, by its flat index."""
+    value = tensor.reshape(-1)[place]
+    if tensor.is_floating_point():
+        return f"{float(value.to(torch.float64)):.6g}"
+    return f"{value.item():.6g}" if tensor.is_complex() else str(value.item())
+
+
+def plainly_right(results: Sequence[torch.Tensor], expected: Expected) -> torch.Tensor:
+    """Whether results are right beyond doubt, as a tensor: nobody waits for the device.
+
+    It looks at a third of the memory that `compare` does: no error in a row exceeds what the
+    tolerance makes of the row's scale alone. What is not plainly right may still be right.
+    """
+    right = []
+    for result, exact, tolerance in zip(
+        results, expected.outputs, expected.tolerances, strict=True
+    ):
+        if not exact.numel():
+            continue
+        if not (exact.is_floating_point() or exact.is_complex()):
+            right.append((bits(result) == bits(exact)).all())
+            continue
+        if exact.is_complex() or exact.itemsize == 1:  # what PyTorch does not subtract
+            result, exact = _widened(result, torch.float32), _widened(exact, torch.float32)
+        rows, exact_rows = _rows(result - exact, exact)
+        off = torch.linalg.vector_norm(rows, torch.inf, dim=1, dtype=torch.float32)
+        norm = torch.linalg.vector_norm(exact_rows, dim=1, dtype=torch.float32)
+        # A difference in a narrow dtype is rounded; so a little less is allowed.
+        bound = 0.98 * tolerance * norm / math.sqrt(exact_rows.shape[1])
+        right.append(((off <= bound) & norm.isfinite()).all())
+    if not right:
+        return torch.ones((), dtype=torch.bool, device=expected.outputs[0].device)
+    return torch.stack(right).all()
+
+
+def largest(result: torch.Tensor, exact: torch.Tensor) -> tuple[float, int]:
+    """Largest error and its flat index; NaN where none is expected counts as infinite."""
+    error, place = read(list(worst_of(result, exact)))
+    return error, int(place)
+
+
+def worst_of(
+    result: torch.Tensor, exact: torch.Tensor, mask: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same as tensors: nobody waits for the device.
+
+    Args:
+        result: of an answer.
+        exact: what it must be.
+        mask: of values that are not judged.
+    """
+    if exact.numel() == 0:
+        return exact.new_zeros((), dtype=torch.float64), exact.new_zeros((), dtype=torch.int64)
+    if not (exact.is_floating_point() or exact.is_complex()):
+        wrong = _wrong(result, exact, mask).flatten()
+        return wrong.count_nonzero().double() / wrong.numel(), wrong.to(torch.uint8).argmax()
+    rows, exact_rows = _rows(result, exact)
+    width = exact_rows.shape[1]
+    step = max(1, _CHUNK // width)
+    values, places = [], []
+    for start in range(0, len(exact_rows), step):
+        part = slice(start, start + step)
+        errors = _errors(rows[part], exact_rows[part])
+        if mask is not None:
+            errors = errors.masked_fill_(mask.reshape(-1, width)[part], 0.0)
+        value, place = errors.flatten().max(dim=0)
+        values.append(value)
+        places.append(place + start * width)
+    value, best = torch.stack(values).max(dim=0)
+    return value, torch.stack(places).take(best)
+
+
+def read(scalars: Sequence[torch.Tensor]) -> list[float]:
+    """Numbers from the device, all at once: on one that many share, each wait takes its turn."""
+    if not scalars:
+        return []
+    found: list[float] = torch.stack([scalar.double() for scalar in scalars]).tolist()
+    return found
+
+
+def bits(tensor: torch.Tensor) -> torch.Tensor:
+    """Integers or booleans as signed integers of the same width, which PyTorch can compare in any
+    dtype; a byte that is neither 0 nor 1 is no boolean's."""
+    words = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return tensor.view(words[tensor.itemsize])
+
+
+def _wrong(result: torch.Tensor, exact: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    wrong = bits(result) != bits(exact)
+    return wrong if mask is None else wrong & ~mask
+
+
+def _wrong_share(
+    result: torch.Tensor, exact: torch.Tensor, mask: torch.Tensor | None, tolerance: float
+) -> str:
+    """How much of a small result is wrong, a hint at masks and boundaries."""
+    if not 1 < exact.numel() <= _CHUNK:
+        return ""
+    if exact.is_floating_point() or exact.is_complex():
+        wrong = ~(_errors(*_rows(result, exact)) <= tolerance)
+        wrong = wrong.view(exact.shape) if mask is None else wrong.view(exact.shape) & ~mask
+    else:
+        wrong = _wrong(result, exact, mask)
+    return f" {int(wrong.sum())} of {exact.numel()} values are wrong."
+
+
+def _rows(result: torch.Tensor, exact: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    width = exact.shape[-1] if exact.dim() else 1
+    return result.reshape(-1, width), exact.reshape(-1, width)
+
+
+def _widened(tensor: torch.Tensor, work: torch.dtype) -> torch.Tensor:
+    """A floating-point or complex tensor in `work`, a complex one with its parts side by side."""
+    if not tensor.is_complex():
+        return tensor.to(work)
+    parts = torch.view_as_real(tensor.resolve_conj())
+    return parts.flatten(-2).to(work) if tensor.dim() else parts.to(work)
+
+
+def _errors(rows: torch.Tensor, exact: torch.Tensor) -> torch.Tensor:
+    """Error of every floating-point or complex value; both are (rows, width)."""
+    shape = exact.shape
+    wide = exact.dtype in (torch.float64, torch.complex128)
+    work = torch.float64 if wide else torch.float32
+    rows, exact = _widened(rows, work), _widened(exact, work)
+    finite = exact.isfinite()
+    clean = exact.where(finite, 0.0)
+    count = finite.sum(dim=1, keepdim=True).clamp_min_(1)
+    scale = (clean.square().sum(dim=1, keepdim=True) / count).sqrt_()
+    # A row of zeros has no size of its own.
+    scale = scale.clamp_min_(scale.mean() * 1e-3 + torch.finfo(torch.float32).tiny)
+    errors = (rows - exact).abs_().div_(exact.abs() + scale)
+    same = (rows == exact) | (rows.isnan() & exact.isnan())  # equal infinities, too
+    errors = errors.masked_fill_(same, 0.0).nan_to_num_(nan=math.inf, posinf=math.inf)
+    return errors if errors.shape == shape else errors.view(*shape, 2).amax(-1)

@@ -187,14 +187,25 @@ def bounded(task: Task, case: Case, plain: Returned, exact: Sequence[torch.Tenso
         worst_of(p, o, m)[0]
         for p, o, m in zip(plain.tensors, expected, masks, strict=True)
     ]  # fmt: skip
-    found = read([*(m.any() if m is not None else torch.zeros(()) for m in masks), *errors])
-    undecided = tuple(m if flag else None for m, flag in zip(masks, found, strict=False))
+    masked = [errors[0].new_zeros(()) if m is None else m.any() for m in masks]
+    finite = [_finite(o).any() for o in expected if o.numel()]
+    found = iter(read([*masked, *errors, *finite]))
+    undecided = tuple(mask if next(found) else None for mask in masks)
+    own = [next(found) for _ in errors]
+    if finite and not any(found):
+        raise InvalidTaskError(
+            f"The oracle of task {task.name!r} is not finite on {case}: there is nothing to judge."
+        )
     return Expected(
         tuple(expected),
-        _tolerances(task, case, plain.tensors, found[len(masks) :]),
+        _tolerances(task, case, plain.tensors, own),
         tuple(trees.names(plain.tree)),
-        undecided if any(m is not None for m in undecided) else (),
+        undecided if any(mask is not None for mask in undecided) else (),
     )
+
+
+def _finite(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float().isfinite() if tensor.itemsize == 1 else tensor.isfinite()
 
 
 def _hold_oracle(

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from triton_gym.evaluation.judging.calibration import _pieces
+from triton_gym.evaluation.trees import memory
 
 
 @pytest.mark.parametrize(
@@ -21,5 +22,5 @@ from triton_gym.evaluation.judging.calibration import _pieces
 def test_all_whole_words_of_any_tensor_are_in_its_pieces(tensor):
     pieces = [piece for part in _pieces([tensor]) for piece in part]
     found = torch.cat([torch.empty(0, dtype=torch.int32), *pieces])
-    raw = tensor.reshape(-1).clone().view(torch.uint8)
+    raw = memory(tensor).clone().view(torch.uint8)
     assert found.view(torch.uint8).equal(raw[: len(raw) // 4 * 4])

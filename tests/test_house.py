@@ -24,7 +24,9 @@ FLOORS = [
     {"cli"},
 ]
 ROOMS = [
-    {"check", "comparison", "fingerprint", "modules", "plan", "profile", "timing", "trees"},
+    {"trees"},
+    {"comparison"},
+    {"check", "fingerprint", "modules", "plan", "profile", "timing"},
     {"confine", "screening", "exchange"},
     {"simulate"},
     {"workers"},

@@ -4,7 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGE := pyproject.toml constraints.txt
 
-.PHONY: demo test test-all check clean
+# Frameworks whose adapters have tests of their own: they pin against each other.
+FRAMEWORKS := mcp skyrl trl verifiers openenv verl rllib
+
+.PHONY: integrations demo test test-all check clean
 
 # An agent improves the softmax kernel, on the GPU if there is one, else on the simulated device.
 demo: $(VENV)/.demo
@@ -37,3 +40,13 @@ $(VENV)/.test: $(VENV)/.python $(PACKAGE)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
+
+# Each adapter with its framework, in a virtual environment of its own (docs/integrations.md).
+integrations: $(FRAMEWORKS:%=integration-%)
+
+integration-%:
+	$(PYTHON) -m venv .integrations/$*
+	.integrations/$*/bin/python -m pip install --quiet -e '.[$*]' pytest pytest-timeout \
+		-c tests/integrations/constraints.txt
+	TRITON_GYM_INTEGRATION=$* .integrations/$*/bin/python -m pytest -q \
+		tests/integrations/test_$*.py

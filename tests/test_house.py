@@ -21,7 +21,9 @@ FLOORS = [
     {"observation", "reward"},
     {"env", "tune", "vector", "wrappers", "runs", "prompt"},
     {"registration", "suites", "audit"},
+    {"integrations"},
     {"cli"},
+    {"__main__"},
 ]
 ROOMS = [
     {"trees"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,10 @@ import gymnasium as gym
 from triton_gym.errors import InvalidOptionError, InvalidTaskError, unknown
 
 if TYPE_CHECKING:
+    from triton_gym.env import KernelEnv
     from triton_gym.task import Task
+
+_ID = re.compile(r"(?:triton_gym:)?Triton(?:Kernel|Tune)-(.+)-v\d+")
 
 _own: dict[str, Task] = {}
 """Tasks that users registered, by name."""
@@ -92,6 +96,40 @@ def load(name: str) -> Task:
     if task.name != name:
         raise InvalidTaskError(f"The folder of {package} holds a task named {task.name!r}.")
     return task
+
+
+def name_in(text: str) -> str:
+    """The task or family that a name or an environment's id names."""
+    found = _ID.fullmatch(text.strip())
+    return found[1] if found else text.strip()
+
+
+def task_of(task: str | Task) -> Task:
+    """The task that a name or an environment's id names, or the task itself.
+
+    Raises:
+        InvalidOptionError: see `load`.
+    """
+    return load(name_in(task)) if isinstance(task, str) else task
+
+
+def environment_of(task: str | Task, **options: Any) -> KernelEnv:
+    """A `TritonKernel` environment without Gymnasium's wrappers, for adapters and agents.
+
+    Args:
+        task: a task, the name of one or of a family, or an environment's id.
+        options: of `KernelEnv`, and of the family.
+
+    Raises:
+        InvalidOptionError: there is no such task; an option is wrong.
+    """
+    name = name_in(task) if isinstance(task, str) else ""
+    made: Any = (
+        make_family_env(name, **options)
+        if name in families()
+        else make_kernel_env(task_of(task), **options)
+    )
+    return made  # type: ignore[no-any-return]
 
 
 def register(task: Task) -> str:

@@ -36,7 +36,7 @@ def main() -> None:
 
 
 from triton_gym.audit import command as audit  # noqa: E402
-from triton_gym.cli import catalogue, doctor, evaluate, run, score, store  # noqa: E402
+from triton_gym.cli import catalogue, doctor, evaluate, run, score, serve, store  # noqa: E402
 from triton_gym.cli.train import train  # noqa: E402
 
 app.command("envs")(catalogue.envs)
@@ -46,6 +46,7 @@ app.command("bench")(evaluate.bench)
 app.command("run")(run.run)
 app.command("score")(score.score)
 app.add_typer(train, name="train")
+app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
 app.command("audit")(audit.audit)
 app.add_typer(store.app, name="store")

@@ -1,0 +1,84 @@
+"""Tests of the adapters. Those of a framework are collected where it is installed: each has an
+environment of its own (`make integrations`), since they pin against each other."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+
+import pytest
+
+FRAMEWORKS = {
+    "test_skyrl.py": "skyrl_gym",
+    "test_mcp.py": "mcp",
+    "test_trl.py": "trl",
+    "test_verifiers.py": "verifiers",
+    "test_openenv.py": "openenv",
+    "test_verl.py": "verl",
+    "test_rllib.py": "ray.rllib",
+}
+
+
+def _here(module):
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+collect_ignore = [file for file, module in FRAMEWORKS.items() if not _here(module)]
+if wanted := os.environ.get("TRITON_GYM_INTEGRATION"):
+    # Where a framework is to be tested, its absence is a failure.
+    collect_ignore = [file for file in collect_ignore if file != f"test_{wanted}.py"]
+
+ZEROS = """
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def kernel(y_ptr, count, BLOCK: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(y_ptr + at, tl.zeros((BLOCK,), tl.float32), mask=at < count)
+
+
+def softmax(x):
+    y = torch.empty_like(x)
+    kernel[(triton.cdiv(x.numel(), 1024),)](y, x.numel(), BLOCK=1024)
+    return y
+"""
+
+
+@pytest.fixture(scope="session")
+def answers():
+    """Replies to softmax: right, wrong, empty."""
+    from triton_gym import load
+
+    return {
+        "expert": f"Here it is:\n```python\n{load('softmax').expert}\n```\n",
+        "zeros": f"```python\n{ZEROS}\n```",
+        "empty": "",
+        "prose": "I cannot do that.",
+        "huge": "x" * 3_000_000,
+    }
+
+
+@pytest.fixture(scope="session")
+def run_example():
+    """Runs a script of examples/integrations and returns what it prints."""
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    folder = Path(__file__).parents[2] / "examples" / "integrations"
+
+    def run(name, *arguments):
+        done = subprocess.run(
+            [sys.executable, folder / f"{name}.py", *arguments],
+            capture_output=True, text=True, timeout=280,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    return run

@@ -1,0 +1,103 @@
+"""One episode as text, and many replies at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from triton_gym import InvalidOptionError
+from triton_gym.integrations.conversation import Conversation
+from triton_gym.integrations.nemo_gym import KernelResource, text_of
+from triton_gym.integrations.replies import evaluate_replies
+
+
+def test_an_episode_says_the_task_and_then_what_happened(evaluator, answers):
+    episode = Conversation("TritonKernel-softmax-v0", evaluator=evaluator, max_turns=2)
+    system, user = episode.open(seed=0)
+    assert system["role"] == "system"
+    assert "def softmax" in user["content"] or "softmax(" in user["content"]
+    wrong = episode.reply(answers["zeros"])
+    assert wrong.info["status"] == "incorrect"
+    assert "Wrong result" in wrong.message
+    assert not wrong.done
+    right = episode.reply(answers["expert"])
+    assert right.reward > 0
+    assert right.done
+
+
+@pytest.mark.parametrize("kind", ["empty", "prose", "huge"])
+def test_a_reply_without_a_kernel_is_an_outcome(evaluator, answers, kind):
+    episode = Conversation("softmax", evaluator=evaluator)
+    episode.open(seed=0)
+    turn = episode.reply(answers[kind])
+    assert turn.info["status"] in {"invalid_action", "rejected", "compile_error"}
+    assert turn.reward == 0
+
+
+def test_a_family_draws_its_task(evaluator):
+    episode = Conversation("composed", evaluator=evaluator)
+    episode.open(seed=1)
+    first = episode.task.name
+    episode.open(seed=2)
+    assert episode.task.name != first
+
+
+def test_an_unknown_task_is_named():
+    with pytest.raises(InvalidOptionError, match="softmx"):
+        Conversation("softmx")
+
+
+class Mapped:
+    """An evaluator's `map` without processes."""
+
+    def __init__(self):
+        self.sources = []
+
+    def map(self, tasks, sources, **options):
+        from triton_gym import Outcome, Status
+
+        self.sources += sources
+        return (Outcome(status=Status.INCORRECT, message=source) for source in sources)
+
+
+def test_a_group_of_replies_is_evaluated_together_and_equal_ones_once(answers):
+    mapped = Mapped()
+    replies = [answers["expert"], answers["zeros"], answers["expert"], answers["empty"]]
+    outcomes = evaluate_replies(mapped, ["softmax"] * 4, replies)
+    assert len(mapped.sources) == 2
+    assert outcomes[0] is outcomes[2]
+    assert "def softmax" in outcomes[0].message
+    assert outcomes[1].message != outcomes[0].message
+    assert outcomes[3].status == "invalid_action"
+
+
+def test_replies_need_a_task_each():
+    with pytest.raises(InvalidOptionError, match="one for each reply"):
+        evaluate_replies(Mapped(), ["softmax"], ["a", "b"])
+
+
+def test_a_resource_server_keeps_its_sessions_apart(evaluator, answers):
+    """NeMo-Gym by its protocol alone."""
+    import asyncio
+
+    class Server(KernelResource):
+        kernel_options = {"evaluator": evaluator}  # noqa: RUF012
+
+    async def play():
+        server = Server()
+        one, _ = await server.reset({"task": "softmax"}, "one")
+        two, about = await server.reset({"task": "sum_rows"}, "two")
+        assert one != two
+        assert about["task"] == "sum_rows"
+        response = {"output": [{"content": [{"text": answers["expert"]}]}]}
+        _, reward, terminated, truncated, info = await server.step(response, {}, "one")
+        assert (reward > 0, terminated, info["status"]) == (True, False, "correct")
+        assert not truncated
+        with pytest.raises(InvalidOptionError, match="reset comes first"):
+            await server.step(response, {}, "three")
+
+    asyncio.run(play())
+
+
+def test_the_text_of_a_response_in_each_of_its_forms():
+    assert text_of("a") == text_of({"output_text": "a"}) == text_of({"content": "a"}) == "a"
+    assert text_of({}) == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 
 import gymnasium as gym
@@ -12,7 +13,7 @@ from gymnasium.utils.env_checker import check_env
 
 import triton_gym
 from triton_gym import InvalidOptionError, knobs, registration
-from triton_gym.outcome import NUMBERS
+from triton_gym.outcome import NUMBERS, Outcome, Status
 
 IDS = sorted(i for i in gym.registry if i.startswith(("TritonKernel-", "TritonTune-")))
 INFO = {
@@ -167,12 +168,104 @@ def test_tuning_runs_the_chosen_knobs(evaluator):
         ({"reward": "kevn"}, "Did you mean 'kevin'"),
         ({"baseline": "jit"}, "compile, eager"),
         ({"max_turns": 0}, "1 or more"),
+        ({"max_turns": 2.5}, "1 or more; got 2.5"),
         ({"device": "gpu"}, "Allowed: 'auto'"),
+        ({"render_mode": "rgb_array"}, "ansi, human"),
+        ({"max_turn": 3}, "Unknown argument 'max_turn'. Did you mean 'max_turns'"),
     ],
 )
 def test_a_wrong_option_says_what_is_allowed(options, told):
-    with pytest.raises(InvalidOptionError, match=told):
-        gym.make("TritonKernel-softmax-v0", **options)
+    for kind in ("Kernel", "Tune"):
+        if "action_mode" not in options or kind == "Kernel":
+            with pytest.raises(InvalidOptionError, match=re.escape(told)):
+                gym.make(f"Triton{kind}-softmax-v0", **options)
+    with pytest.raises(InvalidOptionError, match=re.escape(told)):
+        gym.make_vec("TritonKernel-softmax-v0", num_envs=2, **options)
+
+
+def steps_of(env):
+    env.reset(seed=0)
+    action = "" if isinstance(env.action_space, gym.spaces.Text) else env.action_space.sample()
+    return next(n for n in range(1, 99) if env.step(action)[3])
+
+
+def test_an_episode_is_as_long_as_either_name_says(stub):
+    for name in ("TritonKernel-softmax-v0", "TritonTune-softmax-v0"):
+        lengths = [
+            steps_of(gym.make(name, evaluator=stub, **given))
+            for given in (
+                {}, {"max_turns": 12}, {"max_episode_steps": 12}, {"max_episode_steps": 3},
+                {"max_episode_steps": -1}, {"max_turns": 5, "max_episode_steps": 9},
+            )
+        ]  # fmt: skip
+        assert lengths == [8, 12, 12, 3, 8, 5]
+    assert steps_of(gym.wrappers.TimeLimit(gym.make(name, evaluator=stub), 20)) == 20
+    envs = gym.make_vec("TritonKernel-softmax-v0", num_envs=2, evaluator=stub, max_episode_steps=2)
+    envs.reset(seed=0)
+    assert [envs.step(("", ""))[3].all() for _ in range(2)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "first",
+    [[0.9], [True], ["0"], [], [0, 0], [-1], [99], [1 << 70], [None], [np.float64(1)], [np.True_]],
+)
+def test_a_tuning_action_is_checked_before_it_is_read(first, stub):
+    env = gym.make("TritonTune-softmax-v0", evaluator=stub).unwrapped
+    env.reset(seed=0)
+    others = [0] * (len(env.knobs) - 1)
+    for action in ([*first, *others], (*first, *others), np.array([0.0, *others])):
+        with pytest.raises(InvalidOptionError, match="one index for each"):
+            env.step(action)
+    assert not stub.sources
+    assert env.step(np.array([1, *others], np.uint8))[4]["status"] == "correct"
+    assert env.step([1, *others])[4]["status"] == "correct"
+
+
+def test_an_equal_action_is_not_evaluated_again_where_outcomes_are_reproducible(stub):
+    env = gym.make("TritonTune-softmax-v0", evaluator=stub)
+    env.reset(seed=0)
+    one, two = (np.full(len(env.unwrapped.knobs), index) for index in (1, 0))
+    first, again, other = (env.step(action) for action in (one, one, two))
+    assert first[1] == again[1]
+    assert first[4]["runtime_us"] == again[4]["runtime_us"] != other[4]["runtime_us"]
+    assert len(stub.sources) == 2
+    env.reset()
+    env.step(one)
+    assert len(stub.sources) == 2
+    env.reset(seed=1)  # what a seed gives does not depend on what was before it
+    env.step(one)
+    assert len(stub.sources) == 3
+
+
+def test_what_a_human_is_shown_can_be_shown(stub, capsys):
+    env = gym.make("TritonKernel-softmax-v0", evaluator=stub, render_mode="human")
+    env.reset(seed=0, options={"kernel": "x = '\x1b[2J\udcff'\n"})
+    assert env.render() is None
+    shown = capsys.readouterr().out
+    assert "x = '?[2J?'" in shown
+    env.step("nonsense(\x1b")
+    assert "turn 1" in capsys.readouterr().out
+
+
+def test_observations_and_messages_hold_nothing_that_breaks_what_reads_them(stub):
+    stub.evaluate = lambda task, source, **options: Outcome(
+        status=Status.RUNTIME_ERROR, message="é → \x1b[31m \udcff \u202e\r\nline 2"
+    )
+    env = gym.make("TritonKernel-softmax-v0", evaluator=stub)
+    env.reset(seed=0)
+    observation, _, _, _, info = env.step("x = 'é\u2028\x0c\x1c'\n")
+    assert info["message"] == "é → ?[31m ? ?\nline 2"
+    assert observation["kernel"] == "x = 'é?\x0c?'\n"
+    assert observation in env.observation_space
+    for name in ("task", "kernel", "feedback"):
+        space = env.observation_space[name]
+        assert set(observation[name]) <= space.character_set
+        flat = gym.spaces.flatten(space, observation[name])
+        assert gym.spaces.flatten_space(space).contains(flat)
+        text = "".join(space.character_list[i] for i in flat[: len(observation[name])])
+        assert text == observation[name]
+    flattened = gym.wrappers.FlattenObservation(env)
+    assert flattened.reset(seed=0)[0] in flattened.observation_space
 
 
 def vector_observations(envs):
@@ -227,7 +320,7 @@ def test_a_vector_env_works_on_several_tasks_with_an_evaluator_of_ones_own(evalu
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"num_envs": 1, "tasks": ["softmax", "gelu"]}, "2 tasks"),
+        ({"num_envs": 2, "tasks": ["softmax", "gelu", "matmul"]}, "3 tasks"),
         ({"num_envs": 1, "tasks": ["softmaxx"]}, "Did you mean 'softmax'"),
         ({"num_envs": 1, "workers": 3}, "its own workers"),
         ({"num_envs": 1, "store": "outcomes.db"}, "its own store"),

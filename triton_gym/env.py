@@ -9,8 +9,17 @@ from typing import Any
 import gymnasium as gym
 
 from triton_gym.action import LIMIT, MODES, InvalidAction, extract
+from triton_gym.episode import (
+    RENDER_MODES,
+    TURNS,
+    Known,
+    check_options,
+    show,
+    time_limit,
+    turns_of,
+)
 from triton_gym.errors import InvalidOptionError, unknown
-from triton_gym.evaluation.service.evaluator import BASELINES, Evaluator
+from triton_gym.evaluation.service.evaluator import Evaluator
 from triton_gym.evaluation.service.pool import evaluator_for
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.observation import kernel_observation_space, observe
@@ -46,7 +55,9 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
     a seed to a task, every reset draws a new one; until the first reset it is that of seed 0.
 
     ## Episode End
-    Truncates after `max_turns` steps; never terminates.
+    Truncates after `max_turns` steps, or after `max_episode_steps` of `gym.make` if that alone is
+    given; after 8 otherwise. Never terminates. On the simulated device, whose outcomes are
+    reproducible, an action that was evaluated since the last seed is not evaluated again.
 
     ## Arguments
     `device`, `action_mode`, `reward`, `max_turns`, `baseline`, `limits`, `render_mode`,
@@ -56,7 +67,7 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
     v0: first version.
     """
 
-    metadata = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012
+    metadata = {"render_modes": list(RENDER_MODES), "render_fps": 1}  # noqa: RUF012
 
     def __init__(
         self,
@@ -65,7 +76,7 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
         device: str = "auto",
         action_mode: str = "kernel",
         reward: str | Reward = "kevin",
-        max_turns: int = 8,
+        max_turns: int | None = None,
         baseline: str = "eager",
         limits: Limits | None = None,
         render_mode: str | None = None,
@@ -74,10 +85,7 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
     ) -> None:
         if action_mode not in MODES:
             raise unknown("action_mode", action_mode, MODES)
-        if baseline not in BASELINES:
-            raise unknown("baseline", baseline, BASELINES)
-        if max_turns < 1:
-            raise InvalidOptionError(f"max_turns must be 1 or more; got {max_turns}.")
+        check_options(baseline=baseline, render_mode=render_mode)
         self._draw_task = None if isinstance(task, Task) else task
         self.task = task if isinstance(task, Task) else task(0)
         self.render_mode = render_mode
@@ -91,7 +99,9 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
         self.observation_space = kernel_observation_space()
         self._action_mode = action_mode
         self._reward = reward_named(reward)
-        self._max_turns = max_turns
+        self._given_turns = turns_of(max_turns)
+        self._max_turns = self._given_turns or TURNS
+        self._known = Known()
         self._baseline = baseline
         self._limits = limits or Limits()
         self._kernel = self.task.starter
@@ -125,15 +135,23 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
             options: `kernel`, a source to start from instead of the task's starter.
         """
         super().reset(seed=seed)
+        self._max_turns = self._given_turns or time_limit() or TURNS
         chosen = options or {}
         if set(chosen) - {"kernel"}:
             raise unknown("reset option", sorted(set(chosen) - {"kernel"})[0], ["kernel"])
+        if not isinstance(chosen.get("kernel", ""), str):
+            raise InvalidOptionError(
+                f"The kernel to start from must be text; got {type(chosen['kernel']).__name__}."
+            )
+        if seed is not None or self._draw_task:
+            self._known.forget()
         if self._draw_task:
             self.task = self._draw_task(self.draw_seed())
-        self._kernel = str(chosen.get("kernel", self.task.starter))
+        self._kernel = chosen.get("kernel", self.task.starter)
         self._feedback = "This is the starting kernel. Submit a faster one."
         self._turn = 0
         self._outcome = None
+        show(self.render_mode, self._shown())
         return self._observation(), {"task": self.task.name, "device": self.evaluator.describe()}
 
     def step(self, action: str) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
@@ -143,7 +161,9 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
             source = self.read(action)
         except InvalidAction as invalid:
             return self.settle(None, Outcome(status=Status.INVALID_ACTION, message=str(invalid)))
-        outcome = self.evaluator.evaluate(self.task, source, **self.evaluation(seed))
+        outcome = self.known(source)
+        if outcome is None:
+            outcome = self.evaluator.evaluate(self.task, source, **self.evaluation(seed))
         return self.settle(source, outcome)
 
     # The parts of a step, for vector environments that evaluate many at once.
@@ -161,6 +181,10 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
         current = self._kernel if self._action_mode == "edit" else None
         return extract(action, self.task, current=current)
 
+    def known(self, source: str) -> Outcome | None:
+        """The outcome of a source that need not be evaluated again."""
+        return self._known.get(source)
+
     def evaluation(self, seed: int) -> dict[str, Any]:
         """Options of the evaluator for the next evaluation.
 
@@ -176,17 +200,24 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
         self._turn += 1
         if source is not None:
             self._kernel = source
+            if self.evaluator.device.simulated:
+                self._known.add(source, outcome)
         self._outcome = outcome
         self._feedback = f"{outcome.status}: {outcome.message}"
         reward = finite(self._reward(outcome), outcome)
         info = {**outcome.info(), "turn": self._turn}
+        show(self.render_mode, self._shown())
         return self._observation(), reward, False, self._turn >= self._max_turns, info
 
     def _observation(self) -> dict[str, Any]:
         return observe(self.task, self._kernel, self._feedback, self._outcome, self._action_mode)
 
     def render(self) -> str | None:
-        """The current kernel and its feedback, under `render_mode="ansi"`."""
-        if self.render_mode != "ansi":
-            return None
+        """The current kernel and its feedback, under `render_mode="ansi"`.
+
+        Under `"human"` it was printed when it changed.
+        """
+        return self._shown() if self.render_mode == "ansi" else None
+
+    def _shown(self) -> str:
         return f"{self.task.title}, turn {self._turn}\n{self._feedback}\n\n{self._kernel}"

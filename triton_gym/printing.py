@@ -35,6 +35,13 @@ def message(text: str) -> str:
     return printable(text.replace("\r\n", "\n"), "\n\t")
 
 
+def show(text: str) -> None:
+    """Print a text that may hold anything, on a terminal that may show little."""
+    codecs.register_error(NEAREST, _nearest)
+    encoding = sys.stdout.encoding or "utf-8"
+    print(printable(text).encode(encoding, NEAREST).decode(encoding))
+
+
 def show_anywhere(*streams: TextIO) -> None:
     """Have streams write the nearest thing they can where their encoding lacks a character.
 

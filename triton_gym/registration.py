@@ -184,14 +184,18 @@ def _register_ids(name: str, version: int, *, tune: bool) -> None:
 def make_kernel_env(task: str | Task, **options: Any) -> gym.Env[Any, Any]:
     """A `TritonKernel` environment; what `gym.make` calls."""
     from triton_gym.env import KernelEnv
+    from triton_gym.episode import check_arguments
 
+    check_arguments(KernelEnv, options)
     return KernelEnv(load(task) if isinstance(task, str) else task, **options)
 
 
 def make_tune_env(task: str | Task, **options: Any) -> gym.Env[Any, Any]:
     """A `TritonTune` environment; what `gym.make` calls."""
+    from triton_gym.episode import check_arguments
     from triton_gym.tune import TuneEnv
 
+    check_arguments(TuneEnv, options)
     return TuneEnv(load(task) if isinstance(task, str) else task, **options)
 
 
@@ -206,7 +210,18 @@ def make_vector_env(
     from triton_gym.vector import KernelVectorEnv
 
     given = [load(one) if isinstance(one, str) else one for one in tasks or (task,)]
-    return KernelVectorEnv(len(given) if num_envs == 1 else num_envs, given, **options)
+    count = len(given) if num_envs == 1 else num_envs
+    return KernelVectorEnv(count, given, **_turns(options))
+
+
+def _turns(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a vector environment, with Gymnasium's name for the length of an episode.
+
+    `gym.make` keeps `max_episode_steps` to itself; `gym.make_vec` passes it on.
+    """
+    given = dict(options)
+    steps = given.pop("max_episode_steps", None)
+    return given if steps in (None, -1) else {"max_turns": steps, **given}
 
 
 def family_of(name: str) -> type[Callable[[int], Task]]:
@@ -223,8 +238,10 @@ def make_family_env(family: str, **options: Any) -> gym.Env[Any, Any]:
     its tasks, the others are of `KernelEnv`.
     """
     from triton_gym.env import KernelEnv
+    from triton_gym.episode import check_arguments
 
     draw, others = _family(family, options)
+    check_arguments(KernelEnv, others)
     return KernelEnv(draw, **others)
 
 
@@ -233,7 +250,7 @@ def make_family_vector_env(num_envs: int, family: str, **options: Any) -> Any:
     from triton_gym.vector import KernelVectorEnv
 
     draw, others = _family(family, options)
-    return KernelVectorEnv(num_envs, draw, **others)
+    return KernelVectorEnv(num_envs, draw, **_turns(others))
 
 
 def _family(name: str, options: dict[str, Any]) -> tuple[Callable[[int], Task], dict[str, Any]]:

@@ -6,6 +6,7 @@ A small numeric environment for ordinary reinforcement learning algorithms.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -13,6 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from triton_gym import knobs
+from triton_gym.episode import (
+    RENDER_MODES,
+    TURNS,
+    Known,
+    check_options,
+    show,
+    time_limit,
+    turns_of,
+)
 from triton_gym.errors import InvalidOptionError, InvalidTaskError, unknown
 from triton_gym.evaluation.service.evaluator import Evaluator
 from triton_gym.evaluation.service.pool import evaluator_for
@@ -47,7 +57,9 @@ class TuneEnv(gym.Env[Values, npt.NDArray[np.int64]]):
     A random choice of knobs, not evaluated; `options={"knobs": {...}}` sets some.
 
     ## Episode End
-    Truncates after `max_turns` steps; never terminates.
+    Truncates after `max_turns` steps, or after `max_episode_steps` of `gym.make` if that alone is
+    given; after 8 otherwise. Never terminates. On the simulated device, whose outcomes are
+    reproducible, an action that was evaluated since the last seed is not evaluated again.
 
     ## Arguments
     `device`, `reward`, `max_turns`, `baseline`, `limits`, `render_mode`,
@@ -57,7 +69,7 @@ class TuneEnv(gym.Env[Values, npt.NDArray[np.int64]]):
     v0: first version.
     """
 
-    metadata = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012
+    metadata = {"render_modes": list(RENDER_MODES), "render_fps": 1}  # noqa: RUF012
 
     def __init__(
         self,
@@ -65,7 +77,7 @@ class TuneEnv(gym.Env[Values, npt.NDArray[np.int64]]):
         *,
         device: str = "auto",
         reward: str | Reward = "kevin",
-        max_turns: int = 8,
+        max_turns: int | None = None,
         baseline: str = "eager",
         limits: Limits | None = None,
         render_mode: str | None = None,
@@ -74,8 +86,7 @@ class TuneEnv(gym.Env[Values, npt.NDArray[np.int64]]):
     ) -> None:
         if not task.knobs:
             raise InvalidTaskError(f"Task {task.name!r} declares no knobs, so it cannot be tuned.")
-        if max_turns < 1:
-            raise InvalidOptionError(f"max_turns must be 1 or more; got {max_turns}.")
+        check_options(baseline=baseline, render_mode=render_mode)
         self.task = task
         self.knobs = {name: tuple(values) for name, values in task.knobs.items()}
         self.render_mode = render_mode
@@ -90,7 +101,9 @@ class TuneEnv(gym.Env[Values, npt.NDArray[np.int64]]):
         size = len(self._sizes) + METRICS_SIZE + 1
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
         self._reward = reward_named(reward)
-        self._max_turns = max_turns
+        self._given_turns = turns_of(max_turns)
+        self._max_turns = self._given_turns or TURNS
+        self._known = Known()
         self._baseline = baseline
         self._limits = limits or Limits()
         self._choice = np.zeros(len(self._sizes), np.int64)
@@ -123,12 +136,20 @@ class TuneEnv(gym.Env[Values, npt.NDArray[np.int64]]):
             options: `knobs`, a mapping from knob to value.
         """
         super().reset(seed=seed)
+        self._max_turns = self._given_turns or time_limit() or TURNS
+        if seed is not None:
+            self._known.forget()
         self._choice = np.array([self.np_random.integers(n) for n in self._sizes], np.int64)
         chosen = options or {}
         if set(chosen) - {"knobs"}:
             raise unknown("reset option", sorted(set(chosen) - {"knobs"})[0], ["knobs"])
-        for name, value in dict(chosen.get("knobs", {})).items():
-            if value not in self.knobs.get(name, ()):
+        asked = chosen.get("knobs", {})
+        if not isinstance(asked, Mapping):
+            raise InvalidOptionError(
+                f"knobs must map names to values; got {asked!r}. Allowed: {self.knobs}."
+            )
+        for name, value in asked.items():
+            if isinstance(value, bool) or value not in self.knobs.get(name, ()):
                 raise InvalidOptionError(
                     f"{name}={value!r} is not a knob setting of {self.task.name}; "
                     f"allowed: {self.knobs}."
@@ -136,6 +157,7 @@ class TuneEnv(gym.Env[Values, npt.NDArray[np.int64]]):
             self._choice[list(self.knobs).index(name)] = self.knobs[name].index(value)
         self._turn = 0
         self._outcome = None
+        show(self.render_mode, self._shown())
         return self._observation(), {"task": self.task.name, "device": self.evaluator.describe()}
 
     def step(
@@ -143,21 +165,35 @@ class TuneEnv(gym.Env[Values, npt.NDArray[np.int64]]):
     ) -> tuple[Values, float, bool, bool, dict[str, Any]]:
         """Evaluate a choice of knobs; `info` holds the outcome and the choice."""
         seed = int(self.np_random.integers(1 << 62))
-        choice = np.asarray(action, np.int64)
-        if not self.action_space.contains(choice):
-            raise InvalidOptionError(
-                f"action {action!r} is not in {self.action_space}: one index for each of "
-                f"{list(self.knobs)}."
-            )
-        self._choice = choice.copy()
-        secret = seed if self.evaluator.device.simulated else None
-        self._outcome = self.evaluator.evaluate(
-            self.task, self.kernel, seed=secret, baseline=self._baseline, limits=self._limits
-        )
+        self._choice = self._checked(action)
+        source = self.kernel
+        simulated = self.evaluator.device.simulated
+        self._outcome = self._known.get(source) or self.evaluator.evaluate(
+            self.task, source, seed=seed if simulated else None, baseline=self._baseline,
+            limits=self._limits,
+        )  # fmt: skip
+        if simulated:
+            self._known.add(source, self._outcome)
         self._turn += 1
         reward = finite(self._reward(self._outcome), self._outcome)
         info = {**self._outcome.info(), "turn": self._turn, **self.values}
+        show(self.render_mode, self._shown())
         return self._observation(), reward, False, self._turn >= self._max_turns, info
+
+    def _checked(self, action: Any) -> npt.NDArray[np.int64]:
+        """The indices of an action, checked as they were given: none is rounded or read."""
+        given = np.asarray(action, None if isinstance(action, np.ndarray) else object)
+        numbers = given.dtype.kind in "iu" or all(
+            isinstance(index, int | np.integer) and not isinstance(index, bool)
+            for index in given.ravel()
+        )
+        if numbers and given.shape == (len(self._sizes),):
+            if all(0 <= index < size for index, size in zip(given, self._sizes, strict=True)):
+                return given.astype(np.int64)
+        raise InvalidOptionError(
+            f"action {action!r} is not in {self.action_space}: one index for each of "
+            f"{list(self.knobs)}."
+        )
 
     def _observation(self) -> Values:
         scaled = self._choice / np.maximum(np.array(self._sizes) - 1, 1)
@@ -165,8 +201,12 @@ class TuneEnv(gym.Env[Values, npt.NDArray[np.int64]]):
         return np.concatenate([scaled, metrics(self._outcome), [over]]).astype(np.float32)
 
     def render(self) -> str | None:
-        """The current knobs and what became of them, under `render_mode="ansi"`."""
-        if self.render_mode != "ansi":
-            return None
+        """The current knobs and what became of them, under `render_mode="ansi"`.
+
+        Under `"human"` it was printed when it changed.
+        """
+        return self._shown() if self.render_mode == "ansi" else None
+
+    def _shown(self) -> str:
         told = self._outcome.message if self._outcome else "not evaluated yet"
         return f"{self.task.title}, turn {self._turn}: {self.values}\n{told}"

@@ -15,6 +15,7 @@ from gymnasium.vector.utils import batch_space, concatenate, create_empty_array
 
 from triton_gym.action import InvalidAction
 from triton_gym.env import KernelEnv
+from triton_gym.episode import check_arguments
 from triton_gym.errors import InvalidOptionError
 from triton_gym.evaluation.service.evaluator import Evaluator
 from triton_gym.evaluation.service.pool import make_evaluator
@@ -52,6 +53,7 @@ class KernelVectorEnv(gym.vector.VectorEnv[Any, Any, npt.NDArray[Any]]):
     ) -> None:
         if num_envs < 1:
             raise InvalidOptionError(f"num_envs must be 1 or more; got {num_envs}.")
+        check_arguments(KernelEnv, options)
         given = tuple(tasks) if isinstance(tasks, Sequence) else (tasks,)
         if not 1 <= len(given) <= num_envs:
             raise InvalidOptionError(f"{len(given)} tasks were given for {num_envs} environments.")
@@ -134,6 +136,9 @@ class KernelVectorEnv(gym.vector.VectorEnv[Any, Any, npt.NDArray[Any]]):
             source = env.read(action)
         except InvalidAction as invalid:
             return None, Outcome(status=Status.INVALID_ACTION, message=str(invalid))
+        known = env.known(source)
+        if known is not None:
+            return source, known
         return source, self._evaluator.submit(env.task, source, **env.evaluation(seed))
 
     def _batch(self, observations: list[Any]) -> Any:

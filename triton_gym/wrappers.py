@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import gymnasium as gym
@@ -34,7 +35,14 @@ class FlattenActions(gym.ActionWrapper[Any, Any, Any], gym.utils.RecordConstruct
 
     def action(self, action: Any) -> Any:
         """The combination that a number stands for, shape `(knobs,)`, int64."""
-        return np.array(np.unravel_index(int(action), self._sizes), np.int64) + self._start
+        number = np.asarray(action)
+        if (
+            number.dtype.kind not in "iu"
+            or number.size != 1
+            or not (0 <= number.item() < math.prod(self._sizes))
+        ):
+            raise InvalidOptionError(f"action {action!r} is not in {self.action_space}.")
+        return np.array(np.unravel_index(number.item(), self._sizes), np.int64) + self._start
 
     def flat(self, action: Any) -> int:
         """The number of a combination; the inverse of `action`."""

@@ -7,6 +7,7 @@ forks, or dies, does not disturb them. They end when the user's process ends, ho
 from __future__ import annotations
 
 import itertools
+import operator
 import os
 import threading
 import warnings
@@ -145,8 +146,8 @@ class Evaluator:
             task: what the answer is for.
             source: the answer: a Python module, or a reply that `triton_gym.extract` finds one in.
                 Where there is none, the outcome is `invalid_action`.
-            seed: decides inputs and hidden shapes. None for one that nobody knows; on the
-                simulated device, where outcomes are reproducible, None means 0.
+            seed: decides inputs and hidden shapes, an integer of 64 bits. None for one that nobody
+                knows; on the simulated device, where outcomes are reproducible, None means 0.
             baseline: `eager` or `compile`.
             limits: time and memory.
             priority: what waits with a higher one is started earlier.
@@ -167,6 +168,7 @@ class Evaluator:
             raise unknown("baseline", baseline, BASELINES)
         if not isinstance(source, str):
             raise InvalidOptionError(f"source must be text; got {type(source).__name__}.")
+        seed = _seed(seed)
         bounds = limits or Limits()
         invalid = ""
         try:
@@ -342,6 +344,25 @@ def _shares(workers: int) -> tuple[int, ...]:
 
 def _transport_maker(device: Device, workers: int, judges: int) -> Callable[[], ProcessTransport]:
     return lambda: ProcessTransport(device, workers, judges)
+
+
+def _seed(given: int | None) -> int | None:
+    """A seed as it is stored and sent: an integer of 64 bits with its sign.
+
+    Raises:
+        InvalidOptionError: it is another thing.
+    """
+    if given is None:
+        return None
+    try:
+        seed = operator.index(given)
+    except TypeError:
+        seed = None
+    if seed is None or isinstance(given, bool) or not -(1 << 63) <= seed < 1 << 63:
+        raise InvalidOptionError(
+            f"seed must be an integer from -2^63 to 2^63 - 1, or None; got {given!r}."
+        )
+    return seed
 
 
 def _bound(pending: int) -> int:

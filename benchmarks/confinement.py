@@ -17,13 +17,13 @@ from unittest import mock
 
 import triton_gym
 from triton_gym import Evaluator, Limits, Outcome
-from triton_gym.device import resolve
 from triton_gym.errors import TritonGymError
+from triton_gym.evaluation.backends import backend_of, resolve
 from triton_gym.evaluation.confine import layers, privileges
 from triton_gym.evaluation.confine.kernel import prctl
 from triton_gym.evaluation.confine.layers import ALL, Layer
-from triton_gym.evaluation.judging import measured, simulated
-from triton_gym.evaluation.judging.judge import Judge, Request
+from triton_gym.evaluation.judging.judge import Request
+from triton_gym.evaluation.workers import worker_pool
 from triton_gym.evaluation.workers.scratch import Scratch
 from triton_gym.evaluation.workers.session import Session
 from triton_gym.evaluation.workers.worker_pool import WorkerPool
@@ -38,13 +38,8 @@ def judged(device: str, held: frozenset[Layer], granted: tuple[str, ...] = ()) -
     """The starter of softmax, by a judge in this process whose workers are held to some layers."""
     pool = functools.partial(WorkerPool, layers=held, granted=granted)
     task, found = triton_gym.load("softmax"), resolve(device)
-    with (
-        mock.patch.object(measured, "WorkerPool", pool),
-        mock.patch.object(simulated, "WorkerPool", pool),
-    ):
-        judge: Judge = (
-            simulated.SimulatedJudge(found) if found.simulated else measured.CudaJudge(found)
-        )
+    with mock.patch.object(worker_pool, "WorkerPool", pool):
+        judge = backend_of(found).open(found, 1)
     try:
         return judge.evaluate(
             Request(task=task, source=task.starter, seed=1, limits=Limits(seconds=60))
@@ -94,7 +89,7 @@ def tried(name: str, run: functools.partial[Outcome]) -> bool:
 
 def milliseconds(device: str, held: frozenset[Layer]) -> tuple[float, float]:
     """Median time of a fork, and of taking on the layers, in a worker that does nothing else."""
-    pool = WorkerPool("compile" if resolve(device).simulated else "cuda", held)
+    pool = WorkerPool("compile" if backend_of(resolve(device)).deterministic else "cuda", held)
     pool.wait_ready()
     forks, entries = [], []
     with Scratch("") as scratch:

@@ -37,8 +37,8 @@ from answers import distinct, kernelbench_softmax
 
 import triton_gym
 from triton_gym import Evaluator, Limits, Outcome
-from triton_gym.device import cuda_device_count, resolve
-from triton_gym.evaluation.service.evaluator import default_workers
+from triton_gym.device import cuda_device_count
+from triton_gym.evaluation.backends import backend_of, resolve
 from triton_gym.task import Task
 
 LIMITS = Limits(seconds=300)
@@ -66,7 +66,7 @@ KERNELBENCH: dict[str, dict[str, Any]] = {
 def fleet(evaluator: Evaluator, task: Task, source: str, count: int, tag: str) -> dict[str, Any]:
     """Evaluate `count` distinct answers at once, after the processes have started."""
     judges = len(evaluator.progress().judges)
-    warm = max(evaluator.workers, judges) * (1 if evaluator.device.simulated else judges)
+    warm = max(evaluator.workers, judges) * (1 if evaluator.deterministic else judges)
     list(evaluator.map(task, (distinct(source, f"{tag}w{i}") for i in range(warm)), limits=LIMITS))
     started = time.perf_counter()
     outcomes = list(
@@ -253,7 +253,7 @@ def scaling(options: argparse.Namespace) -> list[dict[str, Any]]:
         kinds = {n: ["simulated"] * n for n in counts}
     else:
         kinds = {n: [f"cuda:{i}" for i in range(n)] for n in counts}
-    workers = default_workers(resolve(kinds[1][0]), counts[-1])
+    workers = backend_of(resolve(kinds[1][0])).workers(counts[-1])
     rows: list[dict[str, Any]] = []
     for name in options.tasks:
         large_one = name == "softmax_kernelbench"
@@ -399,7 +399,7 @@ def main() -> None:
     parser.add_argument("--kernelbench-limit", type=float, default=500.0, help="seconds for a task")
     parser.add_argument("--out", type=Path, default=record.RESULTS / "throughput.json")
     options = parser.parse_args()
-    options.workers = options.workers or [default_workers(resolve(options.device))]
+    options.workers = options.workers or [backend_of(resolve(options.device)).workers(1)]
     rows: list[dict[str, Any]] = []
 
     def told(row: dict[str, Any]) -> dict[str, Any]:

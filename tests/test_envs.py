@@ -13,6 +13,7 @@ from gymnasium.utils.env_checker import check_env
 
 import triton_gym
 from triton_gym import InvalidOptionError, knobs, registration
+from triton_gym.evaluation.service.protocol import EvaluatorWrapper
 from triton_gym.outcome import NUMBERS, Outcome, Status
 
 IDS = sorted(i for i in gym.registry if i.startswith(("TritonKernel-", "TritonTune-")))
@@ -67,21 +68,16 @@ def sparing(name, evaluator):
     return evaluator if whole else Repeated(evaluator)
 
 
-class Repeated:
+class Repeated(EvaluatorWrapper):
     """Answers every evaluation with the outcome of the first."""
 
     def __init__(self, evaluator):
-        self.device = evaluator.device
-        self.describe = evaluator.describe
-        self._evaluate = evaluator.evaluate
+        super().__init__(evaluator)
         self._outcome = None
 
     def evaluate(self, *args, **options):
-        self._outcome = self._outcome or self._evaluate(*args, **options)
+        self._outcome = self._outcome or super().evaluate(*args, **options)
         return self._outcome
-
-    def __deepcopy__(self, memo):
-        return self
 
 
 def test_a_step_tells_what_became_of_a_kernel(evaluator):

@@ -1,4 +1,4 @@
-"""Devices: which one an environment runs on, and the published limits of each GPU."""
+"""Devices by name, and the published limits of each GPU."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from triton_gym.errors import DeviceError, InvalidOptionError, unknown
+from triton_gym.errors import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,22 +101,15 @@ def gpu_matching(driver_name: str) -> Gpu | None:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where answers run: one CUDA device, or the simulation of a named GPU."""
+    """Where answers run; `triton_gym.evaluation.backends.resolve` makes it of a `device=`."""
 
     kind: str
-    """`cuda` or `simulated`."""
-    index: int = 0
-    """Ordinal of the CUDA device."""
-    gpu: str = "h100"
-    """Key in `GPUS` of the GPU that is simulated."""
-
-    @property
-    def simulated(self) -> bool:
-        """Whether no GPU is used."""
-        return self.kind == "simulated"
+    """Name of its backend, e.g. `cuda`."""
+    which: str
+    """Which of its kind: the ordinal of a GPU, the key in `GPUS` of one that is simulated."""
 
     def __str__(self) -> str:
-        return f"simulated:{self.gpu}" if self.simulated else f"cuda:{self.index}"
+        return f"{self.kind}:{self.which}"
 
 
 def cuda_device_count() -> int:
@@ -124,46 +117,3 @@ def cuda_device_count() -> int:
     import torch
 
     return torch.cuda.device_count()
-
-
-def resolve(device: str) -> Device:
-    """The device that a user's `device=` names.
-
-    Args:
-        device: `auto`, `cuda`, `cuda:<ordinal>`, `simulated` or `simulated:<gpu>`.
-
-    Raises:
-        InvalidOptionError: the text is none of these.
-        DeviceError: the CUDA device is not there.
-    """
-    text = str(device).strip().lower()
-    found = re.fullmatch(r"auto|cuda(?::(\d+))?|simulated(?::(\w+))?", text)
-    if not found:
-        raise InvalidOptionError(
-            f"device={device!r} is not a device. Allowed: 'auto', 'cuda', 'cuda:<ordinal>', "
-            f"'simulated', 'simulated:<gpu>' with one of {', '.join(GPUS)}."
-        )
-    if text.startswith("simulated"):
-        return Device("simulated", gpu=gpu_named(found[2] or "h100").name)
-    count = cuda_device_count()
-    if text == "auto":
-        return Device("cuda") if count else Device("simulated")
-    index = int(found[1] or 0)
-    if index >= count:
-        raise DeviceError(
-            f"device={device!r} was asked for, but PyTorch sees {count} CUDA device(s) here. "
-            "Use device='simulated' to work without one; `triton-gym doctor` says what is missing."
-        )
-    return Device("cuda", index)
-
-
-def resolve_all(device: str) -> tuple[Device, ...]:
-    """The devices that `device=` names: `cuda:all` for every GPU, else as of `resolve`.
-
-    Raises:
-        InvalidOptionError, DeviceError: see `resolve`.
-    """
-    if str(device).strip().lower() != "cuda:all":
-        return (resolve(device),)
-    first = resolve("cuda")
-    return tuple(Device(first.kind, index) for index in range(cuda_device_count()))

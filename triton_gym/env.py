@@ -19,8 +19,8 @@ from triton_gym.episode import (
     turns_of,
 )
 from triton_gym.errors import InvalidOptionError, unknown
-from triton_gym.evaluation.service.evaluator import Evaluator
 from triton_gym.evaluation.service.pool import evaluator_for
+from triton_gym.evaluation.service.protocol import EvaluationOptions, EvaluatorLike
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.observation import kernel_observation_space, observe
 from triton_gym.outcome import Outcome, Status
@@ -80,7 +80,7 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
         baseline: str = "eager",
         limits: Limits | None = None,
         render_mode: str | None = None,
-        evaluator: Evaluator | str | None = None,
+        evaluator: EvaluatorLike | str | None = None,
         store: str | os.PathLike[str] | None = None,
     ) -> None:
         if action_mode not in MODES:
@@ -185,12 +185,12 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
         """The outcome of a source that need not be evaluated again."""
         return self._known.get(source)
 
-    def evaluation(self, seed: int) -> dict[str, Any]:
+    def evaluation(self, seed: int) -> EvaluationOptions:
         """Options of the evaluator for the next evaluation.
 
-        On a GPU the seed is drawn by the judge, where nothing can predict it.
+        Where a seed makes nothing reproducible, the judge draws one that nothing can predict.
         """
-        secret = None if not self.evaluator.device.simulated else seed
+        secret = seed if self.evaluator.deterministic else None
         return {"seed": secret, "baseline": self._baseline, "limits": self._limits}
 
     def settle(
@@ -200,7 +200,7 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
         self._turn += 1
         if source is not None:
             self._kernel = source
-            if self.evaluator.device.simulated:
+            if self.evaluator.deterministic:
                 self._known.add(source, outcome)
         self._outcome = outcome
         self._feedback = f"{outcome.status}: {outcome.message}"

@@ -24,8 +24,8 @@ from triton_gym.episode import (
     turns_of,
 )
 from triton_gym.errors import InvalidOptionError, InvalidTaskError, unknown
-from triton_gym.evaluation.service.evaluator import Evaluator
 from triton_gym.evaluation.service.pool import evaluator_for
+from triton_gym.evaluation.service.protocol import EvaluatorLike
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.observation import METRICS_SIZE, metrics
 from triton_gym.outcome import Outcome
@@ -81,7 +81,7 @@ class TuneEnv(gym.Env[Values, npt.NDArray[np.int64]]):
         baseline: str = "eager",
         limits: Limits | None = None,
         render_mode: str | None = None,
-        evaluator: Evaluator | str | None = None,
+        evaluator: EvaluatorLike | str | None = None,
         store: str | os.PathLike[str] | None = None,
     ) -> None:
         if not task.knobs:
@@ -167,12 +167,12 @@ class TuneEnv(gym.Env[Values, npt.NDArray[np.int64]]):
         seed = int(self.np_random.integers(1 << 62))
         self._choice = self._checked(action)
         source = self.kernel
-        simulated = self.evaluator.device.simulated
+        reproducible = self.evaluator.deterministic
         self._outcome = self._known.get(source) or self.evaluator.evaluate(
-            self.task, source, seed=seed if simulated else None, baseline=self._baseline,
+            self.task, source, seed=seed if reproducible else None, baseline=self._baseline,
             limits=self._limits,
         )  # fmt: skip
-        if simulated:
+        if reproducible:
             self._known.add(source, self._outcome)
         self._turn += 1
         reward = finite(self._reward(self._outcome), self._outcome)

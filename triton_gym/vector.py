@@ -17,8 +17,8 @@ from triton_gym.action import InvalidAction
 from triton_gym.env import KernelEnv
 from triton_gym.episode import check_arguments
 from triton_gym.errors import InvalidOptionError
-from triton_gym.evaluation.service.evaluator import Evaluator
 from triton_gym.evaluation.service.pool import make_evaluator
+from triton_gym.evaluation.service.protocol import EvaluatorLike
 from triton_gym.outcome import Outcome, Status
 from triton_gym.task import Task
 
@@ -47,7 +47,7 @@ class KernelVectorEnv(gym.vector.VectorEnv[Any, Any, npt.NDArray[Any]]):
         *,
         device: str = "auto",
         workers: int | None = None,
-        evaluator: Evaluator | str | None = None,
+        evaluator: EvaluatorLike | str | None = None,
         store: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> None:
@@ -156,11 +156,11 @@ class KernelVectorEnv(gym.vector.VectorEnv[Any, Any, npt.NDArray[Any]]):
 
 
 def _evaluator(
-    given: Evaluator | str | None,
+    given: EvaluatorLike | str | None,
     device: str,
     workers: int | None,
     store: str | os.PathLike[str] | None,
-) -> Evaluator:
+) -> EvaluatorLike:
     if given is None or isinstance(given, str):
         return make_evaluator(given or "local", device, workers=workers, store=store)
     if workers is not None or store is not None:

@@ -12,6 +12,7 @@ import platform
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ import gymnasium as gym
 
 from triton_gym.errors import InvalidTaskError, RunError
 from triton_gym.evaluation.service.evaluator import Evaluator
-from triton_gym.evaluation.service.future import Evaluation
+from triton_gym.evaluation.service.protocol import EvaluatorLike
 from triton_gym.outcome import Outcome
 from triton_gym.runs.folder import write_whole
 
@@ -88,7 +89,7 @@ class _Builder:
         self._evaluations = 0
         self._finished: dict[str, list[tuple[int, int]]] = {"test": [], "train": []}
 
-    def run(self, split: str, evaluator: Evaluator) -> None:
+    def run(self, split: str, evaluator: EvaluatorLike) -> None:
         """Write the shards of a split that are not there yet."""
         options = json.dumps(self._options(split))
         origin = {**_origin(evaluator.describe()), "options": options}
@@ -134,17 +135,17 @@ class _Builder:
         self._finished[split].append((start, end))
 
     def _evaluated(
-        self, split: str, shards: list[tuple[int, int]], evaluator: Evaluator
+        self, split: str, shards: list[tuple[int, int]], evaluator: EvaluatorLike
     ) -> Iterator[tuple[Plan, Mapping[str, Outcome] | None, tuple[int, int]]]:
         """Plans in order with the outcomes of their sources; later ones are under way meanwhile.
 
         None for outcomes of a task that turns out to be at fault itself.
         """
-        waiting: deque[tuple[Plan, dict[str, Evaluation], tuple[int, int]]] = deque()
+        waiting: deque[tuple[Plan, dict[str, Future[Outcome]], tuple[int, int]]] = deque()
         ahead = AHEAD * evaluator.workers
         under_way = 0
         for plan, shard in self._plans(split, shards):
-            seed = plan.seed if evaluator.device.simulated else None
+            seed = plan.seed if evaluator.deterministic else None
             futures = {s: evaluator.submit(plan.task, s, seed=seed) for s in plan.sources()}
             self._evaluations += len(futures)
             under_way += len(futures)
@@ -200,7 +201,7 @@ class _Builder:
 
 
 def _results(
-    plan: Plan, futures: dict[str, Evaluation], shard: tuple[int, int]
+    plan: Plan, futures: dict[str, Future[Outcome]], shard: tuple[int, int]
 ) -> tuple[Plan, Mapping[str, Outcome] | None, tuple[int, int]]:
     try:
         return plan, {source: future.result() for source, future in futures.items()}, shard

@@ -7,25 +7,29 @@ import math
 import statistics
 import threading
 from concurrent.futures import Future
-from typing import Any
+from typing import Unpack
 
 import cloudpickle
 
-from triton_gym.device import Device
 from triton_gym.evaluation.service.evaluator import Evaluator
+from triton_gym.evaluation.service.protocol import (
+    EvaluationOptions,
+    EvaluatorLike,
+    EvaluatorWrapper,
+)
 from triton_gym.outcome import PHASES, Outcome
 from triton_gym.task import Task
 
 
-class SharedEvaluator:
+class SharedEvaluator(EvaluatorWrapper):
     """What an environment needs of an `Evaluator`, for all environments of a step.
 
     Replies of a group are often the same text. Each text is evaluated once a step for each task;
     its outcome, time included, is every such reply's. `forget` begins the next step.
     """
 
-    def __init__(self, evaluator: Evaluator) -> None:
-        self._evaluator = evaluator
+    def __init__(self, evaluator: EvaluatorLike) -> None:
+        super().__init__(evaluator)
         self._lock = threading.Lock()
         self._known: dict[bytes, Future[Outcome]] = {}
         self.asked = 0
@@ -35,11 +39,6 @@ class SharedEvaluator:
     def on(cls, device: str, workers: int) -> SharedEvaluator:
         """For `workers` evaluations at the same time on a device."""
         return cls(Evaluator(device, workers=workers))
-
-    @property
-    def device(self) -> Device:
-        """What answers are evaluated on."""
-        return self._evaluator.device
 
     @property
     def made(self) -> int:
@@ -62,22 +61,16 @@ class SharedEvaluator:
                 found[phase] = sum(spent) / len(timed)
         return found
 
-    def describe(self) -> str:
-        """The device in a word."""
-        return self._evaluator.describe()
-
-    def evaluate(self, task: Task, source: str, **options: Any) -> Outcome:
-        """As `Evaluator.evaluate`."""
-        return self.submit(task, source, **options).result()
-
-    def submit(self, task: Task, source: str, **options: Any) -> Future[Outcome]:
+    def submit(
+        self, task: Task, source: str, **options: Unpack[EvaluationOptions]
+    ) -> Future[Outcome]:
         """As `Evaluator.submit`; a text that was asked for before has the same future."""
         asked = cloudpickle.dumps((task, source, sorted(options.items())))
         key = hashlib.sha256(asked).digest()
         with self._lock:
             self.asked += 1
             if key not in self._known:
-                self._known[key] = self._evaluator.submit(task, source, **options)
+                self._known[key] = self.evaluator.submit(task, source, **options)
             return self._known[key]
 
     def forget(self) -> None:
@@ -85,10 +78,3 @@ class SharedEvaluator:
         with self._lock:
             self._known.clear()
             self.asked = 0
-
-    def close(self) -> None:
-        """End the judges."""
-        self._evaluator.close()
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> SharedEvaluator:
-        return self  # Gymnasium copies the arguments of an environment

@@ -10,13 +10,12 @@ import gymnasium as gym
 import numpy as np
 
 from triton_gym.errors import InvalidOptionError
-from triton_gym.evaluation.service.evaluator import Evaluator
+from triton_gym.evaluation.service.protocol import EvaluatorLike
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.reward import REWARDS, Reward
 
 from ..protocol import Environment
 from .episodes import Place
-from .judging import SharedEvaluator
 
 HELD_OUT = (7, 7, 7)
 """What the seeds of held-out tasks come from: the same in every run."""
@@ -25,7 +24,7 @@ HELD_OUT = (7, 7, 7)
 def maker(
     options: Mapping[str, Any],
     *,
-    evaluator: Evaluator | SharedEvaluator | None,
+    evaluator: EvaluatorLike | None,
     turns: int,
     reward: str,
     limits: Limits | None = None,

@@ -44,7 +44,7 @@ class RolloutSettings:
     least_deviation: float = 0.01
     """Smallest standard deviation of a group's returns that teaches anything."""
     device: str = "auto"
-    """Where answers are evaluated; see `triton_gym.device.resolve`."""
+    """Where answers are evaluated; see `triton_gym.evaluation.backends.resolve`."""
     workers: int = 8
     """Evaluations at the same time."""
     seconds: float = 60.0

@@ -32,8 +32,8 @@ from triton_gym.agents.data.writers import STYLES, applicable, fast_shape, write
 from triton_gym.agents.edits import edit_between
 from triton_gym.agents.sameness import normalised
 from triton_gym.composition.graph import Graph, Kind, Layout, Operand, Step
-from triton_gym.device import resolve
 from triton_gym.envs.composed.problem import Problem
+from triton_gym.evaluation.backends import resolve
 from triton_gym.outcome import Outcome, Status
 
 OPERANDS = (Operand("y", Layout.FULL), Operand("b", Layout.VECTOR), Operand("c", Layout.COLUMN))
@@ -179,7 +179,7 @@ class Instant:
 
     def __init__(self, device, workers):
         self.workers = workers or 1
-        self.device = resolve(device)
+        self.device, self.deterministic = resolve(device), True
 
     def describe(self):
         return str(self.device)

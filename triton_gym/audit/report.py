@@ -15,12 +15,11 @@ from triton_gym.audit.exploits import KINDS, Exploit
 from triton_gym.audit.honest import Honest
 from triton_gym.audit.modules import MODULE_VICTIMS, task_of
 from triton_gym.audit.victims import VICTIMS
-from triton_gym.evaluation.service.evaluator import Evaluator
+from triton_gym.evaluation.backends import backend_of
+from triton_gym.evaluation.service.protocol import EvaluatorLike
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.outcome import Outcome, Status
 
-SECONDS = {"cuda": 10.0, "simulated": 20.0}
-"""Time limit of an exploit; honest answers have the default one."""
 FASTER = 0.9
 """An exploit that ends as correct gains if it takes less than this share of the honest time."""
 
@@ -89,7 +88,7 @@ def held(exploit: Exploit, outcome: Outcome, honest_us: float) -> bool:
 
 
 def audit(
-    evaluator: Evaluator,
+    evaluator: EvaluatorLike,
     exploits: Sequence[Exploit],
     honest: Sequence[Honest],
     *,
@@ -108,7 +107,7 @@ def audit(
     until = time.monotonic() + seconds
     honest_us = _honest_times(evaluator, {e.task for e in exploits})
     answers: list[Exploit | Honest] = [*exploits, *honest]
-    short = Limits(seconds=SECONDS[evaluator.device.kind])
+    short = Limits(seconds=backend_of(evaluator.device).patience)
     waiting: dict[Future[Outcome], int] = {}
     for number in random.Random(0).sample(range(len(answers)), len(answers)):
         answer = answers[number]
@@ -130,16 +129,16 @@ def audit(
     )
 
 
-def _honest_times(evaluator: Evaluator, tasks: Iterable[str]) -> dict[str, float]:
+def _honest_times(evaluator: EvaluatorLike, tasks: Iterable[str]) -> dict[str, float]:
     return {
         task: evaluator.evaluate(task_of(task), _honest(task), seed=_seed(evaluator)).runtime_us
         for task in sorted(tasks)
     }
 
 
-def _seed(evaluator: Evaluator) -> int | None:
+def _seed(evaluator: EvaluatorLike) -> int | None:
     """Of inputs and hidden shapes: nobody's to know on a GPU, where no runs are alike anyway."""
-    return 1 if evaluator.device.simulated else None
+    return 1 if evaluator.deterministic else None
 
 
 def _honest(task: str) -> str:

@@ -25,13 +25,13 @@ def doctor(
     found: list[Finding] = []
     checks = [
         findings.versions,
-        findings.gpu,
+        findings.devices,
         findings.tools,
         findings.confinement,
         findings.extras,
     ]
     if not quick:
-        checks.append(findings.simulated)
+        checks.append(findings.evaluations)
     with console.status("looking around …") if not as_json else _Quiet():
         for check in checks:
             found.extend(check())

@@ -6,30 +6,12 @@ import importlib.util
 import os
 import platform
 import shutil
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-
-_IPC = """
-import torch
-import torch.multiprocessing as mp
-
-def child(tensor, queue):
-    queue.put(float(tensor.sum()))
-
-if __name__ == "__main__":
-    context = mp.get_context("spawn")
-    queue, tensor = context.Queue(), torch.ones(8, device="cuda")
-    process = context.Process(target=child, args=(tensor, queue))
-    process.start()
-    assert queue.get(timeout=60) == 8.0
-    process.join()
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,34 +37,13 @@ def versions() -> Iterator[Finding]:
             yield Finding(name, False, "not installed", "nothing works", needed=True)
 
 
-def gpu() -> Iterator[Finding]:
-    """Driver, GPUs, and whether processes can share GPU memory."""
-    from triton_gym.device import gpu_matching
+def devices() -> Iterator[Finding]:
+    """What each kind of device needs."""
+    from triton_gym.evaluation.backends import BACKENDS, backend_named
 
-    cost = "kernels run on the simulated device: times come from a model of an H100"
-    driver = _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
-    yield Finding("NVIDIA driver", bool(driver), driver.split("\n")[0] or "none", _if(driver, cost))
-    import torch
-
-    count = torch.cuda.device_count()
-    if not count:
-        built = f"torch built for CUDA {torch.version.cuda}" if torch.version.cuda else "CPU torch"
-        yield Finding("GPU", False, f"none ({built})", cost)
-        return
-    for index in range(count):
-        name = torch.cuda.get_device_name(index)
-        known = gpu_matching(name) is not None
-        yield Finding(f"GPU cuda:{index}", True, name)
-        if not known:
-            yield Finding(
-                "its datasheet", False, "not in triton_gym.device",
-                "rooflines rest on what is measured here",
-            )  # fmt: skip
-    ipc = _succeeds(_IPC)
-    yield Finding(
-        "CUDA IPC", ipc, "works" if ipc else "refused",
-        _if(ipc, "judge and answer cannot share GPU memory: evaluation on the GPU is impossible"),
-    )  # fmt: skip
+    for name in BACKENDS:
+        for one in backend_named(name).requirements():
+            yield Finding(one.name, one.there, one.found, one.cost, one.needed)
 
 
 def tools() -> Iterator[Finding]:
@@ -130,46 +91,28 @@ def extras() -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def simulated() -> Iterator[Finding]:
-    """Whether the simulated device evaluates a softmax."""
+def evaluations() -> Iterator[Finding]:
+    """Whether each device that is here evaluates a softmax."""
     from triton_gym.errors import TritonGymError
+    from triton_gym.evaluation.backends import BACKENDS, backend_named
     from triton_gym.evaluation.service.evaluator import Evaluator
     from triton_gym.registration import load
 
     task = load("softmax")
-    started = time.perf_counter()
-    try:
-        with Evaluator("simulated") as evaluator:
-            outcome = evaluator.evaluate(task, task.starter)
-        ok = outcome.correct
-        told = f"{outcome.status}: {outcome.message}" if not ok else "softmax is correct"
-    except TritonGymError as error:
-        ok, told = False, str(error)
-    yield Finding(
-        "simulated device", ok, f"{told} ({time.perf_counter() - started:.1f} s from cold)",
-        _if(ok, "no work without a GPU"), needed=True,
-    )  # fmt: skip
+    for name in (name for name in BACKENDS if backend_named(name).usable()):
+        started = time.perf_counter()
+        try:
+            with Evaluator(name) as evaluator:
+                outcome = evaluator.evaluate(task, task.starter)
+            ok = outcome.correct
+            told = f"{outcome.status}: {outcome.message}" if not ok else "softmax is correct"
+        except TritonGymError as error:
+            ok, told = False, str(error)
+        yield Finding(
+            f"{name} device", ok, f"{told} ({time.perf_counter() - started:.1f} s from cold)",
+            _if(ok, f"nothing can be evaluated on device={name!r}"), needed=True,
+        )  # fmt: skip
 
 
 def _if(there: object, cost: str) -> str:
     return "" if there else cost
-
-
-def _output(*command: str) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip()
-
-
-def _succeeds(script: str) -> bool:
-    """Whether a script runs; from a file, since spawned processes import it again."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "check.py")
-        path.write_text(script)
-        try:
-            done = subprocess.run([sys.executable, str(path)], capture_output=True, timeout=120)
-        except (OSError, subprocess.SubprocessError):
-            return False
-        return done.returncode == 0

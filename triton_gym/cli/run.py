@@ -88,7 +88,7 @@ def _created(
 ) -> RunFolder:
     import importlib
 
-    from triton_gym.device import resolve
+    from triton_gym.evaluation.backends import resolve
     from triton_gym.runs.execution import machine
     from triton_gym.runs.folder import RunFolder
     from triton_gym.runs.records import Config
@@ -105,7 +105,7 @@ def _created(
 def _reopened(
     path: Path, agent: str | None, env: str | None, seed: int | None, options: dict[str, Any]
 ) -> RunFolder:
-    from triton_gym.device import resolve
+    from triton_gym.evaluation.backends import resolve
     from triton_gym.runs.execution import same
     from triton_gym.runs.folder import RunFolder, read_config
 

@@ -10,46 +10,53 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import gymnasium as gym
 import numpy as np
 
 from triton_gym.errors import RunError
+from triton_gym.evaluation.service.protocol import (
+    EvaluationOptions,
+    EvaluatorLike,
+    EvaluatorWrapper,
+)
 from triton_gym.reward import reward_named
 from triton_gym.runs.folder import RunFolder
 from triton_gym.runs.records import Step
 
 if TYPE_CHECKING:
-    from triton_gym.device import Device
     from triton_gym.outcome import Outcome
+    from triton_gym.task import Task
 
 Watch = Callable[[Step, Step], None]
 """Called after every step, recorded ones included, with it and with the best step so far."""
 
 
-class Playback:
+class Playback(EvaluatorWrapper):
     """An evaluator that first repeats a recorded outcome, if it has been given one."""
 
-    def __init__(self, evaluator: Any) -> None:
-        self._evaluator = evaluator
+    def __init__(self, evaluator: EvaluatorLike) -> None:
+        super().__init__(evaluator)
         self.next: Outcome | None = None
 
-    @property
-    def device(self) -> Device:
-        """The device that evaluations run on."""
-        return cast("Device", self._evaluator.device)
-
-    def describe(self) -> str:
-        """The device in a word."""
-        return str(self._evaluator.describe())
-
-    def evaluate(self, task: Any, source: str, **options: Any) -> Outcome:
+    def submit(
+        self, task: Task, source: str, **options: Unpack[EvaluationOptions]
+    ) -> Future[Outcome]:
         """The recorded outcome, or a fresh evaluation."""
+        if self.next is None:
+            return super().submit(task, source, **options)
+        known: Future[Outcome] = Future()
+        known.set_result(self.next)
+        self.next = None
+        return known
+
+    def evaluate(self, task: Task, source: str, **options: Unpack[EvaluationOptions]) -> Outcome:
+        """The recorded outcome, or that of a fresh evaluation."""
         if self.next is not None:
-            outcome, self.next = self.next, None
-            return outcome
-        return cast("Outcome", self._evaluator.evaluate(task, source, **options))
+            return self.submit(task, source, **options).result()
+        return self.evaluator.evaluate(task, source, **options)
 
 
 class Recorder(gym.Wrapper[Any, Any, Any, Any]):
@@ -88,7 +95,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
             outcome = self._playback.evaluate(
                 env.task,
                 env.kernel,
-                seed=config.seed if self._playback.device.simulated else None,
+                seed=config.seed if self._playback.deterministic else None,
                 baseline=config.options.get("baseline", "eager"),
             )
             reward = float(reward_named(config.options.get("reward", "kevin"))(outcome))

@@ -13,12 +13,12 @@ import torch
 import triton_gym
 from triton_gym import Case, Limits, Status
 from triton_gym.audit.exploits import all_exploits
-from triton_gym.device import resolve
 from triton_gym.evaluation import check
+from triton_gym.evaluation.backends import backend_of, resolve
 from triton_gym.evaluation.exchange.arena import Layout, PrivateArena, SealedBlock
 from triton_gym.evaluation.judging import fullsize, judge
 from triton_gym.evaluation.judging.judge import Request
-from triton_gym.evaluation.judging.simulated import UNVERIFIED_SPEEDUP, SimulatedJudge
+from triton_gym.evaluation.judging.simulated import UNVERIFIED_SPEEDUP
 
 CPU = torch.device("cpu")
 EXPLOITS = {e.key: e for e in all_exploits() if e.kind == "full size"}
@@ -154,7 +154,8 @@ def unscreened():
     """A judge that lets everything into its workers."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judge, "screened", lambda source, entry: (None, source))
-        found = SimulatedJudge(resolve("simulated"))
+        device = resolve("simulated")
+        found = backend_of(device).open(device, 1)
         yield found
         found.close()
 

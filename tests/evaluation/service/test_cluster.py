@@ -55,7 +55,7 @@ def test_a_node_dies_in_the_middle_and_everything_is_answered_once(cluster, tmp_
     with pytest.raises(EvaluatorError, match="has room for a judge, which needs 5 num_cpus"):
         RayEvaluator(cluster.address, device="simulated", workers=5)
     with RayEvaluator(cluster.address, workers=1, store=tmp_path / "outcomes.db") as evaluator:
-        assert evaluator.device.simulated
+        assert evaluator.deterministic
         told = []
         futures = [evaluator.submit(TASK, TASK.starter + f"# {i}\n") for i in range(12)]
         bad = evaluator.submit(TASK, "import os", priority=9)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from triton_gym.evaluation.backends.cuda import backend
 from triton_gym.evaluation.service import serving
 from triton_gym.evaluation.service.transport import Work
 from triton_gym.evaluation.workers.sandbox import Limits
@@ -13,6 +14,7 @@ from triton_gym.evaluation.workers.sandbox import Limits
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(serving, "PAUSE_S", 0.01)
+    monkeypatch.setattr(backend, "PAUSE_S", 0.01)
 
 
 def failing(times):
@@ -28,13 +30,13 @@ def failing(times):
 
 
 def test_a_judge_waits_for_memory_that_others_give_back():
-    assert serving.patiently(failing(3)) == "judge"
+    assert backend.patiently(failing(3)) == "judge"
 
 
 def test_but_not_for_ever(monkeypatch):
-    monkeypatch.setattr(serving, "MEMORY_S", 0.1)
+    monkeypatch.setattr(backend, "MEMORY_S", 0.1)
     with pytest.raises(torch.OutOfMemoryError):
-        serving.patiently(failing(1000))
+        backend.patiently(failing(1000))
 
 
 def test_an_evaluation_that_found_no_memory_is_done_again():
@@ -48,7 +50,7 @@ def test_an_evaluation_that_found_no_memory_is_done_again():
 
     import cloudpickle
 
-    server = serving.Server(Connection(), Judge(), 1)
+    server = serving.Server(Connection(), backend.CudaBackend(), Judge(), 1)
     work = Work(cloudpickle.dumps("task"), "", None, "eager", Limits())
     server._work(7, work)
     server._work(7, work)

@@ -46,7 +46,7 @@ from triton_gym.evaluation.timing import Timing, summarise
 from triton_gym.evaluation.workers.launch import Flush
 from triton_gym.evaluation.workers.scratch import Scratch
 from triton_gym.evaluation.workers.session import Ended, Session, number
-from triton_gym.evaluation.workers.worker_pool import WorkerPool, open_worker_pools
+from triton_gym.evaluation.workers.worker_pool import WorkerPool
 from triton_gym.outcome import NAN, Outcome, Status, TimeSource
 from triton_gym.task import Case
 
@@ -80,13 +80,13 @@ class CudaJudge(Judge):
     Args:
         device: the GPU.
         judges: how many share its memory.
-        pools: where workers come from, if they were opened already.
+        pools: where workers come from.
     """
 
-    def __init__(self, device: Device, judges: int = 1, pools: tuple[WorkerPool, ...] = ()) -> None:
+    def __init__(self, device: Device, judges: int, pools: tuple[WorkerPool, ...]) -> None:
         super().__init__()
-        (self._pool,) = pools or open_worker_pools(device.kind)
-        self._device = torch.device("cuda", device.index)
+        (self._pool,) = pools
+        self._device = torch.device("cuda", int(device.which))
         torch.cuda.set_device(self._device)
         properties = torch.cuda.get_device_properties(self._device)
         listed = gpu_matching(properties.name)

@@ -32,7 +32,7 @@ from triton_gym.evaluation.simulate.time_model import model
 from triton_gym.evaluation.simulate.time_model.eager import baseline_us
 from triton_gym.evaluation.workers.scratch import Scratch
 from triton_gym.evaluation.workers.session import Ended, Session
-from triton_gym.evaluation.workers.worker_pool import WorkerPool, open_worker_pools
+from triton_gym.evaluation.workers.worker_pool import WorkerPool
 from triton_gym.outcome import Outcome, Status, TimeSource
 
 _CPU = torch.device("cpu")
@@ -48,13 +48,13 @@ class SimulatedJudge(Judge):
 
     Args:
         device: which GPU is simulated.
-        pools: where workers come from, if they were opened already.
+        pools: where workers come from that compile, and that interpret.
     """
 
-    def __init__(self, device: Device, pools: tuple[WorkerPool, ...] = ()) -> None:
+    def __init__(self, device: Device, pools: tuple[WorkerPool, ...]) -> None:
         super().__init__()
-        self._gpu = gpu_named(device.gpu)
-        self._compilers, self._interpreters = pools or open_worker_pools(device.kind)
+        self._gpu = gpu_named(device.which)
+        self._compilers, self._interpreters = pools
         self._baselines: dict[tuple[str, str], float] = {}
         self._full = FullSizes()
         torch.set_num_threads(1)

@@ -17,10 +17,11 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from triton_gym.device import Device, resolve_all
 from triton_gym.errors import EvaluatorError, InvalidOptionError, TritonGymError
+from triton_gym.evaluation.backends import BACKENDS, backend_named, split
+from triton_gym.evaluation.backends.protocol import Placement
 from triton_gym.evaluation.service.actor import JudgeActor
-from triton_gym.evaluation.service.evaluator import MOST_WORKERS, PENDING, Evaluator, Path
+from triton_gym.evaluation.service.evaluator import PENDING, Evaluator, Path
 from triton_gym.evaluation.service.scheduler import Scheduler
 from triton_gym.evaluation.service.slot import Slot, capacity_for
 from triton_gym.evaluation.service.transport import Listener, Work
@@ -28,8 +29,7 @@ from triton_gym.evaluation.service.transport import Listener, Work
 _log = logging.getLogger(__name__)
 LOOK_S = 2.0
 """How often the cluster is asked who is there."""
-CPUS_PER_JUDGE = 2
-"""Processors that a simulated judge holds by default: it interprets and compiles at once."""
+_RESOURCES = {"num_cpus": "CPU", "num_gpus": "GPU"}
 
 
 def _ray() -> Any:
@@ -89,13 +89,11 @@ class RayEvaluator(Evaluator):
                 ray.init(address=address, log_to_driver=False, include_dashboard=False)
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise EvaluatorError(f"There is no Ray cluster at {address!r}: {error}") from error
-        found = _device(device, ray.cluster_resources())
-        self.workers = workers or (CPUS_PER_JUDGE if found.simulated else MOST_WORKERS)
-        needs: dict[str, float]
-        needs = {"num_cpus": self.workers} if found.simulated else {"num_gpus": 1, "num_cpus": cpus}
+        placement = _placement(device, workers, cpus, ray.cluster_resources())
+        self.workers = placement.workers
         scheduler = Scheduler([], pending)
-        roster = _Roster(ray, scheduler, found, self.workers, needs, judges)
-        self._set_up(found, scheduler, pending, store)
+        roster = _Roster(ray, scheduler, placement, judges)
+        self._set_up(placement.device, scheduler, pending, store)
         self._leave = weakref.finalize(self, roster.close)
         try:
             roster.start()
@@ -117,19 +115,23 @@ def _again(options: dict[str, Any]) -> RayEvaluator:
     return RayEvaluator(**options)
 
 
-def _device(text: str, resources: dict[str, float]) -> Device:
-    """What judges run on; a judge calls the GPU that Ray gave it `cuda:0`."""
-    if text == "auto":
-        return Device("cuda") if resources.get("GPU") else Device("simulated")
-    if text in ("cuda", "cuda:all"):
-        return Device("cuda")
-    (found,) = resolve_all(text)
-    if not found.simulated:
-        raise InvalidOptionError(
-            f"device={text!r}: Ray chooses the GPUs. Allowed: 'auto', 'cuda', 'simulated', "
-            "'simulated:<gpu>'."
-        )
-    return found
+def _placement(
+    device: str, workers: int | None, cpus: float, resources: dict[str, float]
+) -> Placement:
+    """What a judge runs on and holds; `auto` is the first kind that the cluster has at all.
+
+    Raises:
+        InvalidOptionError: there is no such device, or the cluster cannot choose it.
+    """
+    name, which = split(device)
+    if name != "auto":
+        return backend_named(name).placement(which, workers, cpus)
+    possible = [backend_named(kind).placement("", workers, cpus) for kind in BACKENDS]
+    here = (
+        one for one in possible
+        if all(resources.get(_RESOURCES[what]) for what, amount in one.holds.items() if amount)
+    )  # fmt: skip
+    return next(here, possible[-1])
 
 
 class _Roster:
@@ -138,18 +140,16 @@ class _Roster:
     Args:
         ray: the module.
         scheduler: gets a slot for every judge.
-        device: what judges run on.
-        workers: evaluations at the same time of a judge.
-        needs: what a judge holds, as Ray names it.
+        placement: what a judge runs on and holds.
         most: judges.
     """
 
     def __init__(
-        self, ray: Any, scheduler: Scheduler, device: Device, workers: int,
-        needs: dict[str, float], most: int | None,
-    ) -> None:  # fmt: skip
-        self._ray, self._scheduler, self._device = ray, scheduler, device
-        self._workers, self._needs, self._most = workers, needs, most
+        self, ray: Any, scheduler: Scheduler, placement: Placement, most: int | None
+    ) -> None:
+        self._ray, self._scheduler, self._most = ray, scheduler, most
+        self._device, self._workers = placement.device, placement.workers
+        self._needs = placement.holds
         self._slots = 0
         self._news: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._over = threading.Event()
@@ -186,12 +186,14 @@ class _Roster:
 
     def _room(self) -> int:
         """Judges that the nodes of the cluster have room for, each node by itself."""
-        names = {"num_cpus": "CPU", "num_gpus": "GPU"}
         room = 0
         for node in self._ray.nodes():
             if node["Alive"]:
-                has = [node["Resources"].get(names[k], 0) // n for k, n in self._needs.items() if n]
-                room += int(min(has))
+                has = node["Resources"]
+                room += min(
+                    int(has.get(_RESOURCES[what], 0) // amount)
+                    for what, amount in self._needs.items() if amount
+                )  # fmt: skip
         return room
 
     def _deliver(self) -> None:

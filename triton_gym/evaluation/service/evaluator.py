@@ -14,12 +14,12 @@ import warnings
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import cloudpickle
 
 from triton_gym.action import InvalidAction, extract
-from triton_gym.device import Device, resolve_all
+from triton_gym.device import Device
 from triton_gym.errors import (
     EvaluatorError,
     InvalidOptionError,
@@ -27,9 +27,12 @@ from triton_gym.errors import (
     StoreError,
     unknown,
 )
+from triton_gym.evaluation.backends import backend_of, resolve_all
+from triton_gym.evaluation.backends.protocol import Backend
 from triton_gym.evaluation.confine.layers import warn_of_missing
 from triton_gym.evaluation.records.store import Key, Store
 from triton_gym.evaluation.service.future import Evaluation, Progress
+from triton_gym.evaluation.service.protocol import EvaluationOptions
 from triton_gym.evaluation.service.scheduler import Scheduler
 from triton_gym.evaluation.service.slot import Slot, capacity_for
 from triton_gym.evaluation.service.transport import ProcessTransport, Work
@@ -40,10 +43,6 @@ from triton_gym.task import Task
 BASELINES = ("eager", "compile")
 PENDING = 4096
 """Evaluations that may wait and run at the same time, unless given."""
-MOST_WORKERS = 12
-"""Most evaluations at a time on one GPU by default: each holds a CUDA context of 0.6 GiB. An H200
-with 16 processors does 4.8 softmax answers a second with 12, 3.2 with 8, 4.0 with 16."""
-
 WORKERS_A_JUDGE = 6
 """Workers that one judge's process keeps busy: its threads, which draw inputs and compare results,
 share one interpreter. With more, a device has several judges; those of a GPU take turns."""
@@ -58,7 +57,7 @@ class Evaluator:
         device: `auto`, `cuda`, `cuda:<ordinal>`, `cuda:all`, `simulated` or `simulated:<gpu>`.
         devices: several of these instead, each with a judge of its own.
         workers: evaluations at the same time on each device; by default what the processors bear
-            (`default_workers`). On a GPU their timed parts take turns.
+            (`Backend.workers`). On a GPU their timed parts take turns.
         pending: evaluations that may wait and run at the same time; `submit` waits beyond that.
         store: file of outcomes that were found before (`store.py`), made if it is not there.
 
@@ -83,15 +82,10 @@ class Evaluator:
     ) -> None:
         named = (devices,) if isinstance(devices, str) else devices or (device,)
         chosen = tuple(one for text in named for one in resolve_all(text))
-        if len({(d.kind, d.gpu) for d in chosen}) > 1:
-            raise InvalidOptionError(
-                f"The devices of one evaluator must be of one kind; got {list(map(str, chosen))}."
-            )
-        if len({d.index for d in chosen}) < len(chosen) and not chosen[0].simulated:
-            raise InvalidOptionError(f"A GPU is named twice in {list(map(str, chosen))}.")
+        backend = _backend_of_all(chosen)
         if workers is not None and workers < 1:
             raise InvalidOptionError(f"workers must be 1 or more; got {workers}.")
-        self.workers = workers or default_workers(chosen[0], len(chosen))
+        self.workers = workers or backend.workers(len(chosen))
         self._devices = chosen
         shares = _shares(self.workers)
         slots = [
@@ -105,6 +99,7 @@ class Evaluator:
         self, device: Device, scheduler: Scheduler, pending: int, store: Path | None
     ) -> None:
         self.device = device
+        self.deterministic = backend_of(device).deterministic
         self.pending = pending
         self.store = None if store is None else Store(store)
         self._scheduler = scheduler
@@ -114,7 +109,7 @@ class Evaluator:
 
     # -- evaluations --------------------------------------------------------------------------
 
-    def evaluate(self, task: Task, source: str, **options: Any) -> Outcome:
+    def evaluate(self, task: Task, source: str, **options: Unpack[EvaluationOptions]) -> Outcome:
         """Evaluate one answer, a source or a reply, and wait for its outcome. See `submit`."""
         if self._scheduler.inside:
             raise EvaluatorError(
@@ -268,9 +263,8 @@ class Evaluator:
     def _recorded(self, key: Key) -> Outcome | None:
         if self.store is None:
             return None
-        # Which GPU this is, its judge says: asking CUDA here would spoil the process for forks.
-        names = {str(self.device)} if self.device.simulated else self._scheduler.hardware()
-        return self.store.get(key, names)
+        model = backend_of(self.device).model(self.device)
+        return self.store.get(key, {model} if model else self._scheduler.hardware())
 
     def _recorder(
         self, key: Key | None, task: str, work: Work
@@ -325,15 +319,20 @@ def _end(scheduler: Scheduler, store: Store | None) -> None:
         store.close()
 
 
-def default_workers(device: Device, judges: int = 1) -> int:
-    """Evaluations at the same time on each of `judges` devices of this kind.
+def _backend_of_all(devices: Sequence[Device]) -> Backend:
+    """The backend of devices that one evaluator is to have.
 
-    One a processor: on the simulated device an evaluation interprets and compiles, on a GPU it
-    compiles, mostly, while the GPU is another's.
+    Raises:
+        InvalidOptionError: it cannot have these.
     """
-    processors = len(os.sched_getaffinity(0))
-    share = max(1, processors // judges)
-    return share if device.simulated else min(share, MOST_WORKERS)
+    told = list(map(str, devices))
+    backend = backend_of(devices[0])
+    different = len({device.kind for device in devices}) > 1
+    if different or (not backend.exclusive and len(set(devices)) > 1):
+        raise InvalidOptionError(f"The devices of one evaluator must be of one kind; got {told}.")
+    if backend.exclusive and len(set(devices)) < len(devices):
+        raise InvalidOptionError(f"A device is named twice in {told}.")
+    return backend
 
 
 def _shares(workers: int) -> tuple[int, ...]:

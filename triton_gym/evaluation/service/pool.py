@@ -23,7 +23,7 @@ def evaluator_for(device: str, kind: str = "local", store: Path | None = None) -
         store: file of outcomes that were found before.
 
     Raises:
-        InvalidOptionError, DeviceError: see `triton_gym.device.resolve`.
+        InvalidOptionError, DeviceError: see `triton_gym.evaluation.backends.resolve`.
         StoreError: the store cannot be opened.
     """
     file = "" if store is None else os.path.realpath(store)
@@ -43,7 +43,7 @@ def make_evaluator(
     """A new evaluator of a kind, one of `KINDS`; further arguments as of `Evaluator`.
 
     Raises:
-        InvalidOptionError, DeviceError: see `triton_gym.device.resolve`.
+        InvalidOptionError, DeviceError: see `triton_gym.evaluation.backends.resolve`.
         StoreError: the store cannot be opened.
     """
     if kind not in KINDS:

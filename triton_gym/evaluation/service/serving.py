@@ -1,7 +1,7 @@
 """The judge's process: takes requests from a socket and sends outcomes back.
 
-`python -m triton_gym.evaluation.service.serving <fd> <device> <workers> <judges> <folder>` runs it;
-`transport.py` does.
+`python -m triton_gym.evaluation.service.serving <fd> <kind> <which> <workers> <judges> <folder>`
+runs it; `transport.py` does.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from triton_gym.device import Device
 from triton_gym.errors import EvaluatorError, TritonGymError
+from triton_gym.evaluation.backends import backend_of
+from triton_gym.evaluation.backends.protocol import Backend, Fault
 from triton_gym.evaluation.confine import privileges
 from triton_gym.evaluation.service.transport import Work
 from triton_gym.evaluation.workers.scratch import remove
-from triton_gym.evaluation.workers.worker_pool import open_worker_pools
 
 if TYPE_CHECKING:
     from triton_gym.evaluation.judging.judge import Judge
@@ -30,58 +30,8 @@ if TYPE_CHECKING:
 
 TASKS = 64
 """Unpickled tasks that are kept."""
-MEMORY_S = 120.0
-"""How long a judge waits at its start for memory of the device: a policy that samples there may
-give its own back."""
 PAUSE_S = 5.0
-"""How long it leaves the device to others when it has found no memory."""
-
-Made = TypeVar("Made")
-
-
-def make_judge(device: Device, judges: int = 1) -> Judge:
-    """A judge of a device that so many share.
-
-    Raises:
-        Exception: the device cannot be used.
-    """
-    pools = open_worker_pools(device.kind)  # first: they import for as long as the judge does
-    try:
-        if device.simulated:
-            from triton_gym.evaluation.judging.simulated import SimulatedJudge
-
-            return SimulatedJudge(device, pools)
-        from triton_gym.evaluation.judging.measured import CudaJudge
-
-        return patiently(lambda: CudaJudge(device, judges, pools))
-    except BaseException:
-        for pool in pools:
-            pool.close()
-        raise
-
-
-def patiently(make: Callable[[], Made]) -> Made:
-    """What `make` returns; where memory of the device is short, it is called again for a while."""
-    import torch
-
-    deadline = time.monotonic() + MEMORY_S
-    while True:
-        try:
-            return make()
-        except torch.OutOfMemoryError:
-            if time.monotonic() + PAUSE_S > deadline:
-                raise
-        torch.cuda.empty_cache()
-        time.sleep(PAUSE_S)
-
-
-def hardware(device: Device) -> str:
-    """What outcomes of a device depend on: the model of the GPU, not its number."""
-    if device.simulated:
-        return str(device)
-    import torch
-
-    return torch.cuda.get_device_name(device.index)
+"""How long a judge leaves the device to others when an evaluation has found no memory there."""
 
 
 class Tasks:
@@ -108,8 +58,10 @@ class Tasks:
 class Server:
     """Answers requests until the user's process is gone."""
 
-    def __init__(self, connection: Connection, judge: Judge, workers: int) -> None:
-        self._connection, self._judge = connection, judge
+    def __init__(
+        self, connection: Connection, backend: Backend, judge: Judge, workers: int
+    ) -> None:
+        self._connection, self._backend, self._judge = connection, backend, judge
         self._sending = threading.Lock()
         self._tasks = Tasks()
         self._pool = ThreadPoolExecutor(workers)
@@ -149,12 +101,12 @@ class Server:
         except TritonGymError as error:
             result = error
         except Exception as error:  # a fault of the service or of the task's functions
-            fault = _fault(error)
-            if fault == "device":
+            fault = self._backend.fault(error)
+            if fault is Fault.DEVICE:
                 self._send("unusable", f"{type(error).__name__}: {error}")
                 os._exit(1)  # a context that failed once fails always
             told = f"The evaluation failed: {type(error).__name__}: {error}"
-            if fault == "memory":
+            if fault is Fault.MEMORY:
                 time.sleep(PAUSE_S)
                 kind, result = "again", told
             else:
@@ -169,17 +121,6 @@ class Server:
                 self._connection.send(message)
             except OSError:
                 pass  # the user's process is gone; `serve` sees it
-
-
-def _fault(error: Exception) -> str:
-    """Whose fault an unexpected exception is: `device`, `memory` of it, or empty."""
-    import torch
-
-    if isinstance(error, torch.OutOfMemoryError):
-        return "memory"
-    if isinstance(error, RuntimeError) and "CUDA" in str(error) and "error" in str(error):
-        return "device"
-    return ""
 
 
 def main(fd: int, device: Device, workers: int, judges: int, folder: str) -> None:
@@ -199,14 +140,15 @@ def main(fd: int, device: Device, workers: int, judges: int, folder: str) -> Non
     judge: Judge | None = None
     first: tuple[str, str]
     try:
-        judge = make_judge(device, judges)
-        first = ("ready", hardware(device))
+        backend = backend_of(device)
+        judge = backend.open(device, judges)
+        first = ("ready", backend.hardware(device))
     except Exception as error:
         first = ("unusable", f"{device} cannot be used: {type(error).__name__}: {error}")
     try:
         connection.send(first)
         if judge is not None:
-            Server(connection, judge, workers).serve()
+            Server(connection, backend, judge, workers).serve()
     except OSError:
         pass  # the user's process went away meanwhile
     if judge is not None:
@@ -216,5 +158,5 @@ def main(fd: int, device: Device, workers: int, judges: int, folder: str) -> Non
 
 
 if __name__ == "__main__":
-    _fd, _kind, _index, _gpu, _workers, _judges, _folder = sys.argv[1:]
-    main(int(_fd), Device(_kind, int(_index), _gpu), int(_workers), int(_judges), _folder)
+    _fd, _kind, _which, _workers, _judges, _folder = sys.argv[1:]
+    main(int(_fd), Device(_kind, _which), int(_workers), int(_judges), _folder)

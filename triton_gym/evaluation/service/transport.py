@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import queue
 import socket
@@ -17,6 +16,7 @@ from typing import Any, Protocol
 
 from triton_gym.device import Device
 from triton_gym.errors import TritonGymError
+from triton_gym.evaluation.backends import backend_of
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.evaluation.workers.scratch import PREFIX, remove
 from triton_gym.outcome import Outcome
@@ -172,14 +172,12 @@ class ProcessTransport:
             environment = {**os.environ, "PYTHONPATH": search}
             # Triton decides at import whether to interpret; only fork servers may.
             environment.pop("TRITON_INTERPRET", None)
-            device = self._device
-            if not device.simulated:  # a process that sees other GPUs starts them too
-                environment["CUDA_VISIBLE_DEVICES"] = _visible(device.index)
-                device = dataclasses.replace(device, index=0)
+            device, besides = backend_of(self._device).isolated(self._device)
+            environment.update(besides)
             with theirs:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "triton_gym.evaluation.service.serving",
-                     str(theirs.fileno()), device.kind, str(device.index), device.gpu,
+                     str(theirs.fileno()), device.kind, device.which,
                      str(self._workers), str(self._judges), self._folder],
                     pass_fds=(theirs.fileno(),),
                     env=environment,
@@ -213,12 +211,6 @@ class ProcessTransport:
                 number, result = rest
                 self._under_way.discard(number)
                 (listener.again if kind == "again" else listener.answered)(self, number, result)
-
-
-def _visible(index: int) -> str:
-    """What names the GPU of a number in `CUDA_VISIBLE_DEVICES`."""
-    names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    return names[index].strip() if any(names) else str(index)
 
 
 class _Unusable(Exception):

@@ -6,6 +6,8 @@ import contextlib
 import functools
 import threading
 import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from triton_gym.errors import EvaluatorError
 from triton_gym.evaluation.confine.layers import ALL, Layer
@@ -17,10 +19,10 @@ from triton_gym.evaluation.workers.fork_server_client import (
 )
 from triton_gym.evaluation.workers.sandbox import Limits
 
+Made = TypeVar("Made")
+
 STARTS = 3
 """How often a fork server that died is replaced before that is an error."""
-MODES = {"cuda": ("cuda",), "simulated": ("compile", "interpret")}
-"""What the fork servers of a kind of device do."""
 PAUSES_S = (0.1, 0.5, 2.0, 5.0)
 """Waits for the machine to have room for another process again."""
 
@@ -101,10 +103,16 @@ class WorkerPool:
             self._server.close()
 
 
-def open_worker_pools(kind: str) -> tuple[WorkerPool, ...]:
-    """Start the fork servers of a device, which then import while the caller does other things.
+def with_pools(modes: Sequence[str], make: Callable[[tuple[WorkerPool, ...]], Made]) -> Made:
+    """What `make` makes of pools with these modes, which it then owns; they start beside it.
 
-    Args:
-        kind: see `MODES`.
+    Raises:
+        Exception: what `make` raises; the pools are closed then.
     """
-    return tuple(WorkerPool(mode) for mode in MODES[kind])
+    pools = tuple(WorkerPool(mode) for mode in modes)
+    try:
+        return make(pools)
+    except BaseException:
+        for pool in pools:
+            pool.close()
+        raise

@@ -1,0 +1,1 @@
+"""Answers on a model of a GPU that is not here."""

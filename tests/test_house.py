@@ -28,7 +28,9 @@ FLOORS = [
 ROOMS = [
     {"trees"},
     {"comparison"},
-    {"check", "fingerprint", "modules", "plan", "profile", "timing"},
+    {"check", "fingerprint", "modules", "plan", "timing"},
+    {"units"},
+    {"profile"},
     {"confine", "screening", "exchange"},
     {"simulate"},
     {"workers"},

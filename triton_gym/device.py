@@ -54,10 +54,11 @@ class Gpu:
         """
         if not matrix:
             return self.vector_tflops
-        key = {"float32": "tf32"}.get(dtype, dtype)
+        key = "float8" if dtype.startswith("float8") else _RATED_AS.get(dtype, dtype)
         return self.matrix_tflops.get(key, self.vector_tflops)
 
 
+_RATED_AS = MappingProxyType({"float32": "tf32", "uint8": "int8"})
 _HOPPER = MappingProxyType(
     {"tf32": 494.7, "float16": 989.4, "bfloat16": 989.4, "float8": 1978.9, "int8": 1978.9}
 )

@@ -205,8 +205,10 @@ class Task:
     that cannot compute all of it. `ranges` holds a slice for each axis of the result; an axis that
     cannot be cut may come whole. `cast` is to be applied to every tensor once it is cut. Without
     it the whole reference is computed where that is cheap."""
-    unit: Unit = Unit.VECTOR
-    """Whether `flops` run on the vector or on the matrix units."""
+    unit: Unit | None = None
+    """Whether `flops` run on the vector or on the matrix units, at the rate of the narrowest dtype
+    among the arguments. None to infer it: the matrix units if the reference multiplies matrices or
+    convolves, or if the vector units would bound it."""
     same_strides: bool = False
     """Whether results must have the strides of the reference's: a view, an expanded result, another
     order of axes. Otherwise any strides will do; an answer whose result is neither contiguous nor
@@ -219,6 +221,13 @@ class Task:
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
             raise InvalidTaskError(f"A task's name must be an identifier; got {self.name!r}.")
+        if self.unit is not None:
+            if self.unit not in list(Unit):
+                raise InvalidTaskError(
+                    f"Unknown unit {self.unit!r} of task {self.name!r}. Allowed: {', '.join(Unit)}, "
+                    "or None to infer it."
+                )
+            object.__setattr__(self, "unit", Unit(self.unit))
         if not self.tiny or not self.bench:
             raise InvalidTaskError(
                 f"Task {self.name!r} needs at least one tiny and one bench case."

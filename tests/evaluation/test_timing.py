@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import pytest
 
-from triton_gym import Case, load
+from triton_gym import Case, InvalidTaskError, load
 from triton_gym.device import gpu_named
 from triton_gym.evaluation.judging.rounds import contradicted
 from triton_gym.evaluation.profile import speed_of_light
 from triton_gym.evaluation.timing import Budget, summarise
+from triton_gym.evaluation.units import peak_tflops
 
 
 def test_the_interval_holds_the_median_of_the_distribution():
@@ -69,3 +71,25 @@ def test_no_way_to_spread_a_claim_beats_the_judges_clock():
     # All the work in one launch of a round, or one round that is told truly: the median is short.
     for claims in ([800.0] + [1.0] * 7, [100.0] * 8 + [1.0] * 16):
         assert contradicted(walls, summarise(claims).median_us)
+
+
+def test_a_task_that_names_no_unit_is_not_held_to_one_that_is_too_slow():
+    matmul, h100 = load("matmul"), gpu_named("h100")
+    inferred = dataclasses.replace(matmul, unit=None)
+    for case in matmul.bench:
+        assert peak_tflops(inferred, case, h100) == peak_tflops(matmul, case, h100)
+    softmax = dataclasses.replace(load("softmax"), unit=None)
+    assert peak_tflops(softmax, softmax.bench[0], h100) == h100.vector_tflops
+    narrow = dataclasses.replace(
+        matmul, unit=None, reference=lambda a, b: (a.double() @ b.double()).float(),
+        inputs=lambda case, generator: (
+            torch.ones(case["m"], case["k"], dtype=torch.int8), torch.ones(case["k"], case["n"], dtype=torch.int8)
+        ),
+    )  # fmt: skip
+    case = Case("float32", {"m": 4096, "n": 4096, "k": 4096})
+    assert peak_tflops(narrow, case, h100) == h100.matrix_tflops["int8"]
+
+
+def test_an_unknown_unit_is_refused():
+    with pytest.raises(InvalidTaskError, match="vector, matrix"):
+        dataclasses.replace(load("softmax"), unit="tensor")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from triton_gym.device import Gpu
-from triton_gym.task import Case, Task, Unit
+from triton_gym.evaluation.units import peak_tflops
+from triton_gym.task import Case, Task
 
 LAUNCH_US = 5.0
 """About what one kernel launch costs end to end; nothing finishes faster than a fraction of it."""
@@ -55,5 +56,5 @@ def speed_of_light(task: Task, case: Case, gpu: Gpu, memory_gbps: float = 0.0) -
     """
     flops, moved = float(task.flops(case)), float(task.min_bytes(case))
     bandwidth = max(gpu.memory_gbps, memory_gbps)
-    peak = gpu.peak_tflops(case.dtype, matrix=task.unit is Unit.MATRIX)
+    peak = peak_tflops(task, case, gpu)
     return Light(moved / bandwidth / 1e3, flops / peak / 1e6, flops, moved)

@@ -26,7 +26,7 @@ FLOORS = [
     {"__main__"},
 ]
 ROOMS = [
-    {"trees"},
+    {"faults", "trees"},
     {"comparison"},
     {"check", "fingerprint", "modules", "plan", "timing"},
     {"units"},

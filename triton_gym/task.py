@@ -224,8 +224,8 @@ class Task:
         if self.unit is not None:
             if self.unit not in list(Unit):
                 raise InvalidTaskError(
-                    f"Unknown unit {self.unit!r} of task {self.name!r}. Allowed: {', '.join(Unit)}, "
-                    "or None to infer it."
+                    f"Unknown unit {self.unit!r} of task {self.name!r}. Allowed: "
+                    f"{', '.join(Unit)}, or None to infer it."
                 )
             object.__setattr__(self, "unit", Unit(self.unit))
         if not self.tiny or not self.bench:

@@ -4,6 +4,7 @@ import dataclasses
 import random
 
 import pytest
+import torch
 
 from triton_gym import Case, InvalidTaskError, load
 from triton_gym.device import gpu_named

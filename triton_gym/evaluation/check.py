@@ -35,6 +35,7 @@ from triton_gym.evaluation.comparison import (
     told,
     worst_of,
 )
+from triton_gym.evaluation.faults import blaming
 from triton_gym.task import Case, Task
 
 __all__ = [
@@ -70,8 +71,10 @@ def draw_inputs(task: Task, case: Case, seed: int, device: torch.device) -> tupl
 
 
 def _arguments(task: Task, case: Case, generator: torch.Generator) -> tuple[Any, ...]:
-    drawn, device = task.inputs(case, generator), generator.device
-    arguments: tuple[Any, ...] = (drawn,) if isinstance(drawn, torch.Tensor) else tuple(drawn)
+    device = generator.device
+    with blaming(task, "inputs()", case):
+        drawn = task.inputs(case, generator)
+        arguments: tuple[Any, ...] = (drawn,) if isinstance(drawn, torch.Tensor) else tuple(drawn)
     parameters = task.entry.parameters
     if len(arguments) != len(parameters):
         raise InvalidTaskError(
@@ -111,24 +114,35 @@ def _hold_argument(task: Task, case: Case, name: str, value: Any, device: torch.
             )
 
 
-def returned(task: Task, arguments: Sequence[Any]) -> Returned:
+def returned(task: Task, arguments: Sequence[Any], case: Case | None = None) -> Returned:
     """The reference's result in the arguments' own dtype.
 
+    Args:
+        task: bound to a module's parameters.
+        arguments: as `draw_inputs` makes them.
+        case: what they were drawn for, to be named if the reference fails.
+
     Raises:
-        InvalidTaskError: nothing in it can be judged.
+        InvalidTaskError: the reference fails, or nothing in its result can be judged.
     """
-    return _returned(task, task.reference, arguments)
+    with blaming(task, "reference", case):
+        return _returned(task, task.reference, arguments)
 
 
-def reference(task: Task, arguments: Sequence[Any]) -> tuple[torch.Tensor, ...]:
+def reference(
+    task: Task, arguments: Sequence[Any], case: Case | None = None
+) -> tuple[torch.Tensor, ...]:
     """The tensors of `returned`."""
-    return returned(task, arguments).tensors
+    return returned(task, arguments, case).tensors
 
 
-def oracle(task: Task, arguments: Sequence[Any]) -> tuple[torch.Tensor, ...]:
+def oracle(
+    task: Task, arguments: Sequence[Any], case: Case | None = None
+) -> tuple[torch.Tensor, ...]:
     """The tensors of the reference's result computed in float64."""
     exact = getattr(task.reference, "exact", task.reference)  # a module's parameters are upcast too
-    return _returned(task, exact, [_upcast_all(value) for value in arguments]).tensors
+    with blaming(task, "reference in float64 (the oracle)", case):
+        return _returned(task, exact, [_upcast_all(value) for value in arguments]).tensors
 
 
 def _returned(task: Task, function: Callable[..., Any], arguments: Sequence[Any]) -> Returned:
@@ -168,7 +182,8 @@ def _upcast_all(value: Any) -> Any:
 
 def expect(task: Task, case: Case, arguments: Sequence[Any]) -> Expected:
     """What a call on the arguments of a case must return; see `bounded`."""
-    return bounded(task, case, returned(task, arguments), oracle(task, arguments))
+    plain = returned(task, arguments, case)
+    return bounded(task, case, plain, oracle(task, arguments, case))
 
 
 def bounded(task: Task, case: Case, plain: Returned, exact: Sequence[torch.Tensor]) -> Expected:
@@ -253,8 +268,10 @@ def tolerances(
 def _tolerances(
     task: Task, case: Case, plain: Sequence[torch.Tensor], errors: Sequence[float]
 ) -> tuple[float, ...]:
+    with blaming(task, "reduction()", case):
+        length = task.reduction(case)
     return tuple(
-        max(FACTOR * error, floor(p.dtype, task.reduction(case)))
+        max(FACTOR * error, floor(p.dtype, length))
         if p.is_floating_point() or p.is_complex()
         else 0.0
         for p, error in zip(plain, errors, strict=True)

@@ -25,6 +25,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from triton_gym.errors import InvalidTaskError
+from triton_gym.evaluation.faults import blaming
 from triton_gym.task import Case, Kind, Task
 
 RANDOM = threading.Lock()
@@ -63,7 +64,8 @@ def bind(task: Task, case: Case, seed: int, device: torch.device | None = None) 
     """
     if task.entry.kind != Kind.MODULE:
         return task
-    module = build(task.reference, tuple(task.init(case)), init_seed(seed), case.dtype, device)
+    with blaming(task, "constructor of the reference", case):
+        module = build(task.reference, tuple(task.init(case)), init_seed(seed), case.dtype, device)
     if not isinstance(module, torch.nn.Module):
         raise InvalidTaskError(
             f"The reference of task {task.name!r} must make a torch.nn.Module; it made "
@@ -81,7 +83,9 @@ def construction(task: Task, case: Case, seed: int) -> dict[str, Any] | None:
     """How a worker builds an answer for a case, as JSON; None for a function."""
     if task.entry.kind != Kind.MODULE:
         return None
-    return {"init": pack(tuple(task.init(case))), "seed": init_seed(seed), "dtype": case.dtype}
+    with blaming(task, "init()", case):
+        init = pack(tuple(task.init(case)))
+    return {"init": init, "seed": init_seed(seed), "dtype": case.dtype}
 
 
 def init_seed(seed: int) -> int:

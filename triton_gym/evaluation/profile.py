@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from triton_gym.device import Gpu
+from triton_gym.evaluation.faults import blaming
 from triton_gym.evaluation.units import peak_tflops
 from triton_gym.task import Case, Task
 
@@ -54,7 +55,8 @@ def speed_of_light(task: Task, case: Case, gpu: Gpu, memory_gbps: float = 0.0) -
         gpu: peaks of the device.
         memory_gbps: measured copy bandwidth; the higher of it and the datasheet's counts.
     """
-    flops, moved = float(task.flops(case)), float(task.min_bytes(case))
+    with blaming(task, "flops() or min_bytes()", case):
+        flops, moved = float(task.flops(case)), float(task.min_bytes(case))
     bandwidth = max(gpu.memory_gbps, memory_gbps)
     peak = peak_tflops(task, case, gpu)
     return Light(moved / bandwidth / 1e3, flops / peak / 1e6, flops, moved)

@@ -78,7 +78,7 @@ def calibrate(
     with lock(alone=False):
         task = bind(task, case, secrets.randbits(62), device)
         inputs = check.draw_inputs(task, case, secrets.randbits(62), device)
-        found = check.returned(task, inputs)
+        found = check.returned(task, inputs, case)
         plain = tuple(tensor.contiguous() for tensor in found.tensors)  # as they are kept
         if baseline == "compile":
             compiled = torch.compile(getattr(task.reference, "module", task.reference))
@@ -146,7 +146,7 @@ def _tolerances(
 ) -> tuple[float, ...]:
     """Both reference and answer may be off the oracle, each by its own tolerance."""
     try:
-        found = check.tolerances(task, case, plain, check.oracle(task, inputs))
+        found = check.tolerances(task, case, plain, check.oracle(task, inputs, case))
     except torch.cuda.OutOfMemoryError:
         torch.cuda.empty_cache()
         found = tuple(

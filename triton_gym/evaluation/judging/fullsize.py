@@ -19,8 +19,10 @@ from typing import Any
 
 import torch
 
+from triton_gym.errors import InvalidTaskError
 from triton_gym.evaluation import check, trees
 from triton_gym.evaluation.exchange.arena import Layout, PrivateArena, SealedBlock, Slot
+from triton_gym.evaluation.faults import blaming
 from triton_gym.evaluation.fingerprint import task_fingerprint
 from triton_gym.evaluation.judging.judge import call_message, state_message
 from triton_gym.evaluation.modules import bind, construction, state_of
@@ -142,7 +144,7 @@ def _draw(task: Task, key: str) -> FullSize:
     with mode:
         shaped = bind(task, case, seed)
     with torch.no_grad(), mode:
-        found = check.returned(shaped, fakes)
+        found = check.returned(shaped, fakes, case)
     layout = Layout()
     outputs = [layout.like(result) for result in found.tensors]
     tensors, tree = trees.flatten(fakes)
@@ -213,13 +215,16 @@ def part_of(
     scale of an error is the row's.
     """
     if task.part is not None:
-        part = functools.partial(_taken, task.part, full.arguments, output, tuple(ranges))
+        part = functools.partial(_taken, task, full, output, tuple(ranges))
         return part(check.upcast), functools.partial(part, _as_it_is)
     if not full.whole:
         if not _affordable(task, full.case, full.outputs):
             return None
         task = dataclasses.replace(task, reference=full.reference)
-        both = (check.oracle(task, full.arguments), check.reference(task, full.arguments))
+        both = (
+            check.oracle(task, full.arguments, full.case),
+            check.reference(task, full.arguments, full.case),
+        )
         full.whole.update(enumerate(zip(*both, strict=True)))
     rows = (*ranges[:-1], slice(None)) if ranges else ()
     exact, plain = full.whole[output]
@@ -227,10 +232,14 @@ def part_of(
 
 
 def _taken(
-    part: Callable[..., Any], arguments: tuple[Any, ...], output: int, ranges: tuple[slice, ...],
+    task: Task, full: FullSize, output: int, ranges: tuple[slice, ...],
     cast: Callable[[torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:  # fmt: skip
-    return trees.flatten(part(ranges, cast, *arguments), numbers=True)[0][output]
+    if task.part is None:
+        raise InvalidTaskError(f"Task {task.name!r} does not say how to take a part.")
+    with blaming(task, "part()", full.case):
+        found = task.part(ranges, cast, *full.arguments)
+        return trees.flatten(found, numbers=True)[0][output]
 
 
 def whole_tolerance(task: Task, full: FullSize, output: int) -> float:

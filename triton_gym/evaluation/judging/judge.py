@@ -20,6 +20,7 @@ import torch
 
 from triton_gym.evaluation import check, trees
 from triton_gym.evaluation.exchange.arena import Arena, Layout, Slot, put
+from triton_gym.evaluation.faults import blaming
 from triton_gym.evaluation.modules import bind, construction, state_of
 from triton_gym.evaluation.screening.screen import screened
 from triton_gym.evaluation.workers.sandbox import Limits
@@ -193,7 +194,8 @@ class Judge(abc.ABC):
 
 def test_cases(task: Task, seed: int, *, tiny: bool) -> list[Case]:
     """The hidden shapes of one evaluation: distinct draws from the task's range."""
-    return task.hidden(random.Random(seed), HIDDEN_CASES, tiny=tiny)
+    with blaming(task, "drawing of hidden cases", None):
+        return task.hidden(random.Random(seed), HIDDEN_CASES, tiny=tiny)
 
 
 def lay_out(task: Task, case: Case, seed: int, device: torch.device, layout: Layout) -> Prepared:
@@ -204,8 +206,8 @@ def lay_out(task: Task, case: Case, seed: int, device: torch.device, layout: Lay
     how = construction(task, case, seed)
     task = bind(task, case, seed, device)
     arguments = check.draw_inputs(task, case, seed, device)
-    plain = check.returned(task, arguments)
-    expected = check.bounded(task, case, plain, check.oracle(task, arguments))
+    plain = check.returned(task, arguments, case)
+    expected = check.bounded(task, case, plain, check.oracle(task, arguments, case))
     inputs, tree = trees.flatten(arguments)
     input_slots = tuple(layout.same(x) for x in inputs)
     output_slots = tuple(layout.like(x) for x in plain.tensors)

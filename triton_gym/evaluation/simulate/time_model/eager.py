@@ -18,6 +18,7 @@ from torch.utils.flop_counter import flop_registry
 
 from triton_gym.device import Gpu
 from triton_gym.evaluation.check import fake_arguments
+from triton_gym.evaluation.faults import blaming
 from triton_gym.evaluation.modules import bind
 from triton_gym.evaluation.profile import Light
 from triton_gym.task import Case, Task
@@ -77,7 +78,8 @@ def baseline_us(task: Task, case: Case, gpu: Gpu, baseline: str, light: Light) -
     clock = _Clock(gpu)
     with mode:
         task = bind(task, case, 0)
-    with torch.no_grad(), mode, clock, _Fusing(clock):
+    blame = blaming(task, "reference, run without values to model its time,", case)
+    with blame, torch.no_grad(), mode, clock, _Fusing(clock):
         task.reference(*arguments)
     if baseline == "compile":
         fused = max(light.memory_us / OTHER[0], light.compute_us / MATRIX_EFFICIENCY)

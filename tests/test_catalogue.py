@@ -132,7 +132,8 @@ def test_a_task_is_whole(name):
     task = triton_gym.load(name)
     assert task.name == name
     assert set(task.knobs) <= set(knobs.read(task.expert))
-    assert len(task.dtypes) >= 2
+    # Codes of SPEC's are in single precision; others are about one dtype by their name.
+    assert len(task.dtypes) >= 2 or "spec" in task.tags or name in ("matmul_fp32", "int8_matmul")
     for case in task:
         assert task.flops(case) > 0
         assert task.min_bytes(case) > 0

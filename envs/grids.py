@@ -84,6 +84,7 @@ def grid_task(
     knobs: dict[str, tuple[int, ...]],
     category: str = "stencil",
     part: Callable[..., Any] | None = None,
+    min_bytes: Callable[[Case], float] | None = None,
     low: int = 3,
     high: int = 0,
     small: int = 0,
@@ -95,6 +96,7 @@ def grid_task(
         operations: floating point operations a point.
         grids: grids that are read or written.
         border: see `bordered`; a task whose grid does not end brings its own `part`.
+        min_bytes: where whole grids do not say it.
         low: least length of an axis.
         high: greatest length of an axis in hidden shapes; 0 for a usual one.
         small: the same for the interpreter.
@@ -117,7 +119,7 @@ def grid_task(
         bench=tuple(Case("float32", sizes(*shape)) for shape in bench),
         spans=dict.fromkeys(AXES[dims], span),
         flops=lambda case: operations * points(case),
-        min_bytes=lambda case: 4.0 * grids * points(case),
+        min_bytes=min_bytes or (lambda case: 4.0 * grids * points(case)),
         reduction=lambda case: int(operations),
         knobs=knobs,
         tags=("spec", category),

@@ -132,8 +132,9 @@ def test_a_task_is_whole(name):
     task = triton_gym.load(name)
     assert task.name == name
     assert set(task.knobs) <= set(knobs.read(task.expert))
-    # Codes of SPEC's are in single precision; others are about one dtype by their name.
-    assert len(task.dtypes) >= 2 or "spec" in task.tags or name in ("matmul_fp32", "int8_matmul")
+    # Codes of SPEC's are in single precision; others are about one dtype by their name or nature.
+    single = {"matmul_fp32", "int8_matmul", "retinanet_box_iou"}
+    assert len(task.dtypes) >= 2 or "spec" in task.tags or name in single
     for case in task:
         assert task.flops(case) > 0
         assert task.min_bytes(case) > 0

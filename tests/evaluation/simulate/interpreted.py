@@ -43,6 +43,14 @@ def pointwise_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
 
 
 @triton.jit
+def rows_but_the_first_kernel(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    row, i = tl.program_id(0), tl.arange(0, BLOCK)
+    # The first row has nothing before it: a mask of a block and of a number.
+    before = tl.load(x_ptr + (row - 1) * n + i, mask=(i < n) & (row > 0), other=7.0)
+    tl.store(out_ptr + row * n + i, before, mask=i < n)
+
+
+@triton.jit
 def rows_kernel(x_ptr, sum_ptr, max_ptr, at_ptr, scan_ptr, n, BLOCK: tl.constexpr):
     row, i = tl.program_id(0), tl.arange(0, BLOCK)
     x = tl.load(x_ptr + row * n + i, mask=i < n, other=0.0)
@@ -213,6 +221,13 @@ def swap_kernel(x_ptr, old_ptr, BLOCK: tl.constexpr):
     i = tl.arange(0, BLOCK)
     old = tl.load(old_ptr + i)
     tl.atomic_cas(x_ptr + i, old, tl.full((BLOCK,), 7.0, tl.bfloat16))
+
+
+def check_a_number_and_a_block_make_a_mask():
+    x = torch.randn(3, 5)
+    out = torch.empty_like(x)
+    rows_but_the_first_kernel[(3,)](x, out, 5, BLOCK=8)
+    assert torch.equal(out, torch.cat((torch.full((1, 5), 7.0), x[:-1])))
 
 
 def check_pointwise_bf16() -> None:

@@ -33,8 +33,17 @@ OPERATIONS: dict[str, str] = {
 
 
 def repair_arithmetic(it: Any) -> None:
-    """Dots on the BLAS with the GPU's precision, and a vectorised erf."""
+    """Dots on the BLAS with the GPU's precision, a vectorised erf, and masks that stay masks."""
     builder = it.InterpreterBuilder
+    make_splat = builder.create_splat
+
+    def splat(self: Any, *arguments: Any) -> Any:
+        # What a comparison of scalars returns has the type of what it compared, and a block made
+        # of it would be one of integers: no mask.
+        block, scalar = make_splat(self, *arguments), arguments[-1]
+        if scalar.data.dtype == np.bool_ and block.data.dtype != np.bool_:
+            return it.TensorHandle(block.data.astype(np.bool_), it.tl.int1)
+        return block
 
     def dot(self: Any, a: Any, b: Any, c: Any, input_precision: Any, *rest: Any) -> Any:
         if State.observer and not State.observer.dot(a, b, c, input_precision.name):
@@ -60,6 +69,7 @@ def repair_arithmetic(it: Any) -> None:
 
         return operate
 
+    builder.create_splat = splat
     builder.create_dot = dot
     builder.create_erf = lambda self, x: it.TensorHandle(
         libdevice.erf(np.ascontiguousarray(x.data)), x.dtype.scalar

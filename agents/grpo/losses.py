@@ -128,9 +128,10 @@ def aggregate(
         losses: of each token, `(replies, tokens)`.
         mask: likewise.
         aggregation: see `Aggregation`.
-        total: `normaliser` of the whole batch.
+        total: `normaliser` of the whole batch; 0, where every token is masked, gives a loss of 0.
     """
+    masked = torch.where(mask > 0, losses * mask, 0.0)  # what is masked need not be finite
+    divisor = total if total else 1.0
     if aggregation is Aggregation.SEQUENCE:
-        lengths = mask.sum(1).clamp(min=1.0)
-        return ((losses * mask).sum(1) / lengths).sum() / total
-    return (losses * mask).sum() / total
+        return (masked.sum(1) / mask.sum(1).clamp(min=1.0)).sum() / divisor
+    return masked.sum() / divisor

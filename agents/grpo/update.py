@@ -12,6 +12,7 @@ import torch
 
 from triton_gym.errors import DeviceError
 
+from ..policy.dropout import without_dropout
 from ..policy.logprobs import Scores, token_logprobs
 from ..policy.models import Policy
 from ..training.optimizer import Optimizer
@@ -53,7 +54,7 @@ class Updater:
             Metrics, the same on every process.
         """
         count = self.objective.updates
-        self.policy.model.train()
+        without_dropout(self.policy.model)
         before = self._before(samples) if count > 1 else {}
         metrics: dict[str, float] = {}
         for number in range(count):
@@ -130,7 +131,8 @@ class Updater:
         for part in micro_batches(samples, self.micro_tokens):
             rows = rows_of(part, self.policy.pad, self.policy.device)
             loss, found = self._loss(rows, self._old(part, rows, before), total)
-            loss.backward()
+            if loss.requires_grad:  # not if no token is to be learned
+                loss.backward()
             for name, value in zip(_SUMS, found.tolist(), strict=True):
                 sums[name] += value
         return sums
@@ -159,7 +161,8 @@ class Updater:
         weights = importance(
             old, rows.sampled, Correction(objective.correction), objective.correction_limit
         )
-        losses = clipped.loss * weights
+        # A token that is left out counts for nothing, however unlikely it has become.
+        losses = torch.where(weights > 0, clipped.loss * weights, 0.0)
         kl = torch.zeros_like(losses)
         if objective.beta:
             kl = divergence(logps, self._reference(rows))
@@ -170,7 +173,7 @@ class Updater:
                 [
                     loss.detach(),
                     *(
-                        (value * mask).sum()
+                        torch.where(mask > 0, value, 0.0).sum()
                         for value in (
                             scores.entropy, clipped.low.float(), clipped.high.float(), kl, weights,
                             divergence(old, rows.sampled), (weights == 0).float(),

@@ -115,7 +115,7 @@ def _score(
     total = torch.logsumexp(logits, -1)
     logps = logits.gather(-1, targets[:, None])[:, 0] - total
     with torch.no_grad():
-        shares = torch.softmax(logits, -1)
-        entropy = total - (shares * logits).sum(-1)
+        # Not through the logits: those that a model masks are infinite.
+        entropy = torch.special.entr(torch.softmax(logits, -1)).sum(-1)
         best = logits.argmax(-1) == targets
     return logps, entropy, best

@@ -142,16 +142,17 @@ class Trainer:
         learned = sum(len(e.tokens) - max(e.start, 1) for row in rows for e in row)
         lr = learning_rate(self.settings.optimizer, step, self.steps)
         self.policy.model.train()
-        sums = self._retried(mine, float(learned))
+        sums = self._retried(mine, float(max(learned, 1)))
         norm = self._optimizer.step(lr)
         self.policy.model.eval()
         self.world.add(sums)
-        loss, entropy, hits, count, tokens = sums.tolist()
+        loss, entropy, hits, learned_here, tokens = sums.tolist()
+        count = max(learned_here, 1.0)
         seconds = time.perf_counter() - started
         metrics = {
             "loss": loss / count, "entropy": entropy / count, "accuracy": hits / count, "lr": lr,
             "gradient_norm": norm, "epoch": (step + 1) / self._schedule.steps_an_epoch,
-            "tokens": tokens, "tokens/learned": count, "seconds/step": seconds,
+            "tokens": tokens, "tokens/learned": learned_here, "seconds/step": seconds,
             "tokens/second": tokens / seconds,
             "memory_gb": torch.cuda.max_memory_allocated() / 1e9 * torch.cuda.is_available(),
         }  # fmt: skip
@@ -202,7 +203,8 @@ class Trainer:
             )  # fmt: skip
             loss = -scores.logps.sum()
             if learned is not None:
-                (loss / learned).backward()
+                if loss.requires_grad:  # not where a row has nothing to learn
+                    (loss / learned).backward()
             with torch.no_grad():
                 sums += torch.stack(
                     [

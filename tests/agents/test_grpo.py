@@ -328,6 +328,68 @@ def test_running_out_of_memory_makes_smaller_batches(tmp_path, monkeypatch):
         torch.testing.assert_close(value, parts[name], atol=1e-4, rtol=1e-3)
 
 
+def gpt2(checkpointing):
+    """A GPT-2 of two layers, whose own configuration drops a tenth of everything."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from triton_gym.agents.policy.models import Policy
+    from triton_gym.agents.policy.tiny import tiny_tokenizer
+
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=110, n_embd=32, n_layer=2, n_head=2, n_positions=128)
+    assert config.resid_pdrop == config.attn_pdrop == config.embd_pdrop == 0.1
+    model = GPT2LMHeadModel(config).eval()
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return Policy(model, tiny_tokenizer(), "gpt2", torch.device("cpu"), (1,), 128)
+
+
+def updated(policy, shift=0.0, **objective):
+    """Metrics of one update on replies whose log-probabilities are the policy's own, shifted."""
+    from triton_gym.agents.grpo.batch import Sample
+    from triton_gym.agents.grpo.settings import ObjectiveSettings
+    from triton_gym.agents.grpo.update import Updater
+    from triton_gym.agents.policy.logprobs import token_logprobs
+    from triton_gym.agents.training.optimizer import Optimizer
+    from triton_gym.agents.training.settings import OptimizerSettings
+    from triton_gym.agents.training.world import World
+
+    samples = []
+    for number in range(4):
+        tokens = torch.arange(10 + number, 40 + 2 * number)
+        with torch.no_grad():
+            logps = token_logprobs(policy.model, tokens[None]).logps[0, 9:] + shift
+        samples.append(
+            Sample(
+                tuple(tokens[:10].tolist()), tuple(tokens[10:].tolist()), tuple(logps.tolist()),
+                (-1.0) ** number,
+            )
+        )  # fmt: skip
+    world = World()
+    updater = Updater(
+        policy, Optimizer(policy.model.parameters(), OptimizerSettings(), world),
+        ObjectiveSettings(**objective), world, 1.0, 40, 4096,
+    )  # fmt: skip
+    return updater.update(samples, 1e-4)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_models_own_dropout_is_off_while_it_is_reinforced(checkpointing):
+    policy = gpt2(checkpointing)
+    metrics = updated(policy)
+    assert metrics["mismatch/kl"] == pytest.approx(0, abs=1e-6)
+    assert metrics["gradient_norm"] > 0
+    assert not any(module.training for module in policy.model.modules())
+
+
+def test_metrics_exist_where_every_token_is_masked():
+    for shift in (50.0, -50.0, -1000.0):
+        metrics = updated(gpt2(False), shift=shift, correction="mask")
+        assert metrics["mismatch/dropped"] == 1.0
+        assert not any(math.isnan(value) for value in metrics.values()), metrics
+        assert metrics["loss"] == metrics["gradient_norm"] == 0
+
+
 def test_another_run_in_the_same_folder_is_refused(tmp_path):
     train(tmp_path, "run.steps=1")
     with pytest.raises(RunError, match=r"optimizer\.lr was"):

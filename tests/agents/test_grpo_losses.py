@@ -152,6 +152,15 @@ def test_importance_weights():
     )
 
 
+@pytest.mark.parametrize("aggregation", list(Aggregation))
+def test_what_is_masked_leaves_no_trace(aggregation):
+    losses = torch.tensor([[1.0, math.inf], [math.nan, 3.0]])
+    some = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    assert math.isfinite(aggregate(losses, some, aggregation, normaliser(some, aggregation, 2)))
+    none = torch.zeros(2, 2)
+    assert aggregate(losses, none, aggregation, normaliser(none, aggregation, 2)) == 0
+
+
 def test_an_unknown_variant_is_named():
     with pytest.raises(InvalidOptionError, match="dapo"):
         variant_named("dappo")

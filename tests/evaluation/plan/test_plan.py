@@ -12,6 +12,7 @@ import pytest
 from triton_gym.evaluation.plan.codec import Malformed, decode, encode
 from triton_gym.evaluation.plan.messages import (
     Compile,
+    Dialect,
     FromRecorder,
     Option,
     Recorded,
@@ -35,7 +36,7 @@ def test_what_was_written_is_read(plan):
     validate(plan)
     assert decode(Plan, travelled(plan)) == plan
     assert unpack(FromRecorder, json.loads(json.dumps(pack(Recorded(plan))))) == Recorded(plan)
-    request = Compile(0, "k", "module {}", (Option("num_warps", Plain.of(4)),), 3)
+    request = Compile(0, "k", Dialect.TRITON, "module {}", (Option("num_warps", Plain.of(4)),), 3)
     assert decode(FromRecorder, travelled(request)) == request
     assert decode(Seen, travelled(Seen(b"\x00\xff"))).data == b"\x00\xff"
     assert decode(Timed, travelled(Timed((math.inf, 1e-6)))).seconds == (math.inf, 1e-6)

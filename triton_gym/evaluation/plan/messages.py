@@ -28,7 +28,7 @@ from triton_gym.evaluation.plan.value import Plain, Value
 from triton_gym.evaluation.plan.view import View
 from triton_gym.outcome import Status
 
-TTIR_LIMIT = 1 << 20
+KERNEL_LIMIT = 1 << 20
 """Longest kernel in Triton's intermediate representation, in characters."""
 COMPILES = 512
 """Most kernels that a session has compiled."""
@@ -128,6 +128,15 @@ class Option:
     value: Plain
 
 
+class Dialect(StrEnum):
+    """In what representation a kernel is sent."""
+
+    TRITON = "ttir"
+    """After Triton's first stage, `ttir`."""
+    GLUON = "gluon"
+    """As Gluon's front end makes it, before any stage."""
+
+
 @dataclass(frozen=True, slots=True)
 class Compile:
     """Compile a kernel. The n-th such message of a session makes artifact n, counted from 0."""
@@ -135,7 +144,8 @@ class Compile:
     artifact: Index
     name: Name
     """Of the kernel's Python function."""
-    ttir: Annotated[str, Length(TTIR_LIMIT)]
+    dialect: Dialect
+    text: Annotated[str, Length(KERNEL_LIMIT)]
     options: Annotated[tuple[Option, ...], Length(64)]
     line: Line
 

@@ -7,6 +7,7 @@ at once, in host memory at the same addresses.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -71,6 +72,17 @@ class Executor(Protocol):
 
     def read(self, address: int, nbytes: int, line: int) -> bytes:
         """Host code looks at values: the bytes there once all steps so far are done."""
+        ...
+
+    def alternative(self) -> AbstractContextManager[Sequence[Step]]:
+        """Launches and moves inside are noted in the list, and neither done nor part of the plan.
+
+        Uploads are: memory gets the contents that the host made for it once.
+        """
+        ...
+
+    def position(self) -> tuple[Sequence[Step], int]:
+        """The list that steps go to now, and how many it has."""
         ...
 
     def time(self, alternatives: Sequence[Sequence[Step]], line: int) -> list[float]:

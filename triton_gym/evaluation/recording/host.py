@@ -1,0 +1,106 @@
+"""Where host code runs: it finds its GPU, its tensors and its Triton, and all of it is recorded."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import triton
+import triton.compiler
+import triton.testing
+from torch.overrides import TorchFunctionMode
+
+from triton_gym.evaluation.recording import cuda, standin
+from triton_gym.evaluation.recording.dispatch import Dispatch
+from triton_gym.evaluation.recording.driver import Driver
+from triton_gym.evaluation.recording.kernels import Toolchain
+from triton_gym.evaluation.recording.recorder import Recorder, is_standin
+from triton_gym.evaluation.recording.tuning import Tuner
+
+
+class Host:
+    """The surroundings of host code. There is one in a process, and it stays.
+
+    Args:
+        recorder: sees what host code does.
+        patient: see `kernels.Toolchain`.
+    """
+
+    def __init__(self, recorder: Recorder, *, patient: bool) -> None:
+        self.recorder = recorder
+        self.tuner = Tuner(recorder)
+        self.toolchain = Toolchain(recorder, patient=patient)
+        standin.install()
+        cuda.install(recorder, self.tuner)
+        _patch_triton(self.toolchain, self.tuner)
+        triton.runtime.driver.set_active(Driver(recorder.facts, self.tuner))
+        _patch_tensors(recorder)
+        self._dispatch = Dispatch(recorder)
+        self._functions = _Functions()
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Inside, what is done is host code's."""
+        with self._functions, self._dispatch:
+            yield
+
+
+class _Functions(TorchFunctionMode):
+    """Turns what PyTorch's C++ would refuse into what the dispatch mode understands."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if given.get("pin_memory"):
+            given = {**given, "pin_memory": False}
+        if func is torch.Tensor.pin_memory:
+            return args[0]
+        return func(*args, **given)
+
+
+def _patch_triton(toolchain: Toolchain, tuner: Tuner) -> None:
+    import torch._library.triton as library
+
+    triton.compile = triton.compiler.compile = toolchain.compile
+    for name in ("do_bench", "do_bench_cudagraph", "do_bench_cudagraph_proton"):
+        if hasattr(triton.testing, name):
+            setattr(triton.testing, name, tuner.bench)
+    library.set_wrap_triton_enabled(False).__enter__()  # operators are not traced, only run
+
+
+def _patch_tensors(recorder: Recorder) -> None:
+    text, deepcopy = torch._tensor_str._str, torch.Tensor.__deepcopy__
+
+    def _str(self: torch.Tensor, *args: Any, **kwargs: Any) -> str:
+        if not is_standin(self):
+            return text(self, *args, **kwargs)
+        memory = recorder.memory_of(self)
+        if memory.known:
+            return text(memory.as_known(self), *args, **kwargs)
+        return f"tensor(..., device='cuda:0', size={tuple(self.size())}, dtype={self.dtype})"
+
+    def _deepcopy(self: torch.Tensor, memo: dict[int, Any]) -> torch.Tensor:
+        if not is_standin(self):
+            made: torch.Tensor = deepcopy(self, memo)
+            return made
+        if id(self) in memo:
+            known: torch.Tensor = memo[id(self)]
+            return known
+        with torch.no_grad():
+            copied = self.detach().clone()
+        if isinstance(self, torch.nn.Parameter):
+            copied = torch.nn.Parameter(copied, self.requires_grad)
+        else:
+            copied.requires_grad_(self.requires_grad)
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        memo[id(self)] = copied
+        return copied
+
+    torch._tensor_str._str = _str
+    torch.Tensor.__deepcopy__ = _deepcopy  # type: ignore[method-assign]
+    torch.nn.Parameter.__deepcopy__ = _deepcopy  # type: ignore[method-assign]
+

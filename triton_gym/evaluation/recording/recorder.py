@@ -1,0 +1,381 @@
+"""The recorder: which stand-ins there are, and what was done with their memory."""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import functools
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import _disable_current_modes
+
+from triton_gym.evaluation.plan.messages import DeviceFacts
+from triton_gym.evaluation.plan.plan import HOST_BYTES
+from triton_gym.evaluation.plan.step import (
+    Buffer,
+    BufferKind,
+    Copy,
+    Fill,
+    Gather,
+    Step,
+    Synchronize,
+    Upload,
+)
+from triton_gym.evaluation.plan.view import View
+from triton_gym.evaluation.recording import standin
+from triton_gym.evaluation.recording.allocator import Allocator, OutOfAddresses
+from triton_gym.evaluation.recording.executor import Executor
+from triton_gym.evaluation.recording.memory import ImportEnded, Memory, Refused, Taint, bytes_for
+
+KNOWN_FILL = 1 << 16
+"""Largest memory, in bytes, of which a fill is mirrored on the host."""
+
+
+class TooMuchRead(Exception):
+    """Host code wants to see more values than a plan may depend on."""
+
+
+def is_standin(value: Any) -> bool:
+    """Whether a value is a tensor of the device that is not there."""
+    return isinstance(value, torch.Tensor) and value.is_cuda
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """PyTorch's name of a dtype, as plans write it."""
+    return str(dtype)[6:]
+
+
+class Recorder:
+    """Holds what host code does to the device, and passes its steps on.
+
+    Args:
+        executor: takes the steps.
+        facts: what host code finds out about the device.
+        path: where the answer's source lies; lines of other files are not told.
+    """
+
+    def __init__(self, executor: Executor, facts: DeviceFacts, path: str) -> None:
+        self.executor = executor
+        self.facts = facts
+        self.path = path
+        self.importing = False
+        self.section = 0
+        """Which part of the session is recorded: counts up with every call."""
+        self.moment = 0
+        """Number of the next step, as `plan.Plan` counts."""
+        self.used_sections: set[int] = set()
+        """Parts whose memory a step of this one used."""
+        self.carried: set[int] = set()
+        """Parts that are no part of the plan: memory of theirs may not be used."""
+        self._allocator = Allocator(facts.total_bytes)
+        self._memories: dict[int, Memory] = {}
+        self._starts: list[int] = []
+        self._ids = 0
+        self._apart = 0
+
+    # Memory.
+
+    def memory_of(self, tensor: torch.Tensor) -> Memory:
+        """The memory that a stand-in lies in."""
+        return self._memories[tensor.untyped_storage().data_ptr()]
+
+    def at(self, address: int) -> Memory | None:
+        """The memory that an address lies in, or just behind."""
+        found = self._memories.get(address)
+        if found is not None:
+            return found
+        index = bisect.bisect_right(self._starts, address) - 1
+        if index < 0:
+            return None
+        found = self._memories[self._starts[index]]
+        return found if address <= found.buffer.end else None
+
+    def lay(self, address: int, nbytes: int, kind: BufferKind) -> Memory:
+        """Memory that the judge laid out. It stays until `unlay`."""
+        memory = self._begin(address, nbytes, kind, born=-1)
+        memory.holders += 1
+        return memory
+
+    def unlay(self, memory: Memory) -> None:
+        """The judge has no more use for memory that it laid out."""
+        self._released(memory)
+
+    def empty(
+        self, size: Sequence[int], stride: Sequence[int], dtype: torch.dtype
+    ) -> torch.Tensor:
+        """A stand-in in new memory."""
+        if not standin.dtype_is_known(dtype):
+            raise NotImplementedError(f"Tensors of {dtype} are not supported here.")
+        count = 1 if all(size) else 0
+        if count:
+            count += sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+        nbytes = max(count * dtype.itemsize, 1)
+        try:
+            address = self._allocator.allocate(nbytes)
+        except OutOfAddresses:
+            raise torch.OutOfMemoryError(
+                f"CUDA out of memory. Tried to allocate {nbytes / 2**20:.2f} MiB. GPU 0 has a "
+                f"total capacity of {self.facts.total_bytes / 2**30:.2f} GiB of which "
+                f"{(self.facts.total_bytes - self._allocator.allocated) / 2**30:.2f} GiB is free."
+            ) from None
+        memory = self._begin(address, nbytes, BufferKind.SCRATCH, born=self.moment)
+        return self._hold(memory, dtype, size, stride)
+
+    def tensor_in(
+        self, memory: Memory, dtype: torch.dtype, size: Sequence[int], stride: Sequence[int],
+        address: int,
+    ) -> torch.Tensor:  # fmt: skip
+        """A stand-in of memory that there is already, with a storage of its own."""
+        count = memory.buffer.nbytes // dtype.itemsize
+        with _disable_current_modes():
+            flat = self._hold(memory, dtype, (count,), (1,))
+            offset, rest = divmod(address - memory.buffer.address, dtype.itemsize)
+            if rest:
+                raise ValueError(f"An address is not a multiple of the size of {dtype}.")
+            return standin.restrided(flat, size, stride, offset)
+
+    def _hold(
+        self, memory: Memory, dtype: torch.dtype, size: Sequence[int], stride: Sequence[int]
+    ) -> torch.Tensor:
+        memory.holders += 1
+        released = functools.partial(self._released, memory)
+        return standin.tensor(memory.buffer.address, dtype, size, stride, released)
+
+    def _begin(self, address: int, nbytes: int, kind: BufferKind, born: int) -> Memory:
+        buffer = Buffer(self._ids, address, nbytes, kind, born)
+        self._ids += 1
+        memory = Memory(buffer, self.section)
+        self._memories[address] = memory
+        bisect.insort(self._starts, address)
+        self.executor.allocate(buffer)
+        return memory
+
+    def _released(self, memory: Memory) -> None:
+        memory.holders -= 1
+        if memory.holders:
+            return
+        address = memory.buffer.address
+        if self._memories.pop(address, None) is None:
+            return
+        del self._starts[bisect.bisect_left(self._starts, address)]
+        self.executor.free(memory.buffer.id)
+        if memory.buffer.kind is BufferKind.SCRATCH:
+            self._allocator.free(address)
+
+    @property
+    def allocated_bytes(self) -> int:
+        """Bytes of device memory that the answer has."""
+        return self._allocator.allocated
+
+    @property
+    def peak_bytes(self) -> int:
+        """Most bytes of device memory that the answer had."""
+        return self._allocator.peak
+
+    @contextlib.contextmanager
+    def alternative(self) -> Iterator[Sequence[Step]]:
+        """Steps inside are noted apart from the plan; nothing waits for them to be done."""
+        with self.executor.alternative() as steps:
+            self._apart += 1
+            try:
+                yield steps
+            finally:
+                self._apart -= 1
+
+    def passed(self) -> None:
+        """A step was passed on."""
+        if not self._apart:
+            self.moment += 1
+
+    # What is done with it.
+
+    def use(self, memory: Memory, what: str) -> None:
+        """The device is about to look at memory: make sure that there is something to look at.
+
+        Raises:
+            Refused: what lies there is what PyTorch was to compute.
+            ImportEnded: the same, while the answer is imported.
+        """
+        if memory.taint is not None:
+            self.refuse(memory.taint, what)
+        self.used_sections.add(memory.section)
+        if memory.dirty:
+            memory.dirty = False
+            data = memory.mirror.numpy().tobytes()[: memory.buffer.nbytes]
+            buffer = memory.buffer
+            self.executor.upload(Upload(buffer.address, buffer.nbytes, 0, self.line()), data)
+            self.moment += 1  # also beside the plan: memory gets its contents once
+
+    def refuse(self, taint: Taint, what: str) -> None:
+        """PyTorch's arithmetic would be part of the work.
+
+        Raises:
+            Refused: always, but
+            ImportEnded: while the answer is imported.
+        """
+        if self.importing:
+            raise ImportEnded
+        raise Refused(taint, what)
+
+    def overwrite(self, memory: Memory) -> None:
+        """The device is about to write to a part of memory, whose rest must be there."""
+        if memory.taint is None:
+            self.use(memory, "a copy")
+            memory.forget()
+        self.used_sections.add(memory.section)
+
+    def copy(
+        self, src: torch.Tensor, dst: torch.Tensor, origin: View | None = None
+    ) -> None:
+        """Copy elements between stand-ins of the same shape, as a step.
+
+        Args:
+            src, dst: source and target.
+            origin: how the source is read, if no tensor can lie like that (backwards).
+        """
+        source, target = self.memory_of(src), self.memory_of(dst)
+        if source.taint is not None:
+            target.spoil(source.taint)
+            return
+        if not dst.numel():
+            return
+        self.use(source, "a copy")
+        whole = fills(dst, target)
+        recipe = self._recipe(src, dst) if whole and source.known and not origin else None
+        self._arrive(target, whole)
+        if target.taint is not None:
+            return
+        self.executor.move(Copy(origin or view_of(src), view_of(dst), self.line()))
+        self.passed()
+        if recipe is not None:
+            target.know_later(recipe)
+
+    def _recipe(self, src: torch.Tensor, dst: torch.Tensor) -> Callable[[], torch.Tensor]:
+        """What makes the mirror of a copy that fills its memory, should anybody ask."""
+        source = self.memory_of(src)
+        source.borrowed = True
+        values = source.as_known(src)
+        dtype, nbytes = dst.dtype, dst.nbytes
+        size, stride, offset = dst.size(), dst.stride(), dst.storage_offset()
+
+        def make() -> torch.Tensor:
+            with _disable_current_modes():
+                mirror = bytes_for(nbytes)
+                mirror.view(dtype).as_strided(size, stride, offset).copy_(values)
+                return mirror
+
+        return make
+
+    def gather(self, src: torch.Tensor, axis: int, index: torch.Tensor, dst: torch.Tensor) -> None:
+        """Copy slices of a stand-in along an axis, in the order of an index, as a step."""
+        source, order, target = (self.memory_of(t) for t in (src, index, dst))
+        for memory in (source, order):
+            if memory.taint is not None:
+                target.spoil(memory.taint)
+                return
+        if not dst.numel():
+            return
+        self.use(source, "a copy")
+        self.use(order, "a copy")
+        self._arrive(target, fills(dst, target))
+        if target.taint is None:
+            step = Gather(view_of(src), view_of(index), axis, view_of(dst), self.line())
+            self.executor.move(step)
+            self.passed()
+
+    def fill(self, dst: torch.Tensor, value: torch.Tensor) -> None:
+        """Give every element of a stand-in a value, a tensor of one element on the host."""
+        if not dst.numel():
+            return
+        target = self.memory_of(dst)
+        whole = fills(dst, target)
+        self._arrive(target, whole)
+        if target.taint is not None:
+            return
+        element = value.to(dst.dtype).reshape(1)
+        bits = int.from_bytes(element.view(torch.uint8).numpy().tobytes(), "little")
+        self.executor.move(Fill(view_of(dst), bits, self.line()))
+        self.passed()
+        if whole and target.buffer.nbytes <= KNOWN_FILL:
+            mirror = bytes_for(target.buffer.nbytes)
+            mirror.view(dst.dtype).fill_(element[0])
+            target.know(mirror, dirty=False)
+
+    def _arrive(self, target: Memory, whole: bool) -> None:
+        """Something is about to be written to memory by a step: all of it, or a part."""
+        if whole:
+            target.forget()
+            self.used_sections.add(target.section)
+        else:
+            self.overwrite(target)
+
+    def read(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The values of a stand-in, as a tensor on the host.
+
+        Raises:
+            Refused, ImportEnded: they would be PyTorch's work.
+            TooMuchRead: there are too many.
+        """
+        memory = self.memory_of(tensor)
+        if memory.known:
+            return memory.as_known(tensor).clone()
+        if memory.taint is not None:
+            self.refuse(memory.taint, "host code that looks at its values")
+        if not tensor.numel():
+            return torch.empty(tensor.size(), dtype=tensor.dtype)
+        self.use(memory, "")
+        low, high = view_of(tensor).extent
+        if high - low > HOST_BYTES:
+            if self.importing:
+                raise ImportEnded
+            raise TooMuchRead(
+                f"Host code looks at {tensor.nbytes} bytes of a tensor on the device; a call may "
+                f"look at {HOST_BYTES}."
+            )
+        data = self.executor.read(low, high - low, self.line())
+        self.moment += 1
+        whole = bytes_for(high - low + 16)
+        whole[: high - low] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        flat = whole.view(tensor.dtype)
+        return flat.as_strided(tensor.size(), tensor.stride(), 0).clone()
+
+    def synchronize(self) -> None:
+        """Host code waits for the device."""
+        if not self._apart:
+            self.executor.synchronize(Synchronize(self.line()))
+            self.moment += 1
+
+    def line(self) -> int:
+        """The line of the answer's source that runs, 0 if none does."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            if frame.f_code.co_filename == self.path:
+                return frame.f_lineno or 0
+            frame = frame.f_back
+        return 0
+
+
+def view_of(tensor: torch.Tensor) -> View:
+    """A stand-in as plans write it."""
+    address = tensor.untyped_storage().data_ptr() + tensor.storage_offset() * tensor.itemsize
+    return View(dtype_name(tensor.dtype), address, tuple(tensor.size()), tensor.stride())
+
+
+def fills(tensor: torch.Tensor, memory: Memory) -> bool:
+    """Whether a stand-in covers all bytes of its memory."""
+    return tensor.nbytes == memory.buffer.nbytes and (tensor.is_contiguous() or _dense(tensor))
+
+
+def _dense(tensor: torch.Tensor) -> bool:
+    """Whether the elements lie side by side, in whatever order."""
+    expected = 1
+    for step, size in sorted(zip(tensor.stride(), tensor.size(), strict=True)):
+        if size != 1 and step != expected:
+            return False
+        expected *= size
+    return True
+

@@ -1,8 +1,9 @@
 """What the judge and a recorder say to each other: one dataclass a message.
 
-The judge asks (`Load`, `Build`, `Record`) and the recorder answers (`Loaded`, `Built`, `Recorded`),
-or fails (`Failed`). On the way the recorder sends `Compile`, which has no answer, and asks for what
-only the judge can have done: `Await` an artifact, `Look` at values, `Time` alternatives.
+The judge asks (`Load`, `Build`, `Record`) and the recorder answers (`Loaded`, `Built`,
+`Recorded`), or fails (`Failed`, `Entangled`). On the way the recorder sends `Compile`, which has no
+answer, and asks for what only the judge can have done: `Await` an artifact, `Look` at values,
+`Time` alternatives.
 """
 
 from __future__ import annotations
@@ -291,6 +292,11 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
+class Entangled:
+    """The case goes on with memory of an earlier one: record it in a session of its own."""
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The answer failed, in words for its outcome."""
 
@@ -298,7 +304,7 @@ class Failed:
     message: Annotated[str, Length(4096)]
 
 
-FromRecorder = Compile | Await | Look | Time | Loaded | Built | Recorded | Failed
+FromRecorder = Compile | Await | Look | Time | Loaded | Built | Recorded | Entangled | Failed
 FromJudge = Load | Build | Record | Compiled | Uncompiled | Seen | Timed | Denied
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from triton_gym.evaluation.plan.codec import Length, Malformed, Natural
 from triton_gym.evaluation.plan.step import (
@@ -118,6 +118,49 @@ def validate(plan: Plan) -> None:
         raise Malformed("a buffer is born or freed after the last step")
 
 
+def validate_partial(partial: Any, blob_bytes: int) -> None:
+    """Hold what a recorder sends of an unfinished plan against what all of them fulfil.
+
+    When buffers live is not held: what was freed may be the next one's memory.
+
+    Raises:
+        Malformed: it does not fulfil it.
+    """
+    if partial.blob_bytes > blob_bytes:
+        raise Malformed("it refers to more bytes than there are")
+    memory = _Anywhere(partial.buffers)
+    for step in partial.steps:
+        _validate_step(partial, memory, step)
+
+
+def _in_zone(buffer: Buffer) -> None:
+    zone = _ZONES[buffer.kind]
+    if buffer.address < zone.start or buffer.end > zone.end:
+        raise Malformed("a buffer lies outside its zone")
+    if buffer.kind is BufferKind.SCRATCH and buffer.address % ALIGN:
+        raise Malformed("a buffer is not aligned")
+
+
+class _Anywhere:
+    """The memory of all buffers, whenever they live."""
+
+    def __init__(self, buffers: tuple[Buffer, ...]) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        for buffer in sorted(buffers, key=lambda b: b.address):
+            _in_zone(buffer)
+            if self._ends and buffer.address <= self._ends[-1]:
+                self._ends[-1] = max(self._ends[-1], buffer.end)
+            else:
+                self._starts.append(buffer.address)
+                self._ends.append(buffer.end)
+
+    def holds(self, low: int, high: int) -> bool:
+        """Whether `low` to `high` (not included) lies in the buffers' memory."""
+        index = bisect.bisect_right(self._starts, low) - 1
+        return index >= 0 and high <= self._ends[index]
+
+
 class _Memory:
     """The buffers that live at a moment, while moments pass."""
 
@@ -125,11 +168,7 @@ class _Memory:
         if any(buffer.id != index for index, buffer in enumerate(buffers)):
             raise Malformed("buffers are not numbered in order")
         for buffer in buffers:
-            zone = _ZONES[buffer.kind]
-            if buffer.address < zone.start or buffer.end > zone.end:
-                raise Malformed("a buffer lies outside its zone")
-            if buffer.kind is BufferKind.SCRATCH and buffer.address % ALIGN:
-                raise Malformed("a buffer is not aligned")
+            _in_zone(buffer)
             if -1 < buffer.freed < buffer.born:
                 raise Malformed("a buffer is freed before it is born")
         seen = [b for b in buffers if not 0 <= b.freed <= b.born]
@@ -166,7 +205,7 @@ class _Memory:
         return high <= self._ends[index]
 
 
-def _validate_step(plan: Plan, memory: _Memory, step: Step) -> None:
+def _validate_step(plan: Any, memory: Any, step: Step) -> None:
     ranges: list[tuple[int, int]] = []
     if isinstance(step, Launch):
         ranges = _launch_ranges(plan, step)
@@ -189,7 +228,7 @@ def _validate_step(plan: Plan, memory: _Memory, step: Step) -> None:
             raise Malformed(f"{type(step).__name__} uses memory outside the answer's buffers")
 
 
-def _launch_ranges(plan: Plan, launch: Launch) -> list[tuple[int, int]]:
+def _launch_ranges(plan: Any, launch: Launch) -> list[tuple[int, int]]:
     if launch.kernel >= len(plan.kernels):
         raise Malformed("a launch names no kernel")
     kernel = plan.kernels[launch.kernel]

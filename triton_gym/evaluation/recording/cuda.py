@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from triton_gym.evaluation.recording import standin
 from triton_gym.evaluation.recording.recorder import Recorder
 from triton_gym.evaluation.recording.streams import Event, ExternalStream, Stream
 from triton_gym.evaluation.recording.tuning import Tuner
@@ -60,7 +59,7 @@ def install(recorder: Recorder, tuner: Tuner) -> None:
         setattr(torch.cuda, name, value)
         setattr(torch.cuda.random, name, value)
     for name in ("range_push", "range_pop", "mark", "range_start", "range_end"):
-        setattr(torch.cuda.nvtx, name, _nothing)
+        setattr(torch.cuda.nvtx, name, _quiet())
     torch.cuda.nvtx.range = lambda *_, **__: contextlib.nullcontext()  # type: ignore[assignment]
     torch.cuda.streams.Stream = torch.cuda.Stream  # type: ignore[misc]
     torch.cuda.streams.Event = torch.cuda.Event  # type: ignore[misc]
@@ -68,19 +67,30 @@ def install(recorder: Recorder, tuner: Tuner) -> None:
         setattr(torch.accelerator, name, value)
     if torch.version.cuda is None:
         torch.version.cuda = "13.0"
-    torch.Generator = _generator  # type: ignore[misc, assignment]
+    torch.Generator = _HostGenerator  # type: ignore[misc]
 
 
 _Generator = torch.Generator
 
 
-def _generator(device: Any = "cpu") -> torch.Generator:
-    """Random numbers are drawn on the host, whoever they are for."""
-    return _Generator()
+class _Kind(type):
+    """Generators of PyTorch's own are what their stand-in makes."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, _Generator)
 
 
-def _nothing(*_: Any, **__: Any) -> None:
-    """What has no meaning without a device."""
+class _HostGenerator(metaclass=_Kind):
+    """Stands in for `torch.Generator`: random numbers are drawn on the host."""
+
+    def __new__(cls, device: Any = "cpu") -> Any:
+        return _Generator()
+
+
+def _quiet() -> Callable[..., None]:
+    """What has no meaning without a device. Each name gets its own: `torch.compile` tells functions
+    of PyTorch apart by identity."""
+    return lambda *_, **__: None
 
 
 def _device(recorder: Recorder) -> dict[str, Any]:
@@ -91,11 +101,11 @@ def _device(recorder: Recorder) -> dict[str, Any]:
         "is_initialized": lambda: True,
         "_is_compiled": lambda: True,
         "_initialized": True,
-        "init": _nothing,
-        "_lazy_init": _nothing,
+        "init": _quiet(),
+        "_lazy_init": _quiet(),
         "device_count": lambda: 1,
         "current_device": lambda: 0,
-        "set_device": _nothing,
+        "set_device": _quiet(),
         "_exchange_device": lambda device: 0,
         "_maybe_exchange_device": lambda device: 0,
         "get_device_name": lambda device=None: facts.name,
@@ -111,10 +121,10 @@ def _device(recorder: Recorder) -> dict[str, Any]:
         "utilization": lambda device=None: 0,
         "temperature": lambda device=None: 40,
         "power_draw": lambda device=None: 100_000,
-        "_sleep": _nothing,
-        "ipc_collect": _nothing,
+        "_sleep": _quiet(),
+        "ipc_collect": _quiet(),
         "get_sync_debug_mode": lambda: 0,
-        "set_sync_debug_mode": _nothing,
+        "set_sync_debug_mode": _quiet(),
     }
 
 
@@ -160,7 +170,7 @@ def _memory(recorder: Recorder) -> dict[str, Any]:
         "reset_accumulated_memory_stats", "set_per_process_memory_fraction",
     )  # fmt: skip
     return {
-        **dict.fromkeys(quiet, _nothing),
+        **{name: _quiet() for name in quiet},
         "memory_allocated": allocated,
         "memory_reserved": allocated,
         "max_memory_allocated": peak,
@@ -173,17 +183,17 @@ def _memory(recorder: Recorder) -> dict[str, Any]:
 
 
 def _random() -> dict[str, Callable[..., Any]]:
-    host = torch.random.default_generator
+    host = torch.default_generator
     return {
         "manual_seed": lambda seed: None,
         "manual_seed_all": lambda seed: None,
-        "seed": _nothing,
-        "seed_all": _nothing,
+        "seed": _quiet(),
+        "seed_all": _quiet(),
         "initial_seed": lambda: host.initial_seed(),
         "get_rng_state": lambda device="cuda": host.get_state(),
-        "set_rng_state": _nothing,
+        "set_rng_state": _quiet(),
         "get_rng_state_all": lambda: [host.get_state()],
-        "set_rng_state_all": _nothing,
+        "set_rng_state_all": _quiet(),
     }
 
 
@@ -192,11 +202,11 @@ def _raw() -> dict[str, Any]:
     return {
         "_cuda_getCurrentRawStream": lambda device: 0,
         "_cuda_getDevice": lambda: 0,
-        "_cuda_setDevice": _nothing,
+        "_cuda_setDevice": _quiet(),
         "_cuda_exchangeDevice": lambda device: 0,
         "_cuda_maybeExchangeDevice": lambda device: 0,
         "_cuda_getDeviceCount": lambda: 1,
-        "_cuda_synchronize": _nothing,
+        "_cuda_synchronize": _quiet(),
         "_cuda_isCurrentStreamCapturing": lambda: False,
     }
 
@@ -208,8 +218,8 @@ def _accelerator(recorder: Recorder) -> dict[str, Any]:
         "current_accelerator": lambda check_available=False: torch.device("cuda"),
         "current_device_index": lambda: 0,
         "current_device_idx": lambda: 0,
-        "set_device_index": _nothing,
-        "set_device_idx": _nothing,
+        "set_device_index": _quiet(),
+        "set_device_idx": _quiet(),
         "device_index": lambda index=None: contextlib.nullcontext(),
         "current_stream": lambda device=None: torch.cuda.current_stream(),
         "set_stream": lambda stream: torch.cuda.set_stream(stream),

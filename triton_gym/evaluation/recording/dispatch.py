@@ -91,7 +91,8 @@ class Operation:
         known = all(memory.known for memory in memories)
         small = sum(tensor.nbytes for tensor in self.standins) <= KNOWN_FILL
         handler = movement.HANDLERS.get(self.func)
-        if handler is not None and (self.func in movement.FILLS or not (known and small)):
+        there = not (known and small) or movement.keeps_knowledge(self)
+        if handler is not None and (there or self.func in movement.FILLS):
             result = handler(self)
             if result is not NotImplemented:
                 return result
@@ -131,7 +132,7 @@ class Operation:
             if meta.dtype == source.dtype:
                 return standin.restrided(source, meta.size(), meta.stride(), meta.storage_offset())
             memory = self.recorder.memory_of(source)
-            address = memory.buffer.address + meta.storage_offset() * meta.itemsize
+            address = memory.buffer.address + int(meta.storage_offset()) * meta.itemsize
             return self.recorder.tensor_in(memory, meta.dtype, meta.size(), meta.stride(), address)
 
         return tree_map(view, made)
@@ -200,7 +201,7 @@ class Operation:
 
     def _into_out(self) -> Any:
         """An operator that writes to a tensor it was given: its plain form, and a copy."""
-        out = self.kwargs.get("out")
+        out: Any = self.kwargs.get("out")
         plain = _plain_form(self.func)
         if plain is None or not is_standin(out):
             return self._tainted(self.taint)
@@ -246,7 +247,7 @@ def _meta(value: Any) -> Any:
         return value if not value.dim() else value.to("meta")
     storage = torch.UntypedStorage(value.untyped_storage().nbytes(), device="meta")
     empty = torch.empty(0, dtype=value.dtype, device="meta")
-    return empty.set_(storage, value.storage_offset(), value.size(), value.stride())  # type: ignore[call-overload]
+    return empty.set_(storage, value.storage_offset(), value.size(), value.stride())
 
 
 def _plain_form(func: OpOverload) -> Callable[..., Any] | None:

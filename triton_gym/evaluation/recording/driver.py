@@ -41,7 +41,8 @@ class Driver:
 
     def get_device_capability(self, device: int = 0) -> tuple[int, int]:
         """Major and minor version."""
-        return divmod(self._target.arch, 10)
+        major, minor = divmod(int(self._target.arch), 10)
+        return major, minor
 
     def get_current_target(self) -> Any:
         """Triton's `GPUTarget`."""

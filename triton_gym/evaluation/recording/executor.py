@@ -43,7 +43,7 @@ class Executor(Protocol):
         ...
 
     def free(self, buffer: Buffer) -> None:
-        """Memory is given back; its addresses may be another buffer's next."""
+        """Memory is given back, `freed` tells when; its addresses may be another's next."""
         ...
 
     def compile(self, request: Compile) -> None:

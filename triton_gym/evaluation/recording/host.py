@@ -20,6 +20,9 @@ from triton_gym.evaluation.recording.kernels import Toolchain
 from triton_gym.evaluation.recording.recorder import Recorder, is_standin
 from triton_gym.evaluation.recording.tuning import Tuner
 
+_text: Any = torch._tensor_str._str
+_deepcopy_plain: Any = torch.Tensor.__deepcopy__
+
 
 class Host:
     """The surroundings of host code. There is one in a process, and it stays.
@@ -69,23 +72,30 @@ def _patch_triton(toolchain: Toolchain, tuner: Tuner) -> None:
     for name in ("do_bench", "do_bench_cudagraph", "do_bench_cudagraph_proton"):
         if hasattr(triton.testing, name):
             setattr(triton.testing, name, tuner.bench)
+    torch.compile = _eager
     library.set_wrap_triton_enabled(False).__enter__()  # operators are not traced, only run
 
 
-def _patch_tensors(recorder: Recorder) -> None:
-    text, deepcopy = torch._tensor_str._str, torch.Tensor.__deepcopy__
+def _eager(model: Any = None, **_: Any) -> Any:
+    """Stands in for `torch.compile`: what it would compile runs as it is written, and is recorded.
 
+    Fused or not, PyTorch's arithmetic is not the answer's work.
+    """
+    return (lambda function: function) if model is None else model
+
+
+def _patch_tensors(recorder: Recorder) -> None:
     def _str(self: torch.Tensor, *args: Any, **kwargs: Any) -> str:
         if not is_standin(self):
-            return text(self, *args, **kwargs)
+            return str(_text(self, *args, **kwargs))
         memory = recorder.memory_of(self)
         if memory.known:
-            return text(memory.as_known(self), *args, **kwargs)
+            return str(_text(memory.as_known(self), *args, **kwargs))
         return f"tensor(..., device='cuda:0', size={tuple(self.size())}, dtype={self.dtype})"
 
     def _deepcopy(self: torch.Tensor, memo: dict[int, Any]) -> torch.Tensor:
         if not is_standin(self):
-            made: torch.Tensor = deepcopy(self, memo)
+            made: torch.Tensor = _deepcopy_plain(self, memo)
             return made
         if id(self) in memo:
             known: torch.Tensor = memo[id(self)]
@@ -100,7 +110,7 @@ def _patch_tensors(recorder: Recorder) -> None:
         memo[id(self)] = copied
         return copied
 
+    torch.Tensor.record_stream = lambda self, s: None  # type: ignore[method-assign]
     torch._tensor_str._str = _str
     torch.Tensor.__deepcopy__ = _deepcopy  # type: ignore[method-assign]
     torch.nn.Parameter.__deepcopy__ = _deepcopy  # type: ignore[method-assign]
-

@@ -1,8 +1,8 @@
 """Triton's compiler in a process without a GPU: its front end runs here, the rest elsewhere.
 
-`compile_kernel` stands in for `triton.compile`. It turns a kernel into Triton's intermediate
-representation and asks for it to be compiled; what comes back to the host code is a `CompiledKernel`
-whose machine code is not here. Nobody waits for it, unless host code looks at what only it can
+`Toolchain.compile` stands in for `triton.compile`. It turns a kernel into Triton's intermediate
+representation and asks for it to be compiled; what host code gets is a `CompiledKernel` whose
+machine code is not here. Nobody waits for it, unless host code looks at what only it can
 tell, or catches what only it can raise.
 """
 
@@ -145,7 +145,7 @@ class RecordedKernel(CompiledKernel):  # type: ignore[misc]
         self._run = None
         options = source.options
         self.packed_metadata = (kernel.num_warps, kernel.num_ctas, 0)
-        self._options = {k: v for k, v in vars(options).items()}
+        self._options = dict(vars(options))
 
     # What host code may look at.
 
@@ -265,9 +265,9 @@ class RecordedKernel(CompiledKernel):  # type: ignore[misc]
 
 def _failure(reply: Uncompiled) -> Exception:
     if reply.reason is Refusal.RESOURCES:
-        error: Exception = OutOfResources(reply.required, reply.limit, reply.resource)
-        return error
+        exceeded: Exception = OutOfResources(reply.required, reply.limit, reply.resource)
+        return exceeded
     if reply.reason is Refusal.ASSEMBLER:
-        return PTXASError(reply.message)
+        refused: Exception = PTXASError(reply.message)
+        return refused
     return CompileFailed(reply.message)
-

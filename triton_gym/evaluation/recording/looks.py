@@ -46,8 +46,8 @@ def by_values(op: Operation, error: Exception) -> Any:
 
 
 _BY_VALUES = frozenset(
-    {"nonzero", "masked_select", "_unique", "_unique2", "unique_dim", "unique_consecutive",
-     "bincount", "repeat_interleave", "index"}
+    {"allclose", "nonzero", "masked_select", "_unique", "_unique2", "unique_dim",
+     "unique_consecutive", "bincount", "repeat_interleave", "index"}
 )  # fmt: skip
 
 

@@ -100,7 +100,9 @@ class Memory:
                 self._mirror, self.borrowed = self.mirror.clone(), False
             self.dirty = True
         whole = self.mirror.view(like.dtype)
-        return whole.as_strided(like.size(), like.stride(), like.storage_offset())
+        # An offset counts from the start of the storage, of which a mirror may be a part.
+        offset = whole.storage_offset() + int(like.storage_offset())
+        return whole.as_strided(like.size(), like.stride(), offset)
 
 
 def bytes_for(nbytes: int) -> torch.Tensor:

@@ -145,6 +145,20 @@ def _fill_in_place(op: Operation, value: torch.Tensor) -> Any:
 # Copies.
 
 
+def keeps_knowledge(op: Operation) -> bool:
+    """Whether an operator copies known memory that the device has, as a whole: then it can do so
+    there, and the copy is known as well."""
+    if op.func not in (aten.clone.default, aten._to_copy.default, aten.copy_.default):
+        return False
+    source = op.args[1] if op.func is aten.copy_.default else op.args[0]
+    if not is_standin(source) or op.recorder.memory_of(source).dirty:
+        return False
+    if op.func is not aten.copy_.default:
+        return not _to_host(op)
+    target = op.args[0]
+    return is_standin(target) and fills(target, op.recorder.memory_of(target))
+
+
 @handles(aten.clone.default)
 def _clone(op: Operation) -> Any:
     made = _new(op)
@@ -281,9 +295,7 @@ def _repeat(op: Operation) -> Any:
     to_steps = [
         n for step, size in zip(made.stride(), sizes, strict=True) for n in (step * size, step)
     ]
-    op.recorder.copy(
-        _part_of(source, from_sizes, from_steps), _part_of(made, from_sizes, to_steps)
-    )
+    op.recorder.copy(_part_of(source, from_sizes, from_steps), _part_of(made, from_sizes, to_steps))
     return made
 
 
@@ -389,9 +401,11 @@ def general(op: Operation) -> Any:
         return NotImplemented
     with _disable_current_modes():
         reach = source.untyped_storage().nbytes() // source.itemsize
-        places = torch.arange(reach).as_strided(
-            source.size(), source.stride(), source.storage_offset()
-        ) if reach <= 16 * REPLAYED else None
+        places = (
+            torch.arange(reach).as_strided(source.size(), source.stride(), source.storage_offset())
+            if reach <= 16 * REPLAYED
+            else None
+        )
         if places is None:
             return NotImplemented
         args = [places, *(_mirrored(recorder, a) for a in op.args[1:])]

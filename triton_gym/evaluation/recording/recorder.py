@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import dataclasses
 import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -104,9 +105,7 @@ class Recorder:
         """The judge has no more use for memory that it laid out."""
         self._released(memory)
 
-    def empty(
-        self, size: Sequence[int], stride: Sequence[int], dtype: torch.dtype
-    ) -> torch.Tensor:
+    def empty(self, size: Sequence[int], stride: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
         """A stand-in in new memory."""
         if not standin.dtype_is_known(dtype):
             raise NotImplementedError(f"Tensors of {dtype} are not supported here.")
@@ -162,7 +161,7 @@ class Recorder:
         if self._memories.pop(address, None) is None:
             return
         del self._starts[bisect.bisect_left(self._starts, address)]
-        self.executor.free(memory.buffer.id)
+        self.executor.free(dataclasses.replace(memory.buffer, freed=self.moment))
         if memory.buffer.kind is BufferKind.SCRATCH:
             self._allocator.free(address)
 
@@ -228,9 +227,7 @@ class Recorder:
             memory.forget()
         self.used_sections.add(memory.section)
 
-    def copy(
-        self, src: torch.Tensor, dst: torch.Tensor, origin: View | None = None
-    ) -> None:
+    def copy(self, src: torch.Tensor, dst: torch.Tensor, origin: View | None = None) -> None:
         """Copy elements between stand-ins of the same shape, as a step.
 
         Args:
@@ -361,7 +358,7 @@ class Recorder:
 
 def view_of(tensor: torch.Tensor) -> View:
     """A stand-in as plans write it."""
-    address = tensor.untyped_storage().data_ptr() + tensor.storage_offset() * tensor.itemsize
+    address = tensor.untyped_storage().data_ptr() + int(tensor.storage_offset()) * tensor.itemsize
     return View(dtype_name(tensor.dtype), address, tuple(tensor.size()), tensor.stride())
 
 
@@ -378,4 +375,3 @@ def _dense(tensor: torch.Tensor) -> bool:
             return False
         expected *= size
     return True
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from triton_gym.evaluation.exchange.channel import Channel
@@ -94,13 +94,13 @@ class Remote:
     def __init__(self, channel: Channel, blobs: Blobs) -> None:
         self._channel = channel
         self._blobs = blobs
-        self.kernels: list[Kernel] = []
+        self.kernels: dict[int, Kernel] = {}
+        """Kernels that were launched, by the number that launches name."""
         self.steps: list[Step] = []
         """Of the part of the session that is recorded."""
         self._apart: list[Step] | None = None
-        self.moment = 0
         self.buffers: dict[int, Buffer] = {}
-        self.reads: dict[int, Any] = {}
+        """All of the session, those that are gone included."""
         self.postponed = False
         """Whether kernels are compiled only once a plan turns out to need them."""
         self._requests: dict[int, Compile] = {}
@@ -114,9 +114,8 @@ class Remote:
 
     def free(self, buffer: Buffer) -> None:
         """Note the end of memory."""
-        known = self.buffers.get(buffer.id)
-        if known is not None and self._apart is None:
-            self.buffers[buffer.id] = dataclasses.replace(known, freed=self.moment)
+        if buffer.id in self.buffers:
+            self.buffers[buffer.id] = buffer
 
     # Kernels.
 
@@ -147,13 +146,11 @@ class Remote:
             self._apart.append(step)
         else:
             self.steps.append(step)
-            self.moment += 1
 
     def launch(self, step: Launch, kernel: Kernel, source: Source) -> None:
         """Note a launch."""
         del source
-        if step.kernel == len(self.kernels):
-            self.kernels.append(kernel)
+        self.kernels[step.kernel] = kernel
         self._add(step)
 
     def move(self, step: Copy | Gather | Fill) -> None:
@@ -163,7 +160,6 @@ class Remote:
     def upload(self, step: Upload, data: bytes) -> None:
         """Note an upload, and keep its bytes."""
         self.steps.append(dataclasses.replace(step, offset=self._blobs.put(data)))
-        self.moment += 1
 
     def synchronize(self, step: Synchronize) -> None:
         """Note a wait; one is as good as many."""
@@ -191,25 +187,28 @@ class Remote:
         if not isinstance(reply, Seen) or len(reply.data) != nbytes:
             raise JudgeDenied("The judge replied something else.")
         self.steps.append(Read(address, nbytes, self._blobs.put(reply.data), line))
-        self.moment += 1
         return reply.data
 
     def time(self, alternatives: Sequence[Sequence[Step]], line: int) -> list[float]:
         """Have the judge time alternatives."""
         steps = tuple(tuple(steps) for steps in alternatives)
-        self._need(step for some in steps for step in some)
+        self.need(step for some in steps for step in some)
         reply = self._ask(Time(self._so_far(), steps, line))
         if not isinstance(reply, Timed) or len(reply.seconds) != len(steps):
             raise JudgeDenied("The judge replied something else.")
         return list(reply.seconds)
 
     def _so_far(self) -> Partial:
-        self._need(self.steps)
-        return Partial(
-            tuple(self.buffers.values()), tuple(self.kernels), tuple(self.steps), self._blobs.end
+        self.need(self.steps)
+        most = max(self.kernels, default=-1) + 1
+        # What was compiled and not launched leaves a gap, which no step names.
+        kernels = tuple(
+            self.kernels.get(n) or next(iter(self.kernels.values())) for n in range(most)
         )
+        return Partial(tuple(self.buffers.values()), kernels, tuple(self.steps), self._blobs.end)
 
-    def _need(self, steps: Any) -> None:
+    def need(self, steps: Iterable[Step]) -> None:
+        """See that the kernels of steps are compiled."""
         for step in steps:
             if isinstance(step, Launch):
                 self.send(self.kernels[step.kernel].artifact)

@@ -59,13 +59,13 @@ _living: dict[int, tuple[Any, ...]] = {}
 """What capsules point to, by address, until PyTorch lets go of them."""
 
 
-@_Deleter
-def _delete(managed: Any) -> None:
+def _release(managed: Any) -> None:
     entry = _living.pop(ctypes.addressof(managed.contents), None)
     if entry is not None:
         entry[-1]()
 
 
+_delete = _Deleter(_release)
 _new_capsule = ctypes.pythonapi.PyCapsule_New
 _new_capsule.restype = ctypes.py_object
 _new_capsule.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
@@ -104,7 +104,7 @@ def tensor(
 
 
 def restrided(
-    source: torch.Tensor, size: Sequence[int], stride: Sequence[int], offset: int
+    source: torch.Tensor, size: Sequence[int], stride: Sequence[int], offset: int | torch.SymInt
 ) -> torch.Tensor:
     """Another view of a stand-in's storage; it is never looked at."""
     made: torch.Tensor = _as_strided.redispatch(_CPU_KEYS, source, size, stride, offset)

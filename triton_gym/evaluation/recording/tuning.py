@@ -108,7 +108,7 @@ class Times(list[float]):
     def __eq__(self, other: object) -> bool:
         return self._look() == (list(other) if isinstance(other, list) else other)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __repr__(self) -> str:
         return repr(self._look())

@@ -32,6 +32,7 @@ TICK_S = 0.25
 ROLES = {
     "lower": "triton_gym.evaluation.compiling.server",
     "run": "triton_gym.evaluation.backends.cuda.runner",
+    "record": "triton_gym.evaluation.recording.worker",
 }
 """What workers do in a mode that is not `workers.worker`'s: a module with `prepare` and `main`."""
 

@@ -35,8 +35,8 @@ class ForkServerClient:
     """A fork server process. Not safe for use from several threads at once.
 
     Args:
-        mode: what its workers do: `cuda`, `compile` without a GPU, `interpret`, or `lower`, which
-            is compiling for others.
+        mode: what its workers do: `cuda`, `compile` without a GPU, `interpret`, `lower`, which is
+            compiling for others, or `record`, which is running host code without any device.
         layers: what they are held to, where the machine can.
         granted: folders that they can write to besides their own. Both are for finding out what
             breaks a layer on a machine (benchmarks/confinement.py); nothing that users set.

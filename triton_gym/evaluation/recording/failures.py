@@ -1,0 +1,66 @@
+"""How an answer failed while it was recorded: what its outcome will say."""
+
+from __future__ import annotations
+
+import linecache
+from typing import Any
+
+from triton_gym.evaluation.plan.messages import Failed
+from triton_gym.evaluation.plan.plan import STEPS
+from triton_gym.evaluation.recording.memory import Refused
+from triton_gym.evaluation.recording.remote import JudgeDenied
+from triton_gym.evaluation.workers.failure import line_at, line_in
+from triton_gym.outcome import Status
+
+MESSAGE_LIMIT = 3000
+"""Longest feedback in characters."""
+
+
+class Failure(Exception):
+    """The answer failed; holds the message for the judge."""
+
+    def __init__(self, status: Status, text: str) -> None:
+        super().__init__(text)
+        self.message: Any = Failed(status, text[:MESSAGE_LIMIT])
+
+    @classmethod
+    def of(cls, message: Any) -> Failure:
+        """The failure whose message is another."""
+        made = cls(Status.RUNTIME_ERROR, "")
+        made.message = message
+        return made
+
+
+class TooManySteps(Exception):
+    """A call is longer than a plan may be."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"A call of the host function takes {count} steps; {STEPS} are allowed.")
+
+
+def failure(status: Status, error: BaseException, path: str, case: str) -> Failure:
+    """The failure of an answer that raised.
+
+    Args:
+        status: of what was going on.
+        error: what was raised.
+        path: of the answer's source, whose lines are told.
+        case: name of what it was called on, if it was.
+    """
+    where = f" on {case}" if case else ""
+    if isinstance(error, Refused):
+        line = line_at(path, error.taint.line)
+        return Failure(
+            Status.REJECTED,
+            f"PyTorch was to compute ({error.taint.operator}){where}{line}, and {error.use} "
+            "depends on it: the answer's own Triton kernels must do all of the work.",
+        )
+    if isinstance(error, JudgeDenied):
+        return Failure(Status.RUNTIME_ERROR, str(error))
+    kind = type(error).__name__
+    library = type(error).__module__.partition(".")[0]
+    if library == "triton" or kind == "CompileFailed":
+        status = Status.COMPILE_ERROR
+    text = str(error).strip() or "no message"
+    linecache.checkcache(path)
+    return Failure(status, f"{kind}{where}{line_in(error, path)}: {text}")

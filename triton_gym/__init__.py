@@ -7,6 +7,7 @@ Triton; both come with the first environment that is made.
 from __future__ import annotations
 
 import importlib
+import os as _os
 from typing import TYPE_CHECKING, Any
 
 from triton_gym import registration as _registration
@@ -90,3 +91,6 @@ def __dir__() -> list[str]:
 
 
 _registration.register_catalogue()
+if _os.environ.get("TRITON_GYM_SUITES"):
+    _suites = importlib.import_module("triton_gym.suites")
+    _suites.register_from_environment()

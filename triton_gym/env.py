@@ -152,7 +152,10 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
         self._turn = 0
         self._outcome = None
         show(self.render_mode, self._shown())
-        return self._observation(), {"task": self.task.name, "device": self.evaluator.describe()}
+        return self._observation(), {
+            "task": self.task.name, "device": self.evaluator.describe(),
+            "notes": "; ".join(self.task.notes),
+        }  # fmt: skip
 
     def step(self, action: str) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Evaluate a kernel or an edit; `info` holds the outcome."""
@@ -205,7 +208,7 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
         self._outcome = outcome
         self._feedback = f"{outcome.status}: {outcome.message}"
         reward = finite(self._reward(outcome), outcome)
-        info = {**outcome.info(), "turn": self._turn}
+        info = {**outcome.info(), "turn": self._turn, "notes": "; ".join(self.task.notes)}
         show(self.render_mode, self._shown())
         return self._observation(), reward, False, self._turn >= self._max_turns, info
 

@@ -22,6 +22,8 @@ _ID = re.compile(r"(?:triton_gym:)?Triton(?:Kernel|Tune)-(.+)-v\d+")
 
 _own: dict[str, Task] = {}
 """Tasks that users registered, by name."""
+_lazy: dict[str, Callable[[], Task]] = {}
+"""What loads the tasks that were registered without being loaded."""
 
 
 @cache
@@ -61,6 +63,8 @@ def _packages_with(file: str) -> Mapping[str, str]:
 def tasks(*, tag: str = "") -> tuple[str, ...]:
     """Names of all tasks, the bundled ones and the user's own, or of those with a tag.
 
+    A suite's problem counts once it is loaded; `Suite.ids` names all of them.
+
     Args:
         tag: a suite (`core`, `mlperf`, `spec`, …) or a category (`matrix`, `attention`, …).
 
@@ -82,6 +86,8 @@ def load(name: str) -> Task:
     Raises:
         InvalidOptionError: there is none, and the message suggests the nearest; or it is a family.
     """
+    if name in _lazy and name not in _own:
+        _own[name] = _lazy[name]()
     if name in _own:
         return _own[name]
     if name in families():
@@ -90,7 +96,7 @@ def load(name: str) -> Task:
             f'gym.make("TritonKernel-{name}-v0").'
         )
     if name not in catalogue():
-        raise unknown("task", name, tasks())
+        raise unknown("task", name, [*tasks(), *_lazy])
     package = _packages_with("task.py")[name]
     task: Task = importlib.import_module(f"{package}.task").TASK
     if task.name != name:
@@ -148,6 +154,27 @@ def register(task: Task) -> str:
     _own[task.name] = task
     _register_ids(task.name, task.version, tune=bool(task.knobs))
     return f"TritonKernel-{task.name}-v{task.version}"
+
+
+def register_lazily(name: str, loader: Callable[[], Task]) -> str:
+    """Make a task available that is loaded when it is first asked for, e.g. by `gym.make`.
+
+    Args:
+        name: of the task.
+        loader: makes it. It may raise `InvalidTaskError`.
+
+    Returns:
+        The id of its kernel environment.
+
+    Raises:
+        InvalidTaskError: a bundled task has the name.
+    """
+    if name in catalogue():
+        raise InvalidTaskError(f"A bundled task is already called {name!r}; choose another name.")
+    _own.pop(name, None)
+    _lazy[name] = loader
+    _register_ids(name, 0, tune=False)
+    return f"TritonKernel-{name}-v0"
 
 
 def register_catalogue() -> None:

@@ -215,6 +215,9 @@ class Task:
     strided like the reference's pays for making it so."""
     tags: tuple[str, ...] = ("core",)
     """Suite and category, for selecting tasks."""
+    notes: tuple[str, ...] = ()
+    """What was found when it was loaded and a user should know, told in `info["notes"]`: a result
+    that hardly depends on the input, tests that a simulated device may not get through."""
     version: int = 0
     """Bumped by every change that alters a reward."""
 

@@ -7,10 +7,12 @@ import random
 import cloudpickle
 import gymnasium
 import pytest
+import torch
 
 import triton_gym
 from triton_gym import InvalidTaskError
 from triton_gym.suites import kernelbench
+from triton_gym.suites.shrinking import TINY_ELEMENTS
 
 PROBLEM = '''
 import torch
@@ -108,14 +110,12 @@ def test_it_is_made_smaller_for_the_interpreter(task):
     rng = random.Random(0)
     for case in (*task.tiny, task.draw(rng, tiny=True)):
         assert case["features"] == case["shape.0"] >= 16
-        assert 2 * case["batch_size"] * case["features"] <= kernelbench.TINY_ELEMENTS
+        assert 2 * case["batch_size"] * case["features"] <= TINY_ELEMENTS
     assert len(set(task.tiny)) == len(task.tiny) > 1
     assert task.draw(rng, tiny=False) == task.bench[0]
 
 
 def test_inputs_come_from_the_generator_alone(task):
-    import torch
-
     def draw(seed):
         return task.inputs(task.tiny[0], torch.Generator().manual_seed(seed))
 
@@ -145,10 +145,21 @@ def test_an_answer_is_evaluated(task, evaluator):
     ("old", "new", "told"),
     [
         ("def get_inputs", "def other", "no problem of KernelBench"),
+        (
+            "import torch\n",
+            "import torch\nimport a_package_of_nobody\n",
+            "pip install a_package_of",
+        ),
+        ("features = 1024 * 2", "features = 1024 // 0", r"division.*\(line 19\)"),
         ("x * self.scale", "torch.dropout(x, 0.5, True) * self.scale", "random"),
         ("+ row", "+ row / 0", "not finite"),
+        ("+ row", "+ row.view(-1, 7919)", r"The reference of .* fails: .*\(line 15\)"),
+        (
+            "x * self.scale * self.factor + row",
+            "x * 0 + 1",
+            "the result of other inputs would pass",
+        ),
         ("[features, 3.0]", "[features, torch.ones(1)]", "constructor must be numbers"),
-        ("torch.rand(batch_size, features)", "torch.rand(4096, 2048)", "cannot be made smaller"),
     ],
 )
 def test_what_cannot_be_a_task_is_refused(path, tmp_path, old, new, told):
@@ -156,6 +167,71 @@ def test_what_cannot_be_a_task_is_refused(path, tmp_path, old, new, told):
     file.write_text(PROBLEM.replace(old, new))
     with pytest.raises(InvalidTaskError, match=told):
         kernelbench.load(file)
+
+
+def _with(path, tmp_path, *changes):
+    file = tmp_path / "1_Changed.py"
+    source = PROBLEM
+    for old, new in changes:
+        assert old in source
+        source = source.replace(old, new)
+    file.write_text(source)
+    return kernelbench.load(file)
+
+
+def test_numbers_in_the_functions_that_draw_are_sizes_too(path, tmp_path):
+    task = _with(path, tmp_path, ("torch.rand(batch_size, features)", "torch.rand(4096, 2048)"))
+    assert task.bench[0]["get_inputs.0"] == 4096
+    assert task.tiny[0]["get_inputs.1"] == task.tiny[0]["features"] < 2048
+    assert task.inputs(task.bench[0], torch.Generator())[0].shape == (4096, 2048)
+
+
+def test_a_constant_that_the_model_reads_stays(path, tmp_path):
+    task = _with(path, tmp_path, ("* self.factor + row", "* batch_size + row"))
+    assert all("batch_size" not in case.sizes for case in task.tiny)
+
+
+def test_a_problem_without_small_shapes_is_a_task_that_says_so(path, tmp_path):
+    task = _with(
+        path, tmp_path, ("features = 1024 * 2", "features = 1 << 16"),
+        ("* self.factor + row", "* self.factor + row.reshape(1 << 16)"),
+    )  # fmt: skip
+    assert task.tiny[0]["features"] == 1 << 16
+    assert "interpreter may not get through" in task.notes[0]
+
+
+def test_inputs_keep_their_dtypes_and_forms(path, tmp_path):
+    task = _with(
+        path, tmp_path, ("row: torch.Tensor", "*rest"), ("+ row", "+ rest[0][0] + rest[2].sum()"),
+        ("torch.rand(*shape)]", "[torch.rand(*shape).half()], None, torch.arange(3)]"),
+    )  # fmt: skip
+    assert task.entry.parameters == ("x", "rest0", "rest1", "rest2")
+    x, (row,), nothing, numbers = task.inputs(task.tiny[0], torch.Generator())
+    assert (x.dtype, row.dtype, numbers.dtype) == (torch.float32, torch.float16, torch.int64)
+    assert nothing is None
+
+
+def test_what_can_be_judged_after_all_says_how(path, tmp_path):
+    cut_off = _with(path, tmp_path, ("+ row", "+ row - 20).relu()"), ("return x", "return (x"))
+    assert "multiplied by 16" in cut_off.notes[0]
+    assert "multiplied by 16" in cut_off.statement
+    dropping = _with(
+        path, tmp_path, ("self.factor = factor", "self.factor = factor; self.d = nn.Dropout()"),
+        ("return x", "return self.d(x)"),
+    )  # fmt: skip
+    assert "dropout is off" in dropping.notes[0]
+    weak = _with(path, tmp_path, ("+ row", "+ row * 0.001 + 1000"))
+    assert "hardly depends" in weak.notes[0]
+
+
+def test_weights_that_are_not_here_are_named(path, tmp_path, monkeypatch):
+    pytest.importorskip("transformers")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    with pytest.raises(InvalidTaskError, match="needs the weights of nobody/a-model"):
+        _with(
+            path, tmp_path, ("import torch\n", "import torch\nfrom transformers import AutoModel\n"),
+            ("class Model", "name = 'nobody/a-model'\nm = AutoModel.from_pretrained(name)\nclass Model"),
+        )  # fmt: skip
 
 
 def test_a_checkout_is_registered(path, monkeypatch):

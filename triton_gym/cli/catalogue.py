@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,18 +14,23 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from triton_gym import registration
+from triton_gym import registration, suites
 from triton_gym.cli.names import family_id, ids_of, task_of
-from triton_gym.errors import unknown
+from triton_gym.errors import InvalidOptionError, unknown
 
 _JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def envs(
     tag: Annotated[str, typer.Option(help="Only tasks with this tag, e.g. core or matrix.")] = "",
+    suite: Annotated[str, typer.Option(help="A suite from elsewhere, e.g. kernelbench.")] = "",
+    path: Annotated[Path | None, typer.Option(help="Your checkout of the suite.")] = None,
     as_json: _JSON = False,
 ) -> None:
-    """List the environments."""
+    """List the environments, or the problems of a suite. None of those is loaded for it."""
+    if suite or path:
+        _suite(suite, path, as_json)
+        return
     rows: list[dict[str, Any]] = []
     for name in registration.tasks():
         task = registration.load(name)
@@ -49,6 +55,33 @@ def envs(
         table.add_column(column, no_wrap=column == "id", overflow="fold")
     for row in rows:
         table.add_row(row["id"], row["title"], " ".join(row["tags"]), str(row["knobs"]))
+    Console().print(table)
+
+
+def _suite(name: str, path: Path | None, as_json: bool) -> None:
+    if not name or path is None:
+        raise InvalidOptionError(
+            f"A suite is listed with both --suite ({', '.join(suites.SUITES)}) and --path, the "
+            "folder of your checkout."
+        )
+    found = suites.load(name, path)
+    tested = {problem.key for problem in found.split()[1]}
+    if as_json:
+        rows = [
+            {
+                "id": problem.id, "key": problem.key, "path": str(problem.path),
+                "split": "test" if problem.key in tested else "train",
+            }
+            for problem in found
+        ]  # fmt: skip
+        print(json.dumps(rows, indent=2))
+        return
+    table = Table(box=None, padding=(0, 1))
+    table.add_column("id", no_wrap=True)
+    table.add_column("problem", overflow="fold")
+    table.add_column("split")
+    for problem in found:
+        table.add_row(problem.id, problem.key, "test" if problem.key in tested else "train")
     Console().print(table)
 
 

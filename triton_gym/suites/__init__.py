@@ -1,1 +1,64 @@
-"""Suites of problems from elsewhere, read from the user's own copy of them."""
+"""Suites of problems from elsewhere, read from the user's own copy of them.
+
+    suite = triton_gym.suites.load("kernelbench", "../KernelBench")
+    suite.ids[0]                        # TritonKernel-level1_1_square_matrix_multiplication-v0
+    suite.register()                    # gym.make(id) loads the problem
+    train, test = suite.split(0.2)      # near-duplicates stay together
+
+With the environment variable `TRITON_GYM_SUITES="kernelbench=../KernelBench"` (several are
+separated by commas) the ids are registered whenever triton_gym is imported: for the command line,
+and in processes that a trainer starts.
+
+Listing reads folders and loads no torch; a problem's file is executed when its task is asked for,
+as it is by the suite's own tools. No suite's code or text is part of this library.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from pathlib import Path
+
+from triton_gym.errors import InvalidOptionError, unknown
+from triton_gym.suites.suite import Problem, Suite
+
+SUITES = {
+    "kernelbench": "triton_gym.suites.kernelbench",
+}
+"""Name of each suite and the module that knows its form: `discover(path)` yields its problems."""
+
+VARIABLE = "TRITON_GYM_SUITES"
+
+__all__ = ["SUITES", "Problem", "Suite", "load"]
+
+
+def load(name: str, path: str | Path) -> Suite:
+    """The problems of a suite, none of them loaded yet.
+
+    Args:
+        name: one of `SUITES`.
+        path: the user's checkout of the suite.
+
+    Raises:
+        InvalidOptionError: there is no such suite or folder, or the folder holds no problem of it.
+    """
+    if name not in SUITES:
+        raise unknown("suite", name, list(SUITES))
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise InvalidOptionError(f"{folder} is no folder; give the checkout of {name}.")
+    problems = tuple(importlib.import_module(SUITES[name]).discover(folder))
+    if not problems:
+        raise InvalidOptionError(f"{folder} holds no problem of {name}: is it a checkout of it?")
+    return Suite(name, folder, problems)
+
+
+def register_from_environment() -> None:
+    """Register the suites that `TRITON_GYM_SUITES` names; one that is not there is warned of."""
+    for pair in filter(None, os.environ.get(VARIABLE, "").split(",")):
+        name, _, path = pair.partition("=")
+        try:
+            load(name.strip(), path.strip()).register()
+        except InvalidOptionError as error:
+            warnings.warn(f"{VARIABLE}: {error}", stacklevel=2)

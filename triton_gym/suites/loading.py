@@ -1,0 +1,203 @@
+"""From a problem's form to a task that was tried: its reference is judged on a case before anyone
+is asked to beat it."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+
+import torch
+
+from triton_gym.errors import InvalidTaskError
+from triton_gym.evaluation import check
+from triton_gym.evaluation.modules import bind, pack
+from triton_gym.suites.adjusted import SCALES, Scaled, WithoutDropout
+from triton_gym.suites.dependence import IndependentError, hold_dependence
+from triton_gym.suites.execution import told
+from triton_gym.suites.shapes import Form, extent, fits, longest
+from triton_gym.suites.shrinking import Small, halved
+from triton_gym.task import Case, Entry, Kind, Task
+
+TESTED_ELEMENTS = 1 << 28
+"""Most elements of inputs, parameters and results in tests on a GPU, whose oracle takes 8 bytes for
+each. Larger problems are tested on a smaller shape, and at their own against the reference in its
+own dtype, in every timed launch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What a task says of itself."""
+
+    name: str
+    title: str
+    statement: str
+    entry: Entry
+    tags: tuple[str, ...]
+    starter: str = ""
+    flops: float = 0.0
+    """At the timed size, where they are known."""
+    notes: tuple[str, ...] = ()
+
+
+def task_of(
+    form: Form, described: Description, bench: Sequence[Case], small: Small, path: str,
+    *, hidden: Callable[[random.Random, bool], Case] | None = None,
+) -> Task:  # fmt: skip
+    """The task of a problem, tried on its smallest case.
+
+    Args:
+        form: the problem.
+        described: what the task says of itself.
+        bench: cases at full size.
+        small: the smallest ones.
+        path: of its file, for messages.
+        hidden: draws test cases; otherwise the small ones, or on a GPU the largest that is tested.
+
+    Raises:
+        InvalidTaskError: the reference fails, is random, or nothing can be judged by it.
+    """
+    made = partial(_made, described=described, bench=bench, small=small, path=path, hidden=hidden)
+    try:
+        return made(form)
+    except RandomError:
+        if form.kind != Kind.MODULE:
+            raise
+        form = WithoutDropout(form)
+        return _with_note(made(form), WithoutDropout.note)
+    except IndependentError as error:
+        for factor in SCALES:
+            scaled = Scaled(form, factor)
+            with contextlib.suppress(InvalidTaskError):
+                return _with_note(made(scaled), scaled.note)
+        raise error
+
+
+class RandomError(InvalidTaskError):
+    """Equal inputs give different results."""
+
+
+def _with_note(task: Task, note: str) -> Task:
+    statement = f"{task.statement}\n\nNote: {note}."
+    return replace(task, notes=(note, *task.notes), statement=statement)
+
+
+def _made(
+    form: Form, described: Description, bench: Sequence[Case], small: Small, path: str,
+    hidden: Callable[[random.Random, bool], Case] | None,
+) -> Task:  # fmt: skip
+    sized = Sized(form)
+    task = Task(
+        name=described.name,
+        title=described.title,
+        statement=described.statement,
+        entry=described.entry,
+        reference=form.reference,
+        init=form.init,
+        inputs=form.inputs,
+        tiny=small.cases,
+        bench=tuple(bench),
+        spans={},
+        drawn=hidden or partial(_draw, form, small.cases, bench[0]),
+        flops=partial(_flops, bench[0], described.flops),
+        min_bytes=sized.min_bytes,
+        reduction=sized.reduction,
+        starter=described.starter,
+        expert=described.starter,
+        tags=described.tags,
+        notes=described.notes,
+    )
+    return replace(task, notes=(*task.notes, *_tried(task, path), *_size_notes(small)))
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """Sizes of a problem's cases, found when they are asked for."""
+
+    form: Form
+
+    def min_bytes(self, case: Case) -> float:
+        """What the results are made of read once, they themselves written once; 0, which bounds
+        nothing, where the reference cannot be followed without values."""
+        found = extent(self.form, case)
+        return float(found) if found is not None else 0.0
+
+    def reduction(self, case: Case) -> int:
+        """The longest axis of an input, or what a row of a parameter multiplies."""
+        return longest(self.form, case)
+
+
+def _size_notes(small: Small) -> tuple[str, ...]:
+    if small.tiny:
+        return ()
+    return (
+        f"its smallest shape has {small.elements} elements, which the interpreter may not get "
+        "through in time: on a simulated device what ends as a timeout was not verified",
+    )
+
+
+def _tried(task: Task, path: str) -> tuple[str, ...]:
+    """Judge the reference on the smallest case as an evaluation does; what was found."""
+    case = task.tiny[0]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pack(tuple(task.init(case)))
+            return _judged(task, case, path)
+    except InvalidTaskError:
+        raise
+    except Exception as error:
+        raise InvalidTaskError(
+            f"The reference of {path} fails on {case}: {told(error, path)}."
+        ) from error
+
+
+def _judged(task: Task, case: Case, path: str) -> tuple[str, ...]:
+    cpu = torch.device("cpu")
+    bound = bind(task, case, 1)
+    inputs = check.draw_inputs(task, case, 1, cpu)
+    plain, again = check.returned(bound, inputs), check.reference(bound, inputs)
+    if not all(_equal(a, b) for a, b in zip(plain.tensors, again, strict=True)):
+        raise RandomError(f"The reference of {path} is random: equal inputs differ in result.")
+    exact = check.oracle(bound, inputs)
+    if not all(bool(o.isfinite().all()) for o in exact if o.is_floating_point()):
+        if not any(bool(o.isfinite().any()) for o in exact):
+            raise InvalidTaskError(f"The reference of {path} is not finite on {case}.")
+    expected = check.bounded(bound, case, plain, exact)
+    other = check.reference(bound, check.draw_inputs(task, case, 2, cpu))
+    return hold_dependence(expected, plain.tensors, other, path, case)
+
+
+def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two results are the same, NaN counting as itself."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return bool(((one == other) | ((one != one) & (other != other))).all())
+
+
+def _draw(form: Form, tiny: tuple[Case, ...], bench: Case, rng: random.Random, small: bool) -> Case:
+    return rng.choice(tiny) if small else tested(form, bench, tiny[0])
+
+
+@lru_cache(maxsize=512)
+def tested(form: Form, bench: Case, small: Case) -> Case:
+    """The largest case that tests on a GPU have room for."""
+    if fits(form, bench, TESTED_ELEMENTS):
+        return bench
+    for case in reversed(halved(bench, 16)):
+        if fits(form, case, TESTED_ELEMENTS):
+            return case
+    return small
+
+
+def _flops(bench: Case, flops: float, case: Case) -> float:
+    return flops if case == bench else 0.0
+
+
+def statement_of(source: str, what: str) -> str:
+    """A task's statement: what to do, then the source that says what is meant."""
+    fence = "````" if "```" in source else "```"
+    return f"{what}\n\n{fence}python\n{source.strip()}\n{fence}"

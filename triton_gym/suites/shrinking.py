@@ -1,0 +1,198 @@
+"""A problem's other sizes: small enough for the interpreter, or for tests on a GPU.
+
+A size shrinks by halving; what is small already stays, since kernel sizes, strides, groups and
+heads mean something. Whether the reference bears some sizes is found by running it: for small ones
+that takes a millisecond, and elements are counted first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+
+from triton_gym.evaluation.modules import build
+from triton_gym.suites.shapes import (
+    Form,
+    given_elements,
+    input_elements,
+    result_elements,
+    tensors,
+)
+from triton_gym.task import Case, Kind
+
+TINY_ELEMENTS = 1 << 15
+"""Most elements of inputs, parameters and results that the interpreter is given, where a problem
+has shapes as small."""
+VARIANTS = 3
+"""Further shapes for the interpreter, with one size halved or doubled."""
+_RUN_ELEMENTS = 1 << 24
+"""Most elements of the inputs of a reference that is run to see whether it does."""
+_KEPT = (16, 8, 4, 3, 2, 1)
+"""Sizes up to one of these stay when others shrink."""
+
+
+@dataclass(frozen=True, slots=True)
+class Small:
+    """The smallest cases of a problem."""
+
+    cases: tuple[Case, ...]
+    """One and its variants."""
+    elements: int
+    """Of the first: inputs, parameters, results."""
+
+    @property
+    def tiny(self) -> bool:
+        """Whether the interpreter is given no more than it is meant for."""
+        return self.elements <= TINY_ELEMENTS
+
+
+def shrink(form: Form, bench: Case) -> Small | None:
+    """The largest case with at most `TINY_ELEMENTS` and its variants, else a small one that runs.
+
+    None if the reference runs at none of the sizes tried.
+    """
+    search = _Search(form, "meta" if _bears_meta(form, bench) else "cpu")
+    if (elements := search.elements(bench)) is not None and elements <= TINY_ELEMENTS:
+        return Small((bench, *search.variants(bench)), elements)
+    rest: list[Case] = []
+    for kept in _KEPT:
+        if (found := search.largest(halved(bench, kept), rest)) is not None:
+            return Small((found, *search.variants(found)), search.elements(found) or 0)
+    for case in (*rest, search.one_by_one(bench)):
+        if (elements := search.counted(case)) is not None:
+            return Small((case,), elements)
+    return None
+
+
+def _bears_meta(form: Form, bench: Case) -> bool:
+    """Whether a problem is built without values."""
+    try:
+        return given_elements(form, bench, "meta") > 0
+    except Exception:  # it reads a value
+        return False
+
+
+def halved(bench: Case, kept: int) -> list[Case]:
+    """Smaller cases, the smallest first."""
+    most = max(bench.sizes.values(), default=1)
+    found: dict[Case, None] = {}
+    for power in range(math.ceil(math.log2(max(2, most))), 0, -1):
+        sizes = {
+            name: size if size <= kept else max(kept, size >> power)
+            for name, size in bench.sizes.items()
+        }
+        found.setdefault(dataclasses.replace(bench, sizes=sizes))
+    return list(found)
+
+
+def run(form: Form, case: Case) -> object:
+    """The reference's result for some inputs, on the CPU."""
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        inputs = form.inputs(case, torch.Generator().manual_seed(0))
+        function = form.reference
+        if form.kind == Kind.MODULE:
+            function = build(form.reference, form.init(case), 0, case.dtype)
+        return function(*inputs)
+
+
+class _Search:
+    """Tries sizes of a problem.
+
+    Args:
+        form: the problem.
+        device: where it is built to count its elements: `meta` or `cpu`.
+    """
+
+    def __init__(self, form: Form, device: str) -> None:
+        self._form = form
+        self._device = device
+        self._known: dict[Case, int | None] = {}
+        self._counted: dict[Case, int | None] = {}
+
+    def elements(self, case: Case) -> int | None:
+        """Elements of inputs, parameters and results; None if the reference does not run.
+
+        Above `TINY_ELEMENTS` results are not counted, and whether it runs is not known.
+        """
+        if case not in self._known:
+            self._known[case] = self._tried(case)
+        return self._known[case]
+
+    def _tried(self, case: Case) -> int | None:
+        try:
+            given = given_elements(self._form, case, self._device)
+            if given > TINY_ELEMENTS:
+                return given
+            results = list(tensors(run(self._form, case)))
+        except Exception:  # whatever a file raises at sizes that it is not made for
+            return None
+        return given + sum(t.numel() for t in results) if results else None
+
+    def counted(self, case: Case) -> int | None:
+        """The same at any size: above `TINY_ELEMENTS` the reference is not run, but followed."""
+        if case not in self._counted:
+            self._counted[case] = self._followed(case)
+        return self._counted[case]
+
+    def _followed(self, case: Case) -> int | None:
+        try:
+            if self._device == "cpu" and input_elements(self._form, case) > _RUN_ELEMENTS:
+                return None
+            results = result_elements(self._form, case, self._device)
+            return given_elements(self._form, case, self._device) + results if results else None
+        except Exception:
+            return None
+
+    def largest(self, cases: list[Case], rest: list[Case]) -> Case | None:
+        """The largest that fits, of cases in rising order; the smallest that is too large is noted
+        in `rest`."""
+        best: Case | None = None
+        low, high = 0, len(cases)
+        while low < high:  # below `low` nothing is left to try
+            at = low if best is None else (low + high) // 2
+            elements = self.elements(cases[at])
+            if elements is None:
+                # Too small for the reference; or, where a smaller one ran, an odd one out.
+                low, high = (at + 1, high) if best is None else (low, at)
+            elif elements > TINY_ELEMENTS:
+                if best is None:
+                    rest.append(cases[at])
+                high = at
+            else:
+                best, low = cases[at], at + 1
+        return best
+
+    def one_by_one(self, bench: Case) -> Case:
+        """The case with each size as small as the others let it be; equal ones shrink together."""
+        case = bench
+        for value in sorted({size for size in bench.sizes.values() if size > 3}, reverse=True):
+            for target in dict.fromkeys(max(2, value >> power) for power in range(6, 0, -1)):
+                sizes = {k: target if v == value else v for k, v in case.sizes.items()}
+                smaller = dataclasses.replace(case, sizes=sizes)
+                if self.counted(smaller) is not None:
+                    case = smaller
+                    break
+        return case
+
+    def variants(self, tiny: Case) -> tuple[Case, ...]:
+        """Cases that differ from a tiny one in one size."""
+        return tuple(islice(self._others(tiny), VARIANTS))
+
+    def _others(self, tiny: Case) -> Iterator[Case]:
+        for name, size in tiny.sizes.items():
+            for other in (size * 2, size // 2):
+                if other < 2 or size < _KEPT[1]:
+                    continue
+                case = dataclasses.replace(tiny, sizes={**tiny.sizes, name: other})
+                elements = self.elements(case)
+                if elements is not None and elements <= TINY_ELEMENTS:
+                    if elements != self.elements(tiny):
+                        yield case
+                        break

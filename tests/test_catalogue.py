@@ -166,4 +166,5 @@ def test_inputs_follow_their_seed(name):
     first, again, other = (check.draw_inputs(task, case, seed, where) for seed in (1, 1, 2))
     tensors = [i for i, x in enumerate(first) if isinstance(x, torch.Tensor)]
     assert all(first[i].equal(again[i]) for i in tensors)
-    assert not any(first[i].equal(other[i]) for i in tensors)
+    # Some may be the same for every seed, as the edges of a histogram's bins.
+    assert not all(first[i].equal(other[i]) for i in tensors)

@@ -194,7 +194,7 @@ def test_a_crash_is_an_outcome(evaluator):
                 Session(pool, SandboxLimits(seconds=20), scratch) as worker,
                 pytest.raises(Ended, match=told) as caught,
             ):
-                worker.ask("load", path=worker.path, entry="f")
+                worker.ask("load", path=worker.path, source=worker.source, entry="f")
             assert caught.value.status is Status.RUNTIME_ERROR
     finally:
         pool.close()

@@ -58,7 +58,7 @@ def probe(pool, code, limits=None, **files):
             Session(pool, limits or Limits(seconds=60), scratch) as worker,
             pytest.raises(Ended) as ended,
         ):
-            worker.ask("load", path=worker.path, entry="no such function")
+            worker.ask("load", path=worker.path, source=worker.source, entry="no such function")
         found = Path(scratch.folder, "found")
         return json.loads(found.read_text()) if found.exists() else None, str(ended.value)
 

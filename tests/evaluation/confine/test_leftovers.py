@@ -56,7 +56,9 @@ def test_a_daemon_does_not_outlive_a_killed_fork_server(open_pool):
             Path(scratch.folder, "judge").write_text("0")
             channel.send({"op": "enter", "folder": scratch.folder, "limits": {}})
             channel.receive(20)
-            channel.send({"op": "load", "path": scratch.path, "entry": "f"})
+            channel.send(
+                {"op": "load", "path": scratch.path, "source": scratch.source, "entry": "f"}
+            )
             file = Path(scratch.folder, "daemon")
             while not file.exists():
                 time.sleep(0.02)

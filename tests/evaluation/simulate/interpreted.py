@@ -569,6 +569,21 @@ def check_of_lanes_that_store_at_one_place_the_last_counts() -> None:
 
 
 @triton.jit
+def documented_kernel(out_ptr):
+    """Like this:
+    def documented_kernel(out_ptr):
+        raise ValueError('a string ran')
+    """
+    tl.store(out_ptr, 7.0)
+
+
+def check_a_line_of_a_docstring_is_no_kernel() -> None:
+    out = torch.zeros(1)
+    documented_kernel[(1,)](out)
+    assert out.item() == 7.0
+
+
+@triton.jit
 def either_kernel(x_ptr, y_ptr, out_ptr, BLOCK: tl.constexpr):
     i = tl.arange(0, BLOCK)
     p = tl.where(i % 2 == 0, (x_ptr + i).to(tl.int64), (y_ptr + i).to(tl.int64))

@@ -73,7 +73,7 @@ def test_a_fork_that_fails_is_reported_and_survived(monkeypatch):
     def full():
         raise OSError(11, "Resource temporarily unavailable")
 
-    server = ForkServer(None, None)
+    server = ForkServer(None, None, None)
     monkeypatch.setattr(os, "fork", full)
     fd = os.open(os.devnull, os.O_RDONLY)
     assert "unavailable" in server.do_fork(8, 1 << 30, (fd,))["error"]

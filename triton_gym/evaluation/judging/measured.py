@@ -154,7 +154,7 @@ class CudaJudge(Judge):
             ]
             with phases("start"):
                 worker = ends.enter_context(Session(self._pool, request.limits, scratch))
-                worker.ask("load", path=worker.path, **_entry(request))
+                worker.ask("load", path=worker.path, source=worker.source, **_entry(request))
             if self._turns.crowded:
                 # The driver starts CUDA in one process after another: not for what won't compile.
                 with phases("compile"):
@@ -214,7 +214,7 @@ class CudaJudge(Judge):
         arguments = shapes(fake_arguments(request.task, case)[1])
         with Session(self._pool, request.limits, scratch, yields=True) as worker:
             try:
-                worker.ask("load", path=worker.path, **_entry(request))
+                worker.ask("load", path=worker.path, source=worker.source, **_entry(request))
                 how = construction(request.task, case, 0)
                 worker.ask("compile", arguments=arguments, gpu=self._gpu.name, module=how)
             except Ended as end:

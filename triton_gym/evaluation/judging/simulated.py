@@ -117,7 +117,7 @@ class SimulatedJudge(Judge):
     ) -> list[Build]:
         """What the answer's launches consist of; nothing if the tests have failed by then."""
         with Session(self._compilers, request.limits, scratch) as worker:
-            worker.ask("load", path=worker.path, **self._entry(request))
+            worker.ask("load", path=worker.path, source=worker.source, **self._entry(request))
             how = construction(request.task, full.case, request.seed or 0)
             arguments = full.call["arguments"]
             worker.ask("build", arguments=arguments, gpu=self._gpu.name, module=how)
@@ -130,7 +130,7 @@ class SimulatedJudge(Judge):
 
     def _test(self, request: Request, worker: Session) -> tuple[check.Verdict, dict[str, float]]:
         """Run the tests; also the largest tolerance of each dtype."""
-        worker.send("load", path=worker.path, **self._entry(request))
+        worker.send("load", path=worker.path, source=worker.source, **self._entry(request))
         layout = Layout()
         prepared = _prepare(request, layout)
         worker.wait()

@@ -31,6 +31,7 @@ from triton_gym.evaluation.screening.declarations import (
 )
 from triton_gym.evaluation.screening.language import LANGUAGE
 from triton_gym.evaluation.screening.reach import reached
+from triton_gym.evaluation.screening.reading import foreign_encoding, misread
 from triton_gym.evaluation.screening.source import parse
 from triton_gym.outcome import Status
 from triton_gym.task import Entry
@@ -55,14 +56,26 @@ def screen(source: str, entry: Entry) -> tuple[Status, str] | None:
     return screened(source, entry)[0]
 
 
+_MISREAD = (
+    "Triton would take another text for this function than Python does. No line of its decorators "
+    "may begin with `def `, no string may stand further left, and its first line must be whole."
+)
+
+
 def screened(source: str, entry: Entry) -> tuple[tuple[Status, str] | None, str]:
     """The same, and what of the source is to run if it is not refused."""
     tree = parse(source)
     if isinstance(tree, str):
         return (Status.INVALID_ACTION, tree), ""
+    if encoding := foreign_encoding(source):
+        told = f"The source declares the encoding {encoding!r}; an answer is UTF-8."
+        return (Status.REJECTED, f"{told} Leave that comment out."), ""
     try:
         what = reached(source, tree, entry)
-        _Screen(tree if what == source else syntax.parse(what), entry).run()
+        tree = tree if what == source else syntax.parse(what)
+        _Screen(tree, entry).run()
+        if line := misread(what, tree):
+            return (Status.REJECTED, f"Line {line}: {_MISREAD}"), ""
     except _Refused as refused:
         return (Status.REJECTED, str(refused)), ""
     except RecursionError:

@@ -6,6 +6,7 @@ All of this runs on hostile ground, and none of it is believed where lying would
 from __future__ import annotations
 
 import importlib.util
+import linecache
 import mmap
 import sys
 from types import ModuleType
@@ -13,19 +14,30 @@ from typing import Any
 
 import torch
 
+from triton_gym import syntax
 from triton_gym.evaluation import trees
 from triton_gym.evaluation.workers.failure import Failure
 from triton_gym.outcome import Status
 
 
-def import_answer(path: str) -> ModuleType:
-    """The answer as a module. Triton reads a kernel's source from its file."""
+def import_answer(path: str, source: str) -> ModuleType:
+    """The answer as a module: what runs is the text that was screened, and Triton reads the same.
+
+    Nothing is read from the file. Another worker of the same evaluation may have written to it, or
+    compiled code beside it, and whoever reads it honours a line that declares an encoding.
+
+    Args:
+        path: what the module calls its file.
+        source: that text.
+    """
     spec = importlib.util.spec_from_file_location("answer", path)
-    if spec is None or spec.loader is None:
+    if spec is None:
         raise ImportError(f"cannot load {path}")
     module = importlib.util.module_from_spec(spec)
     sys.modules["answer"] = module
-    spec.loader.exec_module(module)
+    # Without a time of change: it is never looked for on the disk.
+    linecache.cache[path] = (len(source), None, syntax.lines(source), path)
+    exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
     return module
 
 

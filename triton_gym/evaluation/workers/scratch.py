@@ -18,6 +18,7 @@ class Scratch:
     """A folder for one answer: its source, Triton's cache, nothing else. Gone afterwards."""
 
     def __init__(self, source: str) -> None:
+        self.source = source
         self.folder = tempfile.mkdtemp(prefix=PREFIX)
         self.path = str(Path(self.folder, "answer.py"))
         Path(self.path).write_text(source, encoding="utf-8")

@@ -52,7 +52,7 @@ class Session:
         self._limits = limits
         self._scratch = scratch
         self._yields = yields
-        self.path = scratch.path
+        self.path, self.source = scratch.path, scratch.source
         self._server, self._pid, self._channel = pool.fork(limits)
         self._left = ENTRY_LIMIT_S
         self._allowed = f"{limits.seconds:g} s"

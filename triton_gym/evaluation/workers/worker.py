@@ -108,12 +108,12 @@ class Worker(AnswerHost):
         return {}
 
     def do_load(
-        self, path: str, entry: str, kind: str = Kind.FUNCTION, gpu: str = "h100"
+        self, path: str, source: str, entry: str, kind: str = Kind.FUNCTION, gpu: str = "h100"
     ) -> dict[str, Any]:
         """Import the answer and find its entry point."""
         self._path, self._entry, self._kind, self._gpu_name = path, entry, kind, gpu
         with self._host():
-            module = self._guard(Status.COMPILE_ERROR, import_answer, path)
+            module = self._guard(Status.COMPILE_ERROR, import_answer, path, source)
         call = getattr(module, entry, None)
         if not callable(call):
             defined = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]

@@ -9,6 +9,8 @@ imported. What it changes in Triton 3.6 to 3.9:
 * 16-bit sums round after every addition, and reductions with a function of the user's own are
   done as a tree instead of one element at a time.
 * libdevice functions work, and the language is patched once instead of at every call.
+* A kernel's text begins at its first line that begins a function, as for the compiler: a line of
+  its docstring may look like one, too.
 * Arguments that are floats have a type, and `warmup` returns something to ask and to launch.
 """
 
@@ -54,6 +56,7 @@ def install() -> None:
     # On a GPU these checks are made in debug mode only; here they are half of the time.
     options = it.interpreter_builder.options
     it.interpreter_builder.options = dataclasses.replace(options, sanitize_overflow=False)
+    it.FunctionRewriter._find_def = _first_def
     _repair_types(it)
     share_shapes(it)
     shortcuts.install(it)
@@ -61,6 +64,12 @@ def install() -> None:
     repair_arithmetic(it)
     repair_reductions(it)
     _repair_calls(it)
+
+
+def _first_def(_: Any, lines: list[str]) -> int:
+    """Number, from 1, of the line that the compiler takes for a kernel's first."""
+    starts = (n for n, line in enumerate(lines, 1) if line.strip().startswith("def "))
+    return next(starts, 0)
 
 
 def _repair_types(it: Any) -> None:

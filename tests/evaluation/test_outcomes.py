@@ -55,7 +55,7 @@ ANSWERS = {
         Status.INCORRECT,
         "float64",
     ),
-    "no tensor": (GOOD.replace("return y", "return None"), Status.INCORRECT, "NoneType"),
+    "no tensor": (GOOD.replace("return y", "return None"), Status.INCORRECT, "is None"),
     "two results": (GOOD.replace("return y", "return y, y"), Status.INCORRECT, "2 values"),
     "an exception": (GOOD.replace("return y", "raise ValueError('no')"), Status.RUNTIME_ERROR, "no"),
     "exception at import": (GOOD + "\nraise ValueError('no')\n", Status.COMPILE_ERROR, "no"),

@@ -122,7 +122,8 @@ class Recordings:
         with Scratch(source) as scratch, Session(self._pool, Limits(), scratch) as worker:
             recorder = RecorderSession(worker, services or Services())
             try:
-                recorder.load(Load(worker.path, entry, kind, FACTS, 7, recorder.blobs.size))
+                size = recorder.blobs.size
+                recorder.load(Load(worker.path, source, entry, kind, FACTS, 7, size))
                 yield recorder
             finally:
                 recorder.close()

@@ -29,6 +29,8 @@ from triton_gym.evaluation.plan.value import Plain, Value
 from triton_gym.evaluation.plan.view import View
 from triton_gym.outcome import Status
 
+SOURCE_LIMIT = 1 << 19
+"""Longest source of an answer, in characters; the screen lets less through."""
 KERNEL_LIMIT = 1 << 20
 """Longest kernel in Triton's intermediate representation, in characters."""
 COMPILES = 512
@@ -75,6 +77,9 @@ class Load:
     """Import the answer. Comes with the blobs' file and nothing else. Answered by `Loaded`."""
 
     path: Name
+    """What the module calls its file."""
+    source: Annotated[str, Length(SOURCE_LIMIT)]
+    """The text that was screened; it is what runs."""
     entry: Name
     kind: EntryKind
     device: DeviceFacts

@@ -108,7 +108,7 @@ class Recording:
         self._blobs = Blobs(blobs, load.blob_bytes)
         self._remote = Remote(channel, self._blobs)
         self._recorder = Recorder(self._remote, load.device, load.path)
-        self._host = Host(self._recorder, patient=_catches(load.path))
+        self._host = Host(self._recorder, patient=_catches(load.source))
         self._entry: Any = None
         self._setup: tuple[Step, ...] = ()
         self._setup_sections: set[int] = set()
@@ -131,7 +131,7 @@ class Recording:
         self._recorder.importing = self._remote.postponed = True
         try:
             with self._guarded(Status.COMPILE_ERROR, ""), self._host.running():
-                module = _imported(self._load.path)
+                module = _imported(self._load)
         finally:
             self._recorder.importing = self._remote.postponed = False
         self._close_section()
@@ -252,22 +252,21 @@ class Recording:
             raise failure(status, error, self._load.path, case) from None
 
 
-def _imported(path: str) -> Any:
+def _imported(load: Load) -> Any:
     """The answer's module, as far as its import went before it only tested itself."""
     import sys
 
     try:
-        return import_answer(path)
+        return import_answer(load.path, load.source)
     except ImportEnded:
         return sys.modules["answer"]
 
 
-def _catches(path: str) -> bool:
+def _catches(source: str) -> bool:
     """Whether host code may catch an exception, and so find out whether a kernel compiles."""
     try:
-        with open(path, encoding="utf-8") as file:
-            tree = ast.parse(file.read())
-    except (SyntaxError, ValueError, RecursionError, OSError):
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):
         return False
     return any(
         isinstance(node, (ast.Try, ast.TryStar))

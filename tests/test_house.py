@@ -27,7 +27,8 @@ FLOORS = [
 ]
 ROOMS = [
     {"faults", "trees"},
-    {"comparison"},
+    {"comparison", "oracle"},
+    {"reference"},
     {"check", "fingerprint", "modules", "plan", "timing"},
     {"units"},
     {"profile"},

@@ -1,222 +1,167 @@
-"""What a call must return: inputs, reference, oracle, and the tolerance that follows from them.
+"""What a call must return, and how far off an answer may be.
 
 A judge needs four functions of this module. `draw_inputs` makes the arguments of a case,
-`returned` calls the reference on them, `expect` (or `bounded`, if the reference's result is at
-hand) says what an answer must return, and `compare` holds its tensors against that. Results of any
-kind are lists of tensors there: `trees` takes them apart, and says what an answer's must look like.
+`returned` calls the reference on them, `expect` says what an answer must return, and `compare`
+holds its tensors against that. Results of any kind are lists of tensors there: `trees` takes them
+apart, and says what an answer's must look like. Where the oracle would take too long for every
+call, as in timed rounds, `timed` says once what may be held against what.
 
 The tolerance of a floating-point output is `max(FACTOR · error of the PyTorch reference in the
 task's dtype, 2 ε(dtype) + 8 ε(float32) √n)` with n the longest sum, errors as in `comparison`. The
 second term is the rounding of the result plus the statistical growth of rounding errors in a
 float32 sum of n terms in any order (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd
-ed., §2.8 and §4.2). Integers and booleans must be equal.
+ed., §2.8 and §4.2). The first is capped: a reference may round so much that its error is that of
+8-bit products. More than `CAP` of the error that the mean of all values makes is never allowed,
+unless rounding the result alone makes it.
+
+Integers and booleans must be equal, and so must what floating-point numbers jump by: the index of a
+maximum, a value rounded to 8 bits. Where the oracle itself jumps as its arguments move by what
+float32 sums round them, or where the reference does, a value is not judged.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from triton_gym.errors import InvalidTaskError
 from triton_gym.evaluation import trees
 from triton_gym.evaluation.comparison import (
     Expected,
     Verdict,
+    bits,
     compare,
     compare_all,
+    errors_of,
     largest,
     plainly_right,
     read,
     told,
+    typical,
     worst_of,
 )
 from triton_gym.evaluation.faults import blaming
+from triton_gym.evaluation.reference import (
+    Returned,
+    draw_inputs,
+    exactly,
+    fake_arguments,
+    oracle,
+    reference,
+    returned,
+    upcast,
+)
 from triton_gym.task import Case, Task
 
 __all__ = [
-    "FACTOR", "Expected", "Returned", "Verdict", "bounded", "compare", "compare_all",
+    "FACTOR", "Expected", "Returned", "Timed", "Verdict", "compare", "compare_all",
     "draw_inputs", "expect", "fake_arguments", "floor", "largest", "oracle", "plainly_right",
-    "reference",
-    "returned", "told", "tolerances", "upcast",
+    "reference", "returned", "timed", "told", "tolerances", "upcast",
 ]  # fmt: skip
 
 FACTOR = 4.0
 """How many times the reference's own error an answer may make."""
+CAP = 1 / 16
+"""Largest tolerance, as a share of the error of the values' mean: a few times what bfloat16 loses,
+and less than 8 bits do."""
+_NUDGE = 4.0
+"""By how many roundings of float32, times the root of the longest sum, arguments are moved."""
+_FEW = 16
+"""Values of which the spread says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Returned:
-    """A reference's result, taken apart."""
+class Timed:
+    """How results are held against the reference at full size, where many are."""
 
-    tensors: tuple[torch.Tensor, ...]
-    """In order, on the arguments' device; a Python number is a tensor of no dimensions."""
-    tree: trees.Tree
-    """What an answer must return around them."""
+    tolerances: tuple[float, ...]
+    spared: tuple[float, ...]
+    """See `Expected.spared`."""
+    exact: bool
+    """Whether they are held against the oracle in the results' dtype: the reference itself errs so
+    much that its tolerance is capped."""
 
+    def of(self, outputs: tuple[torch.Tensor, ...]) -> Expected:
+        """What a call must return whose reference returned these."""
+        return Expected(outputs, self.tolerances, spared=self.spared)
 
-def draw_inputs(task: Task, case: Case, seed: int, device: torch.device) -> tuple[Any, ...]:
-    """The arguments of a case from a seed, one for each parameter, tensors on `device`.
-
-    Raises:
-        InvalidTaskError: the task's generator returned something else.
-    """
-    generator = torch.Generator(device=device)
-    generator.manual_seed(seed)
-    return _arguments(task, case, generator)
-
-
-def _arguments(task: Task, case: Case, generator: torch.Generator) -> tuple[Any, ...]:
-    device = generator.device
-    with blaming(task, "inputs()", case):
-        drawn = task.inputs(case, generator)
-        arguments: tuple[Any, ...] = (drawn,) if isinstance(drawn, torch.Tensor) else tuple(drawn)
-    parameters = task.entry.parameters
-    if len(arguments) != len(parameters):
-        raise InvalidTaskError(
-            f"inputs() of task {task.name!r} gave {len(arguments)} arguments for "
-            f"{len(parameters)} parameters ({', '.join(parameters)})."
-        )
-    for name, value in zip(parameters, arguments, strict=True):
-        _hold_argument(task, case, name, value, device)
-    return arguments
+    def expected(
+        self, task: Task, arguments: Sequence[Any], case: Case | None = None
+    ) -> tuple[torch.Tensor, ...]:
+        """What one call must return."""
+        plain = reference(task, arguments, case)
+        if not self.exact:
+            return plain
+        exact = oracle(task, arguments, case)
+        return tuple(o.to(p.dtype) for o, p in zip(exact, plain, strict=True))
 
 
-def fake_arguments(task: Task, case: Case) -> tuple[FakeTensorMode, tuple[Any, ...]]:
-    """The arguments of a case without their values, and the mode that they live in."""
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
-    with mode:
-        return mode, _arguments(task, case, torch.Generator())
-
-
-def _hold_argument(task: Task, case: Case, name: str, value: Any, device: torch.device) -> None:
-    try:
-        tensors, _ = trees.flatten(value)
-    except trees.TreeError as error:
-        raise InvalidTaskError(
-            f"Argument {name!r} of task {task.name!r} must be a tensor, None, a number, a text, a "
-            f"dtype, or a tuple, list or dict of these; {error}."
-        ) from None
-    for tensor in tensors:
-        if tensor.device.type != device.type:
-            raise InvalidTaskError(
-                f"Argument {name!r} of task {task.name!r} must be on the generator's device "
-                f"{device}; it is on {tensor.device}."
-            )
-        if name in case.dtypes and tensor.dtype != case.dtype_of(name):
-            raise InvalidTaskError(
-                f"Argument {name!r} of task {task.name!r} must be of the dtype that case {case} "
-                f"names; it is {tensor.dtype}."
-            )
-
-
-def returned(task: Task, arguments: Sequence[Any], case: Case | None = None) -> Returned:
-    """The reference's result in the arguments' own dtype.
-
-    Args:
-        task: bound to a module's parameters.
-        arguments: as `draw_inputs` makes them.
-        case: what they were drawn for, to be named if the reference fails.
-
-    Raises:
-        InvalidTaskError: the reference fails, or nothing in its result can be judged.
-    """
-    with blaming(task, "reference", case):
-        return _returned(task, task.reference, arguments)
-
-
-def reference(
-    task: Task, arguments: Sequence[Any], case: Case | None = None
-) -> tuple[torch.Tensor, ...]:
-    """The tensors of `returned`."""
-    return returned(task, arguments, case).tensors
-
-
-def oracle(
-    task: Task, arguments: Sequence[Any], case: Case | None = None
-) -> tuple[torch.Tensor, ...]:
-    """The tensors of the reference's result computed in float64."""
-    exact = getattr(task.reference, "exact", task.reference)  # a module's parameters are upcast too
-    with blaming(task, "reference in float64 (the oracle)", case):
-        return _returned(task, exact, [_upcast_all(value) for value in arguments]).tensors
-
-
-def _returned(task: Task, function: Callable[..., Any], arguments: Sequence[Any]) -> Returned:
-    with torch.no_grad():
-        result = function(*arguments)
-    try:
-        tensors, tree = trees.flatten(result, numbers=True)
-    except trees.TreeError as error:
-        raise InvalidTaskError(
-            f"The reference of task {task.name!r} must return tensors, numbers, None, or tuples, "
-            f"lists and dicts of these; {error}."
-        ) from None
-    if not tensors:
-        raise InvalidTaskError(
-            f"The reference of task {task.name!r} returns neither a tensor nor a number: there is "
-            "nothing to judge an answer by."
-        )
-    # Numbers, and what a reference made on the host, are held where answers' results are.
-    given, _ = trees.flatten(list(arguments))
-    device = given[0].device if given else tensors[0].device
-    return Returned(tuple(tensor.to(device) for tensor in tensors), tree)
-
-
-def upcast(value: Any) -> Any:
-    """A floating tensor in float64, a complex one in complex128, anything else as it is."""
-    if isinstance(value, torch.Tensor):
-        if value.is_floating_point():
-            return value.to(torch.float64)
-        return value.to(torch.complex128) if value.is_complex() else value
-    return value
-
-
-def _upcast_all(value: Any) -> Any:
-    tensors, tree = trees.flatten(value)
-    return trees.assemble(tree, iter([upcast(tensor) for tensor in tensors]))
-
-
-def expect(task: Task, case: Case, arguments: Sequence[Any]) -> Expected:
-    """What a call on the arguments of a case must return; see `bounded`."""
-    plain = returned(task, arguments, case)
-    return bounded(task, case, plain, oracle(task, arguments, case))
-
-
-def bounded(task: Task, case: Case, plain: Returned, exact: Sequence[torch.Tensor]) -> Expected:
+def expect(
+    task: Task, case: Case, arguments: Sequence[Any], plain: Returned | None = None
+) -> Expected:
     """The oracle's outputs with the tolerance of each.
 
     Where the oracle leaves the range of the result's dtype, infinity is expected. Where one of
     reference and oracle is NaN or infinite and the other is not, or is so otherwise, nothing is.
 
+    Args:
+        task: bound to a module's parameters.
+        case: of the arguments.
+        arguments: of the call.
+        plain: the reference's result, if it is at hand.
+
     Raises:
-        InvalidTaskError: the reference returns other shapes or dtypes for float64 inputs.
+        InvalidTaskError: the reference fails, returns other shapes or dtypes for float64 inputs, or
+            nothing that is finite.
     """
+    plain = plain or returned(task, arguments, case)
+    exact, seen = exactly(task, arguments, case)
     _hold_oracle(task, case, plain.tensors, exact)
-    expected = [_ranged(o, p) for p, o in zip(plain.tensors, exact, strict=True)]
+    expected = tuple(_ranged(o, p) for p, o in zip(plain.tensors, exact, strict=True))
     masks = [_unlike(p, o) for p, o in zip(plain.tensors, expected, strict=True)]
-    errors = [
-        worst_of(p, o, m)[0]
-        for p, o, m in zip(plain.tensors, expected, masks, strict=True)
-    ]  # fmt: skip
-    masked = [errors[0].new_zeros(()) if m is None else m.any() for m in masks]
-    finite = [_finite(o).any() for o in expected if o.numel()]
-    found = iter(read([*masked, *errors, *finite]))
-    undecided = tuple(mask if next(found) else None for mask in masks)
-    own = [next(found) for _ in errors]
-    if finite and not any(found):
+    finite = read([_finite(o).any() for o in expected if o.numel()])
+    if finite and not any(finite):
         raise InvalidTaskError(
             f"The oracle of task {task.name!r} is not finite on {case}: there is nothing to judge."
         )
-    return Expected(
-        tuple(expected),
-        _tolerances(task, case, plain.tensors, own),
-        tuple(trees.names(plain.tree)),
-        undecided if any(mask is not None for mask in undecided) else (),
+    if seen.steps:
+        masks = _jumping(task, case, arguments, expected, masks)
+    bounds = _tolerances(task, case, plain.tensors, expected, masks)
+    some = read([expected[0].new_zeros(()) if m is None else m.any() for m in masks])
+    undecided = tuple(mask if any_ else None for mask, any_ in zip(masks, some, strict=True))
+    names = tuple(trees.names(plain.tree))
+    return Expected(expected, bounds, names, undecided if any(some) else ())
+
+
+def timed(task: Task, case: Case, arguments: Sequence[Any], plain: Returned) -> Timed:
+    """How results at full size are held against the reference's, or the oracle's.
+
+    Reference and answer may both be off the oracle, each by its own tolerance. Of values that are
+    undecided, `FACTOR` times as many may differ as there were here.
+    """
+    expected = expect(task, case, arguments, plain)
+    errors = [
+        worst_of(p, o, expected.mask(i))[0]
+        for i, (p, o) in enumerate(zip(plain.tensors, expected.outputs, strict=True))
+    ]
+    own = zip(read(errors), expected.tolerances, plain.tensors, strict=True)
+    exact = any(FACTOR * error > tolerance for error, tolerance, p in own if _real(p))
+    masks = [expected.mask(i) for i in range(len(errors))]
+    shares = read([errors[0].new_zeros(()) if m is None else m.double().mean() for m in masks])
+    factor = 1.0 if exact else 2.0
+    return Timed(
+        tuple(factor * tolerance for tolerance in expected.tolerances),
+        tuple(FACTOR * share for share in shares),
+        exact,
     )
+
+
+def _real(tensor: torch.Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def _finite(tensor: torch.Tensor) -> torch.Tensor:
@@ -229,8 +174,7 @@ def _hold_oracle(
     """Raise unless two results of the reference are alike but for precision."""
 
     def kind(tensor: torch.Tensor) -> tuple[Any, ...]:
-        real = tensor.is_floating_point() or tensor.is_complex()
-        return tuple(tensor.shape), "floating point" if real else str(tensor.dtype)
+        return tuple(tensor.shape), "floating point" if _real(tensor) else str(tensor.dtype)
 
     one, other = [kind(p) for p in plain], [kind(o) for o in exact]
     if one != other:
@@ -249,11 +193,66 @@ def _ranged(exact: torch.Tensor, plain: torch.Tensor) -> torch.Tensor:
 
 def _unlike(plain: torch.Tensor, exact: torch.Tensor) -> torch.Tensor | None:
     """Where only one of two results is finite, or both are not in different ways."""
-    if not (plain.is_floating_point() or plain.is_complex()):
-        return None
+    if not _real(plain):
+        differ = bits(plain) != bits(exact)  # its rounding decided
+        return differ
     one, other = (t.float() if t.itemsize == 1 else t for t in (plain, exact))
     same = (one == other) | (one.isnan() & other.isnan())
     return ~(one.isfinite() & other.isfinite()) & ~same
+
+
+def _jumping(
+    task: Task, case: Case, arguments: Sequence[Any], exact: Sequence[torch.Tensor],
+    masks: Sequence[torch.Tensor | None],
+) -> list[torch.Tensor | None]:  # fmt: skip
+    """The masks, with values at which the oracle jumps when its arguments hardly move.
+
+    They move by a few roundings, one way and then the other: what is nearly equal changes order in
+    one of the two.
+    """
+    with blaming(task, "reduction()", case):
+        length = task.reduction(case)
+    size = _NUDGE * torch.finfo(torch.float32).eps * math.sqrt(max(length, 1))
+    found = list(masks)
+    for sign in (1.0, -1.0):
+        try:
+            moved, _ = exactly(task, _moved(arguments, sign * size), case)
+        except InvalidTaskError:  # it is made for no other values
+            return found
+        for index, (other, o) in enumerate(zip(moved, exact, strict=True)):
+            if other.shape != o.shape:
+                return found
+            jumped = _jumped(other, o, 64 * size)
+            mask = found[index]
+            found[index] = jumped if mask is None else mask | jumped
+    return found
+
+
+def _moved(arguments: Sequence[Any], size: float) -> list[Any]:
+    """The arguments with every floating-point value moved by up to `size` of itself."""
+    generators: dict[torch.device, torch.Generator] = {}
+
+    def move(tensor: torch.Tensor) -> torch.Tensor:
+        if not tensor.is_floating_point():
+            return tensor
+        generator = generators.setdefault(
+            tensor.device, torch.Generator(tensor.device).manual_seed(1)
+        )
+        wide = tensor.double()
+        noise = torch.rand(
+            tensor.shape, dtype=torch.float64, device=tensor.device, generator=generator
+        )
+        return wide * (1 + size * (2 * noise - 1))
+
+    tensors, tree = trees.flatten(list(arguments))
+    moved: list[Any] = trees.assemble(tree, iter([move(tensor) for tensor in tensors]))
+    return moved
+
+
+def _jumped(moved: torch.Tensor, exact: torch.Tensor, allowed: float) -> torch.Tensor:
+    if not _real(exact):
+        return bits(moved) != bits(exact)
+    return errors_of(moved, exact) > allowed
 
 
 def tolerances(
@@ -261,21 +260,35 @@ def tolerances(
 ) -> tuple[float, ...]:
     """Tolerance of each output, from the reference's own error against the oracle."""
     masks = [_unlike(p, o) for p, o in zip(plain, exact, strict=True)]
-    errors = [worst_of(p, o, m)[0] for p, o, m in zip(plain, exact, masks, strict=True)]
-    return _tolerances(task, case, plain, read(errors))
+    return _tolerances(task, case, plain, exact, masks)
 
 
 def _tolerances(
-    task: Task, case: Case, plain: Sequence[torch.Tensor], errors: Sequence[float]
-) -> tuple[float, ...]:
+    task: Task, case: Case, plain: Sequence[torch.Tensor], exact: Sequence[torch.Tensor],
+    masks: Sequence[torch.Tensor | None],
+) -> tuple[float, ...]:  # fmt: skip
     with blaming(task, "reduction()", case):
         length = task.reduction(case)
+    own = read([worst_of(p, o, m)[0] for p, o, m in zip(plain, exact, masks, strict=True)])
     return tuple(
-        max(FACTOR * error, floor(p.dtype, length))
-        if p.is_floating_point() or p.is_complex()
-        else 0.0
-        for p, error in zip(plain, errors, strict=True)
+        _tolerance(FACTOR * error, floor(p.dtype, length), o) if _real(p) else 0.0
+        for p, o, error in zip(plain, exact, own, strict=True)
     )
+
+
+def _tolerance(wanted: float, least: float, exact: torch.Tensor) -> float:
+    if wanted <= least:
+        return least
+    return max(min(wanted, CAP * spread(exact)), least)
+
+
+def spread(exact: torch.Tensor) -> float:
+    """The error that the mean of all values makes as an answer, as a root mean square; 1/2 where
+    there are too few of them to tell: the error of nothing at all."""
+    if exact.numel() < _FEW:
+        return 0.5
+    (found,) = read([typical(exact)])
+    return found
 
 
 def floor(dtype: torch.dtype, reduction: int) -> float:

@@ -11,6 +11,7 @@ import torch
 import triton_gym
 from triton_gym import Case
 from triton_gym.device import gpu_named
+from triton_gym.evaluation.check import Timed
 from triton_gym.evaluation.exchange.arena import view
 from triton_gym.evaluation.judging import calibration, rounds, sets
 from triton_gym.evaluation.judging.interference import DISTURBANCE, SLOWEST, Interference
@@ -182,7 +183,7 @@ LEAF = Leaf((4, 99), "float32", (99, 1))
 
 def stage(gpu, answer, tmp_path, input_pool=None):
     what = calibration.Calibration(
-        tolerances=(1e-5,), arguments=Branch("tuple", (LEAF,)), results=LEAF, call_bytes=1 << 28, result_bytes=1584,
+        bounds=Timed((1e-5,), (), False), arguments=Branch("tuple", (LEAF,)), results=LEAF, call_bytes=1 << 28, result_bytes=1584,
         between_us=FLUSH_US + COPY_US, keeping_us=COPY_US, queueing_us=10.0,
     )  # fmt: skip
     return rounds.Stage(

@@ -54,7 +54,7 @@ def make(monkeypatch, tmp_path):
     calibration = types.SimpleNamespace(
         arguments=trees.Branch("tuple", (LEAF,)),
         results=LEAF,
-        tolerances=(4e-3,),
+        bounds=check.Timed((4e-3,), (), False),
         call_bytes=1 << 30,
         name="softmax",
     )

@@ -35,8 +35,8 @@ _MARGIN = 1.5  # the host may be slower than the last time
 class Calibration:
     """What is known of a task's timed case."""
 
-    tolerances: tuple[float, ...]
-    """At full size, against the reference in the case's own dtype."""
+    bounds: check.Timed
+    """How results are held against the reference's at full size."""
     arguments: Tree
     """Of a call."""
     results: Tree
@@ -84,14 +84,14 @@ def calibrate(
             compiled = torch.compile(getattr(task.reference, "module", task.reference))
         function = functools.partial(compiled or task.reference, *inputs)
         _, queueing = _timed([function], flush, SHORTEST_US)
-        tolerances = _tolerances(task, case, inputs, plain)
+        bounds = _bounds(task, case, inputs, found)
         tensors, arguments = flatten(inputs)
         time_beside = _beside(tensors, plain, flush)
         torch.cuda.synchronize(device)
     with lock(alone=True):
         between, keeping = time_beside()
     return Calibration(
-        tolerances=tolerances,
+        bounds=bounds,
         arguments=arguments,
         results=found.tree,
         # Inputs as they are drawn and as they are shared; results of the reference and the
@@ -141,21 +141,21 @@ def _forget(result: Any) -> None:
     """What becomes of a result that nobody needs."""
 
 
-def _tolerances(
-    task: Task, case: Case, inputs: tuple[Any, ...], plain: tuple[torch.Tensor, ...]
-) -> tuple[float, ...]:
-    """Both reference and answer may be off the oracle, each by its own tolerance."""
+def _bounds(
+    task: Task, case: Case, inputs: tuple[Any, ...], plain: check.Returned
+) -> check.Timed:  # fmt: skip
+    """See `check.timed`; the least that is sure where there is no memory for an oracle."""
     try:
-        found = check.tolerances(task, case, plain, check.oracle(task, inputs, case))
+        return check.timed(task, case, inputs, plain)
     except torch.cuda.OutOfMemoryError:
         torch.cuda.empty_cache()
-        found = tuple(
-            check.floor(p.dtype, task.reduction(case))
-            if p.is_floating_point() or p.is_complex()
-            else 0.0
-            for p in plain
-        )
-    return tuple(2 * t for t in found)
+    least = tuple(
+        2 * check.floor(p.dtype, task.reduction(case))
+        if p.is_floating_point() or p.is_complex()
+        else 0.0
+        for p in plain.tensors
+    )
+    return check.Timed(least, (), False)
 
 
 def _beside(

@@ -13,7 +13,7 @@ import hashlib
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ from triton_gym.evaluation.faults import blaming
 from triton_gym.evaluation.fingerprint import task_fingerprint
 from triton_gym.evaluation.judging.judge import call_message, state_message
 from triton_gym.evaluation.modules import bind, construction, state_of
+from triton_gym.evaluation.oracle import Exact
 from triton_gym.task import Case, Kind, Task
 
 _CPU = torch.device("cpu")
@@ -238,7 +239,8 @@ def _taken(
     if task.part is None:
         raise InvalidTaskError(f"Task {task.name!r} does not say how to take a part.")
     with blaming(task, "part()", full.case):
-        found = task.part(ranges, cast, *full.arguments)
+        with Exact().running() if cast is check.upcast else nullcontext():
+            found = task.part(ranges, cast, *full.arguments)
         return trees.flatten(found, numbers=True)[0][output]
 
 

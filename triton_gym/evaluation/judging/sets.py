@@ -138,12 +138,12 @@ class Sets:
         Raises:
             Ended: one is wrong, or an argument was changed.
         """
-        places, tolerances = self._opened(), self._calibration.tolerances
+        places, bounds = self._opened(), self._calibration.bounds
         first = places.results_of(given.span).start
 
         def both(calls: range) -> tuple[list[torch.Tensor], check.Expected]:
             expected = tuple(given.block.expected(calls))
-            return places.together(block, calls, first), check.Expected(expected, tolerances)
+            return places.together(block, calls, first), bounds.of(expected)
 
         changed, plain = [], []
         for part in self._parts(given.span):
@@ -161,7 +161,7 @@ class Sets:
             return
         for index in [i for part in self._parts(given.span) for i in part]:
             results, expected = both(range(index, index + 1))
-            alone = check.Expected(tuple(o[0] for o in expected.outputs), tolerances)
+            alone = bounds.of(tuple(o[0] for o in expected.outputs))
             verdict = check.compare([r[0] for r in results], alone, f"{self._case} (timed)")
             if not verdict.ok:
                 raise Ended(
@@ -205,7 +205,8 @@ class Sets:
 
     def _draw(self, block: InputBlock, index: int, seed: int) -> None:
         inputs = check.draw_inputs(self.task, self._case, seed, self._device)
-        block.put(index, inputs, check.reference(self.task, inputs))
+        expected = self._calibration.bounds.expected(self.task, inputs, self._case)
+        block.put(index, inputs, expected)
 
     def _given(self, block: InputBlock, span: range) -> Given:
         places, calls = self._opened(), []

@@ -248,7 +248,15 @@ def test_arithmetic_that_matters_is_refused_by_name(recordings, source, operator
         (answer("raise SystemExit(3)"), "runtime_error", "SystemExit"),
         (answer("y = torch.empty(12, 16)"), "runtime_error", "cpu tensor"),
         (answer("torch.empty(1 << 40, device='cuda')"), "runtime_error", "out of memory"),
-        (answer("x[0].cpu(); x.tolist(); torch.cat([x] * 9).cpu()"), "runtime_error", "4096"),
+        (answer("torch.cat([x] * 9).cpu()"), "rejected", "4096"),
+        (
+            answer(
+                "v = x[0].tolist(); torch.tensor(v * 70, device='cuda').fill_(1)",
+                "x = torch.tensor(v * 70, device='cuda')",
+            ),
+            "rejected",
+            "4096",
+        ),
         (answer(before="import nothing_of_the_kind"), "compile_error", "nothing_of_the_kind"),
         (answer("import os; os._exit(0)"), "runtime_error", "ended early"),
     ],

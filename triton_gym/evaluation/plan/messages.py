@@ -24,7 +24,8 @@ from triton_gym.evaluation.plan.codec import (
     decode,
     encode,
 )
-from triton_gym.evaluation.plan.plan import HOST_BYTES, Buffers, Kernels, Plan, Steps
+from triton_gym.evaluation.plan.plan import HOST_BYTES, STEPS, Buffers, Kernels, Plan, Steps
+from triton_gym.evaluation.plan.step import Step
 from triton_gym.evaluation.plan.value import Plain, Value
 from triton_gym.evaluation.plan.view import View
 from triton_gym.outcome import Status
@@ -167,15 +168,17 @@ class Await:
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """What was recorded so far of what is being recorded.
+    """What was recorded so far.
 
     A later one of the same call begins with the steps of an earlier one.
     """
 
     buffers: Buffers
     kernels: Kernels
+    before: Annotated[tuple[Step, ...], Length(2 * STEPS)]
+    """The setup, if anything of it was used, and in a second call the first."""
     steps: Steps
-    """Since the last `Loaded`, `Built` or `Recorded`, or since the second call began."""
+    """Of the import, the constructor or the call that is going on."""
     blob_bytes: Natural
 
 

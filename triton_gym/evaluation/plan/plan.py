@@ -53,6 +53,23 @@ class Call:
     result: Value
 
     @property
+    def movement(self) -> tuple[Step, ...]:
+        """What PyTorch does for the answer. Executed alone, it must not give the right result."""
+        return tuple(s for s in self.steps if isinstance(s, (Copy, Gather, Fill, Upload)))
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes that `movement` reads and writes."""
+        return sum(s.moved_bytes for s in self.steps if isinstance(s, (Copy, Gather, Fill, Upload)))
+
+    @property
+    def host_bytes(self) -> tuple[int, int]:
+        """Bytes that host code reads, and bytes that it uploads or returns itself."""
+        read = sum(step.nbytes for step in self.steps if isinstance(step, Read))
+        uploaded = sum(step.nbytes for step in self.steps if isinstance(step, Upload))
+        return read, uploaded + sum(tensor.nbytes for tensor in _host_tensors(self.result))
+
+    @property
     def reads(self) -> bool:
         """Whether host code looked at values, so that the steps depend on them."""
         return any(isinstance(step, Read) for step in self.steps)
@@ -129,7 +146,7 @@ def validate_partial(partial: Any, blob_bytes: int) -> None:
     if partial.blob_bytes > blob_bytes:
         raise Malformed("it refers to more bytes than there are")
     memory = _Anywhere(partial.buffers)
-    for step in partial.steps:
+    for step in (*partial.before, *partial.steps):
         _validate_step(partial, memory, step)
 
 
@@ -284,9 +301,7 @@ def _host_tensors(value: Value) -> Iterator[HostTensor]:
 def _bound_host(call: Call) -> None:
     if not call.reads:
         return
-    read = sum(step.nbytes for step in call.steps if isinstance(step, Read))
-    uploaded = sum(step.nbytes for step in call.steps if isinstance(step, Upload))
-    uploaded += sum(tensor.nbytes for tensor in _host_tensors(call.result))
+    read, uploaded = call.host_bytes
     if read > HOST_BYTES or uploaded > HOST_BYTES:
         raise Malformed(
             f"a call that looks at values reads {read} bytes and uploads {uploaded}; "

@@ -6,8 +6,8 @@ import linecache
 from typing import Any
 
 from triton_gym.evaluation.plan.messages import Failed
-from triton_gym.evaluation.plan.plan import STEPS
-from triton_gym.evaluation.recording.memory import Refused
+from triton_gym.evaluation.plan.plan import HOST_BYTES, STEPS
+from triton_gym.evaluation.recording.memory import LooksAtMuch, Refused
 from triton_gym.evaluation.recording.remote import JudgeDenied
 from triton_gym.evaluation.workers.failure import line_at, line_in
 from triton_gym.outcome import Status
@@ -29,6 +29,16 @@ class Failure(Exception):
         made = cls(Status.RUNTIME_ERROR, "")
         made.message = message
         return made
+
+
+class TooMuchRead(Exception):
+    """A call that looks at values reads or uploads more than a plan allows."""
+
+    def __init__(self, counts: tuple[int, int]) -> None:
+        super().__init__(
+            f"Host code looks at {counts[0]} bytes on the device and makes {counts[1]} for it; a "
+            f"call may do {HOST_BYTES} of each."
+        )
 
 
 class TooManySteps(Exception):
@@ -54,6 +64,13 @@ def failure(status: Status, error: BaseException, path: str, case: str) -> Failu
             Status.REJECTED,
             f"PyTorch was to compute ({error.taint.operator}){where}{line}, and {error.use} "
             "depends on it: the answer's own Triton kernels must do all of the work.",
+        )
+    if isinstance(error, (TooMuchRead, LooksAtMuch)):
+        told = str(error).rstrip(".")
+        return Failure(
+            Status.REJECTED,
+            f"{told}{where}{line_in(error, path)}: the answer's own Triton kernels must do all of "
+            "the work.",
         )
     if isinstance(error, JudgeDenied):
         return Failure(Status.RUNTIME_ERROR, str(error))

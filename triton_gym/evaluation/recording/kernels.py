@@ -69,6 +69,7 @@ class Toolchain:
         if not hasattr(src, "fn"):
             raise NotImplementedError("Kernels of an intermediate representation are not run here.")
         parsed = backend.parse_options(dict(options or {}, **src.parse_options()))
+        _only_triton(backend, parsed)
         text, dialect = _lower(src, backend, parsed)
         source = Specialised(src.fn, src.signature, src.constants, src.attrs, parsed)
         told = tuple(
@@ -89,6 +90,19 @@ class Toolchain:
         made = RecordedKernel(self, source, kernel, text, digest, backend)
         made.source_ast = src
         return made
+
+
+def _only_triton(backend: Any, options: Any) -> None:
+    """Raise if a kernel is to be made of anything but its own source.
+
+    Raises:
+        NotImplementedError: it is.
+    """
+    plain = backend.parse_options({})
+    for name in ("extern_libs", "ptx_options", "ir_override"):
+        given = getattr(options, name, None)
+        if given and given != getattr(plain, name, None):
+            raise NotImplementedError(f"The option {name} of a kernel is not supported here.")
 
 
 _NOT_TOLD = frozenset({"extern_libs", "backend_name", "ptx_options", "ir_override"})

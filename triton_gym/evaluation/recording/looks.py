@@ -35,7 +35,7 @@ def by_values(op: Operation, error: Exception) -> Any:
 
     Raises:
         Refused: the values would be PyTorch's work.
-        TooMuchRead: there are too many of them.
+        LooksAtMuch: there are too many of them.
     """
     if op.name not in _BY_VALUES:
         raise error

@@ -33,8 +33,20 @@ class Refused(Exception):
         self.use = use
 
 
+class LooksAtMuch(Exception):
+    """Host code wants to see more values than a plan may depend on."""
+
+
 class ImportEnded(BaseException):
-    """The import went on to what only matters to a test of its own, and stops there."""
+    """The import went on to what only matters to a test of its own, and stops there.
+
+    Host code looks at what a kernel or PyTorch computed, or has kernels timed, before there is an
+    input.
+    """
+
+    def __init__(self, line: int) -> None:
+        super().__init__(line)
+        self.line = line
 
 
 class Memory:

@@ -30,14 +30,17 @@ from triton_gym.evaluation.plan.view import View
 from triton_gym.evaluation.recording import standin
 from triton_gym.evaluation.recording.allocator import Allocator, OutOfAddresses
 from triton_gym.evaluation.recording.executor import Executor
-from triton_gym.evaluation.recording.memory import ImportEnded, Memory, Refused, Taint, bytes_for
+from triton_gym.evaluation.recording.memory import (
+    ImportEnded,
+    LooksAtMuch,
+    Memory,
+    Refused,
+    Taint,
+    bytes_for,
+)
 
 KNOWN_FILL = 1 << 16
 """Largest memory, in bytes, of which a fill is mirrored on the host."""
-
-
-class TooMuchRead(Exception):
-    """Host code wants to see more values than a plan may depend on."""
 
 
 def is_standin(value: Any) -> bool:
@@ -217,7 +220,7 @@ class Recorder:
             ImportEnded: while the answer is imported.
         """
         if self.importing:
-            raise ImportEnded
+            raise ImportEnded(self.line())
         raise Refused(taint, what)
 
     def overwrite(self, memory: Memory) -> None:
@@ -315,7 +318,7 @@ class Recorder:
 
         Raises:
             Refused, ImportEnded: they would be PyTorch's work.
-            TooMuchRead: there are too many.
+            LooksAtMuch: there are too many.
         """
         memory = self.memory_of(tensor)
         if memory.known:
@@ -324,14 +327,14 @@ class Recorder:
             self.refuse(memory.taint, "host code that looks at its values")
         if not tensor.numel():
             return torch.empty(tensor.size(), dtype=tensor.dtype)
+        if self.importing:
+            raise ImportEnded(self.line())
         self.use(memory, "")
         low, high = view_of(tensor).extent
         if high - low > HOST_BYTES:
-            if self.importing:
-                raise ImportEnded
-            raise TooMuchRead(
-                f"Host code looks at {tensor.nbytes} bytes of a tensor on the device; a call may "
-                f"look at {HOST_BYTES}."
+            raise LooksAtMuch(
+                f"Host code looks at {high - low} bytes of a tensor on the device; a call may look "
+                f"at {HOST_BYTES}."
             )
         data = self.executor.read(low, high - low, self.line())
         self.moment += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from triton_gym.evaluation.exchange.channel import Channel
@@ -98,6 +98,11 @@ class Remote:
         """Kernels that were launched, by the number that launches name."""
         self.steps: list[Step] = []
         """Of the part of the session that is recorded."""
+        self.setup: tuple[Step, ...] = ()
+        """What the call that is recorded may rest on."""
+        self.uses_setup: Callable[[], bool] = lambda: False
+        self.first: tuple[Step, ...] = ()
+        """Steps of the first call, while the second is recorded."""
         self._apart: list[Step] | None = None
         self.buffers: dict[int, Buffer] = {}
         """All of the session, those that are gone included."""
@@ -199,13 +204,16 @@ class Remote:
         return list(reply.seconds)
 
     def _so_far(self) -> Partial:
-        self.need(self.steps)
+        before = (*(self.setup if self.uses_setup() else ()), *self.first)
+        self.need((*before, *self.steps))
         most = max(self.kernels, default=-1) + 1
         # What was compiled and not launched leaves a gap, which no step names.
         kernels = tuple(
             self.kernels.get(n) or next(iter(self.kernels.values())) for n in range(most)
         )
-        return Partial(tuple(self.buffers.values()), kernels, tuple(self.steps), self._blobs.end)
+        return Partial(
+            tuple(self.buffers.values()), kernels, before, tuple(self.steps), self._blobs.end
+        )
 
     def need(self, steps: Iterable[Step]) -> None:
         """See that the kernels of steps are compiled."""

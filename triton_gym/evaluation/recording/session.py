@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import os
 from typing import Any, Protocol, TypeVar
@@ -20,7 +21,6 @@ from triton_gym.evaluation.plan.messages import (
     Load,
     Loaded,
     Look,
-    Partial,
     Record,
     Recorded,
     Seen,
@@ -33,6 +33,10 @@ from triton_gym.evaluation.plan.plan import Plan, validate, validate_partial
 from triton_gym.evaluation.workers.session import Ended, Session
 from triton_gym.outcome import Status
 
+KERNEL_BYTES = 64 << 20
+"""Most characters of all kernels of a session."""
+QUESTIONS = 512
+"""Most looks at values, and most decisions by time, of a session."""
 BLOB_BYTES = 256 << 20
 """Room for data that host code makes for the device. Pages that are not used take no memory."""
 _Answer = TypeVar("_Answer", Loaded, Built, Recorded)
@@ -101,6 +105,8 @@ class RecorderSession:
         self._services = services
         self.blobs = BlobFile()
         self._requested: set[int] = set()
+        self._kernel_bytes = 0
+        self._questions = 0
 
     def close(self) -> None:
         """Give back what it holds; the worker ends with its session."""
@@ -167,6 +173,12 @@ class RecorderSession:
     def _compile(self, request: Compile) -> None:
         if request.artifact >= COMPILES:
             raise Ended(Status.COMPILE_ERROR, f"The answer compiles more than {COMPILES} kernels.")
+        self._kernel_bytes += len(request.text)
+        if self._kernel_bytes > KERNEL_BYTES:
+            raise Ended(
+                Status.COMPILE_ERROR,
+                f"The answer's kernels have more than {KERNEL_BYTES >> 20} MiB of Triton's IR.",
+            )
         if request.artifact in self._requested:
             raise forged("a kernel is compiled twice")
         self._requested.add(request.artifact)
@@ -177,14 +189,17 @@ class RecorderSession:
             if question.artifact not in self._requested:
                 raise forged("a kernel is awaited that was not sent")
             return self._services.compiled(question.artifact, texts=question.texts)
+        self._questions += 1
+        if self._questions > QUESTIONS:
+            raise Ended(
+                Status.RUNTIME_ERROR,
+                f"Host code looks at values or at times more than {QUESTIONS} times.",
+            )
         try:
             validate_partial(question.so_far, self.blobs.size)
             if isinstance(question, Time):
                 for steps in question.alternatives:
-                    whole = Partial(
-                        question.so_far.buffers, question.so_far.kernels, steps,
-                        question.so_far.blob_bytes,
-                    )  # fmt: skip
+                    whole = dataclasses.replace(question.so_far, before=(), steps=steps)
                     validate_partial(whole, self.blobs.size)
         except Malformed as error:
             raise forged(error) from None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, SupportsIndex
 
 from triton_gym.evaluation.plan.step import Step
+from triton_gym.evaluation.recording.memory import ImportEnded
 from triton_gym.evaluation.recording.recorder import Recorder
 
 
@@ -51,8 +52,11 @@ class Tuner:
         self.resolve()
         if not steps:
             return 0.0
-        executor = self._recorder.executor
-        return executor.time([steps], self._recorder.line())[0] * 1e3
+        return self._time([steps])[0] * 1e3
+
+    def forget(self) -> None:
+        """Nobody asks any more for what waits to be timed."""
+        self._pending = []
 
     def resolve(self) -> None:
         """Have everything timed that waits for it."""
@@ -60,9 +64,15 @@ class Tuner:
         if not pending:
             return
         alternatives = [steps for steps, _ in pending]
-        seconds = self._recorder.executor.time(alternatives, self._recorder.line())
+        seconds = self._time(alternatives)
         for (_, times), value in zip(pending, seconds, strict=True):
             times.fill(value * 1e3)
+
+    def _time(self, alternatives: Sequence[Sequence[Step]]) -> list[float]:
+        line = self._recorder.line()
+        if self._recorder.importing:
+            raise ImportEnded(line)
+        return self._recorder.executor.time(alternatives, line)
 
 
 class Times(list[float]):

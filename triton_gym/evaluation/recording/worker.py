@@ -11,6 +11,7 @@ import contextlib
 import gc
 import mmap
 import random
+import sys
 from typing import Any
 
 import numpy as np
@@ -32,16 +33,17 @@ from triton_gym.evaluation.plan.messages import (
     pack,
     unpack,
 )
-from triton_gym.evaluation.plan.plan import STEPS, Call
-from triton_gym.evaluation.plan.step import BufferKind, Step
+from triton_gym.evaluation.plan.plan import HOST_BYTES, STEPS, Call
+from triton_gym.evaluation.plan.step import BufferKind
 from triton_gym.evaluation.plan.value import Value
 from triton_gym.evaluation.recording import plans, standin, values
-from triton_gym.evaluation.recording.failures import Failure, TooManySteps, failure
+from triton_gym.evaluation.recording.failures import Failure, TooManySteps, TooMuchRead, failure
 from triton_gym.evaluation.recording.host import Host
 from triton_gym.evaluation.recording.memory import ImportEnded, Memory
 from triton_gym.evaluation.recording.recorder import Recorder
 from triton_gym.evaluation.recording.remote import Blobs, Remote
 from triton_gym.evaluation.workers.answer import import_answer
+from triton_gym.evaluation.workers.failure import line_at
 from triton_gym.evaluation.workers.sandbox import Limits, Sandbox, Unconfined
 from triton_gym.outcome import Status
 
@@ -108,9 +110,9 @@ class Recording:
         self._blobs = Blobs(blobs, load.blob_bytes)
         self._remote = Remote(channel, self._blobs)
         self._recorder = Recorder(self._remote, load.device, load.path)
+        self._remote.uses_setup = lambda: bool(self._recorder.used_sections & self._setup_sections)
         self._host = Host(self._recorder, patient=_catches(load.source))
         self._entry: Any = None
-        self._setup: tuple[Step, ...] = ()
         self._setup_sections: set[int] = set()
         self._parameters: list[Memory] = []
 
@@ -131,9 +133,10 @@ class Recording:
         self._recorder.importing = self._remote.postponed = True
         try:
             with self._guarded(Status.COMPILE_ERROR, ""), self._host.running():
-                module = _imported(self._load)
+                module, stopped = _imported(self._load)
         finally:
             self._recorder.importing = self._remote.postponed = False
+        self._host.tuner.forget()
         self._close_section()
         found = getattr(module, self._load.entry, None)
         defined = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
@@ -142,7 +145,7 @@ class Recording:
             raise Failure(
                 Status.COMPILE_ERROR,
                 f"The module must define a {wanted} named {self._load.entry!r}; it defines "
-                f"{', '.join(defined) or 'none'}.",
+                f"{', '.join(defined) or 'none'}{stopped}.",
             )
         if wanted == "class" and not (
             isinstance(found, type) and issubclass(found, torch.nn.Module)
@@ -190,7 +193,7 @@ class Recording:
     def _close_section(self) -> None:
         """Steps so far are the setup."""
         self._setup_sections.add(self._recorder.section)
-        self._setup = (*self._setup, *self._remote.steps)
+        self._remote.setup = (*self._remote.setup, *self._remote.steps)
         self._begin_section()
 
     def _begin_section(self) -> None:
@@ -212,13 +215,15 @@ class Recording:
             _seed(self._load.seed)
             self._remote.steps = []
             calls.append(self._call(record))
+            self._remote.first = calls[0].steps
             used |= recorder.used_sections
+        self._remote.first = ()
         for memory in laid:
             recorder.unlay(memory)
         own = {memory.section for memory in (*laid, *self._parameters)} | {section}
         if used - own - self._setup_sections:
             raise Failure.of(Entangled())
-        setup = self._setup if used & self._setup_sections else ()
+        setup = self._remote.setup if used & self._setup_sections else ()
         plan = plans.assemble(self._remote, setup, calls[0], calls[1], start, self._blobs.end)
         for kernel in plan.kernels:
             self._remote.send(kernel.artifact)
@@ -235,11 +240,13 @@ class Recording:
             value: Value = values.told(recorder, result, self._blobs.put)
             if len(self._remote.steps) > STEPS:
                 raise TooManySteps(len(self._remote.steps))
-        steps = tuple(self._remote.steps)
+            call = Call(tuple(self._remote.steps), value)
+            if call.reads and max(call.host_bytes) > HOST_BYTES:
+                raise TooMuchRead(call.host_bytes)
         recorder.moment += 1
         del result
         gc.collect(0)
-        return Call(steps, value)
+        return call
 
     @contextlib.contextmanager
     def _guarded(self, status: Status, case: str) -> Any:
@@ -252,14 +259,17 @@ class Recording:
             raise failure(status, error, self._load.path, case) from None
 
 
-def _imported(load: Load) -> Any:
-    """The answer's module, as far as its import went before it only tested itself."""
-    import sys
-
+def _imported(load: Load) -> tuple[Any, str]:
+    """The answer's module, as far as its import went before it only tested itself; and where that
+    was, as a part of a sentence."""
     try:
-        return import_answer(load.path, load.source)
-    except ImportEnded:
-        return sys.modules["answer"]
+        return import_answer(load.path, load.source), ""
+    except ImportEnded as end:
+        told = (
+            f" before its import ended{line_at(load.path, end.line)}, which looks at what a kernel "
+            "or PyTorch computed"
+        )
+        return sys.modules["answer"], told
 
 
 def _catches(source: str) -> bool:

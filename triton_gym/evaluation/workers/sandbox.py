@@ -119,7 +119,8 @@ class Sandbox:
             # A rule is about an inode, and /proc makes another once nobody holds this one.
             os.open("/proc/self", os.O_PATH | os.O_CLOEXEC)
         own += [(path, WRITE | Access.IOCTL_DEV) for path in self.granted]
-        landlock.restrict(self.abi, domain, (*self.places.rules, *places.devices(), *own))
+        devices = places.devices(gpu=self.cuda)
+        landlock.restrict(self.abi, domain, (*self.places.rules, *devices, *own))
 
     def _filter(self) -> None:
         if not self.filters:

@@ -29,6 +29,8 @@ _EXPLORE = 64
 class _Algorithm:
     """One of stable-baselines3's algorithms as an agent."""
 
+    numeric: ClassVar[bool] = True
+    """A task's bare name stands for its `TritonTune` environment."""
     name: ClassVar[str]
     """Of the class in `stable_baselines3`."""
     defaults: ClassVar[dict[str, Any]]

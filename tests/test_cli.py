@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
+import time
 
 import pytest
 from typer.testing import CliRunner
@@ -129,6 +132,87 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, stubbed, monkeypatch):
     assert code == 130
     assert f"--resume {out}" in "".join(output.split("\n"))
     assert len((out / "steps.jsonl").read_text().splitlines()) == 3
+
+
+def failing(monkeypatch, after):
+    """The disk is full from a number of writes on."""
+    from triton_gym.runs import folder
+
+    real, writes = folder.write_whole, []
+
+    def full(path, content):
+        writes.append(path)
+        if len(writes) > after:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return real(path, content)
+
+    monkeypatch.setattr(folder, "write_whole", full)
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 4])
+def test_a_full_disk_is_said_and_what_was_recorded_is_kept(after, tmp_path, stubbed, monkeypatch):
+    out = tmp_path / "made" / "run"
+    failing(monkeypatch, after)
+    with pytest.raises(triton_gym.RunError, match=r"No space left on device.*--resume"):
+        invoke("run", "random", "softmax", "--device", "simulated", "--out", out)
+    assert out.exists() == out.parent.exists() == (after > 2)  # before, nothing lies in it
+    if out.exists():
+        monkeypatch.undo()
+        assert (out / "steps.jsonl").read_text().count("\n") >= 1
+
+
+def test_a_refused_run_leaves_no_folder(tmp_path, stubbed, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for arguments in (
+        ["ppo", "TritonKernel-softmax-v0"], ["random", "softmax", "--env-arg", "color=red"],
+        ["random", "softmax", "--env-arg", "max_turns=0"], ["random", "softmax", "--reward", "my:f"],
+        ["random", "softmax", "--env-arg", "baseline=jit"],
+    ):  # fmt: skip
+        with pytest.raises(triton_gym.InvalidOptionError):
+            invoke("run", *arguments, "--device", "simulated")
+        assert not list(tmp_path.iterdir()), arguments
+
+
+@pytest.mark.parametrize(
+    "config", ["{", "[1]", '{"agent": "random"}', '"x"', "\xff", '{"agent": 1, "env": "e", "steps": 2}',
+               '{"agent": "random", "env": "TritonKernel-softmax-v0", "steps": "2"}'],
+)  # fmt: skip
+def test_a_damaged_run_folder_says_so(config, tmp_path):
+    (tmp_path / "config.json").write_bytes(config.encode("latin-1"))
+    with pytest.raises(triton_gym.RunError, match=r"config\.json"):
+        invoke("run", "--resume", tmp_path)
+    with pytest.raises(triton_gym.RunError, match="not a run folder"):
+        invoke("run", "--resume", tmp_path / "config.json")
+
+
+def test_a_reward_of_ones_own_is_named_like_an_agent(tmp_path, stubbed, monkeypatch):
+    (tmp_path / "my_rewards.py").write_text("def ten(outcome):\n    return 10.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    out = tmp_path / "run"
+    code, _ = invoke("run", "random", "softmax", "--steps", 1, "--device", "simulated",
+                     "--reward", "my_rewards:ten", "--out", out)  # fmt: skip
+    assert code == 0
+    steps = [json.loads(line) for line in (out / "steps.jsonl").read_text().splitlines()]
+    assert [step["reward"] for step in steps] == [10.0, 10.0]
+    with pytest.raises(triton_gym.InvalidOptionError, match="my_rewards"):
+        invoke("run", "random", "softmax", "--reward", "my_rewards:nine", "--device", "simulated")
+
+
+def test_a_run_is_ended_by_sigterm_as_by_ctrl_c(tmp_path):
+    out = tmp_path / "run"
+    code = "from triton_gym.cli import main; main()"
+    command = ["run", "random", "softmax", "--steps", "1000", "--device", "simulated", "--out", out]
+    running = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, command)], stdout=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 240
+    while not (out / "best.py").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    running.terminate()
+    told, _ = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert f"--resume {out}" in "".join(told.split("\n"))
+    assert (out / "summary.json").exists()
 
 
 def test_a_run_without_matplotlib_says_so(tmp_path, stubbed, monkeypatch):

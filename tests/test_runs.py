@@ -224,7 +224,7 @@ def test_what_is_no_run_folder_is_said_so(tmp_path):
     [
         ("CartPole-v1", {}, "not an environment of triton-gym|does not take"),
         ("TritonKernel-nothing-v0", {}, "triton-gym envs"),
-        (KERNEL, {"color": "red"}, "does not take these options"),
+        (KERNEL, {"color": "red"}, "Unknown argument 'color'"),
         (KERNEL, {"reward": "kevni"}, "Did you mean 'kevin'"),
     ],
 )

@@ -7,6 +7,7 @@ result beyond it is an error of the measurement and not a better kernel.
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -90,8 +91,12 @@ def finite(reward: float, outcome: Outcome) -> float:
 def reward_named(reward: str | Reward) -> Reward:
     """The reward that a user's `reward=` names.
 
+    Args:
+        reward: a name in `REWARDS`, a function of an `Outcome`, or where to find one:
+            `my_module:my_reward`.
+
     Raises:
-        InvalidOptionError: it is neither a name in `REWARDS` nor a callable.
+        InvalidOptionError: it is none of these.
     """
     if callable(reward):
         return reward
@@ -99,6 +104,15 @@ def reward_named(reward: str | Reward) -> Reward:
         raise InvalidOptionError(
             f"reward must be a name or a callable over an Outcome; got {type(reward).__name__}."
         )
-    if reward not in REWARDS:
-        raise unknown("reward", reward, REWARDS)
-    return REWARDS[reward]
+    if reward in REWARDS:
+        return REWARDS[reward]
+    module, colon, attribute = reward.partition(":")
+    if not colon:
+        raise unknown("reward", reward, [*REWARDS, "my_module:my_reward"])
+    try:
+        found: Reward = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InvalidOptionError(f"reward={reward!r}: {error}.") from None
+    if not callable(found):
+        raise InvalidOptionError(f"reward={reward!r} is no function of an Outcome.")
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from triton_gym.errors import InvalidOptionError
 from triton_gym.evaluation.service.protocol import EvaluatorLike
 from triton_gym.evaluation.workers.sandbox import Limits
-from triton_gym.reward import REWARDS, Reward
+from triton_gym.reward import reward_named
 
 from ..protocol import Environment
 from .episodes import Place
@@ -38,7 +37,7 @@ def maker(
         reward: see `RolloutSettings.reward`.
         limits: of an evaluation.
     """
-    function = reward_function(reward)
+    function = reward_named(reward)
 
     def make(name: str) -> Environment:
         name, _, query = name.partition("?")
@@ -55,22 +54,6 @@ def maker(
             raise InvalidOptionError(f"{name} does not take these options: {error}") from None
 
     return make
-
-
-def reward_function(name: str) -> str | Reward:
-    """A named reward, or a function of one's own given as `module:function`.
-
-    Raises:
-        InvalidOptionError: there is no such function.
-    """
-    module, colon, attribute = name.partition(":")
-    if not colon or name in REWARDS:
-        return name
-    try:
-        found: Reward = getattr(importlib.import_module(module), attribute)
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise InvalidOptionError(f"reward={name!r}: {error}.") from None
-    return found
 
 
 def _options(query: str) -> dict[str, str]:

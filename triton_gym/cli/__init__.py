@@ -5,14 +5,17 @@ Importing this loads no torch; each command loads what it needs.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from typing import NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from triton_gym.errors import TritonGymError
+from triton_gym.printing import message, show_anywhere
 
 app = typer.Typer(
     name="triton-gym",
@@ -28,11 +31,21 @@ def main() -> None:
     here = os.getcwd()
     if here not in sys.path:  # for `my_module:MyAgent`; a console command has no such entry
         sys.path.insert(0, here)
+    show_anywhere()
     try:
         app()
     except TritonGymError as error:
-        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
-        sys.exit(2)
+        _fail(str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        _fail(str(error))
+
+
+def _fail(reason: str) -> NoReturn:
+    console = Console(stderr=True)
+    console.print(f"[red]error:[/red] {escape(message(reason))}", soft_wrap=True)
+    sys.exit(2)
 
 
 from triton_gym.audit import command as audit  # noqa: E402

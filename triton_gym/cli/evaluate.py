@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from triton_gym.cli.names import task_of
+from triton_gym.cli.names import LARGEST_SEED, task_of
 from triton_gym.cli.tables import microseconds, outcomes_table
 from triton_gym.errors import InvalidOptionError
 from triton_gym.outcome import Outcome
@@ -25,7 +25,9 @@ def evaluate(
     kernel: Annotated[Path, typer.Argument(help="The kernel's file; - for standard input.")],
     device: Device = "auto",
     baseline: Baseline = "eager",
-    seed: Annotated[int, typer.Option(help="Of the inputs, on the simulated device.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of the inputs, on the simulated device.", min=0, max=LARGEST_SEED)
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compile, test and profile a kernel. Exit code 0 if it is correct, 1 if not, 2 for misuse."""
@@ -84,7 +86,7 @@ def _read(path: Path) -> str:
     if str(path) == "-":
         return sys.stdin.read()
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidOptionError(f"Cannot read the kernel {path}: {error}.") from None
 

@@ -11,6 +11,8 @@ from triton_gym import registration
 from triton_gym.errors import InvalidOptionError, unknown
 from triton_gym.task import Task
 
+LARGEST_SEED = 2**32 - 1
+"""What every generator takes that a seed goes to: NumPy's, PyTorch's, stable-baselines3's."""
 _ID = re.compile(r"(?:(?P<module>[\w.]+):)?Triton(?:Kernel|Tune)-(?P<task>\w+)-v\d+")
 
 
@@ -42,10 +44,15 @@ def family_id(name: str) -> str:
     return f"TritonKernel-{name}-v0"
 
 
-def environment_id(name: str) -> str:
-    """The id as given, or the kernel environment of a bare task's or family's name."""
+def environment_id(name: str, *, numeric: bool = False) -> str:
+    """The id as given, or an environment of a bare task's or family's name.
+
+    Args:
+        name: an id, or the name of a task or family.
+        numeric: of a task with knobs take `TritonTune`, for an agent that learns numbers.
+    """
     if name in registration.tasks():
-        return ids_of(name, registration.load(name))[0]
+        return ids_of(name, registration.load(name))[-1 if numeric else 0]
     if name in registration.families():
         return family_id(name)
     if not _ID.fullmatch(name):

@@ -18,9 +18,10 @@ from rich.progress import (
 )
 from rich.syntax import Syntax
 
-from triton_gym.cli.names import environment_id, options_from
+from triton_gym.cli.interrupts import interruptible
+from triton_gym.cli.names import LARGEST_SEED, environment_id, options_from
 from triton_gym.cli.tables import microseconds, outcomes_table, roofline, speedup
-from triton_gym.errors import InvalidOptionError
+from triton_gym.errors import InvalidOptionError, TritonGymError
 
 if TYPE_CHECKING:
     from triton_gym.runs.folder import RunFolder
@@ -39,16 +40,21 @@ def run(
         ),
     ] = None,
     env: Annotated[
-        str | None, typer.Argument(metavar="ENV", help="E.g. TritonKernel-softmax-v0.")
+        str | None,
+        typer.Argument(metavar="ENV", help="A task's name, or an id: TritonKernel-softmax-v0."),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(help=f"How many; {STEPS} unless given.", min=1)
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of agent and environment.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of agent and environment.", min=0, max=LARGEST_SEED)
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="auto, cuda, cuda:1, simulated or simulated:<gpu>.")
     ] = None,
-    reward: Annotated[str | None, typer.Option(help="kevin unless given.")] = None,
+    reward: Annotated[
+        str | None, typer.Option(help="kevin unless given; or my_module:my_reward.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Where to make the run folder.")] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the run of this folder.", metavar="FOLDER")
@@ -62,7 +68,8 @@ def run(
 
     options = options_from(env_arg or [])
     options.update({k: v for k, v in (("device", device), ("reward", reward)) if v is not None})
-    env = environment_id(env) if env is not None else None
+    if env is not None:
+        env = environment_id(env, numeric=_numeric(agent))
     if resume is not None:
         if out is not None:
             raise InvalidOptionError("--resume goes on in its folder; leave --out away.")
@@ -75,12 +82,23 @@ def run(
     with folder:
         total = folder.goal(steps)
         try:
-            with _Display(console, folder, total) as display:
+            with interruptible(), _Display(console, folder, total) as display:
                 execute(folder, steps=total, watch=display.show)
         except KeyboardInterrupt:
             console.print(f"\nInterrupted. Go on with: triton-gym run --resume {folder.path}")
             raise typer.Exit(130) from None
+        except TritonGymError:
+            folder.discard()
+            raise
         _report(console, folder, display.best)
+
+
+def _numeric(agent: str | None) -> bool:
+    """Whether an agent learns numbers alone; one that cannot be had is refused later."""
+    import importlib
+
+    agents = importlib.import_module("triton_gym.agents")
+    return agent in agents.AGENTS and bool(getattr(agents.load(agent), "numeric", False))
 
 
 def _created(
@@ -89,11 +107,13 @@ def _created(
     import importlib
 
     from triton_gym.evaluation.backends import resolve
+    from triton_gym.reward import reward_named
     from triton_gym.runs.execution import machine
     from triton_gym.runs.folder import RunFolder
     from triton_gym.runs.records import Config
 
     importlib.import_module("triton_gym.agents").load(agent)  # before there is a folder
+    reward_named(options.get("reward", "kevin"))
     # What `auto` means must not change when the run is resumed on another machine.
     device = str(resolve(str(options.get("device", "auto"))))
     options = {"reward": "kevin", **options, "device": device}
@@ -173,14 +193,16 @@ def _report(console: Console, folder: RunFolder, best: Step | None) -> None:
     columns = {"start": start.outcome, f"best (step {best.step})": best.outcome}
     kernel = folder.path / "best.py"
     if console.is_terminal:
-        shown = Syntax(kernel.read_text(), "python", background_color="default", word_wrap=True)
+        shown = Syntax(
+            kernel.read_text(encoding="utf-8"), "python", background_color="default", word_wrap=True
+        )
         console.print(shown)
     else:  # code that is piped must not be wrapped
-        print(kernel.read_text())
+        print(kernel.read_text(encoding="utf-8"))
     console.print(outcomes_table(f"{config.agent} on {config.env}", columns))
     curve = learning_curve(folder)
     note = "not drawn: matplotlib is missing (pip install 'triton-gym[report]')"
-    summary = json.loads((folder.path / "summary.json").read_text())
+    summary = json.loads((folder.path / "summary.json").read_text(encoding="utf-8"))
     counts = ", ".join(f"{count} {status}" for status, count in summary["statuses"].items())
     for label, text in (
         ("steps", f"{summary['steps']} in {summary['seconds']:.0f} s: {counts}"),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from importlib import metadata
 from typing import Any
 
@@ -44,7 +45,7 @@ def execute(
 
     Raises:
         InvalidOptionError: there is no such agent or environment, or they do not fit.
-        RunError: the agent does not repeat its recorded steps.
+        RunError: the agent does not repeat its recorded steps, or the disk does not take a step.
     """
     config = folder.config
     total = folder.goal(steps)
@@ -63,11 +64,13 @@ def execute(
         agents.play(agent, env, total, seed=config.seed, history=env.history())
         state = "finished"
     finally:
-        summary = summarise(folder.steps, config, state, env.best)
-        write_json(folder.path / "summary.json", summary)
-        if isinstance(agent, agents.Saver):
-            agent.save(folder.path)
         env.close()
+        summary = summarise(folder.steps, config, state, env.best)
+        # A full disk that ended the run takes these neither, and is told already.
+        with nullcontext() if state == "finished" else suppress(RunError, OSError):
+            write_json(folder.path / "summary.json", summary)
+            if isinstance(agent, agents.Saver):
+                agent.save(folder.path)
     return summary
 
 

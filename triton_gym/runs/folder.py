@@ -10,8 +10,9 @@ import dataclasses
 import fcntl
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BufferedRandom
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,20 @@ class RunFolder:
     def __init__(self, path: Path, config: Config) -> None:
         self.path = path
         self.config = config
-        self._log: BufferedRandom = (path / "steps.jsonl").open("a+b")
+        self._made: list[Path] = []
+        """Folders that were made for this run, innermost last."""
+        try:
+            self._log: BufferedRandom = (path / "steps.jsonl").open("a+b")
+        except OSError as error:
+            raise RunError(f"Cannot open the run folder {path}: {error}.") from None
         try:
             fcntl.flock(self._log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.steps = self._read()
         except OSError:
             self._log.close()
             raise RunError(f"{path} is in use by another run.") from None
-        except RunError:
+        try:
+            self.steps = self._read()
+        except BaseException:
             self._log.close()
             raise
 
@@ -50,6 +57,7 @@ class RunFolder:
             raise RunError(f"The options of a run must be plain values: {error}.") from None
         number, free = 1, path
         while True:
+            made = [folder for folder in (*reversed(free.parents), free) if not folder.exists()]
             try:
                 free.mkdir(parents=True)
                 break
@@ -57,10 +65,17 @@ class RunFolder:
                 number += 1
                 free = path.with_name(f"{path.name}-{number}")
             except OSError as error:
+                _remove(made)
                 raise RunError(f"Cannot make the run folder {free}: {error}.") from None
-        write_json(free / "machine.json", machine)
-        write_json(free / "config.json", dataclasses.asdict(config))  # last: now it is a run
-        return cls(free, config)
+        try:
+            write_json(free / "machine.json", machine)
+            write_json(free / "config.json", dataclasses.asdict(config))  # last: now it is a run
+            found = cls(free, config)
+        except RunError:
+            _remove(made)
+            raise
+        found._made = made
+        return found
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -87,19 +102,42 @@ class RunFolder:
         return steps or max(self.config.steps, self.taken)
 
     def append(self, step: Step) -> None:
-        """Add a step; it is on its way to the disk when this returns."""
+        """Add a step; it is on its way to the disk when this returns.
+
+        Raises:
+            RunError: the disk does not take it.
+        """
         line = json.dumps(step_to_json(step), allow_nan=False)
-        self._log.write(line.encode() + b"\n")
-        self._log.flush()
+        try:
+            self._log.write(line.encode() + b"\n")
+            self._log.flush()
+        except OSError as error:
+            raise _unwritten(self.path / "steps.jsonl", error) from None
         self.steps.append(step)
 
     def write(self, name: str, content: str | bytes) -> Path:
-        """Write or replace a file of the folder in one move."""
-        return write_whole(self.path / name, content)
+        """Write or replace a file of the folder in one move.
+
+        Raises:
+            RunError: the disk does not take it.
+        """
+        try:
+            return write_whole(self.path / name, content)
+        except OSError as error:
+            raise _unwritten(self.path / name, error) from None
+
+    def discard(self) -> None:
+        """Take a new folder away again, if no step was recorded: the run was refused."""
+        if self._made and not self.steps:
+            self.close()
+            _remove(self._made)
 
     def close(self) -> None:
         """Let others open it."""
-        self._log.close()
+        try:
+            self._log.close()
+        except OSError:  # what a full disk did not take was told when it was written
+            pass
 
     def __enter__(self) -> RunFolder:
         return self
@@ -134,19 +172,51 @@ def read_config(path: Path) -> Config:
     """The config of a run folder.
 
     Raises:
-        RunError: there is none.
+        RunError: there is none, or it is damaged.
     """
+    file = path / "config.json"
     try:
-        return Config(**json.loads((path / "config.json").read_text()))
-    except FileNotFoundError:
+        config = Config(**json.loads(file.read_text(encoding="utf-8")))
+    except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"{path} is not a run folder: it has no config.json.") from None
-    except (ValueError, TypeError) as error:
-        raise RunError(f"{path / 'config.json'} cannot be read: {error}.") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"{file} cannot be read: {error}.") from None
+    wanted = {"agent": str, "env": str, "steps": int, "seed": int, "options": dict}
+    wrong = [name for name, kind in wanted.items() if type(getattr(config, name)) is not kind]
+    if wrong:
+        raise RunError(f"{file} is damaged: {wrong[0]} is {getattr(config, wrong[0])!r}.")
+    return config
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write or replace a JSON file in one move."""
-    write_whole(path, json.dumps(content, indent=2) + "\n")
+    """Write or replace a JSON file in one move.
+
+    Raises:
+        RunError: the disk does not take it.
+    """
+    try:
+        write_whole(path, json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        raise _unwritten(path, error) from None
+
+
+def _unwritten(path: Path, error: OSError) -> RunError:
+    return RunError(
+        f"Cannot write {path}: {error}. What was recorded before is kept; make room, and go on "
+        f"with --resume {path.parent}."
+    )
+
+
+def _remove(folders: Sequence[Path]) -> None:
+    """Remove a run's folder, the last of these, and those above that were made for it alone."""
+    *above, own = folders or [Path()]
+    if folders:
+        shutil.rmtree(own, ignore_errors=True)
+    for folder in reversed(above):
+        try:
+            folder.rmdir()
+        except OSError:  # another run lies there, or it was never made
+            return
 
 
 def write_whole(path: Path, content: str | bytes) -> Path:

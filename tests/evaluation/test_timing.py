@@ -8,7 +8,6 @@ import torch
 
 from triton_gym import Case, InvalidTaskError, load
 from triton_gym.device import gpu_named
-from triton_gym.evaluation.judging.rounds import contradicted
 from triton_gym.evaluation.profile import speed_of_light
 from triton_gym.evaluation.timing import Budget, summarise
 from triton_gym.evaluation.units import peak_tflops
@@ -63,15 +62,6 @@ def test_a_faster_measured_copy_raises_the_roof():
     slow = speed_of_light(load("softmax"), case, h100)
     fast = speed_of_light(load("softmax"), case, h100, memory_gbps=4000)
     assert fast.floor_us < slow.floor_us
-
-
-def test_no_way_to_spread_a_claim_beats_the_judges_clock():
-    walls = [101.0, 100.0, 104.0]  # what a launch of each round took
-    assert not contradicted(walls, 100.0)
-    assert not contradicted([180.0, 100.0], 99.0), "one slow round is the machine's"
-    # All the work in one launch of a round, or one round that is told truly: the median is short.
-    for claims in ([800.0] + [1.0] * 7, [100.0] * 8 + [1.0] * 16):
-        assert contradicted(walls, summarise(claims).median_us)
 
 
 def test_a_task_that_names_no_unit_is_not_held_to_one_that_is_too_slow():

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from triton_gym.evaluation.compiling.elf import Elf, InvalidBinary, Section, read_elf
+from triton_gym.evaluation.compiling.elf import Elf, InvalidBinary, read_elf
 
 _EXECUTABLE = 0x4
 _WRITABLE = 0x1
@@ -25,6 +25,7 @@ _INFO = 0x70000000
 _LIBRARY = frozenset(("vprintf", "__assertfail"))
 """Functions of CUDA's that Triton calls, for `device_print` and `device_assert`."""
 _RESERVED = (".nv.reservedSmem.", "__nv_reservedSMEM_")
+_CONSTANTS = ".nv.constant0."
 _STRINGS = ".nv.global.init"
 """Where ptxas puts the texts of `device_print`, `device_assert` and CUDA's own mathematics."""
 MOST_STRING_BYTES = 1 << 16
@@ -77,20 +78,23 @@ def read_binary(data: bytes, architecture: int) -> Binary:
 def _read(elf: Elf, architecture: int) -> Binary:
     if elf.architecture != architecture:
         raise InvalidBinary(f"code for sm_{elf.architecture}, not for sm_{architecture}")
-    code = [section for section in elf.sections if section.flags & _EXECUTABLE]
-    if len(code) != 1 or not code[0].name.startswith(".text."):
-        raise InvalidBinary(f"{len(code)} functions with code of their own, not one kernel")
-    name = code[0].name.removeprefix(".text.")
+    # Only a kernel has constants of its own: its parameters.
+    entries = [s.name for s in elf.sections if s.name.startswith(_CONSTANTS)]
+    if len(entries) != 1:
+        raise InvalidBinary(f"{len(entries)} kernels, not one")
+    name = entries[0].removeprefix(_CONSTANTS)
+    if len(elf.named(f".text.{name}")) != 1:
+        raise InvalidBinary("the kernel has no code")
     _check_symbols(elf, name)
-    _check_memory(elf, code[0], name)
+    _check_memory(elf, name)
     attributes = list(_attributes(elf, ".nv.info"))
-    registers = [value for kind, value in attributes if kind == _REGISTERS]
-    if len(registers) != 1:
+    registers = [_second(value) for kind, value in attributes if kind == _REGISTERS]
+    if not registers:
         raise InvalidBinary("no count of registers")
     local = [_second(value) for kind, value in attributes if kind in (_FRAME, _STACK)]
     return Binary(
         name=name,
-        registers=_second(registers[0]),
+        registers=max(registers),
         local_bytes=max(local, default=0),
         static_shared_bytes=sum(section.size for section in elf.named(f".nv.shared.{name}")),
         parameters=_parameters(elf, name),
@@ -99,22 +103,23 @@ def _read(elf: Elf, architecture: int) -> Binary:
 
 
 def _check_symbols(elf: Elf, name: str) -> None:
-    """Nothing is called but what Triton calls, and nothing is there but the kernel."""
-    for symbol in elf.symbols():
+    """The kernel is there, and nothing is called beyond it but what Triton calls."""
+    symbols = list(elf.symbols())
+    if not any(s.name == name and s.kind == _FUNCTION and s.section for s in symbols):
+        raise InvalidBinary("the kernel has no symbol")
+    for symbol in symbols:
         if symbol.name.startswith(_RESERVED):
             continue
         if not symbol.section and symbol.name and symbol.name not in _LIBRARY:
             raise InvalidBinary(f"it calls {symbol.name!r:.80}, which is not allowed")
-        if symbol.section and symbol.kind == _FUNCTION and symbol.name != name:
-            raise InvalidBinary(f"it holds a function {symbol.name!r:.80} beside the kernel")
 
 
-def _check_memory(elf: Elf, code: Section, name: str) -> None:
+def _check_memory(elf: Elf, name: str) -> None:
     """Nothing of it can be written, but shared memory, and texts as Triton makes them."""
-    allowed = {code.name, _STRINGS, f".nv.shared.{name}"}
+    allowed = {_STRINGS, f".nv.shared.{name}"}
     for section in elf.sections:
-        shared = section.name.startswith(".nv.shared.reserved")
-        if section.flags & _WRITABLE and section.name not in allowed and not shared:
+        other = section.flags & _EXECUTABLE or section.name.startswith(".nv.shared.reserved")
+        if section.flags & _WRITABLE and section.name not in allowed and not other:
             raise InvalidBinary(
                 f"it holds memory that can be written, {section.name!r:.80}: what a kernel keeps "
                 "between its launches must be an argument"

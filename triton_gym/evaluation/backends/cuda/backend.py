@@ -88,11 +88,11 @@ class CudaBackend:
         """Fork servers first: they import for as long as the judge does."""
 
         def make(pools: tuple[WorkerPool, ...]) -> Judge:
-            from triton_gym.evaluation.judging.measured import CudaJudge
+            from triton_gym.evaluation.backends.cuda.judge import CudaJudge
 
             return patiently(lambda: CudaJudge(device, judges, pools))
 
-        return with_pools(("cuda",), make)
+        return with_pools(("record", "lower", "run"), make)
 
     def hardware(self, device: Device) -> str:
         """The model of the GPU, not its number."""

@@ -82,7 +82,7 @@ class BlockPool:
     """
 
     def __init__(self, device: torch.device, forget: Callable[[tuple[int, ...]], None]) -> None:
-        self._device, self._forget = device, forget
+        self.device, self._forget = device, forget
         self._numbers = itertools.count()
         self._spare: dict[int, list[Block]] = {}
         self._spare_bytes = 0
@@ -100,14 +100,14 @@ class BlockPool:
                 self._spare_bytes -= size
                 return self._spare[size].pop()
         try:
-            return Block(next(self._numbers), size, self._device)
+            return Block(next(self._numbers), size, self.device)
         except CudaError as error:
             if error.name != "CUDA_ERROR_OUT_OF_MEMORY":
                 raise
         self.trim(0)
         torch.cuda.empty_cache()
         try:
-            return Block(next(self._numbers), size, self._device)
+            return Block(next(self._numbers), size, self.device)
         except CudaError as error:
             raise torch.OutOfMemoryError(f"CUDA out of memory: {size >> 20} MiB") from error
 

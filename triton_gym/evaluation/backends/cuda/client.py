@@ -179,6 +179,7 @@ class RunnerPool:
     def __init__(self, pool: WorkerPool, index: int, flush_bytes: int) -> None:
         self._make = functools.partial(Runner, pool, index, flush_bytes)
         self._lock = threading.RLock()
+        self._forgotten: list[int] = []
         self._runner, self._spare = self._make(), self._make()
         self._runner.wait_ready()
         self.lost = 0
@@ -188,14 +189,25 @@ class RunnerPool:
     def __call__(self) -> Iterator[Runner]:
         """Wait for the runner, and have it alone."""
         with self._lock:
+            if self._forgotten:
+                self._let_go()
             yield self._living()
 
     def forget(self, numbers: tuple[int, ...]) -> None:
-        """Have the runners let go of blocks of memory."""
-        with self._lock:
-            for runner in (self._runner, self._spare):
-                with contextlib.suppress(RunnerFailure, EvaluatorError):
-                    runner.forget(numbers)
+        """Have the runners let go of blocks of memory, as soon as nobody has them."""
+        self._forgotten.extend(numbers)
+        # Who comes here may hold the GPU, for which a runner's holder may wait.
+        if self._lock.acquire(blocking=False):
+            try:
+                self._let_go()
+            finally:
+                self._lock.release()
+
+    def _let_go(self) -> None:
+        numbers, self._forgotten = tuple(self._forgotten), []
+        for runner in (self._runner, self._spare):
+            with contextlib.suppress(RunnerFailure, EvaluatorError):
+                runner.forget(numbers)
 
     def close(self) -> None:
         """End the runners."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from triton_gym.evaluation.backends.cuda.device_timing import Flush
 from triton_gym.evaluation.backends.cuda.driver import check
 
 PRINTF_BYTES = 1 << 16
@@ -156,22 +157,6 @@ class Device:
             pair.t().contiguous()
         self.flush()
         self.scrub()
-
-
-class Flush:
-    """Evicts the L2 cache by reading more than it holds.
-
-    Reading leaves clean lines; after a flush by writing, a kernel would pay for writing them back.
-    """
-
-    def __init__(self, size: int, device: torch.device) -> None:
-        self.device = device
-        self._buffer = torch.zeros(size // 4, dtype=torch.float32, device=device)
-        self._sink = torch.zeros((), dtype=torch.float32, device=device)
-
-    def __call__(self) -> None:
-        """Queue the flush on the current stream."""
-        torch.sum(self._buffer, dim=0, out=self._sink)
 
 
 class Gate:

@@ -16,8 +16,8 @@ FATAL = frozenset(
 """Errors of a kernel after which its context is lost (CUDA Driver API, `CUresult`)."""
 MEANINGS = {
     "CUDA_ERROR_ILLEGAL_ADDRESS": (
-        "a kernel read or wrote outside its tensors, or wrote to an argument; look for a missing "
-        "mask or a wrong stride"
+        "a kernel read or wrote outside its tensors, or wrote to one of the arguments; look for a "
+        "missing mask or a wrong stride"
     ),
     "CUDA_ERROR_MISALIGNED_ADDRESS": "a kernel read or wrote at an address that is not aligned",
     "CUDA_ERROR_ASSERT": "a device_assert failed",

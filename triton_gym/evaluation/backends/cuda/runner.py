@@ -201,7 +201,8 @@ class Runner:
         times = Times([], [], [])
         for run in order.runs[:1] * order.empty:
             self._enter(run)
-            times.empty_us.append(self._timed([], gated=True)[1])
+            gated = self._loaded.gated(run.part)
+            times.empty_us.append(self._timed([], gated=gated)[1])
             self._leave()
         budget = Budget()
         begun = time.perf_counter()
@@ -367,7 +368,7 @@ class _Program:
         import torch
 
         program = self._program
-        begin = len(program.setup) + len(program.first)
+        begin = len(program.setup) + len(program.first) + 1  # a call's result outlives its steps
         self._kept.clear()
         for buffer in program.buffers:
             lives = buffer.born < begin and (buffer.freed < 0 or buffer.freed > begin)

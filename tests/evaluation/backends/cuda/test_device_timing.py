@@ -6,7 +6,7 @@ import types
 import pytest
 import torch
 
-from triton_gym.evaluation.judging import device_timing
+from triton_gym.evaluation.backends.cuda import device_timing
 
 
 @pytest.fixture

@@ -1,0 +1,193 @@
+"""The timed case of an evaluation: rounds of calls on inputs that are used once, all verified."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import torch
+
+from triton_gym.evaluation import check
+from triton_gym.evaluation.backends.cuda.blocks import Block, BlockPool
+from triton_gym.evaluation.backends.cuda.calibration import Calibration, time_references
+from triton_gym.evaluation.backends.cuda.device_timing import Flush
+from triton_gym.evaluation.backends.cuda.inputs import InputPool, InputSet, draw_set
+from triton_gym.evaluation.backends.cuda.measurement import Measurement, coverage
+from triton_gym.evaluation.backends.cuda.operations import is_movement
+from triton_gym.evaluation.backends.cuda.orders import Part
+from triton_gym.evaluation.backends.cuda.programs import Prepared
+from triton_gym.evaluation.backends.cuda.stage import Stage, results
+from triton_gym.evaluation.judging.returned import Part as ResultPart
+from triton_gym.evaluation.judging.sharing import GpuLock
+from triton_gym.evaluation.modules import bind, state_of
+from triton_gym.evaluation.timing import Budget
+from triton_gym.evaluation.workers.session import Ended
+from triton_gym.outcome import Status
+from triton_gym.task import Task
+
+ROUND_CALLS = 24
+"""Most calls that are timed in a row."""
+ROUND_BYTES = 12 << 30
+"""Most device memory of an answer's own that these take, unless a single one needs more."""
+ROUND_REFERENCE_US = 100_000.0
+"""What the reference may take for the inputs of a round."""
+LEAST_CALLS = 3
+EMPTY_CALLS = 5
+"""Calls without steps that are timed beside them."""
+REFERENCES = 8
+"""Times of the reference that an evaluation adds to those that are known."""
+KNOWN_REFERENCES = 48
+READING_CALLS = 6
+"""Calls that are timed of an answer whose host reads values: each is recorded on its own inputs."""
+_STEP_SEEDS = 1000
+
+
+class Bench:
+    """The timed case of one evaluation.
+
+    Args:
+        task: of the evaluation.
+        seed: of the evaluation; None if nobody may know one.
+        parameters_seed: of a module's parameters.
+        calibration: what is known of the task.
+        device: the GPU.
+        blocks: its memory.
+        pool: sets that are kept between evaluations.
+        lock: of the GPU.
+        ends: gives back what is taken, in the end.
+    """
+
+    def __init__(
+        self, task: Task, seed: int | None, parameters_seed: int, calibration: Calibration,
+        device: torch.device, blocks: BlockPool, pool: InputPool, lock: GpuLock, ends: ExitStack,
+    ) -> None:  # fmt: skip
+        self.case = task.bench[0]
+        with lock(alone=False):
+            self._task = bind(task, self.case, parameters_seed, device)
+        self._calibration, self._device, self._blocks = calibration, device, blocks
+        self._lock, self._ends = lock, ends
+        # A module's results depend on its parameters, which are this evaluation's own.
+        self._pool = pool if seed is None and not state_of(self._task) else None
+        self._seeds = itertools.count(parameters_seed + _STEP_SEEDS)
+        self._seen: set[InputSet] = set()
+        self.first = self.inputs(1)[0]
+        """What the answer is recorded on, and called on first."""
+        self._measured = Measurement()
+        self._coverage = 1.0
+
+    def inputs(self, count: int) -> list[InputSet]:
+        """Sets that the answer has not seen."""
+        if self._pool:
+            sets = self._pool.take(self._calibration.name, count, self._seen, self._draw)
+        else:
+            sets = [self._draw() for _ in range(count)]
+        for one in sets:
+            self._ends.callback(one.release)
+        return sets
+
+    def measure(
+        self, prepared: Prepared, parameters: Block | None, stage: Stage, flush: Flush
+    ) -> tuple[Measurement, float]:
+        """Time calls until their median is known well enough, and verify every one.
+
+        Returns:
+            The times, and the share of them in the answer's own kernels.
+
+        Raises:
+            Ended: a result is wrong, or a call failed.
+        """
+        budget = Budget()
+        room = max(1, min(self._few(), ROUND_BYTES // max(1, prepared.scratch_bytes)))
+        sets = [self.first, *self.inputs(room)]
+        while not self._measured.done(budget):
+            self._round(prepared, parameters, stage, flush, sets)
+            sets = [sets[0], *self.inputs(room)]
+        return self._measured, self._coverage
+
+    def measure_one_by_one(
+        self, prepared: Prepared, record: Callable[[InputSet], Prepared],
+        parameters: Block | None, stage: Stage, flush: Flush,
+    ) -> tuple[Measurement, float, Prepared]:  # fmt: skip
+        """The same for an answer whose host reads values: its plan is good for one set."""
+        one = self.first
+        for left in reversed(range(READING_CALLS)):
+            self._round(prepared, parameters, stage, flush, [one, one])
+            if left:
+                (one,) = self.inputs(1)
+                prepared = record(one)
+        return self._measured, self._coverage, prepared
+
+    def _round(
+        self, prepared: Prepared, parameters: Block | None, stage: Stage, flush: Flush,
+        sets: list[InputSet],
+    ) -> None:  # fmt: skip
+        """A first call on the first set, and timed ones on the others."""
+        moves = [is_movement(step) for step in prepared.program.call]
+        apart = any(moves) and not self._measured.rounds
+        with stage.scratch(prepared.scratch_bytes, len(sets)) as scratch:
+            with stage.lease(prepared.program, parameters, str(self.case)) as lease:
+                with self._lock(alone=False):
+                    lease.execute(Part.FIRST, sets[0], scratch[0])
+                with self._lock(alone=True):
+                    begun = time.perf_counter()
+                    times = lease.time(sets[1:], scratch[1:], EMPTY_CALLS, apart)
+                    spent = time.perf_counter() - begun
+            with self._lock(alone=True):
+                self._time_reference(sets[1:], flush)
+            if apart:
+                self._coverage = coverage(times.step_us, moves)
+            self._measured.add(
+                times.device_us, times.wall_us, times.empty_us, spent, waits=prepared.waits
+            )
+            self._verify(prepared.first, prepared, parameters, sets[:1], scratch[:1])
+            done = len(times.device_us)
+            timed = slice(1, 1 + done)
+            self._verify(prepared.call, prepared, parameters, sets[timed], scratch[timed])
+
+    def _few(self) -> int:
+        """Most calls of a round: inputs are drawn for each, and the reference computed."""
+        each_us = max(1.0, statistics.median(self._calibration.baseline_us or [1.0]))
+        return max(LEAST_CALLS, min(ROUND_CALLS, int(ROUND_REFERENCE_US / each_us)))
+
+    def _time_reference(self, sets: list[InputSet], flush: Flush) -> None:
+        known = self._calibration
+        enough = len(known.baseline_us) >= KNOWN_REFERENCES and self._measured.rounds
+        chosen = [] if enough else sets[:REFERENCES]
+        arguments = [one.arguments for one in chosen]
+        fresh = time_references(self._task, known, arguments, flush) if arguments else []
+        known.baseline_us = [*known.baseline_us, *fresh][-KNOWN_REFERENCES:]
+
+    def _verify(
+        self, parts: tuple[ResultPart, ...], prepared: Prepared, parameters: Block | None,
+        sets: list[InputSet], scratch: list[Block],
+    ) -> None:  # fmt: skip
+        """Compare all results; first by a quick look at them together."""
+        calls = []
+        for one, block in zip(sets, scratch, strict=True):
+            found = results(parts, prepared, one, block, parameters, self._device)
+            calls.append((found, one))
+        with self._lock(alone=False):
+            plain = [check.plainly_right(found, one.expected) for found, one in calls]
+            if bool(torch.stack(plain).all()):
+                return
+            for found, one in calls:
+                verdict = check.compare(found, one.expected, f"{self.case} (timed)")
+                if not verdict.ok:
+                    raise Ended(
+                        Status.INCORRECT, verdict.message,
+                        max_error=verdict.max_error, tolerance=verdict.tolerance,
+                    )  # fmt: skip
+
+    def _draw(self) -> InputSet:
+        seed = secrets.randbits(62) if self._pool else next(self._seeds)
+        with self._lock(alone=False):
+            one = draw_set(
+                self._task, self.case, seed, self._device, self._blocks,
+                self._calibration.bounds,
+            )  # fmt: skip
+            torch.cuda.current_stream().synchronize()
+        return one

@@ -1,0 +1,176 @@
+"""Sets of inputs that an answer's kernels have not seen, and what the reference makes of them.
+
+A set lies in memory that kernels can only read, so it is as it was for the next answer. No kernel
+finds what another answer's left, so a judge may give a set again, to another answer: drawing one
+takes longer than timing a call. An evaluation sees each set once at most, in an order of its own,
+and some are drawn anew for every evaluation, so that none stays what it was.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from triton_gym.evaluation import check, trees
+from triton_gym.evaluation.backends.cuda.blocks import Block, BlockPool
+from triton_gym.evaluation.judging.case_layout import CaseLayout, lay_out_arguments
+from triton_gym.evaluation.plan.window import ARGUMENTS
+from triton_gym.task import Case, Task
+
+KEPT = 24
+"""Most sets of a task that are kept."""
+RENEWED = 2
+"""Sets that are drawn anew for every evaluation."""
+POISON = 0xFF
+
+
+@dataclass(slots=True, eq=False)
+class InputSet:
+    """Inputs in place, and what comes of them."""
+
+    layout: CaseLayout
+    block: Block | None
+    """Where the tensors lie; None if there are none."""
+    arguments: tuple[Any, ...]
+    """As the reference takes them: its tensors lie in the block."""
+    expected: check.Expected
+    form: trees.Tree
+    """Of the reference's result."""
+    users: int = 0
+    kept: bool = False
+    nbytes: int = 0
+    """Device memory of all of it."""
+    blocks: BlockPool | None = field(default=None, repr=False)
+
+    def release(self) -> None:
+        """Give the memory back, unless others use it."""
+        self.users -= 1
+        self._settle()
+
+    def drop(self) -> None:
+        """Keep it no longer than it is used."""
+        self.kept = False
+        self._settle()
+
+    def _settle(self) -> None:
+        if not self.kept and self.users <= 0 and self.block and self.blocks:
+            block, self.block = self.block, None
+            self.blocks.give_back(block)
+
+
+def draw_set(
+    task: Task, case: Case, seed: int, device: torch.device, blocks: BlockPool,
+    bounds: check.Timed | None = None,
+) -> InputSet:  # fmt: skip
+    """Draw inputs into memory of their own.
+
+    Args:
+        task: bound to the parameters of the evaluation.
+        case: what to draw.
+        seed: of the inputs.
+        device: the GPU.
+        blocks: where memory comes from.
+        bounds: for results held against the reference's own; None to hold them against the float64
+            oracle, with tolerances that follow from it.
+    """
+    drawn = check.draw_inputs(task, case, seed, device)
+    tensors, tree = trees.flatten(drawn)
+    layout = lay_out_arguments(tree)
+    block = blocks.take(layout.nbytes) if tensors else None
+    placed = []
+    for tensor, view in zip(tensors, layout.views, strict=True):
+        assert block is not None
+        lies = block.view(view, ARGUMENTS.start)
+        trees.memory(lies).copy_(trees.memory(tensor))
+        placed.append(lies)
+    arguments = trees.assemble(tree, iter(placed))
+    found = check.returned(task, arguments, case)
+    if bounds is None:
+        expected = check.expect(task, case, arguments, found)
+    elif bounds.exact:
+        expected = bounds.of(bounds.expected(task, arguments, case))
+    else:
+        expected = bounds.of(tuple(tensor.contiguous() for tensor in found.tensors))
+    size = (block.nbytes if block else 0) + sum(o.nbytes for o in expected.outputs)
+    return InputSet(layout, block, arguments, expected, found.tree, 1, False, size, blocks)
+
+
+class InputPool:
+    """Sets of the timed cases of tasks. For use from several threads.
+
+    Args:
+        capacity: bytes of device memory that all may take.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._kept: OrderedDict[object, list[InputSet]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._rng = random.Random(secrets.randbits(64))
+
+    def take(
+        self, key: object, count: int, seen: set[InputSet], draw: Callable[[], InputSet]
+    ) -> list[InputSet]:
+        """Sets that an evaluation has not seen. Each is to be released.
+
+        Args:
+            key: of the task and its case.
+            count: how many.
+            seen: those that the evaluation has had; the new ones are added.
+            draw: makes one more.
+        """
+        with self._lock:
+            there = self._kept.setdefault(key, [])
+            self._kept.move_to_end(key)
+            if not seen:
+                for old in there[: min(RENEWED, len(there) - 1)]:
+                    there.remove(old)
+                    old.drop()
+            fresh = [one for one in there if one not in seen]
+            chosen = self._rng.sample(fresh, min(count, len(fresh)))
+            for one in chosen:
+                one.users += 1
+        while len(chosen) < count:
+            chosen.append(self._keep(key, draw()))
+        seen.update(chosen)
+        self._rng.shuffle(chosen)
+        return chosen
+
+    def clear(self) -> None:
+        """Keep nothing any longer."""
+        with self._lock:
+            for sets in self._kept.values():
+                for one in sets:
+                    one.drop()
+            self._kept.clear()
+
+    def _keep(self, key: object, one: InputSet) -> InputSet:
+        with self._lock:
+            there = self._kept.setdefault(key, [])
+            if one.nbytes * 2 > self._capacity:
+                return one
+            one.kept = True
+            there.append(one)
+            if len(there) > KEPT:
+                there.pop(0).drop()
+            held = sum(kept.nbytes for sets in self._kept.values() for kept in sets)
+            for old in [kept for sets in self._kept.values() for kept in sets]:
+                if held <= self._capacity or old is one:
+                    break
+                held -= old.nbytes
+                next(sets for sets in self._kept.values() if old in sets).remove(old)
+                old.drop()
+        return one
+
+
+def poison(blocks: Sequence[Block]) -> None:
+    """Queue the filling of memory with what nobody computes."""
+    for block in blocks:
+        block.bytes().fill_(POISON)

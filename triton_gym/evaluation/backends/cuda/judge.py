@@ -1,0 +1,293 @@
+"""The judge of an NVIDIA GPU: records an answer, tests its plans on hidden shapes, and times them.
+
+Host code of answers runs in recorders that have no device; kernels run in runners, which are ours.
+Inputs, oracle and comparison are here.
+"""
+
+from __future__ import annotations
+
+import functools
+import secrets
+import statistics
+import threading
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from triton_gym.device import Device, Gpu, gpu_matching, gpu_named
+from triton_gym.evaluation import check
+from triton_gym.evaluation.backends.cuda.bench import Bench
+from triton_gym.evaluation.backends.cuda.blocks import BlockPool
+from triton_gym.evaluation.backends.cuda.calibration import Calibration, calibrate
+from triton_gym.evaluation.backends.cuda.client import RunnerPool
+from triton_gym.evaluation.backends.cuda.device_timing import Flush, event_us
+from triton_gym.evaluation.backends.cuda.facts import device_facts
+from triton_gym.evaluation.backends.cuda.inputs import InputPool, draw_set
+from triton_gym.evaluation.backends.cuda.measurement import Measurement
+from triton_gym.evaluation.backends.cuda.programs import Prepared
+from triton_gym.evaluation.backends.cuda.recordings import Recordings, Setting
+from triton_gym.evaluation.backends.cuda.stage import NoMemory, Stage
+from triton_gym.evaluation.backends.cuda.testing import Test, run_tests
+from triton_gym.evaluation.compiling.artifact import Target
+from triton_gym.evaluation.compiling.compiler import ArtifactCache, Compiler
+from triton_gym.evaluation.fingerprint import task_fingerprint
+from triton_gym.evaluation.judging.judge import Judge, Phases, Request, test_cases
+from triton_gym.evaluation.judging.sharing import gpu_lock
+from triton_gym.evaluation.modules import bind
+from triton_gym.evaluation.profile import Light, speed_of_light
+from triton_gym.evaluation.timing import Timing, summarise
+from triton_gym.evaluation.workers.scratch import Scratch
+from triton_gym.evaluation.workers.session import Ended
+from triton_gym.evaluation.workers.worker_pool import WorkerPool
+from triton_gym.outcome import NAN, Outcome, Status, TimeSource
+from triton_gym.task import Case
+
+KEPT_SHARE = 4
+"""One part in so many of the device's memory is for inputs that are kept between evaluations."""
+KNOWN_TASKS = 256
+"""Tasks of which something is kept."""
+COMPILERS = 4
+"""Kernels of one answer that are compiled at once."""
+RECORDERS = 4
+"""Recorders of one answer, each for some of its cases, while there are processors for them."""
+OTHER_SEEDS = 1 << 20
+"""Between the seeds of a case's inputs and of those of a second call."""
+LEAST_COVERAGE = 0.5
+"""Share of the time in own kernels below which an answer earns no speedup."""
+
+
+@dataclass(slots=True)
+class _Lesson:
+    """What is known of a task, once one evaluation has found out."""
+
+    calibration: Calibration | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class CudaJudge(Judge):
+    """Owns one GPU, or shares it with other judges of the same machine.
+
+    Args:
+        device: the GPU.
+        judges: how many share its memory.
+        pools: where recorders, compilers and runners come from.
+    """
+
+    def __init__(self, device: Device, judges: int, pools: tuple[WorkerPool, ...]) -> None:
+        super().__init__()
+        self._recorders, self._compilers, runners = self._pools = pools
+        self._device = torch.device("cuda", int(device.which))
+        torch.cuda.set_device(self._device)
+        properties = torch.cuda.get_device_properties(self._device)
+        self._total_bytes = int(properties.total_memory)
+        self._gpu = gpu_matching(properties.name) or _unknown_gpu(properties)
+        flush_bytes = 2 * int(properties.L2_cache_size)
+        self._flush = Flush(flush_bytes, self._device)
+        self._lock = gpu_lock(self._device)
+        self._facts = device_facts(self._device)
+        self._target = Target(self._facts.capability)
+        self._artifacts = ArtifactCache()
+        self._runners = RunnerPool(runners, int(device.which), flush_bytes)
+        self._blocks = BlockPool(self._device, self._runners.forget)
+        self._inputs = InputPool(self._total_bytes // KEPT_SHARE // judges)
+        with self._lock(alone=True):
+            self.copy_gbps = self._copy_bandwidth()
+        self._lessons: OrderedDict[tuple[str, str], _Lesson] = OrderedDict()
+        self._knowing = threading.Lock()
+        self._compiling = threading.Lock()
+
+    def close(self) -> None:
+        """End the runners, and the servers that fork."""
+        self._runners.close()
+        for pool in self._pools:
+            pool.close()
+
+    @property
+    def gpu(self) -> Gpu:
+        """The published limits of the device."""
+        return self._gpu
+
+    def _finish(self, outcome: Outcome, seconds: float, phases: Phases) -> Outcome:
+        return outcome.replace(
+            time_source=TimeSource.MEASURED,
+            evaluation_s=seconds,
+            phases=tuple(phases.seconds.items()),
+        )
+
+    def _cramped(self, end: Ended) -> bool:
+        if not isinstance(end, NoMemory):
+            return False
+        self._inputs.clear()
+        self._blocks.trim(0)
+        torch.cuda.empty_cache()
+        return True
+
+    # One evaluation.
+
+    def _judge(self, request: Request, phases: Phases) -> Outcome:
+        seed = secrets.randbits(62) if request.seed is None else request.seed
+        cases = test_cases(request.task, seed, tiny=False)
+        with torch.cuda.device(self._device), ExitStack() as ends:
+            setting = self._setting(request, seed, ends)
+            recording = ends.enter_context(Recordings(setting, self._crowd()))
+            with phases("learn"):
+                calibration = self._calibration_of(request)
+            with phases("start"):
+                if calibration.baseline_us:
+                    setting.stage.reference_us = statistics.median(calibration.baseline_us)
+                tests = [self._drawn(request, case, seed + i, ends) for i, case in enumerate(cases)]
+                bench = Bench(
+                    request.task, request.seed, seed, calibration, self._device, self._blocks,
+                    self._inputs, self._lock, ends,
+                )  # fmt: skip
+            with phases("compile"):
+                recording.record(tests, bench)
+            with phases("test"):
+                verdict = run_tests(tests, setting.stage, self._lock, self._device)
+            with phases("profile"):
+                found, share, prepared = recording.measure(bench, self._flush)
+        return self._outcome(request, prepared, verdict, found, calibration, share)
+
+    def _setting(self, request: Request, seed: int, ends: ExitStack) -> Setting:
+        limits = request.limits
+        most = limits.device_bytes or self._total_bytes // 2
+        stage = Stage(self._runners, self._blocks, most, limits.gpu_seconds)
+        return Setting(
+            request, ends.enter_context(Scratch(request.source)), stage,
+            ends.enter_context(Compiler(self._compilers, self._target, self._artifacts, limits)),
+            ends.enter_context(ThreadPoolExecutor(COMPILERS)), self._recorders, self._blocks,
+            self._facts, self._lock, seed,
+        )  # fmt: skip
+
+    def _crowd(self) -> int:
+        """How many recorders an answer gets: several while there are processors for them."""
+        return 1 if self._turns.crowded else RECORDERS
+
+    def _drawn(self, request: Request, case: Case, seed: int, ends: ExitStack) -> Test:
+        with self._lock(alone=False):
+            task = bind(request.task, case, seed, self._device)
+            inputs, others = (
+                draw_set(task, case, one, self._device, self._blocks)
+                for one in (seed, seed + OTHER_SEEDS)
+            )
+            torch.cuda.current_stream().synchronize()
+        for one in (inputs, others):
+            ends.callback(one.release)
+        return Test(case, inputs, others)
+
+    def _outcome(
+        self, request: Request, prepared: Prepared, verdict: check.Verdict, found: Measurement,
+        calibration: Calibration, share: float,
+    ) -> Outcome:  # fmt: skip
+        case, timing = request.task.bench[0], found.timing
+        baseline = summarise(calibration.baseline_us)
+        light = speed_of_light(request.task, case, self._gpu, self.copy_gbps)
+        roofline, speedup = light.roofline(timing.median_us), baseline.median_us / timing.median_us
+        used = prepared.used
+        registers = max((float(a.registers) for a in used), default=NAN)
+        spills = max((float(a.spill_bytes) for a in used), default=NAN)
+        shared = max((float(a.shared_bytes) for a in used), default=NAN)
+        status, message = Status.CORRECT, _message(timing, baseline, light)
+        message += (
+            f" {registers:.0f} registers, {spills:.0f} bytes spilled, {shared:.0f} bytes of shared "
+            "memory."
+        )
+        if prepared.plan.setup or prepared.plan.first != prepared.plan.call:
+            message += " What the answer prepares before its second call is not timed."
+        if roofline > 1.0 + timing.spread:
+            status = Status.CHEATING
+            message = (
+                f"The time of {timing.median_us:.2f} µs is below the speed of light of "
+                f"{light.floor_us:.2f} µs for {case}: the work was not done, or the task's FLOPs "
+                "or bytes are wrong."
+            )
+        elif found.contradicted:
+            status = Status.CHEATING
+            message = (
+                f"Calls take {timing.median_us:.1f} µs by the device's events, but "
+                f"{found.excess_us:.1f} µs more by the host's clock, in each of {found.rounds} "
+                "rounds."
+            )
+        elif not used:
+            status = Status.CHEATING
+            message = "No Triton kernel was launched: the answer's own kernels must do the work."
+        elif share < LEAST_COVERAGE and speedup > 1.0:
+            speedup = 1.0
+            message += (
+                f" Only {share:.0%} of the time is spent in the answer's own kernels, the rest in "
+                "PyTorch's copies: that earns no speedup."
+            )
+        return Outcome(
+            status=status,
+            message=message,
+            compiled=True,
+            runtime_us=timing.median_us,
+            runtime_low_us=timing.low_us,
+            runtime_high_us=timing.high_us,
+            baseline_us=baseline.median_us,
+            speedup=speedup,
+            roofline=roofline,
+            gbps=light.gbps(timing.median_us),
+            tflops=light.tflops(timing.median_us),
+            bound=light.bound(timing.median_us),
+            max_error=verdict.max_error,
+            tolerance=verdict.tolerance,
+            coverage=share if used else 0.0,
+            registers=registers,
+            spills=spills,
+            shared_bytes=shared,
+        )
+
+    # What is kept.
+
+    def _calibration_of(self, request: Request) -> Calibration:
+        """What is known of the request's task. Who comes while it is found out waits for that."""
+        key = (task_fingerprint(request.task), request.baseline)
+        with self._knowing:
+            lesson = self._lessons.setdefault(key, _Lesson())
+            self._lessons.move_to_end(key)
+            if len(self._lessons) > KNOWN_TASKS:
+                self._lessons.popitem(last=False)
+        with lesson.lock:
+            if lesson.calibration is None:
+                # The imports of torch.compile do not bear two threads.
+                with self._compiling if request.baseline == "compile" else nullcontext():
+                    lesson.calibration = calibrate(
+                        request.task, request.baseline, self._device, self._flush, self._lock
+                    )
+            return lesson.calibration
+
+    def _copy_bandwidth(self) -> float:
+        """Bytes read and written a second by a large copy on the device, in GB/s."""
+        source = torch.empty(1 << 28, dtype=torch.float32, device=self._device).normal_()
+        target = torch.empty_like(source)
+        times = [event_us(functools.partial(target.copy_, source)) for _ in range(8)]
+        moved = 2 * source.numel() * source.element_size()
+        torch.cuda.empty_cache()
+        return moved / summarise(times[2:]).median_us / 1e3
+
+
+def _unknown_gpu(properties: Any) -> Gpu:
+    """Limits of a GPU that is not in the table: its own memory clock, an H100's peaks."""
+    like = gpu_named("h100")
+    share = properties.multi_processor_count / like.multiprocessors
+    return Gpu(
+        properties.name, "", properties.major * 10 + properties.minor,
+        properties.multi_processor_count, like.clock_ghz, like.memory_gbps,
+        int(properties.L2_cache_size), like.shared_bytes, like.vector_tflops * max(share, 1.0),
+        like.matrix_tflops,
+    )  # fmt: skip
+
+
+def _message(timing: Timing, baseline: Timing, light: Light) -> str:
+    us = timing.median_us
+    return (
+        f"Correct. {us:.1f} µs [{timing.low_us:.1f}, {timing.high_us:.1f}], PyTorch "
+        f"{baseline.median_us:.1f} µs: speedup {baseline.median_us / us:.2f}. "
+        f"{light.roofline(us):.0%} of the speed of light, {light.gbps(us):.0f} GB/s, "
+        f"{light.tflops(us):.1f} TFLOP/s, {light.bound(us)}-bound."
+    )

@@ -1,0 +1,182 @@
+"""One evaluation's use of a GPU: memory, a runner for a moment, and how long it may take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from triton_gym.evaluation.backends.cuda import orders
+from triton_gym.evaluation.backends.cuda.blocks import Block, BlockPool
+from triton_gym.evaluation.backends.cuda.client import Runner, RunnerFailure, RunnerPool
+from triton_gym.evaluation.backends.cuda.inputs import InputSet
+from triton_gym.evaluation.backends.cuda.orders import Part, Program, Run, Times
+from triton_gym.evaluation.backends.cuda.programs import Prepared, host_tensor
+from triton_gym.evaluation.judging.returned import Part as ResultPart
+from triton_gym.evaluation.plan.step import Kernel, Step
+from triton_gym.evaluation.plan.value import HostTensor
+from triton_gym.evaluation.plan.window import ARGUMENTS, PARAMETERS, SCRATCH
+from triton_gym.evaluation.workers.session import Ended
+from triton_gym.outcome import Status
+
+HANG_FLOOR_S = 1.0
+"""How long the least work may take before it is a hang."""
+HANG_MULTIPLE = 1000
+"""How many times longer than the reference an answer's call may take."""
+BESIDE_S = 0.02
+"""What a run may take beside its steps."""
+
+
+class NoMemory(Ended):
+    """The device had too little memory for an answer, which others may have had."""
+
+
+class Stage:
+    """What an evaluation runs its plans on.
+
+    Args:
+        runners: of the GPU.
+        blocks: its memory.
+        limit_bytes: most memory of the answer's own.
+        limit_s: how long anything may take.
+    """
+
+    def __init__(
+        self, runners: RunnerPool, blocks: BlockPool, limit_bytes: int, limit_s: float
+    ) -> None:
+        self._runners, self._blocks = runners, blocks
+        self._limit_bytes, self._limit_s = limit_bytes, limit_s
+        self.reference_us = 0.0
+        """What the reference takes, if that is known."""
+
+    @contextmanager
+    def scratch(self, nbytes: int, count: int = 1) -> Iterator[list[Block]]:
+        """Memory of the answer's own, for so many runs.
+
+        Raises:
+            NoMemory: there is too little.
+        """
+        taken: list[Block] = []
+        try:
+            if nbytes > self._limit_bytes:
+                raise NoMemory(
+                    Status.RUNTIME_ERROR,
+                    f"CUDA out of memory: the answer allocates {nbytes >> 20} MiB on the device; "
+                    f"{self._limit_bytes >> 20} MiB are allowed.",
+                )
+            try:
+                taken += [self._blocks.take(max(nbytes, 1)) for _ in range(count)]
+            except torch.OutOfMemoryError as error:
+                raise NoMemory(Status.RUNTIME_ERROR, f"{error} for the answer's tensors.") from None
+            yield taken
+        finally:
+            for block in taken:
+                self._blocks.give_back(block)
+
+    @contextmanager
+    def lease(self, program: Program, parameters: Block | None, case: str) -> Iterator[Lease]:
+        """Have a runner that has loaded a program.
+
+        Raises:
+            Ended: the program cannot be loaded, or its steps failed.
+        """
+        try:
+            with self._runners() as runner:
+                lease = Lease(runner, parameters, self)
+                lease.begin(program)
+                try:
+                    yield lease
+                finally:
+                    if runner.alive:
+                        lease.end()
+        except RunnerFailure as failure:
+            raise Ended(failure.status, f"On {case}: {failure}") from None
+
+    def seconds(self, calls: int) -> float:
+        """How long so many calls may take before they hang."""
+        each = HANG_MULTIPLE * self.reference_us / 1e6 + BESIDE_S
+        return min(self._limit_s, HANG_FLOOR_S + calls * each)
+
+
+class Lease:
+    """A runner with a program, for as long as nobody else has it."""
+
+    def __init__(self, runner: Runner, parameters: Block | None, stage: Stage) -> None:
+        self._runner, self._parameters, self._stage = runner, parameters, stage
+
+    def begin(self, program: Program) -> None:
+        """Load the program."""
+        parameters = self._parameters
+        self._runner.ask(
+            orders.Begin(program, parameters.memory if parameters else None),
+            (parameters,) if parameters else (),
+            self._stage.seconds(1),
+        )
+
+    def end(self) -> None:
+        """Unload it."""
+        self._runner.ask(orders.End(), (), self._stage.seconds(1))
+
+    def execute(self, part: Part, inputs: InputSet, scratch: Block) -> None:
+        """Carry out a part once, untimed."""
+        order = orders.Execute((_run(part, inputs, scratch),))
+        self._runner.ask(order, _blocks([inputs], [scratch]), self._stage.seconds(1))
+
+    def time(
+        self, inputs: Sequence[InputSet], scratch: Sequence[Block], empty: int, apart: bool
+    ) -> Times:
+        """Time a call on each of the inputs, or on so many of them as are needed."""
+        runs = tuple(
+            _run(Part.CALL, one, block) for one, block in zip(inputs, scratch, strict=True)
+        )
+        order = orders.TimeRuns(runs, empty, apart)
+        limit = self._stage.seconds(len(runs) + empty + 1)
+        return Times(**self._runner.ask(order, _blocks(inputs, scratch), limit))
+
+    def look(self, inputs: InputSet, scratch: Block, address: int, nbytes: int) -> bytes:
+        """Carry out setup and first call, and tell bytes."""
+        order = orders.Look(_run(Part.FIRST, inputs, scratch), address, nbytes)
+        reply = self._runner.ask(order, _blocks([inputs], [scratch]), self._stage.seconds(1))
+        return bytes.fromhex(reply["data"])
+
+    def alternatives(
+        self, inputs: InputSet, scratch: Block, steps: tuple[tuple[Step, ...], ...],
+        kernels: tuple[Kernel, ...], program: Program, *, quick: bool, budget_ms: float,
+    ) -> tuple[float, ...]:  # fmt: skip
+        """Seconds of each alternative that follows setup and first call."""
+        order = orders.TimeAlternatives(
+            _run(Part.FIRST, inputs, scratch), steps, program.artifacts, kernels, quick, budget_ms
+        )
+        limit = self._stage.seconds(1 if quick else 20 * len(steps))
+        reply = self._runner.ask(order, _blocks([inputs], [scratch]), limit)
+        return tuple(reply["seconds"])
+
+
+def results(
+    parts: Sequence[ResultPart], prepared: Prepared, inputs: InputSet, scratch: Block,
+    parameters: Block | None, device: torch.device,
+) -> list[torch.Tensor]:  # fmt: skip
+    """What a run has returned, on the device."""
+    zones = [(ARGUMENTS, inputs.block), (PARAMETERS, parameters), (SCRATCH, scratch)]
+    found = []
+    for part in parts:
+        if isinstance(part, torch.Tensor):
+            found.append(part.to(device))
+        elif isinstance(part, HostTensor):
+            found.append(host_tensor(part, prepared).to(device))
+        elif not part.numel:
+            dtype = getattr(torch, part.dtype)
+            found.append(torch.empty(part.shape, dtype=dtype, device=device))
+        else:
+            zone, block = next((z, b) for z, b in zones if part.address in z and b is not None)
+            found.append(block.view(part, zone.start))
+    return found
+
+
+def _run(part: Part, inputs: InputSet, scratch: Block) -> Run:
+    return Run(part, inputs.block.memory if inputs.block else None, scratch.memory)
+
+
+def _blocks(inputs: Sequence[InputSet], scratch: Sequence[Block]) -> tuple[Block, ...]:
+    return (*(one.block for one in inputs if one.block), *scratch)

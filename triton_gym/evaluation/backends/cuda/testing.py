@@ -1,0 +1,115 @@
+"""Hidden cases of an evaluation: recorded, executed on inputs that nobody knows, and compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from triton_gym.evaluation import check
+from triton_gym.evaluation.backends.cuda.blocks import Block
+from triton_gym.evaluation.backends.cuda.inputs import InputSet
+from triton_gym.evaluation.backends.cuda.operations import is_movement
+from triton_gym.evaluation.backends.cuda.orders import Part
+from triton_gym.evaluation.backends.cuda.programs import Prepared
+from triton_gym.evaluation.backends.cuda.stage import Stage, results
+from triton_gym.evaluation.judging.sharing import GpuLock
+from triton_gym.evaluation.workers.session import Ended
+from triton_gym.outcome import Status
+from triton_gym.task import Case
+
+
+@dataclass(slots=True)
+class Test:
+    """A hidden case."""
+
+    case: Case
+    inputs: InputSet
+    """What the answer is recorded on, and called on first."""
+    others: InputSet
+    """What it is called on next."""
+    prepared: Prepared | None = None
+    parameters: Block | None = None
+
+    @property
+    def plan(self) -> Prepared:
+        """The plan, which was recorded."""
+        if self.prepared is None:
+            raise RuntimeError("the case was not recorded")
+        return self.prepared
+
+
+def run_tests(
+    tests: list[Test], stage: Stage, lock: GpuLock, device: torch.device
+) -> check.Verdict:
+    """Execute and compare all hidden cases.
+
+    Raises:
+        Ended: a call failed, or a result is wrong.
+    """
+    calls: list[tuple[list[torch.Tensor], check.Expected, str]] = []
+    for test in tests:
+        calls += _run(test, stage, lock, device)
+    moved = _moved(tests, stage, lock, device)
+    with lock(alone=False):
+        verdicts, _ = check.compare_all(calls, [])
+        worst = verdicts[0]
+        for verdict in verdicts:
+            if not verdict.ok:
+                raise Ended(
+                    Status.INCORRECT, verdict.message,
+                    max_error=verdict.max_error, tolerance=verdict.tolerance,
+                )  # fmt: skip
+            worst = max(worst, verdict, key=lambda one: one.share)
+        if moved is not None and check.compare_all([moved], [])[0][0].ok:
+            raise Ended(
+                Status.CHEATING,
+                f"On {moved[2]} the result is right without a single launch: PyTorch moves all of "
+                "it. The answer's own kernels must do the work.",
+            )
+    return worst
+
+
+def _run(
+    test: Test, stage: Stage, lock: GpuLock, device: torch.device
+) -> list[tuple[list[torch.Tensor], check.Expected, str]]:
+    """Results of the first call, and of a second one on other inputs if it does something else."""
+    prepared, case = test.plan, str(test.case)
+    again = not prepared.steady and not prepared.reads
+    with stage.scratch(prepared.scratch_bytes, 2) as scratch:
+        with stage.lease(prepared.program, test.parameters, case) as lease, lock(alone=False):
+            lease.execute(Part.FIRST, test.inputs, scratch[0])
+            if again:
+                lease.execute(Part.CALL, test.others, scratch[1])
+        found = [(prepared.first, test.inputs, scratch[0])]
+        if again:
+            found.append((prepared.call, test.others, scratch[1]))
+        return [
+            (
+                [
+                    tensor.clone()
+                    for tensor in results(parts, prepared, one, block, test.parameters, device)
+                ],
+                one.expected,
+                case,
+            )
+            for parts, one, block in found
+        ]
+
+
+def _moved(
+    tests: list[Test], stage: Stage, lock: GpuLock, device: torch.device
+) -> tuple[list[torch.Tensor], check.Expected, str] | None:
+    """Results of a case's movement alone; None if no case has any."""
+    for test in tests:
+        prepared = test.plan
+        steps = (*prepared.program.setup, *prepared.program.first)
+        if not any(is_movement(step) for step in steps):
+            continue
+        with stage.scratch(prepared.scratch_bytes) as (block,):
+            leased = stage.lease(prepared.program, test.parameters, str(test.case))
+            with leased as lease, lock(alone=False):
+                lease.execute(Part.MOVEMENT, test.inputs, block)
+            found = results(prepared.first, prepared, test.inputs, block, test.parameters, device)
+            return [tensor.clone() for tensor in found], test.inputs.expected, str(test.case)
+    return None

@@ -52,3 +52,25 @@ def product_bytes(case: Case) -> float:
 def product_flops(case: Case) -> float:
     """A multiplication and an addition per element of the m x n x k cube."""
     return 2.0 * case["m"] * case["n"] * case["k"]
+
+
+def grouped(a: torch.Tensor, b: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+    """Rows of each group times the group's matrix: (m, k) by (groups, k, n) to (m, n).
+
+    Args:
+        a: rows, those of one group one after the other.
+        b: a matrix for each group.
+        offsets: of the groups' first rows, and the end: (groups + 1,) in int32.
+    """
+    import torch
+
+    aligned = all(x.shape[-1] * x.element_size() % 16 == 0 for x in (a, b))
+    if a.dtype == torch.bfloat16 and aligned:
+        return torch.nn.functional.grouped_mm(a, b, offs=offsets[1:])
+    # Without reading the offsets: every group's product, of which its rows are kept.
+    row = torch.arange(a.shape[0], device=a.device)
+    out = a.new_zeros((a.shape[0], b.shape[2]))
+    for group in range(b.shape[0]):
+        own = (row >= offsets[group]) & (row < offsets[group + 1])
+        out = torch.where(own[:, None], a @ b[group], out)
+    return out

@@ -1,0 +1,135 @@
+"""The score of a suite: the mean over its tasks of min(1, best known time / ours).
+
+    python benchmarks/suite_score.py --tag mlperf --out benchmarks/results/suite-mlperf.json
+
+Best known is the fastest of PyTorch eager (which calls the vendors' libraries), `torch.compile` with
+max-autotune, and the operators of other libraries that are installed (library_operators.py). All of
+them and ours are timed one after the other in one process, each call with a cold L2 cache, at the
+task's timed size; a candidate whose results are out of the task's tolerance does not count. Beside
+the score stands the same mean without the cap. Ours is the expert, or with `--answers FOLDER` the
+files `<task>.py` of a folder, such as the best kernels of an agent's runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import library_operators
+import record
+import torch
+
+import triton_gym
+from triton_gym.evaluation import check
+
+SEED = 1
+QUANTILES = (0.5, 0.2, 0.8)
+
+
+def answer_of(task: Any, source: str, folder: Path) -> Callable[..., Any]:
+    """The host function of an answer, which Triton wants to read from a file."""
+    path = folder / f"{task.name}.py"
+    path.write_text(source)
+    spec = importlib.util.spec_from_file_location(f"answer_{task.name}", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"No loader for {path}.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    found: Callable[..., Any] = getattr(module, task.entry.name)
+    return found
+
+
+def outputs(result: Any) -> Sequence[torch.Tensor]:
+    return list(result) if isinstance(result, (tuple, list)) else [result]
+
+
+def timed(call: Callable[[], Any], milliseconds: int) -> dict[str, float]:
+    """Median and the quantiles around it, in microseconds; the L2 cache is cold before each."""
+    from triton.testing import do_bench
+
+    found = do_bench(call, warmup=milliseconds // 4, rep=milliseconds, quantiles=QUANTILES)
+    return dict(zip(("us", "low_us", "high_us"), (1e3 * t for t in found), strict=True))
+
+
+def row(name: str, source: str, folder: Path, milliseconds: int, compiled: bool) -> dict[str, Any]:
+    """Times of all candidates on one task, and the ratios."""
+    task = triton_gym.load(name)
+    case = task.bench[0]
+    inputs = check.draw_inputs(task, case, SEED, torch.device("cuda"))
+    expected = check.expect(task, case, inputs)
+    answer = answer_of(task, source, folder)
+    others, missing = library_operators.of(name, inputs)
+    calls: dict[str, Callable[[], Any]] = {
+        "ours": lambda: answer(*inputs),
+        "eager": lambda: task.reference(*inputs),
+        **others,
+    }
+    if compiled:
+        fast = torch.compile(task.reference, mode="max-autotune-no-cudagraphs", dynamic=False)
+        calls["compile"] = lambda: fast(*inputs)
+    times: dict[str, dict[str, float]] = {}
+    with torch.no_grad():
+        for who, call in calls.items():
+            try:
+                verdict = check.compare(outputs(call()), expected, str(case))
+                if not verdict.ok and who != "eager":
+                    missing.append(f"{who}: {verdict.message}"[:300])
+                    continue
+                times[who] = timed(call, milliseconds)
+            except Exception as error:  # what one candidate does must not end the table
+                missing.append(f"{who}: {type(error).__name__}: {error}"[:300])
+    known = {who: one["us"] for who, one in times.items() if who != "ours"}
+    best = min(known, key=known.__getitem__, default="")
+    ratio = known[best] / times["ours"]["us"] if best and "ours" in times else 0.0
+    found = {
+        "task": name, "case": str(case), "best_known": best, "ratio": ratio,
+        "capped": min(1.0, ratio), "times": times, "left_out": missing,
+    }  # fmt: skip
+    shown = "  ".join(f"{who} {one['us']:.1f}" for who, one in times.items())
+    print(f"{name:28s} {ratio:5.2f} of {best or 'nothing':8s} µs: {shown}", flush=True)
+    for reason in missing:
+        print(f"    left out: {reason}", flush=True)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tag", default="mlperf", help="the suite: core, mlperf, spec, …")
+    parser.add_argument("--tasks", nargs="*", help="these in place of a suite's")
+    parser.add_argument("--answers", type=Path, help="a folder of <task>.py in place of experts")
+    parser.add_argument("--milliseconds", type=int, default=200, help="spent on each candidate")
+    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        raise SystemExit("A suite's score is of times on a GPU, and there is none here.")
+    names = options.tasks or triton_gym.tasks(tag=options.tag)
+    out = options.out or record.RESULTS / f"suite-{options.tag}.json"
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        path = options.answers and options.answers / f"{name}.py"
+        source = path.read_text() if path else triton_gym.load(name).expert
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                rows.append(
+                    row(name, source, Path(folder), options.milliseconds, not options.no_compile)
+                )
+            except Exception as error:  # an unanswered task counts as nothing
+                print(f"{name:28s} failed: {type(error).__name__}: {error}", flush=True)
+                rows.append({"task": name, "ratio": 0.0, "capped": 0.0, "error": str(error)[:500]})
+        torch.cuda.empty_cache()
+        torch._dynamo.reset()
+        scores = {key: statistics.mean(one[key] for one in rows) for key in ("capped", "ratio")}
+        record.write(out, rows, tag=options.tag, score=scores["capped"], uncapped=scores["ratio"])
+    print(f"{options.tag}: score {scores['capped']:.3f}, uncapped {scores['ratio']:.3f}")
+
+
+if __name__ == "__main__":
+    main()

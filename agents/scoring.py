@@ -56,7 +56,8 @@ def scores(attempts: Sequence[Attempt], ks: Sequence[int] = (1,)) -> dict[str, A
     """What a table shows, per task and in total.
 
     Totals are means over tasks, each task counting the same. Their 95% intervals come from
-    resampling tasks, since tries at one task resemble each other.
+    resampling tasks, since tries at one task resemble each other. One task alone says nothing of
+    others: it has no interval.
 
     Args:
         attempts: of one or more tasks, the same number of each or not.
@@ -81,10 +82,15 @@ def scores(attempts: Sequence[Attempt], ks: Sequence[int] = (1,)) -> dict[str, A
 
 
 def mean_interval(values: Sequence[float]) -> dict[str, float | None]:
-    """The mean of one number a task with its 95% bootstrap interval; None if there is none."""
+    """The mean of one number a task with its 95% bootstrap interval.
+
+    None where there is none: no value of no task, no interval of a single one.
+    """
     if not values:
         return {"value": None, "low": None, "high": None}
     found = np.asarray(values, np.float64)
+    if len(found) < 2:
+        return {"value": float(found[0]), "low": None, "high": None}
     drawn = np.random.default_rng(0).integers(len(found), size=(_RESAMPLES, len(found)))
     low, high = np.quantile(found[drawn].mean(1), [0.025, 0.975])
     return {"value": float(found.mean()), "low": float(low), "high": float(high)}
@@ -98,6 +104,8 @@ def speedup_interval(
     pooled = [speedup for group in known for speedup in group]
     if not pooled:
         return {"value": None, "low": None, "high": None}
+    if sum(map(bool, known)) < 2:
+        return {"value": float(centre(pooled)), "low": None, "high": None}
     arrays = [np.asarray(group, np.float64) for group in known]
     rng = np.random.default_rng(0)
     found = []

@@ -54,5 +54,30 @@ def test_score_writes_a_table_and_json(tmp_path):
     assert "gelu" in done.output
     found = json.loads(out.read_text())
     assert found["total"]["tries"] == 2
-    assert found["total"]["correct@1"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert found["total"]["correct@1"] == {"value": 0.0, "low": None, "high": None}
     assert found["tasks"]["gelu"]["correct@2"] == 0.0
+    kept = (tmp_path / "scores.replies.jsonl").read_text().splitlines()
+    assert len(kept) == 5  # what is scored, two replies, what became of each
+    again = invoke(
+        "score", "tiny-random", "gelu", "--tries", 2, "--longest", 4, "--device", "simulated",
+        "--out", out,
+    )  # fmt: skip
+    assert again.exit_code == 0, again.output
+    assert json.loads(out.read_text()) == found
+    assert (tmp_path / "scores.replies.jsonl").read_text().splitlines() == kept
+    with pytest.raises(InvalidOptionError, match="tries was 2, now 3"):
+        raise invoke("score", "tiny-random", "gelu", "--tries", 3, "--longest", 4, "--device",
+                     "simulated", "--out", out).exception  # fmt: skip
+
+
+def test_score_makes_nothing_where_it_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    for more, told in (
+        (["--out", tmp_path], "is a folder"), (["--out", "file/scores.json"], "no folder"),
+        (["--reward", "kevni"], "kevin"), (["--env-arg", "color=red"], "color"),
+    ):  # fmt: skip
+        with pytest.raises(InvalidOptionError, match=told):
+            raise invoke("score", "tiny-random", "gelu", "--longest", 4, "--device", "simulated",
+                         *more).exception  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import queue
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,7 +24,25 @@ class ChatModel(Protocol):
     """Replies to conversations."""
 
     def reply(self, conversations: Sequence[Sequence[Message]], seed: int) -> list[str]:
-        """The assistant's next message in each."""
+        """The assistant's next message in each; empty where the model said nothing."""
+
+
+def stream(
+    model: ChatModel, conversations: Sequence[Sequence[Message]], seeds: Sequence[int]
+) -> Iterator[tuple[int, str]]:
+    """Replies as they are there: a conversation's number, and the assistant's next message.
+
+    Args:
+        model: one without a method `stream` of this kind gives all replies at once.
+        conversations: what is replied to.
+        seeds: one for each.
+    """
+    if not conversations:
+        return
+    if hasattr(model, "stream"):
+        yield from model.stream(conversations, seeds)
+    else:
+        yield from enumerate(model.reply(conversations, seeds[0]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +84,45 @@ class Endpoint:
         Raises:
             RunError: a request failed however often it was tried.
         """
-        with ThreadPoolExecutor(self.parallel) as pool:
-            futures = [
-                pool.submit(self._one, conversation, seed + number)
-                for number, conversation in enumerate(conversations)
-            ]
-            return [future.result() for future in futures]
+        seeds = range(seed, seed + len(conversations))
+        found = dict(self.stream(conversations, seeds))
+        return [found[number] for number in range(len(conversations))]
+
+    def stream(
+        self, conversations: Sequence[Sequence[Message]], seeds: Sequence[int]
+    ) -> Iterator[tuple[int, str]]:
+        """The same, as they arrive, with a seed for each.
+
+        Who stops reading is not kept waiting for requests that are under way: their threads end
+        with the program.
+        """
+        left = queue.SimpleQueue[int]()
+        for number in range(len(conversations)):
+            left.put(number)
+        arrived = queue.SimpleQueue[tuple[int, str | BaseException]]()
+        stop = threading.Event()
+
+        def ask() -> None:
+            while not stop.is_set():
+                try:
+                    number = left.get_nowait()
+                except queue.Empty:
+                    return
+                try:
+                    arrived.put((number, self._one(conversations[number], seeds[number])))
+                except BaseException as error:
+                    arrived.put((number, error))
+
+        for _ in range(min(self.parallel, len(conversations))):
+            threading.Thread(target=ask, daemon=True, name="endpoint").start()
+        try:
+            for _ in conversations:
+                number, reply = arrived.get()
+                if isinstance(reply, BaseException):
+                    raise reply
+                yield number, reply
+        finally:
+            stop.set()
 
     def _one(self, messages: Sequence[Message], seed: int) -> str:
         body = {
@@ -85,7 +137,9 @@ class Endpoint:
                 f"{self.url} answered something that is not a chat completion: "
                 f"{json.dumps(found)[:200]}"
             ) from None
-        return str(text or "")
+        if isinstance(text, list):  # in parts, of which some are text
+            return "".join(str(part.get("text") or "") for part in text if isinstance(part, dict))
+        return str(text or "")  # null where a model spent all its tokens on thoughts
 
     def _posted(self, path: str, body: Mapping[str, Any]) -> Any:
         key = self.key or os.environ.get("OPENAI_API_KEY", "")
@@ -154,6 +208,13 @@ class LocalModel:
         Raises:
             InvalidOptionError: a conversation is too long for the model.
         """
+        found = dict(self.stream(conversations, [seed]))
+        return [found[number] for number in range(len(conversations))]
+
+    def stream(
+        self, conversations: Sequence[Sequence[Message]], seeds: Sequence[int]
+    ) -> Iterator[tuple[int, str]]:
+        """The same, as they are done. The first of the seeds is that of all."""
         from ..policy.conversation import prompt_tokens
 
         room = self._policy.context - self._longest
@@ -164,7 +225,8 @@ class LocalModel:
                 f"A conversation does not fit the {room} tokens that {self._policy.name!r} has "
                 "for a prompt. Lower `longest`, or take a model with a longer context."
             )
-        return [reply.text for reply in self._sampler.sample(fitting, seed)]
+        for number, reply in self._sampler.stream(fitting, seeds[0]):
+            yield number, reply.text
 
 
 def chat_model(name: str, **options: Any) -> ChatModel:

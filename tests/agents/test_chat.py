@@ -14,6 +14,7 @@ import pytest
 from triton_gym.agents import load, play
 from triton_gym.agents.chat.agents import BestOfN, Chat
 from triton_gym.agents.chat.models import Endpoint, chat_model
+from triton_gym.agents.chat.replies import Replies
 from triton_gym.agents.chat.scoring import score
 from triton_gym.agents.scoring import Attempt, correct_at_k, scores
 from triton_gym.errors import InvalidOptionError, RunError
@@ -51,10 +52,11 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.close()
             return
         status, text = play if isinstance(play, tuple) else (200, play)
+        null = callable(text)
         if callable(text):
             text = text(body)
         answer = {"choices": [{"message": {"role": "assistant", "content": text}}]}
-        raw = json.dumps(answer).encode() if status == 200 and text is not None else b"{}"
+        raw = json.dumps(answer).encode() if status == 200 and (null or text is not None) else b"{}"
         self.send_response(status)
         self.end_headers()
         self.wfile.write(raw)
@@ -205,6 +207,72 @@ def test_scores_worked_by_hand():
     assert found["tasks"]["b"]["statuses"] == {"correct": 1, "rejected": 3}
     nothing = scores([Attempt("a", "incorrect", nan)])["total"]
     assert nothing["mean_speedup"] == {"value": None, "low": None, "high": None}
+
+
+def test_one_task_alone_has_no_interval():
+    found = scores([Attempt("a", "correct", 2.0, 2.3), Attempt("a", "incorrect", 0.5)])["total"]
+    assert found["correct@1"] == {"value": 0.5, "low": None, "high": None}
+    assert found["mean_speedup"] == {"value": 2.0, "low": None, "high": None}
+
+
+def test_scoring_goes_on_with_the_replies_that_it_has(tmp_path, stub):
+    """Ended in the second turn: no reply is asked for twice, none is evaluated twice."""
+    import gymnasium as gym
+
+    import triton_gym
+
+    starter = triton_gym.load("gelu").starter
+    turns = [[starter, "x = (", starter + "# b"], [starter + "# 2", "", starter + "# c"]]
+    about = {"model": "script"}
+
+    class Ended(Script):
+        def stream(self, conversations, seeds):
+            for number, reply in enumerate(self.reply(conversations, seeds[0])):
+                if reply is None:
+                    raise KeyboardInterrupt
+                yield number, reply
+
+    def run(model, path):
+        def make(name):
+            return gym.make(name, evaluator=stub, max_turns=2)
+
+        with Replies(path, about) as replies:
+            return score(model, make, [("TritonKernel-gelu-v0", 0)], tries=3, turns=2,
+                         workers=1, replies=replies)  # fmt: skip
+
+    whole = run(Script(*turns[0], *turns[1]), tmp_path / "whole.jsonl")
+    assert whole["replies"] == {"made": 6, "empty": 1}
+    evaluated = len(stub.sources)
+    model = Ended(*turns[0], turns[1][0], None, None)
+    with pytest.raises(KeyboardInterrupt):
+        run(model, tmp_path / "ended.jsonl")
+    with (tmp_path / "ended.jsonl").open("a") as file:
+        file.write('{"conversation": 1, "rep')  # as a kill leaves it
+    before = (tmp_path / "ended.jsonl").read_text()
+    assert before.count('"reply"') == 4
+    rest = Script(*turns[1][1:])
+    assert run(rest, tmp_path / "ended.jsonl") == whole
+    assert [len(c) for c in rest.seen] == [4, 4]  # each with its first turn
+    assert len(stub.sources) <= 2 * evaluated + 1
+    with pytest.raises(InvalidOptionError, match="model was 'script', now 'other'"):
+        Replies(tmp_path / "ended.jsonl", {"model": "other"})
+    (tmp_path / "ended.jsonl").write_text("{}\n")
+    with pytest.raises(RunError, match="line 1, is damaged"):
+        Replies(tmp_path / "ended.jsonl", about)
+
+
+def test_a_null_reply_is_told(serve):
+    found = score(endpoint(serve(lambda body: None)), lambda name: Knobs(), [("knobs", 5)], tries=2)
+    assert found["replies"] == {"made": 2, "empty": 2}
+    assert found["tasks"]["knobs"]["statuses"] == {"empty_reply": 2}
+
+
+def test_an_endpoint_gives_replies_as_they_arrive(serve):
+    server = serve(lambda body: time.sleep(5) if "slow" in str(body["messages"]) else "quick")
+    asked = [[{"role": "user", "content": text}] for text in ("slow", "quick")]
+    replies = Endpoint(url=server.url, model="m", tries=1).stream(asked, [0, 1])
+    assert next(replies) == (1, "quick")
+    replies.close()
 
 
 def test_scoring_a_model_takes_the_best_turn():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from triton_gym.cli.names import environment_id, options_from
+from triton_gym.cli.interrupts import interruptible
+from triton_gym.cli.names import LARGEST_SEED, environment_id, options_from
 from triton_gym.errors import InvalidOptionError
 
 
@@ -31,24 +33,38 @@ def score(
     ] = 1,
     temperature: Annotated[float, typer.Option(help="Of the sampling.")] = 1.0,
     longest: Annotated[int, typer.Option(help="Tokens of the longest reply.")] = 1024,
-    seed: Annotated[int, typer.Option(help="Of tasks and replies.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of tasks and replies.", min=0, max=LARGEST_SEED)] = 0,
     device: Annotated[
         str, typer.Option(help="auto, cuda, cuda:1, simulated or simulated:<gpu>.")
     ] = "auto",
-    reward: Annotated[str, typer.Option(help="Decides which turn is best.")] = "kevin",
+    reward: Annotated[
+        str, typer.Option(help="Decides which turn is best; or my_module:f.")
+    ] = "kevin",
     workers: Annotated[int, typer.Option(help="Evaluations at the same time.", min=1)] = 4,
     env_arg: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Further arguments of the ids.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the scores as JSON.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The scores as JSON; replies beside it. In runs/ unless given."),
+    ] = None,
 ) -> None:
-    """Score a model: correct@k, fast_p and speedups, per task and in total."""
+    """Score a model: correct@k, fast_p and speedups, per task and in total.
+
+    Replies are kept as they come: the same command goes on where an earlier one was ended.
+    """
     from triton_gym.evaluation.service.evaluator import Evaluator
 
     names = [environment_id(name) for name in envs]
     other = [name for name in names if "TritonKernel-" not in name]
     if other:
         raise InvalidOptionError(f"Models write kernels; {other[0]} takes no text.")
+    options = options_from(env_arg or [])
+    out = out or _place(model, seed)
+    journal = importlib.import_module("triton_gym.agents.chat.replies")
+    kept = out.with_suffix(".replies.jsonl")
+    for path in (out, kept):
+        journal.check_place(path)
     models = importlib.import_module("triton_gym.agents.chat.models")
     scoring = importlib.import_module("triton_gym.agents.chat.scoring")
     places = importlib.import_module("triton_gym.agents.grpo.places")
@@ -57,21 +73,49 @@ def score(
         (name, seed + draw) for name in names for draw in range(draws if "composed" in name else 1)
     ]
     console = Console()
-    with Evaluator(device, workers=workers) as evaluator, Progress(console=console) as progress:
-        make = places.maker(
-            options_from(env_arg or []), evaluator=evaluator, turns=turns, reward=reward
-        )
-        bar = progress.add_task(f"{model} on {evaluator.describe()}", total=None)
-        found = scoring.score(
-            chosen, make, tasks, tries=tries, turns=turns, seed=seed, workers=2 * workers,
-            watch=lambda done, total: progress.update(bar, completed=done, total=total),
-        )  # fmt: skip
+    with Evaluator(device, workers=workers) as evaluator:
+        make = places.maker(options, evaluator=evaluator, turns=turns, reward=reward)
+        make(names[0]).close()  # what it does not take is refused before there is a file
         about = {"model": model, "device": evaluator.describe(), "tries": tries, "turns": turns,
                  "temperature": temperature, "seed": seed}  # fmt: skip
+        asked = {**about, "tasks": tasks, "longest": longest, "reward": reward, "options": options}
+        try:
+            with (
+                interruptible(),
+                journal.Replies(kept, asked) as replies,
+                Progress(console=console) as progress,
+            ):
+                bar = progress.add_task(f"{model} on {evaluator.describe()}", total=None)
+                found = scoring.score(
+                    chosen, make, tasks, tries=tries, turns=turns, seed=seed, workers=2 * workers,
+                    replies=replies,
+                    watch=lambda done, total: progress.update(bar, completed=done, total=total),
+                )  # fmt: skip
+        except KeyboardInterrupt:
+            console.print(f"\nInterrupted. The same command goes on with the replies in {kept}.")
+            raise typer.Exit(130) from None
     console.print(_table(model, found))
-    if out:
-        _write(out, {**about, **found})
-        console.print(f"scores: {out}", markup=False, highlight=False)
+    _tell_empty(console, found["replies"])
+    _write(out, {**about, **found})
+    for label, path in (("scores", out), ("replies", kept)):
+        console.print(f"{label}: {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _place(model: str, seed: int) -> Path:
+    """Where the scores go, unless it is said."""
+    name = re.sub(r"[^\w.-]+", "_", model).strip("_.") or "model"
+    return Path("runs", f"score-{name}-seed{seed}.json")
+
+
+def _tell_empty(console: Console, replies: dict[str, int]) -> None:
+    """Say that replies held nothing: they count as wrong, and may not be the model's fault."""
+    if replies["empty"]:
+        console.print(
+            f"[yellow]{replies['empty']} of {replies['made']} replies were empty and count as "
+            "wrong.[/yellow] A model that thinks may need a larger --longest; an endpoint may have "
+            "refused to answer.",
+            soft_wrap=True,
+        )
 
 
 def _table(model: str, found: dict[str, Any]) -> Table:

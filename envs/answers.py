@@ -12,4 +12,6 @@ def answers(task_file: str) -> dict[str, str]:
         task_file: `__file__` of the task's module.
     """
     folder = Path(task_file).parent
-    return {name: (folder / f"{name}.py").read_text() for name in ("starter", "expert")}
+    return {
+        name: (folder / f"{name}.py").read_text(encoding="utf-8") for name in ("starter", "expert")
+    }

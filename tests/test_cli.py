@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 import triton_gym
-from triton_gym import cli
+from triton_gym import cli, printing
 
 KERNEL = "TritonKernel-softmax-v0"
 
@@ -26,11 +27,11 @@ def invoke(*arguments):
     return result.exit_code, result.output
 
 
-def console(*arguments, cwd=None):
+def console(*arguments, cwd=None, env=None):
     """The console command in a process of its own."""
     code = "from triton_gym.cli import main; main()"
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=cwd
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=cwd, env=env
     )
 
 
@@ -243,6 +244,34 @@ def test_mistakes_of_the_caller(arguments, told, tmp_path, monkeypatch):
     with pytest.raises(triton_gym.TritonGymError, match=told):
         invoke(*arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_ascii_terminal_is_shown_what_it_can_show(tmp_path):
+    kernel = tmp_path / "kernel.py"
+    source = triton_gym.load("softmax").starter
+    kernel.write_text(f"# é µ \u2028\n{source}\nwrong = (", encoding="utf-8")
+    ascii_only = {
+        **os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LANG": "C",
+    }  # fmt: skip
+    for command, told in (
+        (["show", "softmax"], "rows=4096"),
+        (["envs"], "TritonKernel-softmax-v0"),
+        (["show", "softmax", "--starter"], "def softmax"),
+        (["eval", "softmax", str(kernel), "--device", "simulated"], "invalid_action"),
+        (["eval", "softmax", str(tmp_path / "µé\udcff.py")], "error: Cannot read the kernel"),
+    ):
+        done = console(*command, cwd=tmp_path, env=ascii_only)
+        assert "Traceback" not in done.stderr, done.stderr
+        assert told in done.stdout + done.stderr
+        assert (done.stdout + done.stderr).isascii()
+
+
+def test_the_nearest_thing_is_written_for_what_an_encoding_lacks():
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    printing.show_anywhere(stream)
+    stream.write("1.2 µs, 3×, é … ✓ 漢 \udcff")
+    stream.flush()
+    assert stream.buffer.getvalue() == b"1.2 us, 3x, e ... + ? ?"
 
 
 def test_a_mistake_is_one_line_and_code_2():

@@ -140,6 +140,17 @@ def test_importing_loads_neither_torch_nor_triton():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_texts_are_read_and_written_as_utf8():
+    """Whatever the locale says: our own files hold µ and ×, and so do kernels."""
+    for folder in ("triton_gym", "agents", "envs"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                    if node.func.attr in ("read_text", "write_text"):
+                        named = {keyword.arg for keyword in node.keywords}
+                        assert "encoding" in named, f"{path}:{node.lineno}"
+
+
 def test_no_grab_bags():
     for path in ROOT.glob("[tea]*/**/*.py"):
         assert path.stem not in {"utils", "common", "helpers", "misc"}, path

@@ -194,7 +194,7 @@ class _Builder:
                 if row["key"] not in seen:
                     seen.add(row["key"])
                     kept.append(row)
-            counts = json.loads(self._tally(split, start, end).read_text())
+            counts = json.loads(self._tally(split, start, end).read_text(encoding="utf-8"))
             total.join(Tally.from_json(counts))
         self._folder.write(self._folder.final(split), kept)
         return statistics(sum(end - start for start, end in shards), read, kept, total)

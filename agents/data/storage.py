@@ -38,7 +38,7 @@ class Folder:
             (self.path / "shards").mkdir(parents=True, exist_ok=True)
             if not known.exists():
                 write_whole(known, json.dumps(recipe, indent=2) + "\n")
-            found = json.loads(known.read_text())
+            found = json.loads(known.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RunError(f"Cannot use the folder {self.path}: {error}.") from None
         different = sorted(k for k in {*recipe, *found} if recipe.get(k) != found.get(k))
@@ -94,7 +94,7 @@ def read_rows(path: Path) -> list[Row]:
             table: Any = pyarrow.parquet.read_table(path, partitioning=None)
             rows: list[Row] = table.to_pylist()
             return rows
-        return [json.loads(line) for line in path.read_text().splitlines()]
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read: {error}.") from None
 

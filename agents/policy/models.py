@@ -201,7 +201,7 @@ def _template(tokenizer: Any, settings: PolicySettings) -> None:
         tokenizer.chat_template = CHATML
     elif given:
         try:
-            tokenizer.chat_template = Path(given).read_text()
+            tokenizer.chat_template = Path(given).read_text(encoding="utf-8")
         except OSError as error:
             raise InvalidOptionError(
                 f"policy.chat_template={given!r} is neither 'chatml' nor a file: {error}."

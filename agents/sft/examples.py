@@ -178,7 +178,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
             table = pyarrow.parquet.read_table(path, partitioning=None)
             found: list[dict[str, Any]] = table.to_pylist()
         else:
-            found = [json.loads(line) for line in path.read_text().splitlines()]
+            found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except ModuleNotFoundError:
         raise InvalidOptionError(f"{path} needs pyarrow: pip install pyarrow") from None
     except (OSError, ValueError) as error:

@@ -43,7 +43,7 @@ def claim(folder: Path, config: Mapping[str, Any], machine: Mapping[str, Any]) -
     try:
         file = folder / "config.json"
         if file.is_file():
-            differing = list(_differences(json.loads(file.read_text()), config))
+            differing = list(_differences(json.loads(file.read_text(encoding="utf-8")), config))
             if differing:
                 raise RunError(
                     f"{folder} holds a run with other settings: {'; '.join(differing[:3])}. Give "

@@ -50,7 +50,7 @@ class Journal:
         """Add a line. Returns what went wrong if the disk took it not; training goes on."""
         plain = {k: v if math.isfinite(v) else None for k, v in metrics.items()}
         try:
-            with self.path.open("a") as file:
+            with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, **plain}) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -93,7 +93,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     found: list[dict[str, Any]] = []
-    lines = path.read_text().splitlines(keepends=True)
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     for number, line in enumerate(lines):
         try:
             found.append(json.loads(line))

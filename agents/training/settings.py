@@ -106,7 +106,7 @@ def as_json(settings: Any) -> dict[str, Any]:
 
 def _file(file: Path) -> dict[str, Any]:
     try:
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
         found = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
         raise InvalidOptionError(f"Cannot read the config {file}: {error.strerror}.") from None

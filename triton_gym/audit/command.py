@@ -58,5 +58,5 @@ def audit(
     if report.unfinished:
         console.print(f"{report.unfinished} answers were not evaluated: the time was up.")
     if as_json:
-        as_json.write_text(json.dumps(report.record(), indent=2))
+        as_json.write_text(json.dumps(report.record(), indent=2), encoding="utf-8")
     raise typer.Exit(1 if report.failures else 0)

@@ -84,8 +84,8 @@ TASK = Task(
     flops=flops,
     min_bytes=min_bytes,
     reduction=lambda case: case["cols"],
-    starter=Path(__file__).with_name("starter.py").read_text(),
-    expert=Path(__file__).with_name("expert.py").read_text(),
+    starter=Path(__file__).with_name("starter.py").read_text(encoding="utf-8"),
+    expert=Path(__file__).with_name("expert.py").read_text(encoding="utf-8"),
     knobs={
         "BLOCK": (256, 512, 1024, 2048, 4096),
         "ROWS": (1, 2, 4),

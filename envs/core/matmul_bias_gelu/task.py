@@ -89,8 +89,8 @@ TASK = Task(
     flops=flops,
     min_bytes=min_bytes,
     reduction=lambda case: case["k"] + 1,
-    starter=Path(__file__).with_name("starter.py").read_text(),
-    expert=Path(__file__).with_name("expert.py").read_text(),
+    starter=Path(__file__).with_name("starter.py").read_text(encoding="utf-8"),
+    expert=Path(__file__).with_name("expert.py").read_text(encoding="utf-8"),
     knobs={
         "BLOCK_M": (64, 128),
         "BLOCK_N": (64, 128, 256),

@@ -173,8 +173,8 @@ TASK = Task(
     flops=flops,
     min_bytes=min_bytes,
     reduction=lambda case: max(case["w1"] * case["w2"], case["head_dim"]),
-    starter=Path(__file__).with_name("starter.py").read_text(),
-    expert=Path(__file__).with_name("expert.py").read_text(),
+    starter=Path(__file__).with_name("starter.py").read_text(encoding="utf-8"),
+    expert=Path(__file__).with_name("expert.py").read_text(encoding="utf-8"),
     knobs={
         "BLOCK_M": (64, 128),
         "BLOCK_N": (32, 64, 128),

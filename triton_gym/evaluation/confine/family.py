@@ -26,7 +26,7 @@ def children(pid: int) -> list[int]:
     found: list[int] = []
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children") as file:
+            with open(f"/proc/{pid}/task/{thread}/children", encoding="utf-8") as file:
                 found += map(int, file.read().split())
     except FileNotFoundError:
         if not os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
@@ -103,7 +103,9 @@ def _group(pid: int) -> int:
 def _status(pid: int) -> dict[str, int]:
     """Numbers from /proc/<pid>/status, in its units; none if the process has ended."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+        lines = (
+            Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
+        )
     except OSError:
         return {}
     wanted = ("Threads:", "RssAnon:", "RssShmem:")
@@ -114,7 +116,11 @@ def _children_by_search(pid: int) -> list[int]:
     found = []
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
-            fields = Path(f"/proc/{entry}/stat").read_text(errors="replace").rsplit(")", 1)[1]
+            fields = (
+                Path(f"/proc/{entry}/stat")
+                .read_text(encoding="utf-8", errors="replace")
+                .rsplit(")", 1)[1]
+            )
         except OSError:
             continue
         if int(fields.split()[1]) == pid:

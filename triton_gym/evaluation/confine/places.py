@@ -128,11 +128,11 @@ def _libraries() -> Iterator[str]:
     """Folders that the linker searches, and those of what is loaded already."""
     for path in ("/etc/ld.so.conf", *glob("/etc/ld.so.conf.d/*")):
         try:
-            lines = Path(path).read_text(errors="replace").split()
+            lines = Path(path).read_text(encoding="utf-8", errors="replace").split()
         except OSError:
             continue
         yield from (line for line in lines if line.startswith("/"))
-    for line in Path("/proc/self/maps").read_text(errors="replace").splitlines():
+    for line in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines():
         mapped = line.split(maxsplit=5)[5:]
         if mapped and ".so" in mapped[0] and mapped[0].startswith("/"):
             yield os.path.dirname(mapped[0])

@@ -46,7 +46,7 @@ def die_first() -> None:
     """
     prctl(_PR_SET_DUMPABLE, 1)
     try:
-        Path("/proc/self/oom_score_adj").write_text(str(OOM_FIRST))
+        Path("/proc/self/oom_score_adj").write_text(str(OOM_FIRST), encoding="utf-8")
     except OSError:  # no /proc: there is no order to take part in
         pass
     finally:

@@ -71,7 +71,7 @@ def _succeeds(script: str) -> bool:
     """Whether a script runs; from a file, since spawned processes import it again."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "check.py")
-        path.write_text(script)
+        path.write_text(script, encoding="utf-8")
         try:
             done = subprocess.run([sys.executable, str(path)], capture_output=True, timeout=120)
         except (OSError, subprocess.SubprocessError):

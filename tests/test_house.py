@@ -31,7 +31,7 @@ ROOMS = [
     {"reference"},
     {"check", "fingerprint", "modules", "plan", "timing"},
     {"units"},
-    {"profile"},
+    {"admission", "profile"},
     {"confine", "screening", "exchange"},
     {"simulate"},
     {"workers"},

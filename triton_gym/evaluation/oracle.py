@@ -12,7 +12,8 @@ What cannot be changed is noted: values stored in narrow memory that was made ou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ NARROW = {
     torch.complex64: torch.complex128,
 }  # fmt: skip
 """Dtypes that an oracle does not compute in, and what stands in their place."""
+_WIDE = frozenset(NARROW.values())
 _BUILT = frozenset({torch.tensor, torch.as_tensor, torch.scalar_tensor, torch.full})
 """Functions that make values of Python numbers: rounded before an operator is seen."""
 _FACTORIES = frozenset(
@@ -55,6 +57,8 @@ class Exact(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.rounded: set[str] = set()
         """Operators that stored float64 values in memory of another precision."""
+        self.operators = 0
+        """How many ran."""
         self.steps = False
         """Whether an operator ran that makes jumps: an integer or boolean of floating values."""
 
@@ -70,18 +74,20 @@ class Exact(TorchDispatchMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         named = dict(kwargs or {})
-        name = func._schema.name.partition("::")[2]
-        tensors = [x for x in tree_leaves((args, named)) if isinstance(x, torch.Tensor)]
-        self._note_steps(name, tensors, named)
+        name, writes = _known(func)
+        tensors = _tensors((*args, *named.values()) if named else args)
+        self.operators += 1
+        if not self.steps:
+            self._note_steps(name, tensors, named)
         if not tensors and name in _FACTORIES and _default(func, args, named):
             named["dtype"] = torch.float64
         if named.get("dtype") in NARROW and name not in _DRAWS:
             named["dtype"] = NARROW[named["dtype"]]
-        args = _wider_positional(func, args)
-        written = _written(func, args, named)
-        if any(x.dtype in (torch.float64, torch.complex128) for x in tensors):
+        args = _wider_positional(args)
+        written = _written(writes, args, named)
+        if any(x.dtype in NARROW for x in tensors) and any(x.dtype in _WIDE for x in tensors):
             self._note_rounding(name, written)
-            args, named = _widened(func, args, named, written)
+            args, named = _widened(args, named, written)
         result = func(*args, **named)
         return self._kept(func, args, named, result, tensors, written)
 
@@ -104,7 +110,7 @@ class Exact(TorchDispatchMode):
         """The result; again and wider, if it is of whole numbers that became narrow ones."""
         if not isinstance(result, torch.Tensor) or result.dtype not in NARROW or written:
             return result
-        if func._schema.name.partition("::")[2] in (*_DRAWS, "lift_fresh"):
+        if _known(func)[0] in (*_DRAWS, "lift_fresh"):
             return result.to(NARROW[result.dtype])
         if not tensors or any(x.is_floating_point() or x.is_complex() for x in tensors):
             return result
@@ -140,8 +146,9 @@ class _Constants(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:  # fmt: skip
-        named = dict(kwargs or {})
+        named = kwargs or {}
         if func in _BUILT and not any(isinstance(x, torch.Tensor) for x in args):
+            named = dict(named)
             given = named.get("dtype")
             if given in NARROW:
                 named["dtype"] = NARROW[given]
@@ -167,25 +174,44 @@ def _default(func: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> bool
     return True
 
 
-def _wider_positional(func: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+def _wider_positional(args: tuple[Any, ...]) -> tuple[Any, ...]:
     """Dtypes that are given by position."""
     if not any(isinstance(value, torch.dtype) for value in args):
         return args
     return tuple(NARROW.get(v, v) if isinstance(v, torch.dtype) else v for v in args)
 
 
-def _written(func: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> list[torch.Tensor]:
-    """The arguments that an operator writes."""
-    changed = [
-        args[index] if index < len(args) else named.get(argument.name)
+def _tensors(values: Iterable[Any]) -> list[torch.Tensor]:
+    """The tensors among an operator's arguments, and in lists of them."""
+    found = []
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            found.append(value)
+        elif isinstance(value, (list, tuple)):
+            found += [x for x in value if isinstance(x, torch.Tensor)]
+    return found
+
+
+@functools.cache
+def _known(func: Any) -> tuple[str, tuple[tuple[int, str], ...]]:
+    """An operator's name, and place and name of the arguments that it writes."""
+    writes = tuple(
+        (index, argument.name)
         for index, argument in enumerate(func._schema.arguments)
         if argument.alias_info is not None and argument.alias_info.is_write
-    ]
-    return [x for x in tree_leaves(changed) if isinstance(x, torch.Tensor)]
+    )
+    return func._schema.name.partition("::")[2], writes
+
+
+def _written(
+    writes: tuple[tuple[int, str], ...], args: tuple[Any, ...], named: Mapping[str, Any]
+) -> list[torch.Tensor]:
+    """The arguments that an operator writes."""
+    return _tensors(args[index] if index < len(args) else named.get(name) for index, name in writes)
 
 
 def _widened(
-    func: Any, args: tuple[Any, ...], named: Mapping[str, Any], written: list[torch.Tensor]
+    args: tuple[Any, ...], named: Mapping[str, Any], written: list[torch.Tensor]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments with narrow tensors widened, but for those that are written."""
     kept = {id(x) for x in written}

@@ -14,9 +14,9 @@ import torch
 
 from triton_gym.errors import InvalidTaskError
 from triton_gym.evaluation import check
+from triton_gym.evaluation.admission import IndependentError, hold_dependence
 from triton_gym.evaluation.modules import bind, pack
 from triton_gym.suites.adjusted import SCALES, Scaled, WithoutDropout
-from triton_gym.suites.dependence import IndependentError, hold_dependence
 from triton_gym.suites.execution import told
 from triton_gym.suites.shapes import Form, extent, fits, longest
 from triton_gym.suites.shrinking import Small, halved

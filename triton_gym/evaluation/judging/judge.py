@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from triton_gym.evaluation import check, trees
+from triton_gym.evaluation.admission import Admissions
 from triton_gym.evaluation.exchange.arena import Arena, Layout, Slot, put
 from triton_gym.evaluation.faults import blaming
 from triton_gym.evaluation.modules import bind, construction, state_of
@@ -121,6 +122,7 @@ class Judge(abc.ABC):
 
     def __init__(self) -> None:
         self._turns = Turns()
+        self._admissions = Admissions()
 
     def evaluate(self, request: Request) -> Outcome:
         """The outcome of one answer. Never raises because of the answer.
@@ -136,6 +138,7 @@ class Judge(abc.ABC):
             status, message = refused
             outcome = Outcome(status=status, message=message)
         else:
+            self._admit(request.task)
             try:
                 outcome = self._persistently(replace(request, source=reached), phases)
             except Ended as end:
@@ -147,6 +150,10 @@ class Judge(abc.ABC):
                     **end.numbers,  # type: ignore[arg-type]
                 )
         return self._finish(outcome, time.perf_counter() - started, phases)
+
+    def _admit(self, task: Task) -> None:
+        """Refuse a task that nothing can be judged by."""
+        self._admissions.hold(task, torch.device("cpu"))
 
     def _persistently(self, request: Request, phases: Phases) -> Outcome:
         """Evaluate again if the fork server died meanwhile: most often another answer did it.

@@ -44,7 +44,7 @@ from triton_gym.evaluation.workers.scratch import Scratch
 from triton_gym.evaluation.workers.session import Ended
 from triton_gym.evaluation.workers.worker_pool import WorkerPool
 from triton_gym.outcome import NAN, Outcome, Status, TimeSource
-from triton_gym.task import Case
+from triton_gym.task import Case, Task
 
 KEPT_SHARE = 4
 """One part in so many of the device's memory is for inputs that are kept between evaluations."""
@@ -125,6 +125,10 @@ class CudaJudge(Judge):
         self._blocks.trim(0)
         torch.cuda.empty_cache()
         return True
+
+    def _admit(self, task: Task) -> None:
+        with self._lock(alone=False), torch.cuda.device(self._device):
+            self._admissions.hold(task, self._device)
 
     # One evaluation.
 

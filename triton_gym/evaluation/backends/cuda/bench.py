@@ -7,7 +7,7 @@ import secrets
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 
 import torch
 
@@ -36,6 +36,8 @@ ROUND_BYTES = 12 << 30
 ROUND_REFERENCE_US = 100_000.0
 """What the reference may take for the inputs of a round."""
 LEAST_CALLS = 3
+TOGETHER_BYTES = 2 << 30
+"""Inputs that are drawn in one go while the GPU is shared: some milliseconds."""
 EMPTY_CALLS = 5
 """Calls without steps that are timed beside them."""
 REFERENCES = 8
@@ -74,6 +76,8 @@ class Bench:
         self._pool = pool if seed is None and not state_of(self._task) else None
         self._seeds = itertools.count(parameters_seed + _STEP_SEEDS)
         self._seen: set[InputSet] = set()
+        self._set_bytes = TOGETHER_BYTES + 1  # not known yet
+        self._together = False
         self.first = self.inputs(1)[0]
         """What the answer is recorded on, and called on first."""
         self._measured = Measurement()
@@ -81,11 +85,15 @@ class Bench:
 
     def inputs(self, count: int) -> list[InputSet]:
         """Sets that the answer has not seen."""
-        if self._pool:
-            sets = self._pool.take(self._calibration.name, count, self._seen, self._draw)
-        else:
-            sets = [self._draw() for _ in range(count)]
+        # Who waits for the GPU alone never waits long: a large set is drawn on its own.
+        self._together = count * self._set_bytes <= TOGETHER_BYTES
+        with self._lock(alone=False) if self._together else nullcontext():
+            if self._pool:
+                sets = self._pool.take(self._calibration.name, count, self._seen, self._draw)
+            else:
+                sets = [self._draw() for _ in range(count)]
         for one in sets:
+            self._set_bytes = one.nbytes
             self._ends.callback(one.release)
         return sets
 
@@ -128,25 +136,27 @@ class Bench:
         """A first call on the first set, and timed ones on the others."""
         moves = [is_movement(step) for step in prepared.program.call]
         apart = any(moves) and not self._measured.rounds
-        with stage.scratch(prepared.scratch_bytes, len(sets)) as scratch:
+        with ExitStack() as held:
             with stage.lease(prepared.program, parameters, str(self.case)) as lease:
-                with self._lock(alone=False):
-                    lease.execute(Part.FIRST, sets[0], scratch[0])
+                # Only who has the runner takes memory, so that few have any.
+                scratch = held.enter_context(stage.scratch(prepared.scratch_bytes, len(sets)))
                 with self._lock(alone=True):
+                    lease.execute(Part.FIRST, sets[0], scratch[0])
                     begun = time.perf_counter()
                     times = lease.time(sets[1:], scratch[1:], EMPTY_CALLS, apart)
                     spent = time.perf_counter() - begun
-            with self._lock(alone=True):
-                self._time_reference(sets[1:], flush)
+                    self._time_reference(sets[1:], flush)
             if apart:
                 self._coverage = coverage(times.step_us, moves)
             self._measured.add(
                 times.device_us, times.wall_us, times.empty_us, spent, waits=prepared.waits
             )
-            self._verify(prepared.first, prepared, parameters, sets[:1], scratch[:1])
-            done = len(times.device_us)
-            timed = slice(1, 1 + done)
-            self._verify(prepared.call, prepared, parameters, sets[timed], scratch[timed])
+            timed = slice(1, 1 + len(times.device_us))
+            with self._lock(alone=False):
+                runs = zip(sets[timed], scratch[timed], strict=True)
+                first = (prepared.first, sets[0], scratch[0])
+                again = [(prepared.call, one, block) for one, block in runs]
+                self._verify([first, *again], prepared, parameters)
 
     def _few(self) -> int:
         """Most calls of a round: inputs are drawn for each, and the reference computed."""
@@ -162,29 +172,28 @@ class Bench:
         known.baseline_us = [*known.baseline_us, *fresh][-KNOWN_REFERENCES:]
 
     def _verify(
-        self, parts: tuple[ResultPart, ...], prepared: Prepared, parameters: Block | None,
-        sets: list[InputSet], scratch: list[Block],
+        self, runs: list[tuple[tuple[ResultPart, ...], InputSet, Block]], prepared: Prepared,
+        parameters: Block | None,
     ) -> None:  # fmt: skip
         """Compare all results; first by a quick look at them together."""
-        calls = []
-        for one, block in zip(sets, scratch, strict=True):
-            found = results(parts, prepared, one, block, parameters, self._device)
-            calls.append((found, one))
-        with self._lock(alone=False):
-            plain = [check.plainly_right(found, one.expected) for found, one in calls]
-            if bool(torch.stack(plain).all()):
-                return
-            for found, one in calls:
-                verdict = check.compare(found, one.expected, f"{self.case} (timed)")
-                if not verdict.ok:
-                    raise Ended(
-                        Status.INCORRECT, verdict.message,
-                        max_error=verdict.max_error, tolerance=verdict.tolerance,
-                    )  # fmt: skip
+        calls = [
+            (results(parts, prepared, one, block, parameters, self._device), one)
+            for parts, one, block in runs
+        ]
+        plain = [check.plainly_right(found, one.expected) for found, one in calls]
+        if bool(torch.stack(plain).all()):
+            return
+        for found, one in calls:
+            verdict = check.compare(found, one.expected, f"{self.case} (timed)")
+            if not verdict.ok:
+                raise Ended(
+                    Status.INCORRECT, verdict.message,
+                    max_error=verdict.max_error, tolerance=verdict.tolerance,
+                )  # fmt: skip
 
     def _draw(self) -> InputSet:
         seed = secrets.randbits(62) if self._pool else next(self._seeds)
-        with self._lock(alone=False):
+        with nullcontext() if self._together else self._lock(alone=False):
             one = draw_set(
                 self._task, self.case, seed, self._device, self._blocks,
                 self._calibration.bounds,

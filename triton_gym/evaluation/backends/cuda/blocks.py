@@ -64,9 +64,10 @@ class Block:
         return self.view(View("uint8", 0, (self.nbytes,), (1,)), 0)
 
     def release(self) -> None:
-        """Give the memory back. Nothing of the device uses it any more."""
+        """Give the memory back, once nothing of this process on the device uses it any more."""
         from cuda.bindings import driver as cu
 
+        torch.cuda.synchronize(self._device)
         os.close(self.file)
         check(cu.cuMemUnmap(self.address, self.nbytes))
         check(cu.cuMemAddressFree(self.address, self.nbytes))

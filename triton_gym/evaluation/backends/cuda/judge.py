@@ -50,8 +50,10 @@ KEPT_SHARE = 4
 """One part in so many of the device's memory is for inputs that are kept between evaluations."""
 KNOWN_TASKS = 256
 """Tasks of which something is kept."""
-COMPILERS = 4
-"""Kernels of one answer that are compiled at once."""
+COMPILERS, FEW = 4, 2
+"""Kernels of one answer that are compiled at once, while there are processors for it and not."""
+SPARES = 2
+"""Recorders and compilers that are forked before anybody asks for them."""
 RECORDERS = 4
 """Recorders of one answer, each for some of its cases, while there are processors for them."""
 OTHER_SEEDS = 1 << 20
@@ -91,6 +93,8 @@ class CudaJudge(Judge):
         self._facts = device_facts(self._device)
         self._target = Target(self._facts.capability)
         self._artifacts = ArtifactCache()
+        self._recorders.keep_spares(SPARES)
+        self._compilers.keep_spares(SPARES)
         self._runners = RunnerPool(runners, int(device.which), flush_bytes)
         self._blocks = BlockPool(self._device, self._runners.forget)
         self._inputs = InputPool(self._total_bytes // KEPT_SHARE // judges)
@@ -159,11 +163,12 @@ class CudaJudge(Judge):
     def _setting(self, request: Request, seed: int, ends: ExitStack) -> Setting:
         limits = request.limits
         most = limits.device_bytes or self._total_bytes // 2
+        compilers = FEW if self._turns.crowded else COMPILERS
         stage = Stage(self._runners, self._blocks, most, limits.gpu_seconds)
         return Setting(
             request, ends.enter_context(Scratch(request.source)), stage,
             ends.enter_context(Compiler(self._compilers, self._target, self._artifacts, limits)),
-            ends.enter_context(ThreadPoolExecutor(COMPILERS)), self._recorders, self._blocks,
+            ends.enter_context(ThreadPoolExecutor(compilers)), self._recorders, self._blocks,
             self._facts, self._lock, seed,
         )  # fmt: skip
 

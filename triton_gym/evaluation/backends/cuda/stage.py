@@ -71,8 +71,16 @@ class Stage:
                 raise NoMemory(Status.RUNTIME_ERROR, f"{error} for the answer's tensors.") from None
             yield taken
         finally:
+            # What compares the results may still be under way.
+            torch.cuda.current_stream().synchronize()
             for block in taken:
                 self._blocks.give_back(block)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Have the runner over several leases. Who also holds the GPU's lock takes this first."""
+        with self._runners():
+            yield
 
     @contextmanager
     def lease(self, program: Program, parameters: Block | None, case: str) -> Iterator[Lease]:

@@ -48,10 +48,10 @@ def run_tests(
         Ended: a call failed, or a result is wrong.
     """
     calls: list[tuple[list[torch.Tensor], check.Expected, str]] = []
-    for test in tests:
-        calls += _run(test, stage, lock, device)
-    moved = _moved(tests, stage, lock, device)
-    with lock(alone=False):
+    with stage.held(), lock(alone=False):
+        for test in tests:
+            calls += _run(test, stage, device)
+        moved = _moved(tests, stage, device)
         verdicts, _ = check.compare_all(calls, [])
         worst = verdicts[0]
         for verdict in verdicts:
@@ -71,13 +71,13 @@ def run_tests(
 
 
 def _run(
-    test: Test, stage: Stage, lock: GpuLock, device: torch.device
+    test: Test, stage: Stage, device: torch.device
 ) -> list[tuple[list[torch.Tensor], check.Expected, str]]:
     """Results of the first call, and of a second one on other inputs if it does something else."""
     prepared, case = test.plan, str(test.case)
     again = not prepared.steady and not prepared.reads
     with stage.scratch(prepared.scratch_bytes, 2) as scratch:
-        with stage.lease(prepared.program, test.parameters, case) as lease, lock(alone=False):
+        with stage.lease(prepared.program, test.parameters, case) as lease:
             lease.execute(Part.FIRST, test.inputs, scratch[0])
             if again:
                 lease.execute(Part.CALL, test.others, scratch[1])
@@ -98,7 +98,7 @@ def _run(
 
 
 def _moved(
-    tests: list[Test], stage: Stage, lock: GpuLock, device: torch.device
+    tests: list[Test], stage: Stage, device: torch.device
 ) -> tuple[list[torch.Tensor], check.Expected, str] | None:
     """Results of a case's movement alone; None if no case has any."""
     for test in tests:
@@ -108,7 +108,7 @@ def _moved(
             continue
         with stage.scratch(prepared.scratch_bytes) as (block,):
             leased = stage.lease(prepared.program, test.parameters, str(test.case))
-            with leased as lease, lock(alone=False):
+            with leased as lease:
                 lease.execute(Part.MOVEMENT, test.inputs, block)
             found = results(prepared.first, prepared, test.inputs, block, test.parameters, device)
             return [tensor.clone() for tensor in found], test.inputs.expected, str(test.case)

@@ -1,0 +1,211 @@
+"""Every snippet of README, CONTRIBUTING, SECURITY and docs/ runs, or at least means something.
+
+Python is executed, with the stub for an evaluator where it makes environments. Of shell, our own
+commands are read by the command line's parser, and those that are cheap are run; other programs'
+lines are held against what they name: targets, extras, scripts and their options.
+"""
+
+from __future__ import annotations
+
+import ast
+import concurrent.futures
+import importlib.util
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import triton_gym
+from triton_gym import cli
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted(
+    [*(ROOT / "docs").rglob("*.md"), *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY"))]
+)  # fmt: skip
+CHEAP = {"envs", "show", "eval", "run", "store"}
+"""Commands that are run, unless a language model is to answer."""
+OTHERS = {"git", "cd", "python3", "source", ".", "uvicorn", "vf-eval", "openenv"}
+"""Programs of others."""
+
+
+def snippets(*languages):
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+            if match[1] in languages:
+                line = text.count("\n", 0, match.start()) + 1
+                found.append(pytest.param(match[2], id=f"{page.relative_to(ROOT)}:{line}"))
+    return found
+
+
+def commands():
+    """Our commands and others, a line each, without comments."""
+    return [
+        pytest.param(line.strip(), id=f"{block.id}:{number}")
+        for block in snippets("bash", "sh", "shell")
+        for number, line in enumerate(re.sub(r"\\\n", " ", block.values[0]).split("\n"), start=1)
+        if line.strip() and not line.strip().startswith("#")
+    ]
+
+
+def example(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def names():
+    """What a page's words leave to the reader."""
+    task, own = triton_gym.load("softmax"), example("custom_task")
+    return {
+        "gym": gym, "triton_gym": triton_gym, "Evaluator": triton_gym.Evaluator,
+        "concurrent": concurrent, "kernel_source": task.starter, "task": task,
+        "sources": [task.starter], "reply": f"```python\n{task.starter}```",
+        "draw": own.inputs, "STARTER": own.STARTER,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def registry():
+    """Tasks that a page registers are gone afterwards."""
+    from triton_gym import registration
+
+    tasks, ids = dict(registration._own), dict(gym.registry)
+    yield
+    for kept, live in ((tasks, registration._own), (ids, gym.registry)):
+        live.clear()
+        live.update(kept)
+
+
+@pytest.mark.parametrize("code", snippets("python", "py"))
+@pytest.mark.usefixtures("registry")
+def test_python(code, stubbed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for module in ("ray", "stable_baselines3", "transformers", "trl"):
+        if module in code or (module == "ray" and "Ray" in code):
+            pytest.importorskip(module)
+    code = re.sub(r'"(auto|cuda(:\w+)?)"', '"simulated"', code)
+    exec(compile(code, "snippet", "exec"), names())
+
+
+@pytest.mark.parametrize("line", commands())
+def test_shell(line, stubbed, tmp_path, monkeypatch):
+    words = shlex.split(re.sub(r"\s#.*", "", line))
+    if "=" in words[0]:  # a variable that is set for the command
+        words = words[1:]
+    for part in split(words):
+        {
+            "triton-gym": ours, "make": target, "pip": extras, "python": script, "pytest": script,
+        }.get(part[0], others)(part, tmp_path, monkeypatch)  # fmt: skip
+
+
+def split(words):
+    """The commands of a line that has `&&`, and each of `a | b`, which our pages use for "or"."""
+    parts = [[]]
+    for word in words:
+        if word in ("&&", ";"):
+            parts.append([])
+        else:
+            parts[-1].append(word)
+    for part in parts:
+        if "|" in part:
+            at = part.index("|")
+            for choice in (part[at - 1], *part[at + 1 :: 2]):
+                yield [*part[: at - 1], choice]
+        else:
+            yield part
+
+
+def ours(words, tmp_path, monkeypatch):
+    (tmp_path / "my_kernel.py").write_text(triton_gym.load("softmax").starter)
+    (tmp_path / "my_module.py").write_text(
+        "class MyAgent:\n"
+        "    def __init__(self, env, seed=0): pass\n"
+        "    def act(self, observation, info): return observation['kernel']\n"
+        "Doubler = MyAgent\n"
+        "def my_reward(outcome): return 1.0\n"
+    )
+    arguments = words[1:]
+    parsed(arguments)
+    model = any(word.startswith(("grpo:", "chat:", "best-of-n:")) for word in arguments)
+    if arguments[0] not in CHEAP or model or "--help" in arguments:
+        return
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    if arguments[0] == "run":
+        if "ppo" in arguments or "dqn" in arguments or "a2c" in arguments:
+            pytest.importorskip("stable_baselines3")
+        if "--resume" in arguments:
+            return
+        arguments = [*arguments, "--device", "simulated", "--steps", "2"]
+    if arguments[0] == "store":
+        from triton_gym.evaluation.records.store import Store
+
+        Store(tmp_path / "outcomes.db").close()
+    done = CliRunner().invoke(cli.app, arguments)
+    assert done.exit_code == 0, (done.output, done.exception)
+
+
+def parsed(arguments):
+    """Read arguments as the command line would, without doing anything."""
+    command = typer.main.get_command(cli.app)
+    context = command.make_context("triton-gym", list(arguments))
+    while hasattr(command, "resolve_command"):
+        rest = [*context._protected_args, *context.args]
+        name, command, rest = command.resolve_command(context, rest)
+        if rest[:1] == ["--help"]:
+            return
+        context = command.make_context(name, rest, parent=context)
+
+
+def target(words, *_):
+    rules = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {word for word in words[1:] if "=" not in word} <= set(rules)
+
+
+def extras(words, *_):
+    package = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    for word in words:
+        for named in re.findall(r"(?:triton-gym|\.)\[([\w,]+)\]", word):
+            assert set(named.split(",")) <= set(package["project"]["optional-dependencies"])
+        if word.endswith(".txt"):
+            assert (ROOT / word).is_file()
+
+
+def script(words, *_):
+    """A script of ours exists, and knows the options and words that it is given."""
+    named = [word for word in words[1:] if word.endswith(".py")]
+    for word in named:
+        text = (ROOT / word).read_text(encoding="utf-8")
+        ast.parse(text)
+        for option in words[words.index(word) :]:
+            if option.startswith("--"):
+                plain = option.partition("=")[0]
+                assert plain in text or plain.lstrip("-").replace("-", "_") in text, option
+    if words[1:3] == ["-m", "venv"]:
+        return
+    assert named or words[1] == "-m" or words[0] == "pytest", words
+
+
+def others(words, *_):
+    assert words[0] in OTHERS or (ROOT / words[0]).exists(), words
+
+
+def test_the_agent_of_the_contributors_page_changes_the_kernel(stub):
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    code = next(s for s in re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+                if "class Doubler" in s)  # fmt: skip
+    space: dict = {}
+    exec(code, space)
+    env = gym.make("TritonKernel-softmax-v0", evaluator=stub)
+    triton_gym_agents = importlib.import_module("triton_gym.agents")
+    triton_gym_agents.play(space["Doubler"](env, seed=0), env, 3, seed=0)
+    assert len(set(stub.sources)) == 3
+    assert "BLOCK=4096" in stub.sources[-1]

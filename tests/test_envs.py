@@ -313,6 +313,34 @@ def test_a_vector_env_works_on_several_tasks_with_an_evaluator_of_ones_own(evalu
     assert evaluator.evaluate(tasks[1], tasks[1].starter).correct  # it was not closed
 
 
+def test_an_interrupted_step_of_a_vector_env_was_taken_by_none(stub):
+    from concurrent.futures import Future
+
+    begun = []
+
+    class Interrupted(Future):
+        def result(self, timeout=None):
+            raise KeyboardInterrupt
+
+    def submit(task, source, **options):
+        future = Interrupted() if len(begun) == 2 else Future()
+        if len(begun) < 2:
+            future.set_result(stub.evaluate(task, source, **options))
+        begun.append(future)
+        return future
+
+    stub.submit = submit
+    envs = gym.make_vec("TritonKernel-softmax-v0", num_envs=4, evaluator=stub)
+    envs.reset(seed=1)
+    states = [repr(env.np_random.bit_generator.state) for env in envs.envs]
+    actions = tuple(f"{triton_gym.load('softmax').starter}# {i}\n" for i in range(4))
+    with pytest.raises(KeyboardInterrupt):
+        envs.step(actions)
+    assert [future.cancelled() for future in begun] == [False, False, True, True]
+    assert [env.outcome for env in envs.envs] == [None] * 4
+    assert [repr(env.np_random.bit_generator.state) for env in envs.envs] == states
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

@@ -18,6 +18,8 @@ program that uses the library, or when the machine cannot do what was asked::
 from __future__ import annotations
 
 import difflib
+import logging
+import warnings
 from collections.abc import Iterable
 
 
@@ -41,6 +43,10 @@ class EvaluatorError(TritonGymError, RuntimeError):
     """The evaluation service itself failed: a fault of the library or the machine."""
 
 
+class MachineError(EvaluatorError):
+    """The machine failed for now: its disk is full, a worker was killed. Worth another try."""
+
+
 class QueueFullError(EvaluatorError):
     """An evaluator has as many evaluations as it may have, and was told not to wait."""
 
@@ -55,6 +61,17 @@ class RunError(TritonGymError, RuntimeError):
 
 class ConfinementWarning(UserWarning):
     """The kernel of this machine lacks something that answers should be confined with."""
+
+
+def warn(text: str) -> None:
+    """Warn from a thread of the library's own, which has no caller that an error could reach.
+
+    Where warnings are errors it goes to the log instead: an exception would end the thread.
+    """
+    try:
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+    except RuntimeWarning:
+        logging.getLogger("triton_gym").warning(text)
 
 
 def unknown(what: str, given: object, allowed: Iterable[str]) -> InvalidOptionError:

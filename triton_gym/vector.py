@@ -101,27 +101,26 @@ class KernelVectorEnv(gym.vector.VectorEnv[Any, Any, npt.NDArray[Any]]):
     def step(
         self, actions: Any
     ) -> tuple[Any, npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], dict[str, Any]]:
-        """Evaluate one action for each environment, in parallel."""
+        """Evaluate one action for each environment, in parallel.
+
+        If that is interrupted, all of it is given up: no environment has taken a step.
+        """
         actions = list(actions)
         if len(actions) != self.num_envs:
             raise InvalidOptionError(
                 f"{len(actions)} actions were given for {self.num_envs} environments."
             )
-        started = [
-            None if self._over[index] else self._start(env, action)
-            for index, (env, action) in enumerate(zip(self.envs, actions, strict=True))
-        ]
+        evaluated = self._evaluate(actions)
         rewards = np.zeros(self.num_envs, np.float64)
         terminated = np.zeros(self.num_envs, np.bool_)
         truncated = np.zeros(self.num_envs, np.bool_)
         observations: list[Any] = []
         infos: dict[str, Any] = {}
-        for index, (env, begun) in enumerate(zip(self.envs, started, strict=True)):
+        for index, (env, begun) in enumerate(zip(self.envs, evaluated, strict=True)):
             if begun is None:
                 observation, info = env.reset()
             else:
-                source, result = begun
-                outcome = result.result() if isinstance(result, Future) else result
+                source, outcome = begun
                 observation, rewards[index], terminated[index], truncated[index], info = env.settle(
                     source, outcome
                 )
@@ -129,6 +128,22 @@ class KernelVectorEnv(gym.vector.VectorEnv[Any, Any, npt.NDArray[Any]]):
             infos = self._add_info(infos, info, index)
         self._over = terminated | truncated
         return self._batch(observations), rewards, terminated, truncated, infos
+
+    def _evaluate(self, actions: Sequence[str]) -> list[tuple[str | None, Outcome] | None]:
+        """Source and outcome of each action; None where an episode is over."""
+        states = [env.np_random.bit_generator.state for env in self.envs]
+        started: list[tuple[str | None, Outcome | Future[Outcome]] | None] = []
+        try:
+            for over, env, action in zip(self._over, self.envs, actions, strict=True):
+                started.append(None if over else self._start(env, action))
+            return [one and (one[0], _outcome(one[1])) for one in started]
+        except BaseException:
+            for _, result in filter(None, started):
+                if isinstance(result, Future):
+                    result.cancel()
+            for env, state in zip(self.envs, states, strict=True):
+                env.np_random.bit_generator.state = state
+            raise
 
     def _start(self, env: KernelEnv, action: str) -> tuple[str | None, Outcome | Future[Outcome]]:
         seed = env.draw_seed()
@@ -153,6 +168,10 @@ class KernelVectorEnv(gym.vector.VectorEnv[Any, Any, npt.NDArray[Any]]):
         """End the evaluator's processes, unless the evaluator was given."""
         if self._owned:
             self._evaluator.close()
+
+
+def _outcome(result: Outcome | Future[Outcome]) -> Outcome:
+    return result.result() if isinstance(result, Future) else result
 
 
 def _evaluator(

@@ -16,6 +16,7 @@ import triton_gym
 from triton_gym import Evaluator, InvalidOptionError, Limits, Outcome, Status
 from triton_gym.errors import StoreError
 from triton_gym.evaluation.records import store as stores
+from triton_gym.evaluation.records.recorder import Recorder
 from triton_gym.evaluation.records.store import Store, storable
 from triton_gym.outcome import NAN, TimeSource
 
@@ -172,6 +173,76 @@ def test_a_fork_opens_the_file_anew(store):
         os._exit(0 if store.get(key, [DEVICE]) is not None else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert store.get(key, [DEVICE]) is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", "{}", b"\xff\xfe", '{"status": "correct"}', "recursion",
+     "message", "status", "number", "phases"],
+)  # fmt: skip
+def test_a_damaged_record_counts_as_not_there_and_is_told_once(store, text):
+    import json
+
+    from triton_gym.outcome import to_json
+
+    whole = to_json(outcome(speedup=2.0))
+    changed = {
+        "message": {"message": 7}, "status": {"status": "timeout"}, "number": {"speedup": "fast"},
+        "phases": {"phases": [1]},
+    }  # fmt: skip
+    text = json.dumps({**whole, **changed[text]}) if text in changed else text
+    text = "[" * 100_000 if text == "recursion" else text
+    keys = [keep(store, source) for source in ("x", "y", "z")]
+    edit = sqlite3.connect(store.path)
+    edit.execute("UPDATE outcomes SET outcome = ? WHERE key != ?", (text, keys[2].digest))
+    edit.commit()
+    edit.close()
+    with pytest.warns(RuntimeWarning, match="damaged") as told:
+        found = [store.get(key, [DEVICE]) is None for key in keys], len(list(store.rows()))
+    assert found == ([True, True, False], 1)
+    assert len(told) == 1
+    keep(store, "x")
+    assert store.get(keys[0], [DEVICE]) is not None, "it is written over"
+
+
+def test_a_store_that_others_hold_keeps_nobody_waiting(tmp_path):
+    recorder = Recorder(tmp_path / "outcomes.db")
+    key = recorder.key(TASK, "x", "eager", Limits())
+    other = sqlite3.connect(tmp_path / "outcomes.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    started = time.monotonic()
+    recorder.put(key, DEVICE, TASK.name, "x", 1, outcome(speedup=2.0))
+    assert recorder.get(key, [DEVICE]).time_source is TimeSource.RECORDED
+    assert recorder.get(recorder.key(TASK, "y", "eager", Limits()), [DEVICE]) is None
+    assert time.monotonic() - started < 1.0
+    other.execute("ROLLBACK")
+    recorder.close()
+    assert len(Store(tmp_path / "outcomes.db")) == 1
+
+
+@pytest.mark.parametrize("error", [StoreError("disk full"), ZeroDivisionError("unforeseen")])
+def test_whatever_writing_does_is_told_once_and_ends_nothing(tmp_path, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    recorder = Recorder(tmp_path / "outcomes.db")
+    key = recorder.key(TASK, "x", "eager", Limits())
+
+    def use():
+        for _ in range(3):
+            recorder.put(key, DEVICE, TASK.name, "x", 1, outcome())
+        recorder.close()
+        return recorder.get(key, [DEVICE])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "put", fail)
+        patch.setattr(Store, "get", lambda *_: fail() if isinstance(error, StoreError) else None)
+        with pytest.warns(RuntimeWarning, match=r"not recorded|may be known") as told:
+            assert use() is None
+        assert len(told) == 1 + isinstance(error, StoreError)
+    recorder.put(key, DEVICE, TASK.name, "x", 1, outcome())
+    recorder.close()
+    assert len(recorder.store) == 1
 
 
 # -- where it is used -------------------------------------------------------------------------------

@@ -417,3 +417,44 @@ def test_many_threads_lose_and_double_nothing():
     progress = desk.scheduler.progress()
     assert progress.waiting == progress.running == 0
     assert progress.done + progress.cancelled + progress.failed == progress.submitted == 600
+
+
+@pytest.mark.parametrize("error", [RuntimeWarning("disk full"), SystemExit(3), MemoryError()])
+def test_a_future_is_told_whatever_recording_does(error):
+    def record(outcome, hardware):
+        raise error
+
+    desk = Desk()
+    future, after = desk.submit(record=record), desk.submit()
+    judge = desk.made[0].up()
+    with pytest.warns(RuntimeWarning, match="not recorded"):
+        judge.answer(future.id)
+    assert future.result(0) is OUTCOME
+    judge.answer(after.id)
+    assert after.result(0) is OUTCOME
+
+
+def test_a_callback_that_ends_the_program_ends_no_thread_of_ours():
+    def leave(future):
+        raise SystemExit
+
+    desk = Desk()
+    future, after = desk.submit(), desk.submit()
+    future.add_done_callback(leave)
+    judge = desk.made[0].up()
+    with pytest.warns(RuntimeWarning, match="callback"):
+        judge.answer(future.id)
+    judge.answer(after.id)
+    assert after.result(0) is OUTCOME
+
+
+def test_a_warning_that_is_an_error_ends_no_thread_of_ours():
+    desk = Desk()
+    future = desk.submit()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            desk.made[-1].up()
+            desk.made[-1].die()
+    with pytest.raises(EvaluatorError):
+        future.result(0)

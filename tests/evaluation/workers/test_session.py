@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+import types
 from pathlib import Path
 
 import pytest
 
+from triton_gym.errors import MachineError
+from triton_gym.evaluation.exchange.channel import ChannelTimeout
+from triton_gym.evaluation.workers import session
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.evaluation.workers.scratch import Scratch
-from triton_gym.evaluation.workers.session import Session
+from triton_gym.evaluation.workers.session import Ended, Session
 from triton_gym.evaluation.workers.worker_pool import WorkerPool
 
 
@@ -27,6 +34,59 @@ def test_who_only_compiles_lets_others_have_the_processors(pool, yields):
         assert (its > niceness(Path("/proc/self"))) == yields
         if group.exists():  # where each session is scheduled as a group
             assert group.read_text().strip().endswith("nice 0") != yields
+
+
+def test_a_worker_that_was_killed_before_it_saw_the_answer_is_replaced(pool, monkeypatch):
+    killed = []
+    fork = pool.fork
+
+    def and_kill(limits):
+        forked = fork(limits)
+        if len(killed) < session.ENTRIES - 1:
+            os.kill(forked[1], signal.SIGKILL)
+            killed.append(forked[1])
+        return forked
+
+    monkeypatch.setattr(pool, "fork", and_kill)
+    with Scratch("") as scratch, Session(pool, Limits(), scratch) as worker:
+        assert worker.layers
+        assert len(killed) == session.ENTRIES - 1
+    killed.clear()
+    monkeypatch.setattr(session, "ENTRIES", 1)
+    killed_all = Session(pool, Limits(), Scratch(""))
+    os.kill(killed_all._pid, signal.SIGKILL)
+    with pytest.raises(MachineError, match="before they saw"):
+        killed_all.__enter__()
+    killed_all._scratch.__exit__()
+
+
+def test_an_answer_is_not_charged_for_a_stop_of_its_judge(monkeypatch):
+    class Stopped:
+        """A channel to which nothing comes while the judge is stopped, three times."""
+
+        stops = 3
+
+        def receive(self, seconds):
+            self.stops -= 1
+            if self.stops < 0:
+                return {"done": True}
+            time.sleep(0.3)
+            raise ChannelTimeout
+
+    monkeypatch.setattr(session, "SPAN_S", 0.02)
+    monkeypatch.setattr(session, "STALL_S", 0.05)
+    one = Session.__new__(Session)
+    one._left, one._channel, one._allowed = 0.2, Stopped(), "0.2 s"
+    assert one.wait() == {"done": True}
+    assert one._left == pytest.approx(0.2 - 3 * 0.02, abs=0.01)
+    one._channel = types.SimpleNamespace(receive=silent)
+    with pytest.raises(Ended, match=r"within 0\.2 s"):
+        one.wait()
+
+
+def silent(seconds):
+    time.sleep(seconds)
+    raise ChannelTimeout
 
 
 def niceness(proc):

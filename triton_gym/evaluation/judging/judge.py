@@ -24,6 +24,7 @@ from triton_gym.evaluation.exchange.arena import Arena, Layout, Slot, put
 from triton_gym.evaluation.faults import blaming
 from triton_gym.evaluation.modules import bind, construction, state_of
 from triton_gym.evaluation.screening.screen import screened
+from triton_gym.evaluation.workers.room import check_room, machine_errors
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.evaluation.workers.session import Ended, Session
 from triton_gym.evaluation.workers.worker_pool import WorkerLost
@@ -34,6 +35,10 @@ POISON = 0xFF
 """Bytes that results are filled with beforehand: NaN in every floating dtype."""
 TRIES = 3
 """How often an answer is evaluated whose fork server dies, the last time alone."""
+KILLS = 5
+"""How often an answer has another try whose worker was killed, by whomever, or found no room. One
+that kills its own process gains nothing by it, and has no more time than others, and as much again.
+"""
 HIDDEN_CASES = 3
 """How many shapes are drawn from the task's range for each evaluation."""
 
@@ -129,7 +134,7 @@ class Judge(abc.ABC):
 
         Raises:
             InvalidTaskError: the task itself is at fault.
-            EvaluatorError: the machine is.
+            EvaluatorError: the machine is; a `MachineError` if it may be well later.
         """
         started = time.perf_counter()
         phases = Phases()
@@ -140,8 +145,11 @@ class Judge(abc.ABC):
         else:
             self._admit(request.task)
             try:
-                outcome = self._persistently(replace(request, source=reached), phases)
+                with machine_errors():
+                    check_room()
+                    outcome = self._persistently(replace(request, source=reached), phases)
             except Ended as end:
+                check_room()  # or the answer may have failed for want of it
                 outcome = Outcome(
                     status=end.status,
                     message=end.message,
@@ -159,13 +167,14 @@ class Judge(abc.ABC):
         """Evaluate again if the fork server died meanwhile: most often another answer did it.
 
         The last time it runs alone, so that it cannot be blamed for what another one does. So does
-        an answer that found no memory.
+        an answer that found no memory, and one whose worker somebody killed, or found the disk
+        full.
 
         Raises:
             Ended: see `_judge`; also if the fork server dies every time: this answer's doing.
             EvaluatorError: the machine's fault: no fork server starts, no process can be had.
         """
-        left = TRIES
+        left, kills, began = TRIES, 0, time.monotonic()
         while left:
             left -= 1
             with self._turns(alone=not left):
@@ -174,6 +183,10 @@ class Judge(abc.ABC):
                 except WorkerLost:
                     continue
                 except Ended as end:
+                    spent = time.monotonic() - began
+                    if end.again and kills < KILLS and spent < request.limits.seconds:
+                        kills, left = kills + 1, max(left, 1)
+                        continue
                     if not left or not self._cramped(end):
                         raise
                     left = 1

@@ -310,6 +310,8 @@ class Failed:
 
     status: Status
     message: Annotated[str, Length(4096)]
+    again: bool = False
+    """Whether the machine may be to blame."""
 
 
 FromRecorder = Compile | Await | Look | Time | Loaded | Built | Recorded | Entangled | Failed

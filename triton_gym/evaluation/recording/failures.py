@@ -10,6 +10,7 @@ from triton_gym.evaluation.plan.plan import HOST_BYTES, STEPS
 from triton_gym.evaluation.recording.memory import LooksAtMuch, Refused
 from triton_gym.evaluation.recording.remote import JudgeDenied
 from triton_gym.evaluation.workers.failure import line_at, line_in
+from triton_gym.evaluation.workers.room import lacks_room
 from triton_gym.outcome import Status
 
 MESSAGE_LIMIT = 3000
@@ -19,9 +20,9 @@ MESSAGE_LIMIT = 3000
 class Failure(Exception):
     """The answer failed; holds the message for the judge."""
 
-    def __init__(self, status: Status, text: str) -> None:
+    def __init__(self, status: Status, text: str, *, again: bool = False) -> None:
         super().__init__(text)
-        self.message: Any = Failed(status, text[:MESSAGE_LIMIT])
+        self.message: Any = Failed(status, text[:MESSAGE_LIMIT], again)
 
     @classmethod
     def of(cls, message: Any) -> Failure:
@@ -80,4 +81,5 @@ def failure(status: Status, error: BaseException, path: str, case: str) -> Failu
         status = Status.COMPILE_ERROR
     text = str(error).strip() or "no message"
     linecache.checkcache(path)
-    return Failure(status, f"{kind}{where}{line_in(error, path)}: {text}")
+    told = f"{kind}{where}{line_in(error, path)}: {text}"
+    return Failure(status, told, again=lacks_room(error))

@@ -154,7 +154,7 @@ class RecorderSession:
             if isinstance(message, kind):
                 return message
             if isinstance(message, Failed):
-                raise Ended(message.status, message.message)
+                raise Ended(message.status, message.message, again=message.again)
             if isinstance(message, Entangled):
                 raise CaseEntangled
             if isinstance(message, Compile):

@@ -27,7 +27,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from triton_gym.errors import InvalidOptionError, StoreError, unknown
+from triton_gym.errors import InvalidOptionError, StoreError, unknown, warn
 from triton_gym.evaluation.fingerprint import task_fingerprint
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.outcome import NAN, NUMBERS, Outcome, Status, TimeSource, from_json, to_json
@@ -80,18 +80,30 @@ class Store:
 
     Args:
         path: of the file; it is made if it is not there. Its folder must be.
+        busy_s: how long to wait for others that hold the file.
 
     Raises:
         StoreError: the file cannot be opened or is none of these.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], *, busy_s: float = BUSY_S) -> None:
+        self._set_up(Path(path), busy_s)
+        with self._lock, self._errors():
+            self._open()
+
+    @classmethod
+    def unopened(cls, path: Path, *, busy_s: float = BUSY_S) -> Store:
+        """A store whose file is opened by the first use."""
+        made = cls.__new__(cls)
+        made._set_up(path, busy_s)
+        return made
+
+    def _set_up(self, path: Path, busy_s: float) -> None:
+        self.path, self._busy_s = path, busy_s
         self._lock = threading.Lock()
         self._owner = 0
         self._connection: sqlite3.Connection | None = None
-        with self._lock, self._errors():
-            self._open()
+        self._damaged = False
 
     def key(self, task: Task, source: str, baseline: str, limits: Limits) -> Key:
         """The key of an evaluation."""
@@ -116,9 +128,11 @@ class Store:
             ).fetchone()  # fmt: skip
         if row is None:
             return None
-        # Nothing was evaluated this time, so nothing took time.
-        recorded = from_json(json.loads(row[0]))
-        return recorded.replace(time_source=TimeSource.RECORDED, evaluation_s=NAN, phases=())
+        try:
+            return as_recorded(_outcome(row[0]))
+        except _DAMAGE as error:
+            self._tell_damage(error)
+            return None
 
     def put(
         self, key: Key, device: str, task: str, source: str, seed: int | None, outcome: Outcome
@@ -175,7 +189,10 @@ class Store:
                     query, (*chosen.values(), -1 if limit is None else limit)
                 )
                 for row in found:
-                    yield _row(*row)
+                    try:
+                        yield _row(*row)
+                    except _DAMAGE as error:
+                        self._tell_damage(error)
             finally:
                 connection.close()
 
@@ -198,9 +215,15 @@ class Store:
             self._connection, self._owner = self._connect(), os.getpid()
         return self._connection
 
+    def _tell_damage(self, error: Exception) -> None:
+        if not self._damaged:
+            self._damaged = True
+            told = f"{type(error).__name__}: {error}"
+            warn(f"The store {self.path} holds damaged records, which count as not there. {told}")
+
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+            self.path, timeout=self._busy_s, isolation_level=None, check_same_thread=False
         )
         try:
             self._prepare(connection)
@@ -216,7 +239,7 @@ class Store:
         tables = {name for (name,) in connection.execute("SELECT tbl_name FROM sqlite_master")}
         if tables - {"answers", "outcomes"}:
             raise StoreError(f"{self.path} is a database of something else than outcomes.")
-        _to_wal(connection)
+        _to_wal(connection, self._busy_s)
         connection.execute("PRAGMA synchronous = NORMAL")
         if version == 0:
             connection.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
@@ -239,9 +262,31 @@ class _Errors:
             raise StoreError(f"The store {self._path} cannot be used: {error}.") from error
 
 
-def _to_wal(connection: sqlite3.Connection) -> None:
+def as_recorded(outcome: Outcome) -> Outcome:
+    """An outcome that is not found again: nothing is evaluated, so nothing takes time."""
+    return outcome.replace(time_source=TimeSource.RECORDED, evaluation_s=NAN, phases=())
+
+
+_DAMAGE = (KeyError, TypeError, ValueError, AttributeError, RecursionError, zlib.error)
+"""What reading a record raises that is none."""
+_TYPES = {"message": str, "bound": str, "compiled": bool}
+
+
+def _outcome(text: str) -> Outcome:
+    """A recorded outcome; raises one of `_DAMAGE` if it is none."""
+    fields = json.loads(text)
+    for name, kind in _TYPES.items():
+        if type(fields[name]) is not kind:
+            raise TypeError(f"{name} is {fields[name]!r:.80}")
+    found = from_json(fields)
+    if not storable(found):
+        raise ValueError(f"{found.status} is not recorded")
+    return found
+
+
+def _to_wal(connection: sqlite3.Connection, busy_s: float) -> None:
     """Switch to a write-ahead log; of several that try at once, SQLite turns all but one away."""
-    deadline = time.monotonic() + BUSY_S
+    deadline = time.monotonic() + busy_s
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -292,6 +337,7 @@ def _row(
     task: str, device: str, seed: int | None, baseline: str, limits: str, versions: str,
     answer: str, packed: bytes, outcome: str,
 ) -> dict[str, Any]:  # fmt: skip
+    _outcome(outcome)
     fields = json.loads(outcome)
     known = {
         "task": task, "device": device, "seed": seed, "baseline": baseline, "limits": limits,

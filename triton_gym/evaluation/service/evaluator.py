@@ -10,7 +10,6 @@ import itertools
 import operator
 import os
 import threading
-import warnings
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,13 +23,13 @@ from triton_gym.errors import (
     EvaluatorError,
     InvalidOptionError,
     InvalidTaskError,
-    StoreError,
     unknown,
 )
 from triton_gym.evaluation.backends import backend_of, resolve_all
 from triton_gym.evaluation.backends.protocol import Backend
 from triton_gym.evaluation.confine.layers import warn_of_missing
-from triton_gym.evaluation.records.store import Key, Store
+from triton_gym.evaluation.records.recorder import Recorder
+from triton_gym.evaluation.records.store import Key
 from triton_gym.evaluation.service.future import Evaluation, Progress
 from triton_gym.evaluation.service.protocol import EvaluationOptions
 from triton_gym.evaluation.service.scheduler import Scheduler
@@ -101,7 +100,7 @@ class Evaluator:
         self.device = device
         self.deterministic = backend_of(device).deterministic
         self.pending = pending
-        self.store = None if store is None else Store(store)
+        self.store = None if store is None else Recorder(store)
         self._scheduler = scheduler
         self._pickles: OrderedDict[bytes, bytes] = OrderedDict()
         self._pickling = threading.Lock()
@@ -274,10 +273,7 @@ class Evaluator:
             return None
 
         def record(outcome: Outcome, hardware: str) -> None:
-            try:
-                store.put(key, hardware, task, work.source, work.seed, outcome)
-            except StoreError as error:  # the outcome is good all the same
-                warnings.warn(f"An outcome was not recorded. {error}", RuntimeWarning, stacklevel=2)
+            store.put(key, hardware, task, work.source, work.seed, outcome)
 
         return record
 
@@ -303,7 +299,7 @@ class Evaluator:
         return self  # Gymnasium copies the arguments of an environment
 
     def __reduce__(self) -> tuple[Any, ...]:
-        store = None if self.store is None else str(self.store.path)
+        store = None if self.store is None else str(self.store.store.path)
         return (_again, (tuple(map(str, self._devices)), self.workers, self.pending, store))
 
     def __enter__(self) -> Evaluator:
@@ -313,7 +309,7 @@ class Evaluator:
         self.close()
 
 
-def _end(scheduler: Scheduler, store: Store | None) -> None:
+def _end(scheduler: Scheduler, store: Recorder | None) -> None:
     scheduler.close()
     if store is not None:
         store.close()

@@ -17,11 +17,10 @@ import itertools
 import os
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import InvalidStateError
 
-from triton_gym.errors import EvaluatorError, QueueFullError, TritonGymError
+from triton_gym.errors import EvaluatorError, QueueFullError, TritonGymError, warn
 from triton_gym.evaluation.service.evaluation_queue import EvaluationQueue, best
 from triton_gym.evaluation.service.future import Evaluation, JudgeState, Progress
 from triton_gym.evaluation.service.slot import STRIKES, TRIES, Entry, Slot
@@ -225,8 +224,11 @@ class Scheduler:
             self._dispatch()
             self._changed.notify_all()
         if entry is not None and result is not None:
-            if entry.record is not None and isinstance(result, Outcome):
-                entry.record(result, hardware)
+            try:
+                if entry.record is not None and isinstance(result, Outcome):
+                    entry.record(result, hardware)
+            except BaseException as error:  # whatever recording does, the future is told
+                warn(f"An outcome was not recorded: {error!r}")
             self._tell([entry], result)
 
     def again(self, transport: Transport, number: int, reason: str) -> None:
@@ -264,7 +266,7 @@ class Scheduler:
         self._tell(guilty, EvaluatorError(died))
         self._tell(doomed, EvaluatorError(f"No judge is left. {told}"))
         if told:
-            warnings.warn(told, RuntimeWarning, stacklevel=2)
+            warn(told)
 
     # -- with the lock held ---------------------------------------------------------------------
 
@@ -370,7 +372,10 @@ class Scheduler:
         self._ours.inside = True
         try:
             for entry in entries:
-                _finish(entry.evaluation, result)
+                try:
+                    _finish(entry.evaluation, result)
+                except BaseException as error:  # a callback's, `SystemExit` too: not this thread's
+                    warn(f"A callback of evaluation {entry.evaluation.id} failed: {error!r}")
         finally:
             self._ours.inside = False
 

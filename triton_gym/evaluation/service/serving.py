@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from triton_gym.device import Device
-from triton_gym.errors import EvaluatorError, TritonGymError
+from triton_gym.errors import EvaluatorError, MachineError, TritonGymError
 from triton_gym.evaluation.backends import backend_of
 from triton_gym.evaluation.backends.protocol import Backend, Fault
 from triton_gym.evaluation.confine import privileges
@@ -98,10 +98,13 @@ class Server:
                 baseline=work.baseline, limits=work.limits,
             )  # fmt: skip
             result = self._judge.evaluate(request)
+        except MachineError as error:
+            time.sleep(PAUSE_S)
+            kind, result = "again", str(error)
         except TritonGymError as error:
             result = error
-        except Exception as error:  # a fault of the service or of the task's functions
-            fault = self._backend.fault(error)
+        except BaseException as error:  # a fault of the service or of the task's functions
+            fault = self._backend.fault(error) if isinstance(error, Exception) else Fault.OTHER
             if fault is Fault.DEVICE:
                 self._send("unusable", f"{type(error).__name__}: {error}")
                 os._exit(1)  # a context that failed once fails always
@@ -121,6 +124,10 @@ class Server:
                 self._connection.send(message)
             except OSError:
                 pass  # the user's process is gone; `serve` sees it
+            except Exception as error:  # of the task's functions, and not to be pickled
+                kind, number, result = message
+                told = f"{type(result).__name__} cannot be sent: {type(error).__name__}: {error}"
+                self._connection.send((kind, number, EvaluatorError(told)))
 
 
 def main(fd: int, device: Device, workers: int, judges: int, folder: str) -> None:

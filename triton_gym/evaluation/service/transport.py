@@ -15,8 +15,9 @@ from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 from triton_gym.device import Device
-from triton_gym.errors import TritonGymError
+from triton_gym.errors import MachineError, TritonGymError
 from triton_gym.evaluation.backends import backend_of
+from triton_gym.evaluation.workers.room import machine_errors
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.evaluation.workers.scratch import PREFIX, remove
 from triton_gym.outcome import Outcome
@@ -24,6 +25,8 @@ from triton_gym.outcome import Outcome
 PATIENCE_S = 600.0
 """How long a judge that starts or has work may say nothing before it counts as hung. Evaluations
 have limits of their own; this is for a driver that hangs. Longer time limits stretch it."""
+PAUSES_S = (0.5, 2.0, 5.0, 10.0)
+"""Waits for room on the disk where a judge is to be started."""
 _LOOK_S = 5.0
 _CLOSE_S = 10.0
 
@@ -95,6 +98,7 @@ class ProcessTransport:
         self._folder = ""
         self._outbox: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
         self._up = False
+        self._unsent = ""
         self._under_way: set[int] = set()
         self._heard = time.monotonic()
         self._patience_s = PATIENCE_S
@@ -145,7 +149,7 @@ class ProcessTransport:
     def _run(self, listener: Listener) -> None:
         reason = "it closed its connection"
         try:
-            connection = self._launch()
+            connection = self._launched()
             if connection is None:
                 return
             threading.Thread(target=self._write, args=(connection,), daemon=True).start()
@@ -154,13 +158,26 @@ class ProcessTransport:
             reason = str(error) or reason
         except _Unusable as error:
             reason = str(error)
+        except Exception as error:  # a message that cannot be read, say: nobody else would tell
+            reason = f"{type(error).__name__}: {error}"
         if self._closed:
             return
+        reason = self._unsent or reason
         process = self._process
         if process is not None:
             process.kill()  # the pipe may be gone before the process is
             reason = f"{reason} (exit code {process.wait()})"
         listener.lost(self, reason)
+
+    def _launched(self) -> Connection | None:
+        """Launch; a machine that lacks something for now, as room on its disk, has some time."""
+        for pause in PAUSES_S:
+            try:
+                with machine_errors():
+                    return self._launch()
+            except MachineError:
+                time.sleep(pause)
+        return self._launch()
 
     def _launch(self) -> Connection | None:
         with self._lock:
@@ -193,6 +210,11 @@ class ProcessTransport:
                 connection.send(message)
             except OSError:
                 return  # the reader sees the same end
+            except Exception as error:  # what cannot be sent would never be answered
+                self._unsent = f"a request could not be sent: {type(error).__name__}: {error}"
+                if self._socket is not None:
+                    self._socket.shutdown(socket.SHUT_RDWR)
+                return
 
     def _read(self, connection: Connection, listener: Listener) -> None:
         while True:

@@ -11,9 +11,11 @@ from triton_gym.outcome import Status
 class Failure(Exception):
     """The answer failed; becomes the reply."""
 
-    def __init__(self, status: Status, message: str) -> None:
+    def __init__(self, status: Status, message: str, *, again: bool = False) -> None:
         super().__init__(message)
         self.status = status
+        self.again = again
+        """Whether the machine may be to blame."""
 
 
 def line_in(error: BaseException, path: str) -> str:

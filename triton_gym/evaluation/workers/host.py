@@ -14,6 +14,7 @@ from triton_gym.evaluation import modules, trees
 from triton_gym.evaluation.exchange.arena import Arena, Slot
 from triton_gym.evaluation.workers.answer import Wanted, zeros
 from triton_gym.evaluation.workers.failure import Failure, line_in
+from triton_gym.evaluation.workers.room import lacks_room
 from triton_gym.evaluation.workers.watch import Watch
 from triton_gym.outcome import Status
 
@@ -131,4 +132,5 @@ class AnswerHost:
         text = str(error).strip() or "no message"
         line = line_in(error, self._path)
         where = f" on {case}" if case else ""
-        return Failure(status, f"{kind}{where}{line}: {text}")
+        told = f"{kind}{where}{line}: {text}"
+        return Failure(status, told, again=lacks_room(error))

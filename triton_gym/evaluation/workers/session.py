@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any
 
-from triton_gym.errors import EvaluatorError
+from triton_gym.errors import EvaluatorError, MachineError
 from triton_gym.evaluation.exchange.channel import ChannelClosed, ChannelTimeout
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.evaluation.workers.scratch import Scratch
@@ -20,17 +20,32 @@ from triton_gym.outcome import Status
 
 ENTRY_LIMIT_S = 60.0
 """How long a worker may take to confine itself: milliseconds, unless the machine is starved."""
+ENTRIES = 4
+"""How many workers are started in place of such that were killed before they saw the answer."""
+SPAN_S = 1.0
+"""How long a worker is waited for at a time."""
+STALL_S = 0.5
+"""What a span may take longer on a busy machine."""
 DEATH_S = 5.0
 """How long a process may take from closing its channel to its end, CUDA's clean-up included."""
 
 
 class Ended(Exception):
-    """The evaluation is over before its end: the status and the message of its outcome."""
+    """The evaluation is over before its end: the status and the message of its outcome.
 
-    def __init__(self, status: Status, message: str, **numbers: float) -> None:
+    Args:
+        status, message: of the outcome.
+        again: whether the machine may be to blame, so that the answer has another try.
+        numbers: of the outcome.
+    """
+
+    def __init__(
+        self, status: Status, message: str, *, again: bool = False, **numbers: float
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.again = again
         self.numbers = numbers
 
 
@@ -53,32 +68,40 @@ class Session:
         self._scratch = scratch
         self._yields = yields
         self.path, self.source = scratch.path, scratch.source
-        self._server, self._pid, self._channel = pool.fork(limits)
-        self._left = ENTRY_LIMIT_S
         self._allowed = f"{limits.seconds:g} s"
-        self._closed = False
+        self._start()
         self.layers: tuple[str, ...] = ()
         """What the worker is held to; see `confine.layers.Layer`."""
 
     def __enter__(self) -> Session:
+        for left in reversed(range(ENTRIES)):
+            try:
+                self._enter()
+                return self
+            except Ended as end:  # it was killed: it had no answer yet that could have done it
+                self.close()
+                if not left:
+                    raise MachineError(
+                        f"Workers came to nothing before they saw an answer. {end}"
+                    ) from None
+            except BaseException:
+                self.close()
+                raise
+            self._start()
+        raise AssertionError  # the last try returns or raises
+
+    def _start(self) -> None:
+        self._server, self._pid, self._channel = self._pool.fork(self._limits)
+        self._left = ENTRY_LIMIT_S
+        self._closed = False
+
+    def _enter(self) -> None:
         limits = dataclasses.asdict(self._limits)
-        try:
-            reply = self.ask(
-                "enter", folder=self._scratch.folder, limits=limits, yields=self._yields
-            )
-            if "unconfined" in reply:
-                raise EvaluatorError(f"A worker could not be confined: {reply['unconfined']}.")
-        except Ended as end:
-            self.close()
-            raise EvaluatorError(
-                f"A worker came to nothing before it saw an answer. {end}"
-            ) from None
-        except BaseException:
-            self.close()
-            raise
+        reply = self.ask("enter", folder=self._scratch.folder, limits=limits, yields=self._yields)
+        if "unconfined" in reply:
+            raise EvaluatorError(f"A worker could not be confined: {reply['unconfined']}.")
         self.layers = tuple(reply["layers"])
         self._left = self._limits.seconds
-        return self
 
     def __exit__(
         self,
@@ -119,12 +142,11 @@ class Session:
 
     def wait_for(self, seconds: float) -> dict[str, Any] | None:
         """The same, or None if it has not come after `seconds`."""
-        left, start = max(0.0, self._left), time.monotonic()
         try:
-            reply: dict[str, Any] = self._channel.receive(min(seconds, left))
-        except ChannelTimeout:
-            if seconds < left:
+            reply = self._receive(seconds)
+            if reply is None:
                 return None
+        except ChannelTimeout:
             raise Ended(
                 Status.TIMEOUT,
                 f"The answer did not finish within {self._allowed}. "
@@ -134,14 +156,40 @@ class Session:
             if "announced" in str(closed) or "not a message" in str(closed):
                 raise Ended(Status.CHEATING, "The worker sent a forged reply.") from None
             raise self._crashed() from None
-        finally:
-            self._left -= time.monotonic() - start
         if "status" in reply:
             status = str(reply["status"])
             if status not in _FAILURES:
                 raise Ended(Status.CHEATING, "The worker sent a forged reply.")
-            raise Ended(Status(status), str(reply.get("message", "")))
+            again = reply.get("again") is True
+            raise Ended(Status(status), str(reply.get("message", "")), again=again)
         return reply
+
+    def _receive(self, seconds: float) -> dict[str, Any] | None:
+        """The next message; None after so many seconds.
+
+        The worker's time is counted in short spans. If one takes much longer than it should, this
+        process was stopped, or the machine asleep, and so perhaps was the worker: nothing of that
+        is the answer's.
+
+        Raises:
+            ChannelTimeout: the worker's time is over.
+        """
+        until = time.monotonic() + seconds
+        while True:
+            span = min(SPAN_S, max(0.0, self._left), max(0.0, until - time.monotonic()))
+            start, took, stalled = time.monotonic(), 0.0, False
+            try:
+                return self._channel.receive(span)
+            except ChannelTimeout:
+                pass
+            finally:
+                took = time.monotonic() - start
+                stalled = took > span + STALL_S
+                self._left -= span if stalled else took
+            if self._left <= 0 and not stalled:
+                raise ChannelTimeout
+            if time.monotonic() >= until:
+                return None
 
     @contextmanager
     def on_gpu(self, lock: AbstractContextManager[None]) -> Iterator[None]:
@@ -171,7 +219,9 @@ class Session:
         while True:
             status, reason = self._pool.status(self._server, self._pid)
             if status is not None or time.monotonic() > deadline:
-                return Ended(Status.RUNTIME_ERROR, _obituary(status, reason))
+                killed = status is not None and os.WIFSIGNALED(status) and not reason
+                again = killed and os.WTERMSIG(status or 0) == signal.SIGKILL
+                return Ended(Status.RUNTIME_ERROR, _obituary(status, reason), again=again)
             time.sleep(pause)
             pause = min(2 * pause, 0.1)
 

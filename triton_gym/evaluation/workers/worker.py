@@ -65,7 +65,10 @@ def main(channel: Channel, sandbox: Sandbox) -> None:
         try:
             reply = worker.obey(request)
         except Failure as failure:
-            reply = {"status": str(failure.status), "message": str(failure)[:MESSAGE_LIMIT]}
+            reply = {
+                "status": str(failure.status), "message": str(failure)[:MESSAGE_LIMIT],
+                "again": failure.again,
+            }  # fmt: skip
         except Exception as error:  # in the worker's own code, whoever broke it
             text = f"The process that ran the answer failed: {type(error).__name__}: {error}"
             reply = {"status": str(Status.RUNTIME_ERROR), "message": text[:MESSAGE_LIMIT]}

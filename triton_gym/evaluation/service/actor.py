@@ -52,6 +52,10 @@ class JudgeActor:
             with self._lock:
                 del self._under_way[number]
 
+    def close(self) -> None:
+        """End the judge. The actor is killed next, and could not clean up then."""
+        self._evaluator.close()
+
     def drop(self, number: int) -> None:
         """Give an evaluation up if it has not begun."""
         with self._lock:

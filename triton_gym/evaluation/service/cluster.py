@@ -20,6 +20,7 @@ from typing import Any
 from triton_gym.errors import EvaluatorError, InvalidOptionError, TritonGymError
 from triton_gym.evaluation.backends import BACKENDS, backend_named, split
 from triton_gym.evaluation.backends.protocol import Placement
+from triton_gym.evaluation.service import folder
 from triton_gym.evaluation.service.actor import JudgeActor
 from triton_gym.evaluation.service.evaluator import PENDING, Evaluator, Path
 from triton_gym.evaluation.service.scheduler import Scheduler
@@ -29,6 +30,8 @@ from triton_gym.evaluation.service.transport import Listener, Work
 _log = logging.getLogger(__name__)
 LOOK_S = 2.0
 """How often the cluster is asked who is there."""
+LEAVE_S = 5.0
+"""How long a judge may take to end by itself."""
 _RESOURCES = {"num_cpus": "CPU", "num_gpus": "GPU"}
 
 
@@ -105,6 +108,7 @@ class RayEvaluator(Evaluator):
         """End the judges; the cluster stays. What is under way fails with `EvaluatorError`."""
         self._leave()
         super().close()
+        folder.sweep()  # of judges here that were killed with their nodes
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_again, (self._again,))
@@ -223,11 +227,27 @@ class _Roster:
         )
         return made.remote(self._device, self._workers)
 
-    def end(self, actor: Any) -> None:
-        """End a judge for good."""
+    def leave(self, actor: Any) -> Any:
+        """Have an actor end its judge; returns what `end` waits for."""
         if not self._ray.is_initialized():  # at the program's end; a call would start Ray anew
-            return
+            return None
         with contextlib.suppress(Exception):  # it, or the whole cluster, may be gone already
+            return actor.close.remote()
+        return None
+
+    def end(self, actor: Any, leaving: Any = None) -> None:
+        """End a judge for good.
+
+        Args:
+            actor: that has it.
+            leaving: of `leave`.
+        """
+        if not self._ray.is_initialized():
+            return
+        with contextlib.suppress(Exception):
+            if leaving is not None:
+                self._ray.get(leaving, timeout=LEAVE_S)
+        with contextlib.suppress(Exception):
             self._ray.kill(actor, no_restart=True)
 
     def dead(self, error: Exception) -> bool:
@@ -257,6 +277,7 @@ class RayLink:
     def __init__(self, roster: _Roster, actor: Any, forget: Callable[[], None]) -> None:
         self._roster, self._actor, self._forget = roster, actor, forget
         self._over = False
+        self._ending: Any = None
         self._listener: Listener | None = None
 
     def start(self, listener: Listener) -> None:
@@ -275,14 +296,17 @@ class RayLink:
         self._actor.drop.remote(number)
 
     def hang_up(self) -> None:
-        """End the actor."""
+        """Have the actor end its judge, with all that is its own."""
         if not self._over:
             self._over = True
-            self._roster.end(self._actor)
+            self._ending = self._roster.leave(self._actor)
             self._forget()
 
     def join(self) -> None:
-        """Nothing to wait for: Ray cleans up."""
+        """Wait for that, and end the actor."""
+        if self._ending is not None:
+            self._roster.end(self._actor, self._ending)
+            self._ending = None
 
     def _ready(self, result: Any) -> None:
         if self._listener is None or self._over:

@@ -7,7 +7,6 @@ import queue
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from dataclasses import dataclass
@@ -17,9 +16,10 @@ from typing import Any, Protocol
 from triton_gym.device import Device
 from triton_gym.errors import MachineError, TritonGymError
 from triton_gym.evaluation.backends import backend_of
+from triton_gym.evaluation.service import folder
 from triton_gym.evaluation.workers.room import machine_errors
 from triton_gym.evaluation.workers.sandbox import Limits
-from triton_gym.evaluation.workers.scratch import PREFIX, remove
+from triton_gym.evaluation.workers.scratch import remove
 from triton_gym.outcome import Outcome
 
 PATIENCE_S = 600.0
@@ -95,7 +95,7 @@ class ProcessTransport:
         self._closed = False
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
-        self._folder = ""
+        self._folder, self._held = "", -1
         self._outbox: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
         self._up = False
         self._unsent = ""
@@ -143,6 +143,9 @@ class ProcessTransport:
             self._socket.close()
         if self._folder:
             remove(self._folder)
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1
 
     # -- its threads --------------------------------------------------------------------------
 
@@ -183,8 +186,9 @@ class ProcessTransport:
         with self._lock:
             if self._closed:
                 return None
+            folder.sweep()
+            self._folder, self._held = folder.make()
             ours, theirs = socket.socketpair()
-            self._folder = tempfile.mkdtemp(prefix=PREFIX)
             search = os.pathsep.join(path for path in sys.path if path)
             environment = {**os.environ, "PYTHONPATH": search}
             # Triton decides at import whether to interpret; only fork servers may.
@@ -196,7 +200,7 @@ class ProcessTransport:
                     [sys.executable, "-m", "triton_gym.evaluation.service.serving",
                      str(theirs.fileno()), device.kind, device.which,
                      str(self._workers), str(self._judges), self._folder],
-                    pass_fds=(theirs.fileno(),),
+                    pass_fds=(theirs.fileno(), self._held),
                     env=environment,
                     stdin=subprocess.DEVNULL,
                     start_new_session=True,

@@ -76,6 +76,7 @@ QUOTING = f'"""Rows.\n\n```python\ny = f(x)\n```\n\nends with </think>, it says\
     "module",
     [
         QUOTING,
+        MODULE + "# it ends at </s>\n# or <|im_end|>\nLAST = 1\n",
         MODULE + 'EOS = "</s>"\nEND = "</think>"  # as models say it\n',
         MODULE + '# a docstring may say\n"""\n```\nnot closed\n"""\n',
         MODULE + '\n\ndef help():\n    """\n    ```\n    softmax(x)\n    ```\n    """\n',

@@ -177,6 +177,13 @@ def register_lazily(name: str, loader: Callable[[], Task]) -> str:
     return f"TritonKernel-{name}-v0"
 
 
+def kernel_id(name: str) -> str:
+    """The kernel environment of a task's or a family's bare name; other names as they are."""
+    if name in families():
+        return f"TritonKernel-{name}-v0"
+    return f"TritonKernel-{name}-v{load(name).version}" if name in tasks() else name
+
+
 def register_catalogue() -> None:
     """Register the ids of all bundled tasks and families with Gymnasium."""
     for name in catalogue():

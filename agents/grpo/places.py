@@ -11,6 +11,7 @@ import numpy as np
 from triton_gym.errors import InvalidOptionError
 from triton_gym.evaluation.service.protocol import EvaluatorLike
 from triton_gym.evaluation.workers.sandbox import Limits
+from triton_gym.registration import kernel_id
 from triton_gym.reward import reward_named
 
 from ..protocol import Environment
@@ -28,7 +29,8 @@ def maker(
     reward: str,
     limits: Limits | None = None,
 ) -> Callable[[str], Environment]:
-    """Makes environments of an id, which may carry arguments: `id?action_mode=edit&kind=rows`.
+    """Makes environments of an id or a task's name, which may carry arguments after a `?`, as in
+    `id?action_mode=edit&kind=rows`.
 
     Args:
         options: arguments of the id.
@@ -41,6 +43,7 @@ def maker(
 
     def make(name: str) -> Environment:
         name, _, query = name.partition("?")
+        name = kernel_id(name)
         given = {**options, **_options(query)}
         if "TritonKernel-" in name:
             given = {"max_turns": turns, "reward": function, "limits": limits, **given}

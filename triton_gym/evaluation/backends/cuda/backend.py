@@ -16,9 +16,9 @@ from triton_gym.evaluation.workers.worker_pool import WorkerPool, with_pools
 if TYPE_CHECKING:
     from triton_gym.evaluation.judging.judge import Judge
 
-MOST_WORKERS = 12
-"""Most evaluations at a time on one GPU by default: each holds a CUDA context of 0.6 GiB. An H200
-with 16 processors does 4.8 softmax answers a second with 12, 3.2 with 8, 4.0 with 16."""
+MOST_WORKERS = 32
+"""Most evaluations at a time on one GPU by default. They take processors; the GPU is held some
+thirtieth of a second by each."""
 MEMORY_S = 120.0
 """How long a judge waits at its start for memory of the device: a policy that samples there may
 give its own back."""

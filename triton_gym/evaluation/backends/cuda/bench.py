@@ -6,8 +6,8 @@ import itertools
 import secrets
 import statistics
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import torch
 
@@ -36,6 +36,9 @@ ROUND_BYTES = 12 << 30
 ROUND_REFERENCE_US = 100_000.0
 """What the reference may take for the inputs of a round."""
 LEAST_CALLS = 3
+SLOW_US, SLOW_CALLS = 2_000.0, 5
+"""What a slow reference takes, and how many calls of an answer to its task are enough: they differ
+by less than a hundredth."""
 TOGETHER_BYTES = 2 << 30
 """Inputs that are drawn in one go while the GPU is shared: some milliseconds."""
 EMPTY_CALLS = 5
@@ -71,19 +74,20 @@ class Bench:
         with lock(alone=False):
             self._task = bind(task, self.case, parameters_seed, device)
         self._calibration, self._device, self._blocks = calibration, device, blocks
-        self._lock, self._ends = lock, ends
+        self._lock = lock
         # A module's results depend on its parameters, which are this evaluation's own.
         self._pool = pool if seed is None and not state_of(self._task) else None
         self._seeds = itertools.count(parameters_seed + _STEP_SEEDS)
         self._seen: set[InputSet] = set()
         self._set_bytes = TOGETHER_BYTES + 1  # not known yet
         self._together = False
-        self.first = self.inputs(1)[0]
+        (self.first,) = ends.enter_context(self.inputs(1))
         """What the answer is recorded on, and called on first."""
         self._measured = Measurement()
         self._coverage = 1.0
 
-    def inputs(self, count: int) -> list[InputSet]:
+    @contextmanager
+    def inputs(self, count: int) -> Iterator[list[InputSet]]:
         """Sets that the answer has not seen."""
         # Who waits for the GPU alone never waits long: a large set is drawn on its own.
         self._together = count * self._set_bytes <= TOGETHER_BYTES
@@ -92,10 +96,12 @@ class Bench:
                 sets = self._pool.take(self._calibration.name, count, self._seen, self._draw)
             else:
                 sets = [self._draw() for _ in range(count)]
-        for one in sets:
-            self._set_bytes = one.nbytes
-            self._ends.callback(one.release)
-        return sets
+        self._set_bytes = sets[0].nbytes
+        try:
+            yield sets
+        finally:
+            for one in sets:
+                one.release()
 
     def measure(
         self, prepared: Prepared, parameters: Block | None, stage: Stage, flush: Flush
@@ -108,12 +114,12 @@ class Bench:
         Raises:
             Ended: a result is wrong, or a call failed.
         """
-        budget = Budget()
+        slow = statistics.median(self._calibration.baseline_us or [0.0]) > SLOW_US
+        budget = Budget(least=SLOW_CALLS) if slow else Budget()
         room = max(1, min(self._few(), ROUND_BYTES // max(1, prepared.scratch_bytes)))
-        sets = [self.first, *self.inputs(room)]
         while not self._measured.done(budget):
-            self._round(prepared, parameters, stage, flush, sets)
-            sets = [sets[0], *self.inputs(room)]
+            with self.inputs(room) as sets:
+                self._round(prepared, parameters, stage, flush, [self.first, *sets])
         return self._measured, self._coverage
 
     def measure_one_by_one(
@@ -121,12 +127,11 @@ class Bench:
         parameters: Block | None, stage: Stage, flush: Flush,
     ) -> tuple[Measurement, float, Prepared]:  # fmt: skip
         """The same for an answer whose host reads values: its plan is good for one set."""
-        one = self.first
-        for left in reversed(range(READING_CALLS)):
-            self._round(prepared, parameters, stage, flush, [one, one])
-            if left:
-                (one,) = self.inputs(1)
+        self._round(prepared, parameters, stage, flush, [self.first, self.first])
+        for _ in range(READING_CALLS - 1):
+            with self.inputs(1) as (one,):
                 prepared = record(one)
+                self._round(prepared, parameters, stage, flush, [one, one])
         return self._measured, self._coverage, prepared
 
     def _round(
@@ -135,13 +140,16 @@ class Bench:
     ) -> None:  # fmt: skip
         """A first call on the first set, and timed ones on the others."""
         moves = [is_movement(step) for step in prepared.program.call]
-        apart = any(moves) and not self._measured.rounds
+        begins = not self._measured.rounds
+        apart = any(moves) and begins
+        called = begins or not prepared.steady  # what was verified once, and prepares nothing
         with ExitStack() as held:
             with stage.lease(prepared.program, parameters, str(self.case)) as lease:
                 # Only who has the runner takes memory, so that few have any.
                 scratch = held.enter_context(stage.scratch(prepared.scratch_bytes, len(sets)))
                 with self._lock(alone=True):
-                    lease.execute(Part.FIRST, sets[0], scratch[0])
+                    if called:
+                        lease.execute(Part.FIRST, sets[0], scratch[0])
                     begun = time.perf_counter()
                     times = lease.time(sets[1:], scratch[1:], EMPTY_CALLS, apart)
                     spent = time.perf_counter() - begun
@@ -154,9 +162,9 @@ class Bench:
             timed = slice(1, 1 + len(times.device_us))
             with self._lock(alone=False):
                 runs = zip(sets[timed], scratch[timed], strict=True)
-                first = (prepared.first, sets[0], scratch[0])
+                first = [(prepared.first, sets[0], scratch[0])] if called else []
                 again = [(prepared.call, one, block) for one, block in runs]
-                self._verify([first, *again], prepared, parameters)
+                self._verify([*first, *again], prepared, parameters)
 
     def _few(self) -> int:
         """Most calls of a round: inputs are drawn for each, and the reference computed."""

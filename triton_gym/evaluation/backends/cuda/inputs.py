@@ -24,8 +24,8 @@ from triton_gym.evaluation.judging.case_layout import CaseLayout, lay_out_argume
 from triton_gym.evaluation.plan.window import ARGUMENTS
 from triton_gym.task import Case, Task
 
-KEPT = 24
-"""Most sets of a task that are kept."""
+KEPT = 27
+"""Most sets of a task that are kept: what an evaluation takes, and those that are drawn anew."""
 RENEWED = 2
 """Sets that are drawn anew for every evaluation."""
 POISON = 0xFF

@@ -41,8 +41,8 @@ SLOW_US, SLOW_CALLS = 2_000.0, 5
 by less than a hundredth."""
 TOGETHER_BYTES = 2 << 30
 """Inputs that are drawn in one go while the GPU is shared: some milliseconds."""
-EMPTY_CALLS = 5
-"""Calls without steps that are timed beside them."""
+EMPTY_EVERY = 3
+"""Before every so many calls one without steps is timed."""
 REFERENCES = 8
 """Times of the reference that an evaluation adds to those that are known."""
 KNOWN_REFERENCES = 48
@@ -151,7 +151,7 @@ class Bench:
                     if called:
                         lease.execute(Part.FIRST, sets[0], scratch[0])
                     begun = time.perf_counter()
-                    times = lease.time(sets[1:], scratch[1:], EMPTY_CALLS, apart)
+                    times = lease.time(sets[1:], scratch[1:], EMPTY_EVERY, apart)
                     spent = time.perf_counter() - begun
                     self._time_reference(sets[1:], flush)
             if apart:

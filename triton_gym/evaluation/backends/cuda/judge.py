@@ -26,7 +26,7 @@ from triton_gym.evaluation.backends.cuda.calibration import Calibration, calibra
 from triton_gym.evaluation.backends.cuda.client import RunnerPool
 from triton_gym.evaluation.backends.cuda.device_timing import Flush, event_us
 from triton_gym.evaluation.backends.cuda.facts import device_facts
-from triton_gym.evaluation.backends.cuda.inputs import InputPool, draw_set
+from triton_gym.evaluation.backends.cuda.inputs import InputPool, InputSet, draw_set
 from triton_gym.evaluation.backends.cuda.measurement import Measurement
 from triton_gym.evaluation.backends.cuda.programs import Prepared
 from triton_gym.evaluation.backends.cuda.recordings import Recordings, Setting
@@ -50,7 +50,7 @@ KEPT_SHARE = 4
 """One part in so many of the device's memory is for inputs that are kept between evaluations."""
 KNOWN_TASKS = 256
 """Tasks of which something is kept."""
-COMPILERS, FEW = 4, 2
+COMPILERS, FEW = 4, 1
 """Kernels of one answer that are compiled at once, while there are processors for it and not."""
 SPARES = 2
 """Recorders and compilers that are forked before anybody asks for them."""
@@ -179,14 +179,15 @@ class CudaJudge(Judge):
     def _drawn(self, request: Request, case: Case, seed: int, ends: ExitStack) -> Test:
         with self._lock(alone=False):
             task = bind(request.task, case, seed, self._device)
-            inputs, others = (
-                draw_set(task, case, one, self._device, self._blocks)
-                for one in (seed, seed + OTHER_SEEDS)
-            )
-            torch.cuda.current_stream().synchronize()
-        for one in (inputs, others):
-            ends.callback(one.release)
-        return Test(case, inputs, others)
+            draw = functools.partial(self._draw, task, case, ends)
+            return Test(case, draw(seed), functools.partial(draw, seed + OTHER_SEEDS))
+
+    def _draw(self, task: Task, case: Case, ends: ExitStack, seed: int) -> InputSet:
+        """Inputs of a hidden case. The GPU is shared meanwhile."""
+        inputs = draw_set(task, case, seed, self._device, self._blocks)
+        torch.cuda.current_stream().synchronize()
+        ends.callback(inputs.release)
+        return inputs
 
     def _outcome(
         self, request: Request, prepared: Prepared, verdict: check.Verdict, found: Measurement,

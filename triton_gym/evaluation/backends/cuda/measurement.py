@@ -20,6 +20,11 @@ WAITING_LIE_US = 30.0
 """The same where the answer's host waits for the device: so does the runner's, several times."""
 ROUNDS_AGAINST = 3
 """Rounds in a row whose two clocks must disagree before that is a lie."""
+FLAGRANT = 0.5
+"""By how much a call must outlast the time between its events to be called a lie, as a share of it.
+Below that the host's clock is the time: nobody gains, and nobody honest is accused."""
+FLAGRANT_US = 50.0
+"""The same at least."""
 UNEVEN = 1.5
 """Mean over median from which on the mean is the time."""
 
@@ -58,15 +63,17 @@ class Measurement:
 
     @property
     def contradicted(self) -> bool:
-        """Whether the host's clock says that calls took longer than the events say."""
-        return self.against >= ROUNDS_AGAINST
+        """Whether calls took so much longer than the events say that these are a lie."""
+        flagrant = max(FLAGRANT * statistics.median(self.device_us), FLAGRANT_US)
+        return self.against >= ROUNDS_AGAINST and self.excess_us > flagrant
 
     @property
     def timing(self) -> Timing:
-        """The median with its interval, or the mean where calls differ so much that the median
-        speaks of some of them only."""
-        found = summarise(self.device_us)
-        mean = statistics.fmean(self.device_us)
+        """The median with its interval; by the host's clock if that says more, and the mean where
+        calls differ so much that the median speaks of some of them only."""
+        more = self.excess_us if self.against >= ROUNDS_AGAINST else 0.0
+        found = summarise([us + more for us in self.device_us])
+        mean = statistics.fmean(self.device_us) + more
         if mean > UNEVEN * found.median_us:
             return Timing(mean, found.low_us, max(mean, found.high_us), found.count)
         return found

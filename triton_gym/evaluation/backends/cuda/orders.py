@@ -76,8 +76,8 @@ class TimeRuns:
     """Carry out calls one after the other, timed, each with a cold cache."""
 
     runs: tuple[Run, ...]
-    empty: int
-    """How often the same without steps is timed, to know what lies beside the steps."""
+    empty_every: int
+    """Before every so many runs the same without steps is timed, to know what lies beside them."""
     steps_apart: bool = False
     """Whether the last run is timed step by step, to know what each of them takes."""
 

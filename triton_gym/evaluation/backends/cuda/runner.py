@@ -199,17 +199,15 @@ class Runner:
 
     def _time(self, order: orders.TimeRuns) -> Times:
         times = Times([], [], [])
-        for run in order.runs[:1] * order.empty:
-            self._enter(run)
-            gated = self._loaded.gated(run.part)
-            times.empty_us.append(self._timed([], gated=gated)[1])
-            self._leave()
         budget = Budget()
         begun = time.perf_counter()
-        for run in order.runs:
+        for index, run in enumerate(order.runs):
             self._enter(run)
             operations = self._loaded.operations(run.part)
-            device_us, wall_us = self._timed(operations, gated=self._loaded.gated(run.part))
+            gated = self._loaded.gated(run.part)
+            if not index % order.empty_every:
+                times.empty_us.append(self._timed([], gated=gated)[1])
+            device_us, wall_us = self._timed(operations, gated=gated)
             self._leave()
             times.device_us.append(device_us)
             times.wall_us.append(wall_us)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -26,8 +27,8 @@ class Test:
     case: Case
     inputs: InputSet
     """What the answer is recorded on, and called on first."""
-    others: InputSet
-    """What it is called on next."""
+    another: Callable[[], InputSet]
+    """Draws what it is called on next, if that call does something else."""
     prepared: Prepared | None = None
     parameters: Block | None = None
 
@@ -79,11 +80,11 @@ def _run(
     with stage.scratch(prepared.scratch_bytes, 2) as scratch:
         with stage.lease(prepared.program, test.parameters, case) as lease:
             lease.execute(Part.FIRST, test.inputs, scratch[0])
+            found = [(prepared.first, test.inputs, scratch[0])]
             if again:
-                lease.execute(Part.CALL, test.others, scratch[1])
-        found = [(prepared.first, test.inputs, scratch[0])]
-        if again:
-            found.append((prepared.call, test.others, scratch[1]))
+                others = test.another()
+                lease.execute(Part.CALL, others, scratch[1])
+                found.append((prepared.call, others, scratch[1]))
         return [
             (
                 [

@@ -62,6 +62,9 @@ FENCED = f"```python\n{MODULE}```\n"
         f"```python\n{MODULE}`````\n",
         f"~~~~python\n{MODULE}~~~~~\nDone.",
         "1. ```python\n" + "".join(f"   {line}\n" for line in MODULE.splitlines()) + "   ```\n",
+        f"Sure! ```python\n{MODULE}```\nDone.",
+        f"```python\n{MODULE.rstrip()}```",
+        f"````markdown\nHere:\n{FENCED}````\n",
         f"{FENCED.strip()}<|im_end|>\n<|im_start|>assistant\nwell",
     ],
 )

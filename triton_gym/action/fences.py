@@ -8,6 +8,8 @@ from dataclasses import dataclass
 _OPENING = re.compile(r"([ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)(`{3,}|~{3,})([^\n]*)")
 """Indentation or the mark of a list's item, the fence, what stands behind it."""
 
+_PROSE = re.compile(r"[ \t]*(?:python3?|py|triton|diff)[ \t]*", re.IGNORECASE)
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -36,20 +38,24 @@ def fenced(text: str) -> Fenced:
 
     A closing fence is as long as its opening one or longer, of the same character, alone on its
     line, and not indented deeper: a fence in an indented docstring closes nothing. If a block would
-    stay open by that rule alone, closing fences may be indented.
+    stay open by these rules alone, models' own are tried: a closing fence may be indented or stand
+    behind the last line of code, and ```` ```python ```` opens a block behind prose.
     """
-    found = _scan(text, deeper=False)
-    return _scan(text, deeper=True) if found.unclosed else found
+    found = _scan(text, strict=True)
+    if not found.unclosed:
+        return found
+    lenient = _scan(text, strict=False)
+    return found if lenient.unclosed else lenient
 
 
-def _scan(text: str, *, deeper: bool) -> Fenced:
+def _scan(text: str, *, strict: bool) -> Fenced:
     blocks: list[Block] = []
     outside: list[str] = []
     inside: list[str] = []
     opened, indent, fence, language = 0, 0, "", ""
     for number, line in enumerate(text.split("\n"), start=1):
         if not opened:
-            opening = _OPENING.match(line)
+            opening = _OPENING.match(line) or (None if strict else _behind_prose(line))
             if opening is None or (opening[2][0] == "`" and "`" in opening[3]):
                 outside.append(line)
                 continue
@@ -57,15 +63,32 @@ def _scan(text: str, *, deeper: bool) -> Fenced:
             language = opening[3].strip(" \t{.").partition(" ")[0].rstrip("}").lower()
             inside = []
             continue
-        bare = line.strip(" \t")
-        if len(bare) >= len(fence) and not bare.strip(fence[0]):
-            if deeper or len(line) - len(line.lstrip(" \t")) <= indent:
-                content = "".join(f"{inner}\n" for inner in inside)
-                blocks.append(Block(language, content, opened))
-                opened = 0
-                continue
-        inside.append(_dedented(line, indent))
+        code = _before_closing(line, fence, indent, strict=strict)
+        if code is None:
+            inside.append(_dedented(line, indent))
+            continue
+        inside += [_dedented(code, indent)] if code else []
+        blocks.append(Block(language, "".join(f"{inner}\n" for inner in inside), opened))
+        opened = 0
     return Fenced(tuple(blocks), "\n".join(outside), opened)
+
+
+def _before_closing(line: str, fence: str, indent: int, *, strict: bool) -> str | None:
+    """What stands before the closing fence of a line; None if it has none."""
+    bare = line.rstrip(" \t")
+    code = bare.rstrip(fence[0])
+    if len(bare) - len(code) < len(fence):
+        return None
+    if not strict:
+        return code if code.strip() else ""
+    return "" if not code.strip() and len(code) <= indent else None
+
+
+def _behind_prose(line: str) -> re.Match[str] | None:
+    """An opening fence behind prose, if it names a language that says what it is."""
+    at = line.find("```")
+    found = _OPENING.match(line, at) if at >= 0 else None
+    return found if found and _PROSE.fullmatch(found[3]) else None
 
 
 def _dedented(line: str, width: int) -> str:

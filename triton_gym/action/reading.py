@@ -18,6 +18,10 @@ MODES = ("kernel", "edit")
 _PYTHON = frozenset({"", "python", "python3", "py", "triton"})
 """Languages of a block that may hold a kernel where nothing else tells which block does."""
 
+_PAGES = frozenset({"markdown", "md"})
+"""Languages of a block that holds a whole reply, with blocks of its own."""
+_DEEPEST = 3
+
 
 def extract(reply: str, task: Task | str | None = None, *, current: str | None = None) -> str:
     """The source that a reply stands for. The one way from a reply to a source.
@@ -70,7 +74,7 @@ def kernel_from(action: str, entry: str = "") -> str:
     return _chosen(found.blocks, entry)
 
 
-def _chosen(blocks: tuple[Block, ...], entry: str) -> str:
+def _chosen(blocks: tuple[Block, ...], entry: str, depth: int = 0) -> str:
     """The block that holds the module."""
     filled = [block for block in blocks if block.text.strip()]
     if not filled:
@@ -84,6 +88,8 @@ def _chosen(blocks: tuple[Block, ...], entry: str) -> str:
             f"The reply holds {len(filled)} fenced code blocks{which} (at lines {lines}); exactly "
             "one is expected, with the whole module in it."
         )
+    if likely[0].language in _PAGES and (inner := fenced(likely[0].text).blocks):
+        return _chosen(inner, entry, depth + 1) if depth < _DEEPEST else likely[0].text
     return likely[0].text
 
 

@@ -194,7 +194,8 @@ def test_errors_of_eight_bits_are_never_allowed():
 
     x = torch.randn(64, 300, generator=torch.Generator().manual_seed(1)).bfloat16()
     expected = check.expect(reference_task(rough), CASE, (x,))
-    assert expected.tolerances[0] < 0.04
+    assert expected.tolerances[0] < 0.1
+    assert expected.typical[0] < 0.011
     low = x.to(torch.float8_e4m3fn).to(x.dtype)
     assert not check.compare([low], expected, "").ok
     assert check.compare([x.clone()], expected, "").ok

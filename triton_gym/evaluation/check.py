@@ -12,7 +12,9 @@ second term is the rounding of the result plus the statistical growth of roundin
 float32 sum of n terms in any order (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd
 ed., §2.8 and §4.2). The first is capped: a reference may round so much that its error is that of
 8-bit products. More than `CAP` of the error that the mean of all values makes is never allowed,
-unless rounding the result alone makes it.
+unless rounding the result alone makes it. The same holds for the root mean square of an output's
+errors, which tells fewer bits from bad luck: twice the reference's own, at least a third of that
+floor, and at most `USUAL_CAP`.
 
 Integers and booleans must be equal, and so must what floating-point numbers jump by: the index of a
 maximum, a value rounded to 8 bits. Where the oracle itself jumps as its arguments move by what
@@ -40,8 +42,8 @@ from triton_gym.evaluation.comparison import (
     largest,
     plainly_right,
     read,
+    spread_of,
     told,
-    typical,
     worst_of,
 )
 from triton_gym.evaluation.faults import blaming
@@ -60,15 +62,19 @@ from triton_gym.task import Case, Task
 
 __all__ = [
     "FACTOR", "Expected", "Returned", "Timed", "Verdict", "compare", "compare_all",
-    "draw_inputs", "errors_of", "expect", "fake_arguments", "floor", "largest", "oracle",
-    "plainly_right", "reference", "returned", "spread", "timed", "told", "tolerances", "upcast",
+    "draw_inputs", "errors_of", "expect", "fake_arguments", "floor", "largest", "limits", "oracle",
+    "plainly_right", "reference", "returned", "spread", "timed", "told", "upcast",
 ]  # fmt: skip
 
 FACTOR = 4.0
 """How many times the reference's own error an answer may make."""
-CAP = 1 / 16
-"""Largest tolerance, as a share of the error of the values' mean: a few times what bfloat16 loses,
-and less than 8 bits do."""
+CAP = 1 / 5
+"""Largest tolerance, as a share of the error of the values' mean."""
+USUAL_FACTOR = 2.0
+"""How many times the root mean square of the reference's own errors an answer's may be."""
+USUAL_CAP = 1 / 40
+"""The largest of those, as a share of the error of the values' mean. Products of weights and values
+in bfloat16 make 0.005 to 0.008 of it, in 8 bits (e4m3) 0.04 to 0.06 (two_simplicial_attention)."""
 _NUDGE = 4.0
 """By how many roundings of float32, times the root of the longest sum, arguments are moved."""
 _MANY = 1000
@@ -87,10 +93,12 @@ class Timed:
     exact: bool
     """Whether they are held against the oracle in the results' dtype: the reference itself errs so
     much that its tolerance is capped."""
+    typical: tuple[float, ...] = ()
+    """See `Expected.typical`."""
 
     def of(self, outputs: tuple[torch.Tensor, ...]) -> Expected:
         """What a call must return whose reference returned these."""
-        return Expected(outputs, self.tolerances, spared=self.spared)
+        return Expected(outputs, self.tolerances, typical=self.typical, spared=self.spared)
 
     def expected(
         self, task: Task, arguments: Sequence[Any], case: Case | None = None
@@ -134,11 +142,12 @@ def expect(
     if seen.steps:
         run = nearly if seen.operators > _MANY else oracle
         masks = _jumping(task, case, arguments, expected, masks, run)
-    bounds = _tolerances(task, case, plain.tensors, expected, masks)
+    bounds = _limits(task, case, plain.tensors, expected, masks)
     some = read([expected[0].new_zeros(()) if m is None else m.any() for m in masks])
     undecided = tuple(mask if any_ else None for mask, any_ in zip(masks, some, strict=True))
     names = tuple(trees.names(plain.tree))
-    return Expected(expected, bounds, names, undecided if any(some) else ())
+    largest_, usual = (tuple(each) for each in zip(*bounds, strict=True))
+    return Expected(expected, largest_, names, undecided if any(some) else (), usual)
 
 
 def timed(task: Task, case: Case, arguments: Sequence[Any], plain: Returned) -> Timed:
@@ -148,19 +157,27 @@ def timed(task: Task, case: Case, arguments: Sequence[Any], plain: Returned) -> 
     undecided, `FACTOR` times as many may differ as there were here.
     """
     expected = expect(task, case, arguments, plain)
-    errors = [
-        worst_of(p, o, expected.mask(i))[0]
-        for i, (p, o) in enumerate(zip(plain.tensors, expected.outputs, strict=True))
-    ]
-    own = zip(read(errors), expected.tolerances, plain.tensors, strict=True)
-    exact = any(FACTOR * error > tolerance for error, tolerance, p in own if _real(p))
-    masks = [expected.mask(i) for i in range(len(errors))]
-    shares = read([errors[0].new_zeros(()) if m is None else m.double().mean() for m in masks])
+    masks = [expected.mask(i) for i in range(len(expected.outputs))]
+    three = [
+        worst_of(p, o, m)
+        for p, o, m in zip(plain.tensors, expected.outputs, masks, strict=True)
+    ]  # fmt: skip
+    own, usual = (read([one[i] for one in three]) for i in (0, 2))
+    shares = read([usual_.new_zeros(()) if m is None else m.double().mean()
+                   for (_, _, usual_), m in zip(three, masks, strict=True)])  # fmt: skip
+    exact = any(
+        FACTOR * own[i] > expected.tolerances[i] or USUAL_FACTOR * usual[i] > expected.typical[i]
+        for i, p in enumerate(plain.tensors)
+        if _real(p)
+    )
     factor = 1.0 if exact else 2.0
+    # Errors of reference and answer have little to do with each other.
+    beside = [0.0 if exact else own_ for own_ in usual]
     return Timed(
         tuple(factor * tolerance for tolerance in expected.tolerances),
         tuple(FACTOR * share for share in shares),
         exact,
+        tuple(1.05 * math.hypot(*two) for two in zip(expected.typical, beside, strict=True)),
     )
 
 
@@ -261,31 +278,42 @@ def _jumped(moved: torch.Tensor, exact: torch.Tensor, allowed: float) -> torch.T
     return errors_of(moved, exact) > allowed
 
 
-def tolerances(
+def limits(
     task: Task, case: Case, plain: Sequence[torch.Tensor], exact: Sequence[torch.Tensor]
-) -> tuple[float, ...]:
-    """Tolerance of each output, from the reference's own error against the oracle."""
+) -> list[tuple[float, float]]:
+    """The largest error of each output and the largest root mean square of its errors, from the
+    reference's own against the oracle."""
     masks = [_unlike(p, o) for p, o in zip(plain, exact, strict=True)]
-    return _tolerances(task, case, plain, exact, masks)
+    return _limits(task, case, plain, exact, masks)
 
 
-def _tolerances(
+def _limits(
     task: Task, case: Case, plain: Sequence[torch.Tensor], exact: Sequence[torch.Tensor],
     masks: Sequence[torch.Tensor | None],
-) -> tuple[float, ...]:  # fmt: skip
+) -> list[tuple[float, float]]:  # fmt: skip
     with blaming(task, "reduction()", case):
         length = task.reduction(case)
-    own = read([worst_of(p, o, m)[0] for p, o, m in zip(plain, exact, masks, strict=True)])
-    return tuple(
-        _tolerance(FACTOR * error, floor(p.dtype, length), o) if _real(p) else 0.0
-        for p, o, error in zip(plain, exact, own, strict=True)
-    )
+    three = [worst_of(p, o, m) for p, o, m in zip(plain, exact, masks, strict=True)]
+    own, usual = (read([one[i] for one in three]) for i in (0, 2))
+    found = []
+    for p, o, most, mean in zip(plain, exact, own, usual, strict=True):
+        if not _real(p):
+            found.append((0.0, 0.0))
+            continue
+        least = floor(p.dtype, length)
+        found.append(
+            (
+                _capped(FACTOR * most, least, CAP, o),
+                _capped(USUAL_FACTOR * mean, least / 3, USUAL_CAP, o),
+            )
+        )
+    return found
 
 
-def _tolerance(wanted: float, least: float, exact: torch.Tensor) -> float:
+def _capped(wanted: float, least: float, cap: float, exact: torch.Tensor) -> float:
     if wanted <= least:
         return least
-    return max(min(wanted, CAP * spread(exact)), least)
+    return max(min(wanted, cap * spread(exact)), least)
 
 
 def spread(exact: torch.Tensor) -> float:
@@ -293,7 +321,7 @@ def spread(exact: torch.Tensor) -> float:
     there are too few of them to tell: the error of nothing at all."""
     if exact.numel() < _FEW:
         return 0.5
-    (found,) = read([typical(exact)])
+    (found,) = read([spread_of(exact)])
     return found
 
 

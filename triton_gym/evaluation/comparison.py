@@ -35,7 +35,8 @@ class Expected:
     """Where each is found in the result, as `['loss']`; see `trees.names`."""
     undecided: tuple[torch.Tensor | None, ...] = ()
     """For each a mask of values that are not judged, or None: see `check.expect`."""
-
+    typical: tuple[float, ...] = ()
+    """Largest root mean square of the errors of each; any, if empty."""
     spared: tuple[float, ...] = ()
     """For each the share of values that may be off, since they are undecided; none if empty."""
 
@@ -49,6 +50,10 @@ class Expected:
             return ""
         named = self.names[index] if self.names else ""
         return f" of output {index}{f', {named}' if named and named != f'[{index}]' else ''}"
+
+    def usual(self, index: int) -> float:
+        """The largest root mean square of an output's errors."""
+        return self.typical[index] if self.typical else math.inf
 
     def mask(self, index: int) -> torch.Tensor | None:
         """The values of an output that are not judged."""
@@ -97,24 +102,31 @@ def compare_all(
     """
     worst = [worst_of(r, expected.outputs[i], expected.mask(i)) for results, expected, _ in calls
              for i, r in enumerate(results)]  # fmt: skip
-    found = read([*others, *(scalar for pair in worst for scalar in pair)])
+    found = read([*others, *(scalar for three in worst for scalar in three)])
     errors = iter(found[len(others) :])
     verdicts = []
     for results, expected, where in calls:
-        each = [(next(errors), int(next(errors))) for _ in results]
+        each = [(next(errors), int(next(errors)), next(errors)) for _ in results]
         verdicts.append(_verdict(results, expected, where, each))
     return verdicts, found[: len(others)]
 
 
 def _verdict(
     results: Sequence[torch.Tensor], expected: Expected, where: str,
-    errors: Sequence[tuple[float, int]],
+    errors: Sequence[tuple[float, int, float]],
 ) -> Verdict:  # fmt: skip
     worst = Verdict(True, 0.0, expected.tolerances[0])
-    for index, (error, place) in enumerate(errors):
+    for index, (error, place, usual) in enumerate(errors):
         tolerance = expected.tolerances[index]
         if error > tolerance and _spared(results[index], expected, index):
             continue
+        if error <= tolerance and usual > expected.usual(index):
+            message = (
+                f"Wrong result on {where}: the values{expected.name(index)} of shape "
+                f"{tuple(expected.outputs[index].shape)} are off by {imprecise(usual)}, above the "
+                f"{expected.usual(index):.3g} that is allowed: too few bits somewhere."
+            )
+            return Verdict(False, usual, expected.usual(index), message)
         if error <= tolerance:
             if Verdict(True, error, tolerance).share >= worst.share:
                 worst = Verdict(True, error, tolerance)
@@ -163,6 +175,11 @@ def told(
     return f"Wrong result on {where}: {at}the value is {got}, expected {want}; {why}"
 
 
+def imprecise(usual: float) -> str:
+    """Words for a root mean square."""
+    return f"{usual:.3g} of their size in the root mean square"
+
+
 def text_of(tensor: torch.Tensor, place: int) -> str:
     """A value of a tensor for a message, by its flat index."""
     value = tensor.reshape(-1)[place]
@@ -178,8 +195,8 @@ def plainly_right(results: Sequence[torch.Tensor], expected: Expected) -> torch.
     tolerance makes of the row's scale alone. What is not plainly right may still be right.
     """
     right = []
-    for result, exact, tolerance in zip(
-        results, expected.outputs, expected.tolerances, strict=True
+    for index, (result, exact, tolerance) in enumerate(
+        zip(results, expected.outputs, expected.tolerances, strict=True)
     ):
         if not exact.numel():
             continue
@@ -195,6 +212,9 @@ def plainly_right(results: Sequence[torch.Tensor], expected: Expected) -> torch.
         # A difference in a narrow dtype is rounded; so a little less is allowed.
         bound = 0.98 * tolerance * norm / math.sqrt(exact_rows.shape[1])
         right.append(((off <= bound) & norm.isfinite()).all())
+        if (usual := expected.usual(index)) < tolerance:
+            rough = torch.linalg.vector_norm(rows, dim=1, dtype=work) / norm
+            right.append(rough.square().mean() <= (0.98 * usual) ** 2)
     if not right:
         return torch.ones((), dtype=torch.bool, device=expected.outputs[0].device)
     return torch.stack(right).all()
@@ -202,14 +222,14 @@ def plainly_right(results: Sequence[torch.Tensor], expected: Expected) -> torch.
 
 def largest(result: torch.Tensor, exact: torch.Tensor) -> tuple[float, int]:
     """Largest error and its flat index; NaN where none is expected counts as infinite."""
-    error, place = read(list(worst_of(result, exact)))
+    error, place, _ = read(list(worst_of(result, exact)))
     return error, int(place)
 
 
 def worst_of(
     result: torch.Tensor, exact: torch.Tensor, mask: torch.Tensor | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same as tensors: nobody waits for the device.
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The same, and the root mean square of all errors, as tensors: nobody waits for the device.
 
     Args:
         result: of an answer.
@@ -217,14 +237,16 @@ def worst_of(
         mask: of values that are not judged.
     """
     if exact.numel() == 0:
-        return exact.new_zeros((), dtype=torch.float64), exact.new_zeros((), dtype=torch.int64)
+        none = exact.new_zeros((), dtype=torch.float64)
+        return none, none, none
     if not (exact.is_floating_point() or exact.is_complex()):
         wrong = _wrong(result, exact, mask).flatten()
-        return wrong.count_nonzero().double() / wrong.numel(), wrong.to(torch.uint8).argmax()
+        share = wrong.count_nonzero().double() / wrong.numel()
+        return share, wrong.to(torch.uint8).argmax(), torch.zeros_like(share)
     rows, exact_rows = _rows(result, exact)
     width = exact_rows.shape[1]
     step = max(1, _CHUNK // width)
-    values, places = [], []
+    values, places, squares = [], [], []
     for start in range(0, len(exact_rows), step):
         part = slice(start, start + step)
         errors = _errors(rows[part], exact_rows[part])
@@ -233,8 +255,10 @@ def worst_of(
         value, place = errors.flatten().max(dim=0)
         values.append(value)
         places.append(place + start * width)
+        squares.append(errors.square().sum(dtype=torch.float64))
     value, best = torch.stack(values).max(dim=0)
-    return value, torch.stack(places).take(best)
+    usual = (torch.stack(squares).sum() / exact.numel()).sqrt()
+    return value, torch.stack(places).take(best), usual
 
 
 def errors_of(result: torch.Tensor, exact: torch.Tensor) -> torch.Tensor:
@@ -242,7 +266,7 @@ def errors_of(result: torch.Tensor, exact: torch.Tensor) -> torch.Tensor:
     return _errors(*_rows(result, exact)).view(exact.shape)
 
 
-def typical(exact: torch.Tensor) -> torch.Tensor:
+def spread_of(exact: torch.Tensor) -> torch.Tensor:
     """The root mean square of the error that the mean of all values makes: how far they spread.
 
     Of many values some rows are looked at.

@@ -253,7 +253,7 @@ def whole_tolerance(task: Task, full: FullSize, output: int) -> float:
         return 0.0
     if output not in full.own:
         exact, plain = full.whole[output]
-        (full.own[output],) = check.tolerances(task, full.case, (plain,), (exact,))
+        ((full.own[output], _),) = check.limits(task, full.case, (plain,), (exact,))
     return full.own[output]
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from triton_gym.evaluation import check
+from triton_gym.evaluation.comparison import imprecise
 from triton_gym.evaluation.exchange.arena import HostArena, Slot
 from triton_gym.evaluation.judging import worker_reports
 from triton_gym.evaluation.judging.fullsize import FullSize, part_of, whole_tolerance
@@ -41,6 +42,8 @@ SAME_WORK = 1.05
 """Above this ratio of real to traced work the estimated time is corrected."""
 SURVEYED = 32
 """Fewest programs from which the share of a result that is stored is inferred."""
+MANY = 64
+"""Values of a store from which on the root mean square of their errors is looked at."""
 _NEAR = 4096
 _TOO_MUCH = "the reference is too much to compute there"
 
@@ -278,11 +281,12 @@ def _agrees(
     if exact.is_floating_point():
         tolerance = tested.get(full.case.dtype, 0.0)
         if error > tolerance:
-            (own,) = check.tolerances(task, full.case, (plain(),), (exact,))
+            ((own, _),) = check.limits(task, full.case, (plain(),), (exact,))
             tolerance = max(own, tolerance)
         if error > tolerance:
             tolerance = max(tolerance, whole_tolerance(task, full, number))
     if error <= tolerance:
+        _hold_usual(task, full, values, exact, plain, got)
         return True
     at = [int(i) + b for i, b in zip(torch.unravel_index(torch.tensor(place), exact.shape), begins,
                                      strict=True)]  # fmt: skip
@@ -295,3 +299,28 @@ def _agrees(
         max_error=error,
         tolerance=tolerance,
     )
+
+
+def _hold_usual(
+    task: Task, full: FullSize, values: torch.Tensor, exact: torch.Tensor,
+    plain: Callable[[], torch.Tensor], got: torch.Tensor,
+) -> None:  # fmt: skip
+    """Raise if many values are off by more than their number of bits makes them."""
+    if len(values) < MANY or not exact.is_floating_point():
+        return
+    # Of the part some values are the answer's; the others are not off at all.
+    square = check.errors_of(got, exact).double().square().sum() / len(values)
+    usual = float(square.sqrt())
+    # A narrow reference takes longer than the oracle: it is only asked where it matters.
+    if usual <= check.floor(values.dtype, task.reduction(full.case)) / 3:
+        return
+    ((_, allowed),) = check.limits(task, full.case, (plain(),), (exact,))
+    if usual > 1.25 * allowed:  # few values have more of it by chance
+        raise Ended(
+            Status.INCORRECT,
+            f"Wrong result on {full.case}, the timed case, of which some programs were run: the "
+            f"values are off by {imprecise(usual)}, above the {1.25 * allowed:.3g} that is "
+            "allowed: too few bits somewhere.",
+            max_error=usual,
+            tolerance=1.25 * allowed,
+        )

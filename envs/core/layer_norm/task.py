@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from triton_gym.task import Case, Entry, Span, Task
+from triton_gym.task import Case, Span
+
+from ...draws import Draw
+from ...rows import row_task, sizes
 
 if TYPE_CHECKING:
     import torch
@@ -24,49 +26,21 @@ def reference(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torc
     return torch.nn.functional.layer_norm(x, (x.shape[-1],), weight, bias, EPS)
 
 
-def part(
-    ranges: Any, cast: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
-) -> torch.Tensor:
-    """Some rows of the result."""
-    return reference(cast(x[ranges[0]]), cast(weight), cast(bias))
-
-
 def inputs(case: Case, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
     """Rows whose mean is many times their deviation, both different from row to row.
 
     So var = E[x²] - E[x]² cancels badly in float32, and a row normalised with the statistics
     of another, or not at all, is far off.
     """
-    import torch
-
-    rows, cols = case["rows"], case["cols"]
-
-    def normal(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=generator, device=generator.device)
-
-    def uniform(low: float, high: float) -> torch.Tensor:
-        drawn = torch.rand((rows, 1), generator=generator, device=generator.device)
-        return low + (high - low) * drawn
-
-    sign = torch.where(uniform(-1.0, 1.0) < 0, -1.0, 1.0)
-    x = normal(rows, cols) * uniform(0.5, 2.0) + sign * uniform(40.0, 80.0)
-    weight = 1.0 + 0.5 * normal(cols)
-    return tuple(tensor.to(case.torch_dtype) for tensor in (x, weight, normal(cols)))
+    draw, rows, cols = Draw(generator), case["rows"], case["cols"]
+    x = draw.rows(rows, cols, spread=(0.5, 2.0), level=(0.0, 0.0))
+    x += draw.signs(rows, 1) * draw.uniform(40.0, 80.0, rows, 1)
+    weight = 1.0 + 0.5 * draw.normal(cols)
+    return tuple(tensor.to(case.torch_dtype) for tensor in (x, weight, draw.normal(cols)))
 
 
-def flops(case: Case) -> float:
-    """Five operations an element, the count of DeepSpeed's FLOPs profiler for affine norms."""
-    return 5.0 * case["rows"] * case["cols"]
-
-
-def min_bytes(case: Case) -> float:
-    """The matrix read and written once, weight and bias read once."""
-    rows, cols = case["rows"], case["cols"]
-    return float(case.torch_dtype.itemsize * (2 * rows * cols + 2 * cols))
-
-
-TASK = Task(
-    name="layer_norm",
+TASK = row_task(
+    __file__,
     title="Layer normalisation",
     statement=(
         "Normalise every row of x: y = (x - mean) / sqrt(var + 1e-5) * weight + bias, with the "
@@ -75,20 +49,19 @@ TASK = Task(
         "x's shape and dtype, contiguous. Compute in float32; the rows' means are far from zero, "
         "so the variance must be taken around the mean. Both sizes may be any positive integer."
     ),
-    entry=Entry("layer_norm", ("x", "weight", "bias")),
+    parameters=("x", "weight", "bias"),
     reference=reference,
-    part=part,
     inputs=inputs,
     tiny=(
-        Case("float32", {"rows": 3, "cols": 781}),
-        Case("float16", {"rows": 1, "cols": 130}),
-        Case("float32", {"rows": 5, "cols": 1}),
+        Case("float32", sizes(3, 781)),
+        Case("float16", sizes(1, 130)),
+        Case("float32", sizes(5, 1)),
         # Longer than the blocks that rows are usually taken in.
-        Case("float16", {"rows": 2, "cols": 5003}),
+        Case("float16", sizes(2, 5003)),
     ),
     bench=(
-        Case("float16", {"rows": 8192, "cols": 4096}),
-        Case("float32", {"rows": 8192, "cols": 8192}),
+        Case("float16", sizes(8192, 4096)),
+        Case("float32", sizes(8192, 8192)),
     ),
     spans={
         "rows": Span(low=1, high=3000, tiny=6),
@@ -96,11 +69,11 @@ TASK = Task(
         # magnifies whatever error the mean has.
         "cols": Span(low=16, high=6000, tiny=400),
     },
-    flops=flops,
-    min_bytes=min_bytes,
-    reduction=lambda case: case["cols"],
-    starter=Path(__file__).with_name("starter.py").read_text(encoding="utf-8"),
-    expert=Path(__file__).with_name("expert.py").read_text(encoding="utf-8"),
+    operations=5.0,
+    matrices=2,
+    per_col=2,
+    shared=("weight", "bias"),
+    summed=True,
     knobs={
         "BLOCK": (1024, 2048, 4096, 8192),
         "ROWS": (1, 2, 4),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triton_gym.task import Case, Entry, Span, Task, Unit
+
+from ...answers import answers
 
 if TYPE_CHECKING:
     import torch
@@ -89,8 +90,6 @@ TASK = Task(
     flops=flops,
     min_bytes=min_bytes,
     reduction=lambda case: case["k"] + 1,
-    starter=Path(__file__).with_name("starter.py").read_text(encoding="utf-8"),
-    expert=Path(__file__).with_name("expert.py").read_text(encoding="utf-8"),
     knobs={
         "BLOCK_M": (64, 128),
         "BLOCK_N": (64, 128, 256),
@@ -102,4 +101,5 @@ TASK = Task(
     },
     unit=Unit.MATRIX,
     tags=("core", "matrix", "fused"),
+    **answers(__file__),
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from triton_gym.task import Case, Entry, Span, Task
+from triton_gym.task import Case, Span
+
+from ...draws import Draw
+from ...rows import row_task, sizes
 
 if TYPE_CHECKING:
     import torch
@@ -18,11 +20,6 @@ def reference(x: torch.Tensor) -> torch.Tensor:
     return torch.softmax(x, dim=-1)
 
 
-def part(ranges: Any, cast: Any, x: torch.Tensor) -> torch.Tensor:
-    """Some rows of the result."""
-    return reference(cast(x[ranges[0]]))
-
-
 def inputs(case: Case, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
     """Rows of different spread and level.
 
@@ -32,28 +29,14 @@ def inputs(case: Case, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
     """
     import torch
 
-    def uniform(low: float, high: float) -> torch.Tensor:
-        drawn = torch.rand((case["rows"], 1), generator=generator, device=generator.device)
-        return low + (high - low) * drawn
-
-    noise = torch.randn((case["rows"], case["cols"]), generator=generator, device=generator.device)
-    sign = torch.arange(case["rows"], device=generator.device)[:, None] % 2 * 2 - 1
-    x = noise * uniform(2.0, 4.0) + sign * uniform(100.0, 200.0)
-    return (x.to(case.torch_dtype),)
+    draw, rows = Draw(generator), case["rows"]
+    sign = torch.arange(rows, device=generator.device)[:, None] % 2 * 2 - 1
+    x = draw.rows(rows, case["cols"], spread=(2.0, 4.0), level=(0.0, 0.0))
+    return ((x + sign * draw.uniform(100.0, 200.0, rows, 1)).to(case.torch_dtype),)
 
 
-def flops(case: Case) -> float:
-    """Five operations an element: maximum, subtraction, exponential, sum, division."""
-    return 5.0 * case["rows"] * case["cols"]
-
-
-def min_bytes(case: Case) -> float:
-    """The matrix read and written once."""
-    return 2.0 * case.torch_dtype.itemsize * case["rows"] * case["cols"]
-
-
-TASK = Task(
-    name="softmax",
+TASK = row_task(
+    __file__,
     title="Row softmax",
     statement=(
         "Compute the softmax of every row of x: y[i, j] = exp(x[i, j]) / sum_k exp(x[i, k]). x is "
@@ -61,30 +44,27 @@ TASK = Task(
         "shape and dtype, contiguous. Compute in float32 and subtract the row's maximum first: "
         "entries reach ±200. Both sizes may be any positive integer."
     ),
-    entry=Entry("softmax", ("x",)),
+    parameters=("x",),
     reference=reference,
-    part=part,
     inputs=inputs,
     tiny=(
-        Case("float32", {"rows": 3, "cols": 781}),
-        Case("float16", {"rows": 1, "cols": 130}),
-        Case("float32", {"rows": 5, "cols": 1}),
+        Case("float32", sizes(3, 781)),
+        Case("float16", sizes(1, 130)),
+        Case("float32", sizes(5, 1)),
         # Longer than the blocks that rows are usually taken in.
-        Case("float16", {"rows": 2, "cols": 5003}),
+        Case("float16", sizes(2, 5003)),
     ),
     bench=(
-        Case("float32", {"rows": 4096, "cols": 4096}),
-        Case("float16", {"rows": 8192, "cols": 8192}),
+        Case("float32", sizes(4096, 4096)),
+        Case("float16", sizes(8192, 8192)),
     ),
     spans={
         "rows": Span(low=1, high=3000, tiny=6),
         "cols": Span(low=2, high=6000, tiny=400),
     },
-    flops=flops,
-    min_bytes=min_bytes,
-    reduction=lambda case: case["cols"],
-    starter=Path(__file__).with_name("starter.py").read_text(encoding="utf-8"),
-    expert=Path(__file__).with_name("expert.py").read_text(encoding="utf-8"),
+    operations=5.0,
+    matrices=2,
+    summed=True,
     knobs={
         "BLOCK": (1024, 2048, 4096),
         "ROWS": (1, 2, 4),

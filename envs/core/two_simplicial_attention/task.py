@@ -5,10 +5,11 @@ Source: Roy et al., "Fast and Simplex: 2-Simplicial Attention in Triton", arXiv 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triton_gym.task import Case, Entry, Span, Task, Unit
+
+from ...answers import answers
 
 if TYPE_CHECKING:
     import torch
@@ -173,8 +174,6 @@ TASK = Task(
     flops=flops,
     min_bytes=min_bytes,
     reduction=lambda case: max(case["w1"] * case["w2"], case["head_dim"]),
-    starter=Path(__file__).with_name("starter.py").read_text(encoding="utf-8"),
-    expert=Path(__file__).with_name("expert.py").read_text(encoding="utf-8"),
     knobs={
         "BLOCK_M": (64, 128),
         "BLOCK_N": (32, 64, 128),
@@ -183,4 +182,5 @@ TASK = Task(
     },
     unit=Unit.MATRIX,
     tags=("core", "attention"),
+    **answers(__file__),
 )

@@ -37,16 +37,18 @@ def attend(q: torch.Tensor, windows: list[torch.Tensor], positions: torch.Tensor
     k, k2, v, v2 = windows
     w1, w2 = k.shape[2], k2.shape[2]
     pairs = q[:, :, :, None, :] * k2[:, :, None, :, :]  # (B, Q, H, w2, D)
-    scores = pairs.flatten(2, 3) @ k.transpose(-1, -2) * q.shape[-1] ** -0.5  # (B, Q, H·w2, w1)
+    exact = torch.float64 if q.dtype == torch.float64 else torch.float32
+    # Not rounded to the dtype: (B, Q, H·w2, w1).
+    scores = pairs.flatten(2, 3).to(exact) @ k.to(exact).mT * q.shape[-1] ** -0.5
     # Column j of a window of width w is position i - w + 1 + j, which must not be negative.
     j = positions[:, None] - (w1 - 1) + torch.arange(w1, device=q.device)
     k_ = positions[:, None] - (w2 - 1) + torch.arange(w2, device=q.device)
     valid = (k_[:, :, None] >= 0) & (j[:, None, :] >= 0)  # (Q, w2, w1)
     scores = scores.unflatten(2, (q.shape[2], w2)).masked_fill_(~valid[:, None], float("-inf"))
-    exact = torch.float64 if q.dtype == torch.float64 else torch.float32
     weights = scores.flatten(3).softmax(-1, dtype=exact).to(q.dtype)  # over both windows at once
     sums = weights.view(*q.shape[:2], -1, w1) @ v  # (B, Q, H·w2, D)
-    return (sums.unflatten(2, (q.shape[2], w2)) * v2[:, :, None]).sum(3)
+    pairs = sums.unflatten(2, (q.shape[2], w2)).to(exact) * v2[:, :, None].to(exact)
+    return pairs.sum(3).to(q.dtype)
 
 
 def reference(
@@ -93,7 +95,7 @@ def part(
 
 
 def inputs(case: Case, generator: torch.Generator) -> tuple[Any, ...]:
-    """Queries of 2.5 times the usual size: scores have a standard deviation of 2.5.
+    """Queries of 1.5 times the usual size: scores have a standard deviation of 1.5.
 
     So softmax picks out a few dozen of the w1·w2 pairs instead of averaging all to nothing.
     In bfloat16 the values are so large that their sums leave float16's range, in which nobody is
@@ -109,7 +111,7 @@ def inputs(case: Case, generator: torch.Generator) -> tuple[Any, ...]:
         return (drawn * scale).to(case.torch_dtype)
 
     v = normal(1, 32768.0 if case.dtype == "bfloat16" else 1.0)
-    return normal(heads, 2.5), normal(1), normal(1), v, normal(1), case["w1"], case["w2"]
+    return normal(heads, 1.5), normal(1), normal(1), v, normal(1), case["w1"], case["w2"]
 
 
 def flops(case: Case) -> float:
@@ -157,7 +159,7 @@ TASK = Task(
         Case("bfloat16", sizes(1, 11, 2, 32, 20, 4)),
         Case("float16", sizes(2, 9, 1, 64, 4, 2)),
         # More heads and a wider window than the blocks that they are usually taken in.
-        Case("bfloat16", sizes(1, 37, 17, 16, 34, 2)),
+        Case("float16", sizes(1, 37, 17, 16, 34, 2)),
     ),
     bench=(
         Case("bfloat16", sizes(1, 4096, 64, 128, 512, 32)),

@@ -33,8 +33,8 @@ def inputs(case: Case, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
     """Rows whose sum is off centre, by another amount each."""
     draw = Draw(generator)
     rows, cols = case["rows"], case["cols"]
-    x = draw.rows(rows, cols, spread=(0.5, 2.0), level=(-6.0, 6.0))
-    residual = draw.rows(rows, cols, spread=(0.5, 2.0), level=(2.0, 8.0))
+    x = draw.rows(rows, cols, spread=(0.5, 2.0), level=(-1.0, 1.0))
+    residual = draw.rows(rows, cols, spread=(0.5, 2.0), level=(0.5, 2.0))
     weight = 1.0 + 0.5 * draw.normal(cols)
     dtype = case.torch_dtype
     return x.to(dtype), residual.to(dtype), weight.to(dtype), draw.normal(cols).to(dtype)

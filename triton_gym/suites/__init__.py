@@ -25,6 +25,9 @@ from triton_gym.suites.suite import Problem, Suite
 
 SUITES = {
     "kernelbench": "triton_gym.suites.kernelbench",
+    "multikernelbench": "triton_gym.suites.multikernelbench",
+    "robust-kbench": "triton_gym.suites.robust_kbench",
+    "tritonbench-t": "triton_gym.suites.tritonbench",
 }
 """Name of each suite and the module that knows its form: `discover(path)` yields its problems."""
 

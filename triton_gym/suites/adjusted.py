@@ -11,7 +11,7 @@ from triton_gym.task import Case, Kind
 if TYPE_CHECKING:
     import torch
 
-SCALES = (16.0, 1 / 16)
+SCALES = (16.0, 1 / 16, 2.0**12, 2.0**20)
 """What inputs are multiplied by where their own range leaves nothing to judge."""
 
 
@@ -56,8 +56,43 @@ class Scaled:
 
 
 @dataclass(frozen=True, slots=True)
+class Stirred:
+    """A module whose constant parameters are drawn: a norm that neither scales nor shifts has a
+    mean of zero whatever its input."""
+
+    form: Form
+
+    note = "its own parameters leave nothing to judge, so constant ones are drawn at random"
+
+    @property
+    def kind(self) -> Kind:
+        """As it was."""
+        return self.form.kind
+
+    def inputs(self, case: Case, generator: torch.Generator) -> tuple[Any, ...]:
+        """As they were."""
+        return self.form.inputs(case, generator)
+
+    def init(self, case: Case) -> tuple[Any, ...]:
+        """As it was."""
+        return self.form.init(case)
+
+    def reference(self, *arguments: Any) -> Any:
+        """The module; an answer's parameters of the same names get the same values."""
+        import torch
+
+        module = self.form.reference(*arguments)
+        if isinstance(module, torch.nn.Module):
+            with torch.no_grad():
+                for value in module.parameters():
+                    if value.is_floating_point() and bool((value == value.flatten()[:1]).all()):
+                        value.add_(torch.rand_like(value) - 0.5)
+        return module
+
+
+@dataclass(frozen=True, slots=True)
 class WithoutDropout:
-    """A module whose dropout layers do nothing: what they drop nobody can foresee."""
+    """A reference whose dropout does nothing: what it drops nobody can foresee."""
 
     form: Form
 
@@ -77,9 +112,14 @@ class WithoutDropout:
         return self.form.init(case)
 
     def reference(self, *arguments: Any) -> Any:
-        """The module with its probabilities of dropping set to 0."""
+        """The module with its probabilities of dropping set to 0, or the function without it."""
         import torch
 
+        if self.form.kind == Kind.FUNCTION:
+            from triton_gym.suites.execution import DropoutOff
+
+            with DropoutOff():
+                return self.form.reference(*arguments)
         module = self.form.reference(*arguments)
         if isinstance(module, torch.nn.Module):
             for part in module.modules():

@@ -67,10 +67,15 @@ class ModuleFile:
 
     def parameters(self) -> tuple[str, ...]:
         """Names of the parameters of `Model.forward`, one for each input."""
+        return self.parameters_at(Case("float32", {}))
+
+    def parameters_at(self, case: Case) -> tuple[str, ...]:
+        """The same for the inputs of a case."""
         from triton_gym.suites.shapes import without_values
 
-        count = len(without_values(lambda generator: self.drawn(self.names({}), generator)))
-        forward = inspect.signature(self.names({})["Model"].forward).parameters.values()
+        scope = self.names(case.sizes)
+        count = len(without_values(lambda generator: self.drawn(scope, generator)))
+        forward = inspect.signature(scope["Model"].forward).parameters.values()
         names: list[str] = []
         for one in list(forward)[1:]:
             if one.kind == inspect.Parameter.VAR_POSITIONAL:

@@ -31,7 +31,7 @@ TINY_ELEMENTS = 1 << 15
 has shapes as small."""
 VARIANTS = 3
 """Further shapes for the interpreter, with one size halved or doubled."""
-_RUN_ELEMENTS = 1 << 24
+RUN_ELEMENTS = 1 << 24
 """Most elements of the inputs of a reference that is run to see whether it does."""
 _KEPT = (16, 8, 4, 3, 2, 1)
 """Sizes up to one of these stay when others shrink."""
@@ -45,6 +45,8 @@ class Small:
     """One and its variants."""
     elements: int
     """Of the first: inputs, parameters, results."""
+    others: tuple[Case, ...] = ()
+    """Larger ones, to try where by these nothing can be judged; the smallest first."""
 
     @property
     def tiny(self) -> bool:
@@ -63,11 +65,18 @@ def shrink(form: Form, bench: Case) -> Small | None:
     rest: list[Case] = []
     for kept in _KEPT:
         if (found := search.largest(halved(bench, kept), rest)) is not None:
-            return Small((found, *search.variants(found)), search.elements(found) or 0)
+            elements = search.elements(found) or 0
+            return Small((found, *search.variants(found)), elements, _larger(form, bench, kept))
     for case in (*rest, search.one_by_one(bench)):
         if (elements := search.counted(case)) is not None:
-            return Small((case,), elements)
+            return Small((case,), elements, _larger(form, bench, _KEPT[0]))
     return None
+
+
+def _larger(form: Form, bench: Case, kept: int) -> tuple[Case, ...]:
+    """Further cases, between those that fit and the problem's own size."""
+    less = [c for k in (1, 8) if k < kept for c in halved(bench, k)[-3:-2]]
+    return (*less, *halved(bench, kept)[1:2], bench)
 
 
 def _bears_meta(form: Form, bench: Case) -> bool:
@@ -143,7 +152,7 @@ class _Search:
 
     def _followed(self, case: Case) -> int | None:
         try:
-            if self._device == "cpu" and input_elements(self._form, case) > _RUN_ELEMENTS:
+            if self._device == "cpu" and input_elements(self._form, case) > RUN_ELEMENTS:
                 return None
             results = result_elements(self._form, case, self._device)
             return given_elements(self._form, case, self._device) + results if results else None

@@ -1,0 +1,282 @@
+"""A function with tests that call it: the arguments of the calls are the cases.
+
+Tests of published functions draw tensors on a GPU or write them out, and print or keep what comes.
+They are run with the function watched; each call is a case, its number the size `call`. What a test
+draws is drawn again for every evaluation. What it writes out would be the same each time, and its
+result could be learned by heart, so numbers in such tensors are drawn anew from their range, and
+integers change places, where the reference bears it.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from triton_gym.errors import InvalidTaskError
+from triton_gym.evaluation import trees
+from triton_gym.suites.execution import drawing, executed
+from triton_gym.suites.module_file import converted
+from triton_gym.task import Case, Kind
+
+_DROPPED = ("out",)
+"""Parameters that say where a result goes: an answer returns its own."""
+
+
+class Redraw:
+    """What becomes of tensors that a test writes out."""
+
+    VALUES = "values"
+    """Numbers are drawn from their range, integers change places."""
+    SIZE = "size"
+    """Numbers are multiplied by one factor, for matrices that have to keep a property."""
+    NOTHING = "nothing"
+    """They stay; every evaluation sees the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedFile:
+    """A file that defines a function, and its tests."""
+
+    source: str
+    """Defines the function."""
+    tests: str
+    """Call it."""
+    path: str
+    name: str
+    """Of the function."""
+    parameters: tuple[str, ...] = ()
+    """Those that are passed, in order; empty until they are known."""
+    redraw: str = Redraw.VALUES
+
+    kind = Kind.FUNCTION
+
+    def function(self) -> Callable[..., Any]:
+        """The function itself."""
+        found = executed(self.source, self.path).get(self.name)
+        if not callable(found):
+            raise InvalidTaskError(f"{self.path} defines no function {self.name}.")
+        return found  # type: ignore[no-any-return]
+
+    def calls(self, seed: int, device: torch.device) -> list[dict[str, Any]]:
+        """Arguments by parameter of every call of the tests, up to the first that fails."""
+        function = self.function()
+        recorder = _Recorder(function)
+        scope = executed(self.source, self.path)
+        scope[self.name] = recorder
+        code = compile(_without(self.tests, self.name), self.path, "exec")
+        with drawing(seed, device), _importable(self.name, scope), torch.no_grad():
+            try:
+                exec(code, scope)
+            except Exception:
+                if not recorder.calls:
+                    raise
+        return recorder.calls
+
+    def init(self, case: Case) -> tuple[Any, ...]:
+        """A function has none."""
+        return ()
+
+    def inputs(self, case: Case, generator: torch.Generator) -> tuple[Any, ...]:
+        """The arguments of a call, drawn anew."""
+        seed, device = generator.initial_seed(), generator.device
+        index = case["call"] - 1
+        given = self.calls(seed, device)[index]
+        values = [given.get(name) for name in self.parameters]
+        if self.redraw != Redraw.NOTHING and device.type != "meta":
+            written = self._written(index)
+            values = [
+                _redrawn(value, self.redraw, seed + place) if place in written else value
+                for place, value in enumerate(values)
+            ]
+        return tuple(converted(value, case.dtype, device) for value in values)
+
+    def _written(self, index: int) -> frozenset[int]:
+        """Places of a call's arguments that do not depend on the seed."""
+        return _written_places(self, index)
+
+    def reference(self, *arguments: Any) -> Any:
+        """The function, each argument where its signature wants it."""
+        return called(self.function(), self.parameters, arguments)
+
+
+@lru_cache(maxsize=4096)
+def _written_places(form: CapturedFile, index: int) -> frozenset[int]:
+    one, other = (form.calls(seed, torch.device("cpu"))[index] for seed in (1, 2))
+    found = set()
+    for place, name in enumerate(form.parameters):
+        first, second = (trees.flatten(call.get(name))[0] for call in (one, other))
+        if first and all(torch.equal(a, b) for a, b in zip(first, second, strict=True)):
+            found.add(place)
+    return frozenset(found)
+
+
+def _redrawn(value: Any, how: str, seed: int) -> Any:
+    """The same with other numbers in its tensors."""
+    tensors, tree = trees.flatten(value)
+    return trees.assemble(tree, iter([_other(t, how, seed + i) for i, t in enumerate(tensors)]))
+
+
+def _other(tensor: torch.Tensor, how: str, seed: int) -> torch.Tensor:
+    if tensor.numel() < 2:
+        return tensor
+    generator = torch.Generator().manual_seed(seed % (1 << 62))
+    if how == Redraw.SIZE and (tensor.is_floating_point() or tensor.is_complex()):
+        return tensor * (0.5 + float(torch.rand((), generator=generator)))
+    if not tensor.is_floating_point():
+        order = torch.randperm(tensor.numel(), generator=generator).to(tensor.device)
+        return tensor.flatten()[order].reshape(tensor.shape)
+    wide = tensor.double()
+    low, high = wide.min(), wide.max()
+    if low == high:
+        low, high = low - 1, high + 1
+    drawn = torch.rand(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device)
+    return (low + (high - low) * drawn).to(tensor.dtype)
+
+
+class _Recorder:
+    """Stands for a function and keeps what it is called with."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self.calls: list[dict[str, Any]] = []
+        self.__name__ = getattr(function, "__name__", "function")
+        self.__doc__ = function.__doc__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.calls.append(_kept(bound(self._function, args, kwargs)))
+        return self._function(*args, **kwargs)
+
+
+def bound(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """Arguments by parameter, defaults included; those of `*args` as `name0`, `name1`."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a builtin
+        return {**{f"x{i}": value for i, value in enumerate(args)}, **kwargs}
+    given = signature.bind(*args, **kwargs)
+    given.apply_defaults()
+    found: dict[str, Any] = {}
+    for name, value in given.arguments.items():
+        kind = signature.parameters[name].kind
+        if kind == inspect.Parameter.VAR_POSITIONAL:
+            found |= {f"{name}{i}": item for i, item in enumerate(value)}
+        elif kind == inspect.Parameter.VAR_KEYWORD:
+            found |= value
+        else:
+            found[name] = value
+    return {name: value for name, value in found.items() if name not in _DROPPED}
+
+
+def called(function: Callable[..., Any], names: tuple[str, ...], values: tuple[Any, ...]) -> Any:
+    """Call a function with arguments by parameter; the inverse of `bound`."""
+    given = dict(zip(names, values, strict=True))
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        by_place = [given.pop(n) for n in names if n.startswith("x") and n[1:].isdigit()]
+        return function(*by_place, **given)
+    args: list[Any] = []
+    for one in parameters:
+        if one.kind == inspect.Parameter.VAR_POSITIONAL:
+            for index in range(len(given)):
+                if f"{one.name}{index}" in given:
+                    args.append(given.pop(f"{one.name}{index}"))
+        elif one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) and one.name in given:
+            if len(args) == [p.name for p in parameters].index(one.name):
+                args.append(given.pop(one.name))
+    return function(*args, **given)
+
+
+def passed(calls: list[dict[str, Any]], function: Callable[..., Any]) -> tuple[str, ...]:
+    """Parameters that an answer takes: those that some call gives another value than the default.
+
+    Positional ones before the last of these stay, so that their order is the function's.
+    """
+    names: dict[str, None] = {}
+    for call in calls:
+        names |= dict.fromkeys(call)
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return tuple(names)
+
+    def varies(name: str) -> bool:
+        one = parameters.get(name)
+        if one is None or one.default is inspect.Parameter.empty:
+            return True
+        return any(name in call and not _same(call[name], one.default) for call in calls)
+
+    order = list(names)
+    last = max((i for i, name in enumerate(order) if varies(name)), default=-1)
+    kept = []
+    for name in order[: last + 1]:
+        one = parameters.get(name)
+        keyword = one is not None and one.kind == inspect.Parameter.KEYWORD_ONLY
+        if varies(name) or not (keyword or _impassable(calls, name)):
+            kept.append(name)
+    return tuple(kept)
+
+
+def _impassable(calls: list[dict[str, Any]], name: str) -> bool:
+    """Whether a parameter's values are of a type that answers are not called with."""
+    try:
+        trees.flatten([call.get(name) for call in calls])
+    except trees.TreeError:
+        return True
+    return False
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor) or isinstance(other, torch.Tensor):
+        return False
+    return type(one) is type(other) and bool(one == other)
+
+
+def _kept(call: dict[str, Any]) -> dict[str, Any]:
+    """A call's arguments as they are now: the function may write to them."""
+    return {name: _cloned(value) for name, value in call.items()}
+
+
+def _cloned(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if type(value) in (list, tuple):
+        return type(value)(_cloned(item) for item in value)
+    if type(value) is dict:
+        return {key: _cloned(item) for key, item in value.items()}
+    return value
+
+
+def _without(tests: str, name: str) -> ast.Module:
+    """Tests without a definition of the function that they would call instead."""
+    tree = ast.parse(tests)
+    tree.body = [
+        node for node in tree.body if not (isinstance(node, ast.FunctionDef) and node.name == name)
+    ]
+    return tree
+
+
+@contextmanager
+def _importable(name: str, scope: dict[str, Any]) -> Iterator[None]:
+    """While it lasts, `from <name> import <name>` finds the watched function."""
+    module = ModuleType(name)
+    module.__dict__.update(scope)
+    before = sys.modules.get(name)
+    if before is None:
+        sys.modules[name] = module
+    try:
+        yield
+    finally:
+        if before is None:
+            del sys.modules[name]

@@ -19,7 +19,7 @@ FLOORS = [
     {"composition"},
     {"evaluation"},
     {"observation", "reward"},
-    {"env", "episode", "tune", "vector", "wrappers", "runs", "prompt"},
+    {"env", "episode", "tables", "tuning", "vector", "wrappers", "runs", "prompt"},
     {"registration", "suites", "audit"},
     {"integrations"},
     {"cli"},

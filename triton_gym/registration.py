@@ -196,6 +196,11 @@ def register_catalogue() -> None:
             kwargs={"family": name},
             disable_env_checker=True,
         )
+    gym.register(
+        id="TritonTune-any-v0",
+        entry_point="triton_gym.registration:make_tune_any_env",
+        disable_env_checker=True,
+    )
 
 
 def _register_ids(name: str, version: int, *, tune: bool) -> None:
@@ -210,6 +215,7 @@ def _register_ids(name: str, version: int, *, tune: bool) -> None:
         gym.register(
             id=f"TritonTune-{name}-v{version}",
             entry_point="triton_gym.registration:make_tune_env",
+            vector_entry_point="triton_gym.registration:make_tune_vector_env",
             kwargs={"task": name},
             disable_env_checker=True,
         )
@@ -226,11 +232,23 @@ def make_kernel_env(task: str | Task, **options: Any) -> gym.Env[Any, Any]:
 
 def make_tune_env(task: str | Task, **options: Any) -> gym.Env[Any, Any]:
     """A `TritonTune` environment; what `gym.make` calls."""
-    from triton_gym.episode import check_arguments
-    from triton_gym.tune import TuneEnv
+    from triton_gym.tuning.opening import tune_env
 
-    check_arguments(TuneEnv, options)
-    return TuneEnv(load(task) if isinstance(task, str) else task, **options)
+    return tune_env(task_of(task), **options)
+
+
+def make_tune_vector_env(num_envs: int, task: str | Task, **options: Any) -> Any:
+    """Many `TritonTune` environments at once; what `gym.make_vec` calls."""
+    from triton_gym.tuning.opening import tune_vector_env
+
+    return tune_vector_env(num_envs, task_of(task), **_turns(options))
+
+
+def make_tune_any_env(**options: Any) -> gym.Env[Any, Any]:
+    """A `TritonTune` environment over all recorded tables; what `gym.make` calls."""
+    from triton_gym.tuning.opening import tune_any_env
+
+    return tune_any_env(load, **options)
 
 
 def make_vector_env(

@@ -67,6 +67,11 @@ def split(device: str) -> tuple[str, str]:
     """
     name, colon, which = str(device).strip().partition(":")
     name = name.lower()
+    if name == "recorded":
+        raise InvalidOptionError(
+            f"device={device!r} answers TritonTune environments alone: a table of recorded times "
+            "knows no kernels but its own."
+        )
     if (name not in BACKENDS and (name, colon) != ("auto", "")) or (colon and not which):
         raise unknown_device(device)
     return name, which

@@ -1,0 +1,336 @@
+"""Many tuning environments at once: on a table in numpy alone, on a device with shared workers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from triton_gym.errors import InvalidOptionError, unknown
+from triton_gym.outcome import NUMBERS
+from triton_gym.reward import Reward, finite, reward_named
+from triton_gym.tables.table import STATUSES
+from triton_gym.tuning.choosing import ACTION_MODES, action_space
+from triton_gym.tuning.env import TuneEnv
+from triton_gym.tuning.layout import LIMIT, WORST, Layout, Values
+from triton_gym.tuning.rewards import FAILED_REGRET, TUNING_REWARDS
+from triton_gym.tuning.world import EvaluatedWorld, TableWorld
+
+Integers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+_MODES = tuple(mode for mode in ACTION_MODES if mode != "step")
+
+
+class TableVectorEnv(gym.vector.VectorEnv[Values, Integers, Values]):
+    """`num_envs` episodes on one table of recorded times, a step of all of them in numpy.
+
+    As `TuneEnv` on a table, except that an `info` holds arrays and no messages. An environment
+    whose episode is over is reset by the next step, which ignores its action
+    (`AutoresetMode.NEXT_STEP`).
+
+    Args:
+        num_envs: how many.
+        world: the table.
+        layout: of an observation.
+        action_mode: `configuration` or `index`.
+        reward: as of `TuneEnv`.
+        max_turns: steps of an episode.
+
+    Raises:
+        InvalidOptionError: an argument is wrong.
+    """
+
+    def __init__(
+        self, num_envs: int, world: TableWorld, layout: Layout, *,
+        action_mode: str = "configuration", reward: str | Reward = "kevin", max_turns: int = 8,
+    ) -> None:  # fmt: skip
+        if num_envs < 1:
+            raise InvalidOptionError(f"num_envs must be 1 or more; got {num_envs}.")
+        if action_mode not in _MODES:
+            raise unknown("action_mode of a vector environment", action_mode, _MODES)
+        table, self._layout = world.table, layout
+        self.num_envs, self._max_turns, self._world = num_envs, max_turns, world
+        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+        self.render_mode = None
+        most = max(world.count(case) for case in range(len(world.cases)))
+        self.single_action_space = action_space(action_mode, world.sizes, most)
+        self.single_observation_space = gym.spaces.Box(-LIMIT, LIMIT, (layout.length,), np.float32)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self._by_number = action_mode == "index"
+        self._sizes = np.array(world.sizes)
+        self._weights = np.cumprod([1, *world.sizes[::-1]])[-2::-1].astype(np.int64)
+        self._lookup = np.full(math.prod(world.sizes), -1, np.int64)
+        self._lookup[table.choices @ self._weights] = np.arange(len(table.choices))
+        counts = [world.count(case) for case in range(len(world.cases))]
+        self._counts = np.array(counts)
+        self._listed = np.zeros((len(counts), most), np.int64)
+        for case, count in enumerate(counts):
+            self._listed[case, :count] = np.flatnonzero(table.present[case])
+        self._present = table.present
+        self._times = table.runtime_us
+        self._contexts = np.stack([world.context(case) for case in range(len(counts))])
+        self._floors = np.array([world.floor_us(case) for case in range(len(counts))])
+        self._optima = table.best_us
+        with np.errstate(divide="ignore"):
+            scores = np.log(self._floors[:, None] / self._times)
+        self._scores = np.where(table.correct, scores, WORST).astype(np.float32)
+        self._scaled = np.zeros((len(table.choices), len(layout.knobs)), np.float32)
+        self._scaled[:, : len(world.sizes)] = table.choices / np.maximum(self._sizes - 1, 1)
+        self._entries = np.concatenate(
+            [
+                np.broadcast_to(self._scaled, (*table.status.shape, len(layout.knobs))),
+                self._scores[..., None],
+                ~table.correct[..., None],
+            ],
+            axis=-1,
+        ).astype(np.float32)
+        self._seconds = np.nan_to_num(
+            sum(table.measures[n] for n in ("compile_s", "verification_s", "benchmark_s"))
+        )
+        self._numbers = np.stack([self._number(name) for name in NUMBERS], axis=-1)
+        self._names = np.array([str(status) for status in STATUSES])
+        self._standing = isinstance(reward, str) and reward in TUNING_REWARDS
+        self._reward_name = reward if isinstance(reward, str) else ""
+        self._rewards = None if self._standing else self._of_outcomes(reward_named(reward))
+        self._every = np.arange(num_envs)
+        self._over = np.zeros(num_envs, np.bool_)
+        self._case = np.zeros(num_envs, np.int64)
+        self._place = np.zeros(num_envs, np.int64)
+        self._turn = np.zeros(num_envs, np.int64)
+        self._best = np.full(num_envs, np.inf)
+        self._evaluations = np.zeros(num_envs, np.int64)
+        self._spent = np.zeros(num_envs)
+        self._seen = np.zeros((num_envs, len(table.choices)), np.bool_)
+        self._observations = np.zeros((num_envs, layout.length), np.float32)
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Values, dict[str, Any]]:
+        """Begin all episodes; one seed decides all of them."""
+        super().reset(seed=seed)  # type: ignore[arg-type]
+        if options:
+            raise unknown("reset option", sorted(options)[0], [])
+        self._over[:] = False
+        self._begin(self._every)
+        return self._observations.copy(), {}
+
+    def step(self, actions: Any) -> tuple[Values, Any, Any, Any, dict[str, Any]]:
+        """Evaluate a choice in each environment."""
+        places = self._places(np.asarray(actions))
+        reset = self._over.copy()
+        live = ~reset
+        place = np.where(live, places, self._place)
+        case, every = self._case, self._every
+        time, before = self._times[case, place], self._best
+        best = np.where(live, np.minimum(before, time), before)
+        repeated = self._seen[every, place]
+        new = live & ~repeated
+        self._seen[every, place] |= new
+        self._evaluations += new
+        self._spent += np.where(new, self._seconds[case, place], 0.0)
+        self._turn += live
+        self._best, self._place = best, place
+        rewards = np.where(live, self._rewarded(case, place, time, before, best), 0.0)
+        self._remember(case, place, live)
+        over = live & (self._turn >= self._max_turns)
+        info = self._info(case, place, repeated)
+        if reset.any():
+            self._begin(np.flatnonzero(reset))
+        self._over = over
+        return self._observations.copy(), rewards, np.zeros_like(over), over.copy(), info
+
+    def action_masks(self) -> Flags:
+        """(num_envs, N): which numbers name a configuration, under `action_mode="index"`."""
+        space: Any = self.single_action_space
+        return np.arange(int(space.n)) < self._counts[self._case][:, None]
+
+    # -- its parts ----------------------------------------------------------------------------
+
+    def _begin(self, which: Integers) -> None:
+        layout, rng = self._layout, self.np_random
+        self._case[which] = rng.integers(len(self._counts), size=len(which))
+        number = (rng.random(len(which)) * self._counts[self._case[which]]).astype(np.int64)
+        self._place[which] = self._listed[self._case[which], number]
+        self._turn[which], self._best[which], self._spent[which] = 0, np.inf, 0.0
+        self._seen[which], self._evaluations[which] = False, 0
+        fresh = np.zeros((len(which), layout.length), np.float32)
+        fresh[:, : layout.context] = self._contexts[self._case[which]]
+        fresh[:, layout.context : layout.turn] = self._scaled[self._place[which]]
+        fresh[:, layout.turn + 1 : layout.turn + 3] = WORST
+        self._observations[which] = fresh
+
+    def _places(self, actions: npt.NDArray[Any]) -> Integers:
+        shape = (self.num_envs,) if self._by_number else (self.num_envs, len(self._sizes))
+        if actions.dtype.kind not in "iu" or actions.shape != shape:
+            raise InvalidOptionError(
+                f"actions must be whole numbers of shape {shape}; got {actions.dtype} of shape "
+                f"{actions.shape}."
+            )
+        if self._by_number:
+            bad = (actions < 0) | (actions >= self._counts[self._case])
+            places = self._listed[self._case, np.where(bad, 0, actions)]
+        else:
+            bad = np.asarray(((actions < 0) | (actions >= self._sizes)).any(1))
+            places = self._lookup[np.where(bad[:, None], 0, actions) @ self._weights]
+            bad |= (places < 0) | ~self._present[self._case, places]
+        bad &= ~self._over
+        if bad.any():
+            which = int(np.flatnonzero(bad)[0])
+            if self._by_number:
+                count = self._counts[self._case[which]]
+                raise InvalidOptionError(
+                    f"action {actions[which]} of environment {which} is not from 0 to {count - 1}."
+                )
+            self._world.table.place(int(self._case[which]), actions[which])
+        return places
+
+    def _remember(self, case: Integers, place: Integers, live: Flags) -> None:
+        layout, seen = self._layout, self._observations
+        turn, past, entry = layout.turn, layout.past, layout.entry
+        found = self._entries[case, place]
+        scores = found[:, -2]
+        seen[:, layout.context : turn] = found[:, :-2]
+        seen[:, turn] = self._turn / self._max_turns
+        better = np.where(live, scores, WORST)
+        np.maximum(seen[:, turn + 1], better, out=seen[:, turn + 1])
+        seen[:, turn + 2] = scores
+        if layout.history:
+            seen[:, past:-entry] = seen[:, past + entry :]
+            seen[:, -entry:] = found
+
+    def _rewarded(self, case: Integers, place: Integers, time: Any, before: Any, best: Any) -> Any:
+        if self._rewards is not None:
+            return self._rewards[case, place]
+        floor = self._floors[case]
+        reached = np.minimum(1.0, floor / best)
+        if self._reward_name == "best":
+            return reached
+        if self._reward_name == "improvement":
+            return reached - np.minimum(1.0, floor / before)
+        return np.maximum(FAILED_REGRET, np.log(self._optima[case] / time))
+
+    def _of_outcomes(self, reward: Reward) -> npt.NDArray[np.float64]:
+        """(S, C): the reward of every row."""
+        table = self._world.table
+        found: npt.NDArray[np.float64] = np.zeros(table.status.shape)
+        for case, place in np.argwhere(table.present):
+            outcome = table.outcome(int(case), int(place))
+            found[case, place] = finite(reward(outcome), outcome)
+        return found
+
+    def _number(self, name: str) -> npt.NDArray[np.float64]:
+        """(S, C): a number of every row's outcome."""
+        table = self._world.table
+        time = np.where(table.correct, table.measures["runtime_us"], np.nan)
+        derived: dict[str, npt.NDArray[np.float64]] = {
+            "runtime_us": time, "baseline_us": table.baseline_us[:, None] + 0 * time,
+            "speedup": table.baseline_us[:, None] / time, "roofline": self._floors[:, None] / time,
+            "gbps": table.moved_bytes[:, None] / time / 1e3,
+            "tflops": table.flops[:, None] / time / 1e6,
+        }  # fmt: skip
+        if name in derived:
+            return derived[name]
+        if name in table.measures:
+            return table.measures[name]
+        return np.full(table.status.shape, np.nan)
+
+    def _info(self, case: Integers, place: Integers, repeated: Flags) -> dict[str, Any]:
+        status = self._world.table.status[case, place]
+        return {
+            "status": self._names[status],
+            "correct": np.isfinite(self._times[case, place]),
+            **dict(zip(NUMBERS, self._numbers[case, place].T, strict=True)),
+            "turn": self._turn.copy(), "index": place, "evaluations": self._evaluations.copy(),
+            "repeated": repeated, "simulated_s": self._spent.copy(), "case": case.copy(),
+        }  # fmt: skip
+
+
+class TuneVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
+    """`num_envs` tuning environments whose evaluations run in parallel on one evaluator.
+
+    Args:
+        num_envs: how many.
+        world: the task on its device, shared.
+        layout: of an observation.
+        options: of `TuneEnv`.
+    """
+
+    def __init__(
+        self, num_envs: int, world: EvaluatedWorld, layout: Layout, **options: Any
+    ) -> None:
+        if num_envs < 1:
+            raise InvalidOptionError(f"num_envs must be 1 or more; got {num_envs}.")
+        self._world = world
+        self.envs = [TuneEnv([world], layout, **options) for _ in range(num_envs)]
+        first = self.envs[0]
+        self.num_envs = num_envs
+        self.metadata = {**first.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
+        self.render_mode = first.render_mode
+        self.single_observation_space = first.observation_space
+        self.single_action_space = first.action_space
+        self.observation_space = batch_space(first.observation_space, num_envs)
+        self.action_space = batch_space(first.action_space, num_envs)
+        self._over = np.zeros(num_envs, np.bool_)
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Reset all environments; an integer seed gives environment i the seed `seed + i`."""
+        seeds: Sequence[int | None]
+        if isinstance(seed, int):
+            seeds = [seed + index for index in range(self.num_envs)]
+        else:
+            seeds = seed if seed is not None else [None] * self.num_envs
+        self._over[:] = False
+        infos: dict[str, Any] = {}
+        seen = []
+        for index, (env, one) in enumerate(zip(self.envs, seeds, strict=True)):
+            observation, info = env.reset(seed=one, options=options)
+            seen.append(observation)
+            infos = self._add_info(infos, info, index)
+        return np.stack(seen), infos
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Evaluate all choices; equal ones on a reproducible device are evaluated once."""
+        # A world of its own has every action of its space: None is an environment to be reset.
+        chosen = [
+            None if over else env.choose(action)
+            for env, action, over in zip(self.envs, actions, self._over, strict=True)
+        ]
+        futures = [
+            None if choice is None else self._world.submit(env._case, choice, env.draw_seed())
+            for env, choice in zip(self.envs, chosen, strict=True)
+        ]
+        seen, rewards = [], np.zeros(self.num_envs)
+        truncated = np.zeros(self.num_envs, np.bool_)
+        infos: dict[str, Any] = {}
+        try:
+            for index, (env, choice, future) in enumerate(
+                zip(self.envs, chosen, futures, strict=True)
+            ):
+                if choice is None or future is None:
+                    observation, info = env.reset()
+                else:
+                    row = self._world.settled(env._case, choice, future.result())
+                    observation, rewards[index], _, truncated[index], info = env.settle(row)
+                seen.append(observation)
+                infos = self._add_info(infos, info, index)
+        except BaseException:
+            for future in futures:
+                if future is not None:
+                    future.cancel()
+            raise
+        self._over = truncated
+        return np.stack(seen), rewards, np.zeros_like(truncated), truncated.copy(), infos
+
+    def close_extras(self, **_: Any) -> None:
+        """End the environments; a shared evaluator stays."""
+        for env in self.envs:
+            env.close()

@@ -124,8 +124,9 @@ def stub():
 @pytest.fixture
 def stubbed(monkeypatch, stub):
     """Every environment that is made without an evaluator of its own gets the stub."""
-    from triton_gym import env, tune
+    from triton_gym import env
+    from triton_gym.tuning import opening
 
     monkeypatch.setattr(env, "evaluator_for", lambda device: stub)
-    monkeypatch.setattr(tune, "evaluator_for", lambda device: stub)
+    monkeypatch.setattr(opening, "evaluator_for", lambda device: stub)
     return stub

@@ -17,6 +17,8 @@ from triton_gym.evaluation.service.protocol import EvaluatorWrapper
 from triton_gym.outcome import NUMBERS, Outcome, Status
 
 IDS = sorted(i for i in gym.registry if i.startswith(("TritonKernel-", "TritonTune-")))
+IDS.remove("TritonTune-any-v0")  # recorded: tests/tuning looks after it
+"""`TritonTune-any-v0` among them: recorded, so tests/tuning looks after it."""
 INFO = {
     "status", "message", "compiled", "correct", "runtime_us", "baseline_us", "speedup", "roofline",
     "max_error", "tolerance", "coverage", "registers", "spills", "shared_bytes", "evaluation_s",
@@ -29,7 +31,8 @@ def make(name, evaluator, **options):
 
 
 def test_every_task_has_both_ids():
-    assert len(IDS) == 2 * len(triton_gym.tasks()) + len(registration.families())
+    families = registration.families()
+    assert len(IDS) == 2 * len(triton_gym.tasks()) + len(families)
     assert len(triton_gym.tasks()) >= 9
 
 

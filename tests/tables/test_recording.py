@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from triton_gym import InvalidOptionError, Outcome, Status, load
-from triton_gym.device import gpu_named, resolve
+from triton_gym.device import Device, gpu_named
 from triton_gym.outcome import TimeSource
 from triton_gym.tables import files
 from triton_gym.tables.recording import Plan, Recording, drawn_shapes, own_choice
@@ -19,7 +19,7 @@ class Measured:
     """An evaluator whose times follow from the source, with noise; stops after so many."""
 
     def __init__(self, stop_after=None):
-        self.device, self.asked, self.stop_after = resolve("simulated:h200"), 0, stop_after
+        self.device, self.asked, self.stop_after = Device("simulated", "h200"), 0, stop_after
 
     def hardware(self):
         return "simulated:h200"

@@ -24,9 +24,8 @@ def record(
     workers: Annotated[int, typer.Option(min=0, help="Evaluations at a time.")] = 0,
 ) -> None:
     """Measure a task's knobs over shapes, for `device="recorded:FOLDER"`. Goes on where it was."""
-    from triton_gym.device import gpu_matching, gpu_named
     from triton_gym.evaluation.service.evaluator import Evaluator
-    from triton_gym.tables.recording import Plan, Recording, drawn_shapes
+    from triton_gym.tables.recording import Plan, Recording, drawn_shapes, gpu_of
 
     console = Console()
     tasks = [task_of(env) for env in envs]
@@ -34,10 +33,9 @@ def record(
         if not task.knobs:
             raise InvalidTaskError(f"Task {task.name!r} declares no knobs: nothing to record.")
     with Evaluator(device, workers=workers or None) as evaluator:
-        simulated = evaluator.device.simulated
-        known = gpu_named(evaluator.device.gpu) if simulated else gpu_matching(evaluator.hardware())
+        gpu = gpu_of(evaluator)
         for task in tasks:
-            shapes = drawn_shapes(task, train + test, known or gpu_named("h100"), seed)
+            shapes = drawn_shapes(task, train + test, gpu, seed)
             plan = Plan(
                 task=task, test=shapes[:test], train=shapes[test:], sample=sample, seed=seed
             )

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from triton_gym import knobs
-from triton_gym.device import Gpu, gpu_matching, gpu_named
+from triton_gym.device import GPUS, Gpu, gpu_matching
 from triton_gym.errors import InvalidOptionError, InvalidTaskError
 from triton_gym.evaluation.profile import speed_of_light
 from triton_gym.evaluation.service.evaluator import Evaluator
@@ -89,6 +89,18 @@ class Entry:
     def key(self) -> tuple[Any, ...]:
         """What tells it from others."""
         return (self.kind, self.case, self.choice, self.turn)
+
+
+def gpu_of(evaluator: Any) -> Gpu:
+    """The published limits of an evaluator's device, simulated or not.
+
+    Raises:
+        InvalidOptionError: they are not known here.
+    """
+    found = GPUS.get(evaluator.device.which) or gpu_matching(evaluator.hardware())
+    if found is None:
+        raise InvalidOptionError(f"The limits of {evaluator.hardware()!r} are not known here.")
+    return found
 
 
 def own_choice(task: Task) -> tuple[int, ...]:
@@ -165,12 +177,8 @@ class Recording:
         self.cases = (*plan.train, *plan.test)
         self.path = folder / f"{plan.task.name}.jsonl"
         self.table_path = folder / f"{plan.task.name}.npz"
-        device = evaluator.device
         self._hardware = evaluator.hardware()
-        found = gpu_named(device.gpu) if device.simulated else gpu_matching(self._hardware)
-        if found is None:
-            raise InvalidOptionError(f"The limits of {self._hardware!r} are not known here.")
-        self.gpu = found
+        self.gpu = gpu_of(evaluator)
         self._tasks = [dataclasses.replace(plan.task, bench=(case,)) for case in self.cases]
         folder.mkdir(parents=True, exist_ok=True)
         self._done = self._read()

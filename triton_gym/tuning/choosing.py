@@ -38,19 +38,24 @@ def whole_numbers(action: Any, sizes: Sequence[int], names: Sequence[str]) -> Ch
     Raises:
         InvalidOptionError: it is not one index for each knob.
     """
-    found = np.asarray(action)
-    if found.dtype.kind not in "iu" or found.shape != (len(sizes),):
+    found = np.asarray(action, None if isinstance(action, np.ndarray) else object)
+    whole = found.dtype.kind in "iu" or all(map(_is_whole, found.ravel()))
+    if not whole or found.shape != (len(sizes),):
         raise InvalidOptionError(
             f"action {action!r} is not {len(sizes)} whole numbers, one index for each of "
             f"{list(names)}."
         )
-    choice: Choice = tuple(found.tolist())
+    choice: Choice = tuple(map(int, found))
     bad = [i for i, (index, size) in enumerate(zip(choice, sizes, strict=True))
            if not 0 <= index < size]  # fmt: skip
     if bad:
-        told = ", ".join(f"{names[i]}={choice[i]} (0 to {sizes[i] - 1})" for i in bad)
-        raise InvalidOptionError(f"action {choice} is outside the knobs' ranges: {told}.")
+        told = ", ".join(f"{names[i]} is {choice[i]}, of 0 to {sizes[i] - 1}" for i in bad)
+        raise InvalidOptionError(f"action {action!r} is not one index for each knob: {told}.")
     return choice
+
+
+def _is_whole(index: object) -> bool:
+    return isinstance(index, int | np.integer) and not isinstance(index, bool | np.bool_)
 
 
 def whole_number(action: Any, count: int, what: str) -> int:

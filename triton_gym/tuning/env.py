@@ -12,8 +12,10 @@ import numpy as np
 from triton_gym.episode import RENDER_MODES, TURNS, check_options, show, time_limit, turns_of
 from triton_gym.errors import InvalidOptionError, unknown
 from triton_gym.evaluation.service.evaluator import BASELINES
+from triton_gym.evaluation.service.protocol import EvaluatorLike
 from triton_gym.outcome import Outcome, Status, TimeSource
 from triton_gym.reward import Reward, finite, reward_named
+from triton_gym.task import Task
 from triton_gym.tuning.choosing import (
     ACTION_MODES,
     Choice,
@@ -141,12 +143,22 @@ class TuneEnv(gym.Env[Values, Any]):
 
     @property
     def kernel(self) -> str:
-        """The expert's source with the current knobs.
-
-        Raises:
-            InvalidOptionError: of a table, which holds times and no sources.
-        """
+        """The expert's source with the current knobs."""
         return self._world.source(self._choice)
+
+    @property
+    def evaluator(self) -> EvaluatorLike:
+        """What evaluates a choice, or stands for a table."""
+        return self._world.evaluator
+
+    @evaluator.setter
+    def evaluator(self, evaluator: EvaluatorLike) -> None:
+        self._world.evaluator = evaluator
+
+    @property
+    def task(self) -> Task:
+        """The task of this episode."""
+        return self._world.task
 
     @property
     def outcome(self) -> Outcome | None:

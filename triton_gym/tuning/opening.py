@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from triton_gym.device import GPUS, gpu_matching, gpu_named
+from triton_gym.device import GPUS, gpu_matching
 from triton_gym.errors import InvalidOptionError, InvalidTaskError, unknown
 from triton_gym.evaluation.service.evaluator import BASELINES
 from triton_gym.evaluation.service.pool import evaluator_for
@@ -15,7 +15,7 @@ from triton_gym.evaluation.service.protocol import EvaluatorLike
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.tables import split as splits
 from triton_gym.tables.files import table_of, tables
-from triton_gym.task import Task, Unit
+from triton_gym.task import Task
 from triton_gym.tuning.env import TuneEnv
 from triton_gym.tuning.layout import Layout, padded
 from triton_gym.tuning.vector import TableVectorEnv, TuneVectorEnv
@@ -94,10 +94,7 @@ def tune_any_env(
         padded([tuple(t.cases[0].sizes) for t in chosen]), padded([tuple(t.knobs) for t in chosen]),
         history,
     )  # fmt: skip
-    worlds = [
-        TableWorld(table, layout, matrix=load(table.task).unit is Unit.MATRIX, missing=missing)
-        for table in chosen
-    ]
+    worlds = [TableWorld(table, layout, load(table.task), missing=missing) for table in chosen]
     _checked(options)
     return TuneEnv(worlds, layout, **options)
 
@@ -129,7 +126,7 @@ def table_world(
     """
     table = _chosen(table_of(task.name, recorded_path(device)), split, held_out)
     layout = Layout(tuple(table.cases[0].sizes), tuple(table.knobs), history)
-    return TableWorld(table, layout, matrix=task.unit is Unit.MATRIX, missing=missing)
+    return TableWorld(table, layout, task, missing=missing)
 
 
 def _chosen(table: Any, split: str, held_out: bool) -> Any:
@@ -171,12 +168,11 @@ def _evaluated(
     elif store is not None:
         raise InvalidOptionError("An evaluator has its own store: Evaluator(store=...).")
     layout = Layout(tuple(task.bench[0].sizes), tuple(task.knobs), history)
-    chosen = evaluator.device
-    gpu = gpu_named(chosen.gpu) if chosen.simulated else _listed(evaluator)
+    gpu = GPUS.get(evaluator.device.which) or gpu_matching(_hardware(evaluator)) or GPUS["h100"]
     world = EvaluatedWorld(task, evaluator, layout, gpu, baseline=baseline, limits=limits)
     return world, layout
 
 
-def _listed(evaluator: Any) -> Any:
-    """The limits of an evaluator's GPU; an H100's for one that is not listed."""
-    return gpu_matching(evaluator.hardware()) or GPUS["h100"]
+def _hardware(evaluator: Any) -> str:
+    """The model of an evaluator's device; empty for one that does not say."""
+    return str(evaluator.hardware()) if hasattr(evaluator, "hardware") else ""

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 import numpy as np
 
 from triton_gym import knobs
-from triton_gym.device import GPUS, Gpu
+from triton_gym.device import GPUS, Device, Gpu
 from triton_gym.episode import Known
 from triton_gym.errors import InvalidOptionError, unknown
 from triton_gym.evaluation.profile import speed_of_light
-from triton_gym.evaluation.service.protocol import EvaluatorLike
+from triton_gym.evaluation.service.protocol import (
+    EvaluationOptions,
+    EvaluatorLike,
+    EvaluatorWrapper,
+)
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.outcome import Outcome
 from triton_gym.tables.table import Table
@@ -54,12 +58,15 @@ class Row:
 class World(Protocol):
     """Times of one task's configurations on some cases."""
 
+    task: Task
     name: str
     """Of the task."""
     knobs: Mapping[str, tuple[int, ...]]
     cases: Sequence[Case]
     device: str
     """What the times are of, in a word."""
+    evaluator: EvaluatorLike
+    """What evaluates a kernel with a configuration's knobs."""
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -109,28 +116,27 @@ class TableWorld:
     Args:
         table: the times.
         layout: of the observation.
-        matrix: whether the task's FLOPs run on the matrix units.
+        task: whose times they are.
         missing: one of `MISSING`.
 
     Raises:
         InvalidOptionError: `missing` is none of those, or the table is empty.
     """
 
-    def __init__(
-        self, table: Table, layout: Layout, *, matrix: bool = False, missing: str = "error"
-    ) -> None:
+    def __init__(self, table: Table, layout: Layout, task: Task, *, missing: str = "error") -> None:
         if missing not in MISSING:
             raise unknown("missing", missing, MISSING)
         if not table.rows:
             raise InvalidOptionError(f"The table of {table.task!r} holds no row for these cases.")
-        self.table, self.name, self.knobs = table, table.task, table.knobs
+        self.table, self.task, self.name, self.knobs = table, task, table.task, table.knobs
         self.cases: Sequence[Case] = table.cases
         self.device = f"recorded:{table.gpu}"
+        self.evaluator: EvaluatorLike = TableEvaluator(self)
         self.sizes = tuple(len(values) for values in table.knobs.values())
         self._layout, self._missing = layout, missing
         gpu = device_of(table.gpu, GPUS)
         self._contexts = [
-            context(layout, case, float(flops), float(moved), gpu, matrix=matrix)
+            context(layout, case, float(flops), float(moved), gpu, matrix=task.unit is Unit.MATRIX)
             for case, flops, moved in zip(
                 table.cases, table.flops, table.moved_bytes, strict=True
             )
@@ -168,8 +174,8 @@ class TableWorld:
         return rows[choice]
 
     def source(self, choice: Choice) -> str:
-        """None: a table holds times."""
-        raise InvalidOptionError("A table of recorded times holds no kernels; see the task's expert.")
+        """See `World`."""
+        return knobs.render(self.task.expert, self.table.named(choice))
 
     def forget(self) -> None:
         """Nothing: a table says the same always."""
@@ -196,6 +202,60 @@ class TableWorld:
         )  # fmt: skip
 
 
+class TableEvaluator(EvaluatorWrapper):
+    """A table as an evaluator: of kernels whose knobs are a configuration that was tried.
+
+    It says what the table says of the first case. Environments look their rows up by themselves;
+    this is what a run's folder repeats them from.
+
+    Args:
+        world: the table.
+    """
+
+    def __init__(self, world: TableWorld) -> None:
+        self._world = world
+
+    @property
+    def device(self) -> Device:
+        """The table's, by its GPU."""
+        return Device("recorded", self._world.table.gpu)
+
+    @property
+    def deterministic(self) -> bool:
+        """A table says the same always."""
+        return True
+
+    @property
+    def workers(self) -> int:
+        """None is needed."""
+        return 1
+
+    def describe(self) -> str:
+        """The device in a word."""
+        return self._world.device
+
+    def submit(
+        self, task: Task, source: str, **options: Unpack[EvaluationOptions]
+    ) -> Future[Outcome]:
+        """A future that is over.
+
+        Raises:
+            InvalidOptionError: the source's knobs are none that was tried.
+        """
+        found = knobs.read(source)
+        choice = [values.index(found[name]) for name, values in self._world.knobs.items()]
+        future: Future[Outcome] = Future()
+        future.set_result(self._world.row(0, tuple(choice), 0).outcome)
+        return future
+
+    def evaluate(self, task: Task, source: str, **options: Unpack[EvaluationOptions]) -> Outcome:
+        """See `submit`."""
+        return self.submit(task, source, **options).result()
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
 class EvaluatedWorld:
     """A task whose configurations are evaluated on a device.
 
@@ -215,13 +275,13 @@ class EvaluatedWorld:
         self.knobs: Mapping[str, tuple[int, ...]] = {
             name: tuple(values) for name, values in task.knobs.items()
         }
-        self.cases: Sequence[Case] = task.bench
+        # The first of several timed cases stands for all: an outcome tells of each of them.
+        self.cases: Sequence[Case] = task.bench[:1]
         self.device = evaluator.describe()
         self.sizes = tuple(len(values) for values in self.knobs.values())
-        self.evaluator = evaluator
+        self.evaluator: EvaluatorLike = evaluator
         self._layout, self._gpu = layout, gpu
         self._options: dict[str, Any] = {"baseline": baseline, "limits": limits}
-        self._tasks = [dataclasses.replace(task, bench=(case,)) for case in task.bench]
         self._known = Known()
 
     def count(self, case: int) -> int:
@@ -261,9 +321,7 @@ class EvaluatedWorld:
     def submit(self, case: int, choice: Choice, seed: int) -> Any:
         """A future of the outcome. On a GPU the seed is the judge's own."""
         secret = seed if self.evaluator.deterministic else None
-        return self.evaluator.submit(
-            self._tasks[case], self.source(choice), seed=secret, **self._options
-        )
+        return self.evaluator.submit(self.task, self.source(choice), seed=secret, **self._options)
 
     def row(self, case: int, choice: Choice, seed: int) -> Row:
         """See `World`."""
@@ -278,9 +336,7 @@ class EvaluatedWorld:
     def evaluate(self, case: int, choice: Choice, seed: int) -> Outcome:
         """Evaluate a configuration and wait."""
         secret = seed if self.evaluator.deterministic else None
-        return self.evaluator.evaluate(
-            self._tasks[case], self.source(choice), seed=secret, **self._options
-        )
+        return self.evaluator.evaluate(self.task, self.source(choice), seed=secret, **self._options)
 
     def forget(self) -> None:
         """See `World`."""

@@ -144,7 +144,9 @@ ATTACKS = (
     _expression("Tensor.map_", "$x.map_($x, max)"),
     Attack("out= variant", _GAIN, "y = $make\ntorch.$method($x, $rest, out=y)\nreturn y"),
     Attack("in place", _GAIN, "y = $x.clone()\ny.exp_()\nreturn y"),
-    Attack("indexing", _GAIN, "y = $make\n$launch\nreturn y[torch.arange(y.shape[0])]"),
+    Attack(
+        "indexing", _GAIN, "y = $make\n$launch\nreturn y[torch.arange(y.shape[0])]", harmless=True
+    ),
     Attack("by hand", _GAIN, _BY_HAND),
     Attack(
         "by hand, by map and lambda",

@@ -147,7 +147,10 @@ class CudaJudge(Judge):
             with phases("start"):
                 if calibration.baseline_us:
                     setting.stage.reference_us = statistics.median(calibration.baseline_us)
-                tests = [self._drawn(request, case, seed + i, ends) for i, case in enumerate(cases)]
+                tests = [
+                    self._drawn(request, case, seed, seed + number, ends)
+                    for number, case in enumerate(cases)
+                ]
                 bench = Bench(
                     request.task, request.seed, seed, calibration, self._device, self._blocks,
                     self._inputs, self._lock, ends,
@@ -176,9 +179,11 @@ class CudaJudge(Judge):
         """How many recorders an answer gets: several while there are processors for them."""
         return 1 if self._turns.crowded else RECORDERS
 
-    def _drawn(self, request: Request, case: Case, seed: int, ends: ExitStack) -> Test:
+    def _drawn(
+        self, request: Request, case: Case, parameters_seed: int, seed: int, ends: ExitStack
+    ) -> Test:
         with self._lock(alone=False):
-            task = bind(request.task, case, seed, self._device)
+            task = bind(request.task, case, parameters_seed, self._device)
             draw = functools.partial(self._draw, task, case, ends)
             return Test(case, draw(seed), functools.partial(draw, seed + OTHER_SEEDS))
 

@@ -32,6 +32,7 @@ def test_prose_around_one_fenced_block_is_dropped(fence):
         ("```python\n\n```", "empty"),
         ("```python\na = 1\n", "not closed"),
         ("a = 1\0", "null bytes"),
+        ("a = '\udcff'\n", "lone surrogate"),
         ("#" * (LIMIT + 1), "characters"),
         ("<think>" + "a " * REPLY_LIMIT, "characters"),
         ("<think>never done\n```python\na = 1\n```", "thoughts"),

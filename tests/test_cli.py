@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -160,6 +161,19 @@ def test_a_full_disk_is_said_and_what_was_recorded_is_kept(after, tmp_path, stub
     if out.exists():
         monkeypatch.undo()
         assert (out / "steps.jsonl").read_text().count("\n") >= 1
+
+
+def test_a_run_whose_folder_is_removed_says_so(tmp_path, stubbed, monkeypatch):
+    out, evaluate = tmp_path / "run", stubbed.evaluate
+
+    def removing(*arguments, **options):
+        if len(stubbed.sources) == 2:
+            shutil.rmtree(out)
+        return evaluate(*arguments, **options)
+
+    monkeypatch.setattr(stubbed, "evaluate", removing)
+    with pytest.raises(triton_gym.RunError, match="No such file or directory"):
+        invoke("run", "random", "softmax", "--steps", 4, "--device", "simulated", "--out", out)
 
 
 def test_a_refused_run_leaves_no_folder(tmp_path, stubbed, monkeypatch):

@@ -24,6 +24,7 @@ from triton_gym.evaluation.service.protocol import EvaluationOptions, EvaluatorL
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.observation import kernel_observation_space, observe
 from triton_gym.outcome import Outcome, Status
+from triton_gym.printing import printable
 from triton_gym.reward import Reward, finite, reward_named
 from triton_gym.spaces import CodeText
 from triton_gym.task import Task
@@ -223,4 +224,6 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
         return self._shown() if self.render_mode == "ansi" else None
 
     def _shown(self) -> str:
-        return f"{self.task.title}, turn {self._turn}\n{self._feedback}\n\n{self._kernel}"
+        return (
+            f"{self.task.title}, turn {self._turn}\n{self._feedback}\n\n{printable(self._kernel)}"
+        )

@@ -18,7 +18,7 @@ def plain(action: object) -> str:
     """The text of an action: without thoughts and a byte order mark, its lines ended by `\\n`.
 
     Raises:
-        InvalidAction: the action is no text, empty, too long, or holds null bytes.
+        InvalidAction: the action is no text, empty, too long, or holds null bytes or lone surrogates.
     """
     if not isinstance(action, str):
         raise InvalidAction(f"An action must be text; got {type(action).__name__}.")
@@ -36,4 +36,10 @@ def plain(action: object) -> str:
         raise InvalidAction(f"The action has {len(text)} characters; at most {LIMIT} are allowed.")
     if "\0" in text:
         raise InvalidAction("The action contains null bytes.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidAction(
+            f"The action holds the lone surrogate {text[error.start]!r}, which is no character."
+        ) from None
     return text

@@ -22,6 +22,7 @@ from triton_gym.cli.interrupts import interruptible
 from triton_gym.cli.names import LARGEST_SEED, environment_id, options_from
 from triton_gym.cli.tables import microseconds, outcomes_table, roofline, speedup
 from triton_gym.errors import InvalidOptionError, TritonGymError
+from triton_gym.printing import printable
 
 if TYPE_CHECKING:
     from triton_gym.runs.folder import RunFolder
@@ -194,7 +195,10 @@ def _report(console: Console, folder: RunFolder, best: Step | None) -> None:
     kernel = folder.path / "best.py"
     if console.is_terminal:
         shown = Syntax(
-            kernel.read_text(encoding="utf-8"), "python", background_color="default", word_wrap=True
+            printable(kernel.read_text(encoding="utf-8")),
+            "python",
+            background_color="default",
+            word_wrap=True,
         )
         console.print(shown)
     else:  # code that is piped must not be wrapped

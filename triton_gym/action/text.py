@@ -18,7 +18,8 @@ def plain(action: object) -> str:
     """The text of an action: without thoughts and a byte order mark, its lines ended by `\\n`.
 
     Raises:
-        InvalidAction: the action is no text, empty, too long, or holds null bytes or lone surrogates.
+        InvalidAction: the action is no text, empty, too long, or holds null bytes or lone
+            surrogates.
     """
     if not isinstance(action, str):
         raise InvalidAction(f"An action must be text; got {type(action).__name__}.")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from types import TracebackType
 from typing import Any
 
+from triton_gym.errors import EvaluatorError
 from triton_gym.evaluation.compiling.artifact import (
     Artifact,
     InvalidMetadata,
@@ -93,6 +96,7 @@ class Compiler:
         self._pool, self._cache, self._limits = pool, cache, limits
         self._lock = threading.Lock()
         self._idle: list[tuple[Session, Scratch]] = []
+        self._busy: set[Session] = set()
         self._closed = False
         self._once: dict[str, threading.Lock] = {}
         self._made: dict[str, Artifact | CompileFailure] = {}
@@ -109,12 +113,24 @@ class Compiler:
         self.close()
 
     def close(self) -> None:
-        """End the compiling processes."""
+        """End the compiling processes, those too that somebody waits for."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
+            busy = list(self._busy)
         for session, scratch in idle:
             _end(session, scratch)
+        for session in busy:
+            session.close()
+
+    def begin(self, threads: Executor, count: int) -> None:
+        """Start so many processes before there is anything to compile."""
+        for _ in range(count):
+            threads.submit(self._begin)
+
+    def _begin(self) -> None:
+        with contextlib.suppress(EvaluatorError):  # whoever compiles will see it
+            self._give_back(*self._start())
 
     def artifact(self, key: str) -> Artifact | None:
         """An artifact that this evaluation was given out, by its id."""
@@ -164,6 +180,7 @@ class Compiler:
         self, key: str, ttir: str, options: dict[str, Any], dialect: str
     ) -> Artifact | CompileFailure:
         session, scratch = self._take()
+        self._busy.add(session)
         output = os.memfd_create("artifact", os.MFD_CLOEXEC)
         try:
             reply = session.ask(
@@ -186,6 +203,7 @@ class Compiler:
             _end(session, scratch)
             raise
         finally:
+            self._busy.discard(session)
             os.close(output)
         self._give_back(session, scratch)
         return made
@@ -194,6 +212,9 @@ class Compiler:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
+        return self._start()
+
+    def _start(self) -> tuple[Session, Scratch]:
         scratch = Scratch("")
         session = Session(self._pool, self._limits, scratch)
         try:

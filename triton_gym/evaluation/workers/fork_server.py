@@ -108,11 +108,15 @@ class ForkServer:
 
     def do_status(self, pid: int) -> dict[str, Any]:
         """How a worker ended, if it has."""
-        worker = self._workers[pid]
+        worker = self._workers.get(pid)
+        if worker is None:
+            return {"status": 0, "reason": "It was no longer needed."}
         return {"status": worker.status, "reason": worker.reason}
 
     def do_end(self, pid: int) -> dict[str, Any]:
         """Kill a worker with all that it started, and forget it."""
+        if pid not in self._workers:
+            return {}
         self._kill(pid)
         if self._workers.pop(pid).status is None:
             self._dying.add(pid)

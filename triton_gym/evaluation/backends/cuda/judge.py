@@ -52,7 +52,7 @@ KNOWN_TASKS = 256
 """Tasks of which something is kept."""
 COMPILERS, FEW = 4, 1
 """Kernels of one answer that are compiled at once, while there are processors for it and not."""
-SPARES = 2
+SPARES = 4
 """Recorders and compilers that are forked before anybody asks for them."""
 RECORDERS = 4
 """Recorders of one answer, each for some of its cases, while there are processors for them."""
@@ -141,7 +141,9 @@ class CudaJudge(Judge):
         cases = test_cases(request.task, seed, tiny=False)
         with torch.cuda.device(self._device), ExitStack() as ends:
             setting = self._setting(request, seed, ends)
-            recording = ends.enter_context(Recordings(setting, self._crowd()))
+            recording = ends.enter_context(
+                Recordings(setting, self._crowd(), [request.task.bench[0], *cases])
+            )
             with phases("learn"):
                 calibration = self._calibration_of(request)
             with phases("start"):
@@ -166,13 +168,14 @@ class CudaJudge(Judge):
     def _setting(self, request: Request, seed: int, ends: ExitStack) -> Setting:
         limits = request.limits
         most = limits.device_bytes or self._total_bytes // 2
-        compilers = FEW if self._turns.crowded else COMPILERS
+        count = FEW if self._turns.crowded else COMPILERS
+        compiler = Compiler(self._compilers, self._target, self._artifacts, limits)
+        threads = ends.enter_context(ThreadPoolExecutor(count))
+        ends.enter_context(compiler).begin(threads, count)  # it ends before its threads do
         stage = Stage(self._runners, self._blocks, most, limits.gpu_seconds)
         return Setting(
             request, ends.enter_context(Scratch(request.source)), stage,
-            ends.enter_context(Compiler(self._compilers, self._target, self._artifacts, limits)),
-            ends.enter_context(ThreadPoolExecutor(compilers)), self._recorders, self._blocks,
-            self._facts, self._lock, seed,
+            compiler, threads, self._recorders, self._blocks, self._facts, self._lock, seed,
         )  # fmt: skip
 
     def _crowd(self) -> int:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import os
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -39,6 +38,7 @@ from triton_gym.evaluation.plan.messages import (
     Time,
     Uncompiled,
 )
+from triton_gym.evaluation.plan.plan import Plan
 from triton_gym.evaluation.plan.step import BufferKind, Launch
 from triton_gym.evaluation.plan.window import PARAMETERS, SCRATCH
 from triton_gym.evaluation.recording.session import CaseEntangled, RecorderSession
@@ -76,13 +76,13 @@ class Recording:
     Args:
         setting: of the evaluation.
         case: which the answer's module is built for; of no account for a function.
-        timed: whether autotuned kernels are tuned in earnest.
     """
 
-    def __init__(self, setting: Setting, case: Case, *, timed: bool) -> None:
-        self._setting, self._timed = setting, timed
+    def __init__(self, setting: Setting, case: Case) -> None:
+        self._setting, self._timed = setting, False
         self._task = bind(setting.request.task, case, setting.seed, None)
         self._inputs: InputSet | None = None
+        self._closed = False
         self.parameters: Block | None = None
         """Where the state of the reference's module lies."""
         request = setting.request
@@ -104,10 +104,16 @@ class Recording:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    def interrupt(self) -> None:
+        """End the process, whatever it does."""
+        self._session.close()
+
     def close(self) -> None:
         """End the recorder; the parameters stay until `release`."""
         self._session.close()
-        self._recorder.close()
+        if not self._closed:
+            self._closed = True
+            self._recorder.close()
 
     def release(self) -> None:
         """Give the parameters' memory back."""
@@ -115,16 +121,29 @@ class Recording:
             self._setting.blocks.give_back(self.parameters)
             self.parameters = None
 
-    def record(self, case: Case, inputs: InputSet) -> Prepared:
-        """The plan of a case, ready for a runner.
+    def record(self, case: Case, inputs: InputSet, *, timed: bool) -> Plan:
+        """The plan of a case. Its kernels may still be compiling.
+
+        Args:
+            case: which it is.
+            inputs: what the answer is called on.
+            timed: whether autotuned kernels are tuned in earnest.
 
         Raises:
-            Ended: the answer failed, does not compile, or returned something else.
+            Ended: the answer failed.
             CaseEntangled: it must be recorded by a recorder of its own.
         """
-        self._inputs = inputs
-        layout, task = inputs.layout, self._setting.request.task
-        plan = self._recorder.record(Record(str(case)[:512], layout.arguments, layout.buffers))
+        self._inputs, self._timed = inputs, timed
+        layout = inputs.layout
+        return self._recorder.record(Record(str(case)[:512], layout.arguments, layout.buffers))
+
+    def prepared(self, plan: Plan, case: Case, inputs: InputSet) -> Prepared:
+        """A plan with its machine code, ready for a runner.
+
+        Raises:
+            Ended: a kernel does not compile, or the answer returned something else.
+        """
+        task = self._setting.request.task
         artifacts = {
             kernel.artifact: self._compiling.artifact(kernel.artifact) for kernel in plan.kernels
         }
@@ -231,45 +250,51 @@ class Recording:
 
 
 class Recordings:
-    """The recorders of one evaluation; a context manager.
+    """The recorders of one evaluation; a context manager. They start as soon as it is entered.
 
     Args:
         setting: of the evaluation.
         most: how many recorders work side by side.
+        cases: the timed case, then the hidden ones.
     """
 
-    def __init__(self, setting: Setting, most: int) -> None:
-        self._setting, self._most = setting, most
+    def __init__(self, setting: Setting, most: int, cases: list[Case]) -> None:
+        self._setting = setting
+        self._threads = ThreadPoolExecutor(most)
         self._bench: Recording | None = None
         self._prepared: Prepared | None = None
         self._open: list[Recording] = []
+        # A module is built for its case: each needs a recorder of its own.
+        module = setting.request.task.entry.kind == Kind.MODULE
+        self._groups = len(cases) if module else min(most, len(cases))
+        self._begun = [self._threads.submit(self._opened, case) for case in cases[: self._groups]]
 
     def __enter__(self) -> Recordings:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        # Nobody waits for what is recorded yet, if one case has failed.
+        for recording in list(self._open):
+            recording.interrupt()
+        self._threads.shutdown(cancel_futures=True)
         for recording in self._open:
             recording.close()
             recording.release()
 
     def record(self, tests: list[Test], bench: Bench) -> None:
-        """Record the timed case and the hidden ones.
+        """Record the timed case and the hidden ones, in the order of `cases`.
 
         Raises:
             Ended: the answer failed.
         """
         jobs: list[Test | Bench] = [bench, *tests]
-        # A module is built for its case: each needs a recorder of its own.
-        module = self._setting.request.task.entry.kind == Kind.MODULE
-        groups = len(jobs) if module else min(self._most, len(jobs))
-        parts = [jobs[start::groups] for start in range(groups)]
-        if min(self._most, groups) == 1:
-            for part in parts:
-                self._record(part)
-            return
-        with ThreadPoolExecutor(min(self._most, groups)) as pool:
-            for done in [pool.submit(self._record, part) for part in parts]:
-                done.result()
+        parts = [jobs[start :: self._groups] for start in range(self._groups)]
+        doing = [
+            self._threads.submit(self._record, begun, part)
+            for begun, part in zip(self._begun, parts, strict=True)
+        ]
+        for done in doing:
+            done.result()
 
     def measure(self, bench: Bench, flush: Flush) -> tuple[Measurement, float, Prepared]:
         """Time the answer on its timed case; also its share in own kernels, and its plan.
@@ -282,26 +307,35 @@ class Recordings:
             raise RuntimeError("the timed case was not recorded")
         stage, parameters = self._setting.stage, recording.parameters
         if prepared.reads:
-            record = functools.partial(recording.record, bench.case)
+
+            def record(inputs: InputSet) -> Prepared:
+                plan = recording.record(bench.case, inputs, timed=True)
+                return recording.prepared(plan, bench.case, inputs)
+
             return bench.measure_one_by_one(prepared, record, parameters, stage, flush)
         return *bench.measure(prepared, parameters, stage, flush), prepared
 
-    def _record(self, jobs: list[Test | Bench]) -> None:
-        torch.cuda.set_device(self._setting.blocks.device)
-        recording = self._opened(jobs[0])
+    def _record(self, begun: Future[Recording], jobs: list[Test | Bench]) -> None:
+        """Record some cases with one recorder; their kernels compile meanwhile."""
+        recording = begun.result()
+        recorded = []
         for job in jobs:
-            inputs = job.first if isinstance(job, Bench) else job.inputs
+            timed = isinstance(job, Bench)
             try:
-                prepared = recording.record(job.case, inputs)
+                plan = recording.record(job.case, job.first, timed=timed)
             except CaseEntangled:
-                recording = self._opened(job)
-                prepared = recording.record(job.case, inputs)
+                recording = self._opened(job.case)
+                plan = recording.record(job.case, job.first, timed=timed)
+            recorded.append((job, recording, plan))
+        for job, recorder, plan in recorded:
+            prepared = recorder.prepared(plan, job.case, job.first)
             if isinstance(job, Bench):
-                self._bench, self._prepared = recording, prepared
+                self._bench, self._prepared = recorder, prepared
             else:
-                job.prepared, job.parameters = prepared, recording.parameters
+                job.prepared, job.parameters = prepared, recorder.parameters
 
-    def _opened(self, job: Test | Bench) -> Recording:
-        recording = Recording(self._setting, job.case, timed=isinstance(job, Bench))
+    def _opened(self, case: Case) -> Recording:
+        torch.cuda.set_device(self._setting.blocks.device)
+        recording = Recording(self._setting, case)
         self._open.append(recording)
         return recording

@@ -25,7 +25,7 @@ class Test:
     """A hidden case."""
 
     case: Case
-    inputs: InputSet
+    first: InputSet
     """What the answer is recorded on, and called on first."""
     another: Callable[[], InputSet]
     """Draws what it is called on next, if that call does something else."""
@@ -79,8 +79,8 @@ def _run(
     again = not prepared.steady and not prepared.reads
     with stage.scratch(prepared.scratch_bytes, 2) as scratch:
         with stage.lease(prepared.program, test.parameters, case) as lease:
-            lease.execute(Part.FIRST, test.inputs, scratch[0])
-            found = [(prepared.first, test.inputs, scratch[0])]
+            lease.execute(Part.FIRST, test.first, scratch[0])
+            found = [(prepared.first, test.first, scratch[0])]
             if again:
                 others = test.another()
                 lease.execute(Part.CALL, others, scratch[1])
@@ -110,7 +110,7 @@ def _moved(
         with stage.scratch(prepared.scratch_bytes) as (block,):
             leased = stage.lease(prepared.program, test.parameters, str(test.case))
             with leased as lease:
-                lease.execute(Part.MOVEMENT, test.inputs, block)
-            found = results(prepared.first, prepared, test.inputs, block, test.parameters, device)
-            return [tensor.clone() for tensor in found], test.inputs.expected, str(test.case)
+                lease.execute(Part.MOVEMENT, test.first, block)
+            found = results(prepared.first, prepared, test.first, block, test.parameters, device)
+            return [tensor.clone() for tensor in found], test.first.expected, str(test.case)
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import linecache
 from typing import Any
 
 from triton_gym.evaluation.plan.messages import Failed
@@ -49,6 +48,17 @@ class TooManySteps(Exception):
         super().__init__(f"A call of the host function takes {count} steps; {STEPS} are allowed.")
 
 
+def _text(error: BaseException) -> str:
+    """What an exception says, and what the one says that it came from: Triton tells in the outer
+    where, in the inner one what is wrong inside of a helper."""
+    text = str(error).strip()
+    inner = error
+    while inner.__cause__ is not None:
+        inner = inner.__cause__
+    cause = str(inner).strip()
+    return f"{text}\n{cause}".strip() if cause not in text else text or "no message"
+
+
 def failure(status: Status, error: BaseException, path: str, case: str) -> Failure:
     """The failure of an answer that raised.
 
@@ -79,7 +89,5 @@ def failure(status: Status, error: BaseException, path: str, case: str) -> Failu
     library = type(error).__module__.partition(".")[0]
     if library == "triton" or kind == "CompileFailed":
         status = Status.COMPILE_ERROR
-    text = str(error).strip() or "no message"
-    linecache.checkcache(path)
-    told = f"{kind}{where}{line_in(error, path)}: {text}"
+    told = f"{kind}{where}{line_in(error, path)}: {_text(error)}"
     return Failure(status, told, again=lacks_room(error))

@@ -13,7 +13,7 @@ import triton.compiler
 import triton.testing
 from torch.overrides import TorchFunctionMode
 
-from triton_gym.evaluation.recording import cuda, standin
+from triton_gym.evaluation.recording import backward, cuda, standin
 from triton_gym.evaluation.recording.dispatch import Dispatch
 from triton_gym.evaluation.recording.driver import Driver
 from triton_gym.evaluation.recording.kernels import Toolchain
@@ -110,6 +110,8 @@ def _patch_tensors(recorder: Recorder) -> None:
         memo[id(self)] = copied
         return copied
 
+    torch.autograd.backward = backward.backward
+    torch.autograd.grad = backward.grad  # type: ignore[assignment]
     torch.Tensor.record_stream = lambda self, s: None  # type: ignore[method-assign]
     torch._tensor_str._str = _str
     torch.Tensor.__deepcopy__ = _deepcopy  # type: ignore[method-assign]

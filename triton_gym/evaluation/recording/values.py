@@ -75,9 +75,11 @@ def told(recorder: Recorder, result: Any, keep: Callable[[bytes], int], depth: i
         kind = SequenceKind.LIST if isinstance(result, list) else SequenceKind.TUPLE
         items = tuple(told(recorder, item, keep, depth + 1) for item in result)
         return Sequence(kind, items)
-    if depth < 16 and isinstance(result, dict) and all(isinstance(k, str) for k in result):
+    if depth < 16 and isinstance(result, dict) and all(isinstance(k, (str, int)) for k in result):
         items = tuple(told(recorder, item, keep, depth + 1) for item in result.values())
-        return Table(tuple(result), items)
+        return Table(tuple(map(str, result)), items)
+    if isinstance(result, torch.dtype):
+        return Plain(PlainKind.DTYPE, dtype_name(result))
     return Plain.of(result)
 
 

@@ -120,6 +120,19 @@ STYLES = {
         "import copy; layer = torch.nn.Linear(4, 8, device='cuda'); copy.deepcopy(layer)",
         "layer.load_state_dict(torch.nn.Linear(4, 8).cuda().state_dict())",
         "torch.nn.Parameter(torch.randn(4, device='cuda')); torch.nn.Conv2d(3, 4, 3).cuda().half()"),
+    "devices": answer(
+        "torch.empty(3, device=0); x.to(0); x.cuda(0); torch.nn.Linear(2, 2).to(0)",
+        "with torch.device('cuda'): assert torch.empty(3).is_cuda"),
+    "threads": answer(
+        "import concurrent.futures as futures",
+        f"g = lambda: (torch.zeros(3, device=x.device), {LAUNCH})",
+        after="futures.ThreadPoolExecutor(1).submit(g).result(); return y"),
+    "old_library": answer(
+        after="return torch.ops.old.scale(x)",
+        before="library = torch.library.Library('old', 'DEF')\n"
+               "library.define('scale(Tensor x) -> Tensor')\n"
+               "@torch.library.impl(library, 'scale', 'CUDA')\n"
+               f"def _(x):\n    y = torch.empty_like(x); {LAUNCH}; return y"),
     "self_test": answer() + "\nx = torch.randn(4, 8, device='cuda'); y = f(x); print(y)\n"
                             "assert torch.allclose(y, x * 2), 'bad'\nraise SystemExit\n",
 }  # fmt: skip
@@ -131,6 +144,44 @@ def test_ordinary_styles_are_recorded(recordings, style):
     assert len(launches(plan.call)) == 1
     assert plan.first == plan.call
     assert plan.setup == ()
+
+
+def test_backward_passes_are_recorded(recordings):
+    source = (
+        KERNEL
+        + f"""
+class Scale(torch.autograd.Function):
+    @staticmethod
+    @torch.amp.custom_fwd(device_type="cuda")
+    def forward(ctx, x):
+        y = torch.empty_like(x); ctx.save_for_backward(x); {LAUNCH}; return y
+    @staticmethod
+    @torch.amp.custom_bwd(device_type="cuda")
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        y = torch.empty_like(x); {LAUNCH.replace("(y, x,", "(y, g.contiguous(),")}; return y
+def f(x):
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        Scale.apply(leaf).backward(torch.ones_like(x))
+        (again,) = torch.autograd.grad(Scale.apply(leaf).t(), leaf, torch.ones_like(x).t())
+    return leaf.grad, again
+"""
+    )
+    plan = recordings.plan(source, "f", x())
+    assert len(launches(plan.call)) == 4
+    gradient = launches(plan.call)[1]
+    assert plan.call.result.items[0].view.address == gradient.arguments[0].address
+
+
+def test_graphs_do_what_they_captured_when_they_are_replayed(recordings):
+    source = answer(
+        "graph = torch.cuda.CUDAGraph()",
+        f"with torch.cuda.graph(graph): w = x.t().contiguous(); {LAUNCH.replace('x, x', 'w, x')}",
+        after="graph.replay(); graph.replay(); return y",
+    )
+    steps = recordings.plan(source, "f", x()).call.steps
+    assert [type(s) for s in steps if not isinstance(s, Synchronize)] == [Copy, Launch] * 2
 
 
 def test_options_of_a_launch_are_the_kernels(recordings):

@@ -14,6 +14,8 @@ import torch
 from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import get_gradient_edge
 
+_LEAF: Any = vars(torch._C._functions)["AccumulateGrad"]
+"""The node of a leaf, which adds to its gradient."""
 Gradients = list[torch.Tensor | None]
 
 
@@ -27,9 +29,10 @@ def backward(
     given = _many(grad_tensors if grad_tensors is not None else grad_variables)
     wanted = None if inputs is None else {id(one) for one in _many(inputs)}
     for node, gradients in _Pass(roots, given).run():
-        leaf = getattr(node, "variable", None)
-        gradient = gradients[0]
-        if leaf is None or gradient is None or (wanted is not None and id(leaf) not in wanted):
+        if not isinstance(node, _LEAF):
+            continue
+        leaf, gradient = node.variable, gradients[0]
+        if gradient is None or (wanted is not None and id(leaf) not in wanted):
             continue
         leaf.grad = gradient.detach() if leaf.grad is None else leaf.grad + gradient
 
@@ -116,7 +119,8 @@ class _Pass:
 
 def _apply(node: Any, gradients: Gradients) -> tuple[torch.Tensor | None, ...]:
     """The gradients of a node's arguments."""
-    if hasattr(node, "variable") or all(gradient is None for gradient in gradients):
+    leaf = isinstance(node, _LEAF)
+    if leaf or all(gradient is None for gradient in gradients):
         return (None,) * len(node.next_functions)
     if isinstance(node, BackwardCFunction):
         about = node._input_metadata  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from triton_gym.evaluation.recording.recorder import Recorder
-from triton_gym.evaluation.recording.streams import Event, ExternalStream, Stream
+from triton_gym.evaluation.recording.streams import Event, ExternalStream, Graph, Stream
 from triton_gym.evaluation.recording.tuning import Tuner
 
 _UUID = "00000000-0000-0000-0000-000000000000"
@@ -51,7 +51,7 @@ def install(recorder: Recorder, tuner: Tuner) -> None:
     """Have `torch.cuda`, and what asks it, tell of the recorder's device, for good."""
     Stream.recorder = Event.recorder = recorder
     Event.tuner = tuner
-    for name, value in {**_device(recorder), **_streams(), **_memory(recorder)}.items():
+    for name, value in {**_device(recorder), **_streams(recorder), **_memory(recorder)}.items():
         setattr(torch.cuda, name, value)
     for name, function in _raw().items():
         setattr(torch._C, name, function)
@@ -61,6 +61,8 @@ def install(recorder: Recorder, tuner: Tuner) -> None:
     for name in ("range_push", "range_pop", "mark", "range_start", "range_end"):
         setattr(torch.cuda.nvtx, name, _quiet())
     torch.cuda.nvtx.range = lambda *_, **__: contextlib.nullcontext()  # type: ignore[assignment]
+    torch.cuda.graphs.CUDAGraph = Graph  # type: ignore[assignment, misc]
+    Graph.recorder = recorder
     torch.cuda.streams.Stream = torch.cuda.Stream  # type: ignore[misc]
     torch.cuda.streams.Event = torch.cuda.Event  # type: ignore[misc]
     for name, value in _accelerator(recorder).items():
@@ -128,7 +130,7 @@ def _device(recorder: Recorder) -> dict[str, Any]:
     }
 
 
-def _streams() -> dict[str, Any]:
+def _streams(recorder: Recorder) -> dict[str, Any]:
     main = Stream()
     current = [main]
 
@@ -140,11 +142,13 @@ def _streams() -> dict[str, Any]:
         "Stream": Stream,
         "ExternalStream": ExternalStream,
         "Event": Event,
+        "CUDAGraph": Graph,
         "current_stream": lambda device=None: current[0],
         "default_stream": lambda device=None: main,
         "set_stream": set_stream,
         "get_stream_from_external": lambda data_ptr, device=None: ExternalStream(data_ptr),
-        "is_current_stream_capturing": lambda: False,
+        "is_current_stream_capturing": lambda: recorder.capturing,
+        "graph_pool_handle": lambda: (0, 0),
     }
 
 
@@ -206,6 +210,7 @@ def _raw() -> dict[str, Any]:
         "_cuda_exchangeDevice": lambda device: 0,
         "_cuda_maybeExchangeDevice": lambda device: 0,
         "_cuda_getDeviceCount": lambda: 1,
+        "_host_emptyCache": _quiet(),
         "_cuda_synchronize": _quiet(),
         "_cuda_isCurrentStreamCapturing": lambda: False,
     }

@@ -81,6 +81,10 @@ class Executor(Protocol):
         """
         ...
 
+    def again(self, steps: Sequence[Step]) -> None:
+        """Steps that were noted apart are done now: a graph is replayed."""
+        ...
+
     def position(self) -> tuple[Sequence[Step], int]:
         """The list that steps go to now, and how many it has."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,7 @@ from triton_gym.evaluation.recording.recorder import Recorder, is_standin
 from triton_gym.evaluation.recording.tuning import Tuner
 
 _text: Any = torch._tensor_str._str
+_module_to: Any = torch.nn.Module.to
 _deepcopy_plain: Any = torch.Tensor.__deepcopy__
 
 
@@ -41,13 +43,12 @@ class Host:
         _patch_triton(self.toolchain, self.tuner)
         triton.runtime.driver.set_active(Driver(recorder.facts, self.tuner))
         _patch_tensors(recorder)
-        self._dispatch = Dispatch(recorder)
-        self._functions = _Functions()
+        _patch_threads(self)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Inside, what is done is host code's."""
-        with self._functions, self._dispatch:
+        """Inside, what is done is host code's, in this thread and in those that it starts."""
+        with _Functions(), Dispatch(self.recorder):
             yield
 
 
@@ -60,8 +61,14 @@ class _Functions(TorchFunctionMode):
         given = kwargs or {}
         if given.get("pin_memory"):
             given = {**given, "pin_memory": False}
+        if type(given.get("device")) is int:
+            given = {**given, "device": standin.CUDA}
+        if func is torch.Tensor.cuda:
+            return args[0].to(standin.CUDA)
         if func is torch.Tensor.pin_memory:
             return args[0]
+        if func is torch.Tensor.to and len(args) > 1 and type(args[1]) is int:
+            args = (args[0], standin.CUDA, *args[2:])
         return func(*args, **given)
 
 
@@ -74,6 +81,19 @@ def _patch_triton(toolchain: Toolchain, tuner: Tuner) -> None:
             setattr(triton.testing, name, tuner.bench)
     torch.compile = _eager
     library.set_wrap_triton_enabled(False).__enter__()  # operators are not traced, only run
+
+
+_run_thread: Any = threading.Thread._bootstrap_inner  # type: ignore[attr-defined]
+
+
+def _patch_threads(host: Host) -> None:
+    """PyTorch's modes are a thread's own: have those that host code starts begin with them."""
+
+    def bootstrap(self: threading.Thread) -> None:
+        with host.running():
+            _run_thread(self)
+
+    threading.Thread._bootstrap_inner = bootstrap  # type: ignore[attr-defined]
 
 
 def _eager(model: Any = None, **_: Any) -> Any:
@@ -112,6 +132,14 @@ def _patch_tensors(recorder: Recorder) -> None:
 
     torch.autograd.backward = backward.backward
     torch.autograd.grad = backward.grad  # type: ignore[assignment]
+
+    def module_to(self: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.nn.Module:
+        moved: torch.nn.Module = _module_to(
+            self, *(standin.CUDA if type(arg) is int else arg for arg in args), **kwargs
+        )
+        return moved
+
+    torch.nn.Module.to = module_to  # type: ignore[method-assign, assignment]
     torch.Tensor.record_stream = lambda self, s: None  # type: ignore[method-assign]
     torch._tensor_str._str = _str
     torch.Tensor.__deepcopy__ = _deepcopy  # type: ignore[method-assign]

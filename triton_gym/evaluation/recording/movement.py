@@ -87,6 +87,9 @@ def _host_like(op: Operation) -> torch.Tensor:
     fill=True,
 )  # fmt: skip
 def _empty(op: Operation) -> Any:
+    if op.func is aten.empty_like.default and not op.kwargs and op.args[0].is_contiguous():
+        source = op.args[0]  # by far the most frequent
+        return op.recorder.empty(source.size(), source.stride(), source.dtype)
     return _host_like(op) if _to_host(op) else _new(op)
 
 

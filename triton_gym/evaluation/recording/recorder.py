@@ -80,6 +80,7 @@ class Recorder:
         self._starts: list[int] = []
         self._ids = 0
         self._apart = 0
+        self._captured: list[Memory] | None = None
 
     # Memory.
 
@@ -151,6 +152,9 @@ class Recorder:
         buffer = Buffer(self._ids, address, nbytes, kind, born)
         self._ids += 1
         memory = Memory(buffer, self.section)
+        if self._captured is not None:
+            memory.holders += 1
+            self._captured.append(memory)
         self._memories[address] = memory
         bisect.insort(self._starts, address)
         self.executor.allocate(buffer)
@@ -187,6 +191,35 @@ class Recorder:
                 yield steps
             finally:
                 self._apart -= 1
+
+    @contextlib.contextmanager
+    def capture(self) -> Iterator[tuple[Sequence[Step], list[Memory]]]:
+        """The same, for steps that are to be done later: memory from inside stays until it is let
+        go of with `release`."""
+        held: list[Memory] = []
+        self._captured = held
+        try:
+            with self.alternative() as steps:
+                yield steps, held
+        finally:
+            self._captured = None
+
+    @property
+    def capturing(self) -> bool:
+        """Whether steps are noted to be done later."""
+        return self._captured is not None
+
+    def replay(self, steps: Sequence[Step]) -> None:
+        """Do steps that were captured."""
+        self.executor.again(steps)
+        if not self._apart:
+            self.moment += len(steps)
+
+    def release(self, held: list[Memory]) -> None:
+        """Let go of memory from a capture."""
+        for memory in held:
+            self._released(memory)
+        held.clear()
 
     def passed(self) -> None:
         """A step was passed on."""

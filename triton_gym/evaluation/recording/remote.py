@@ -179,6 +179,11 @@ class Remote:
         finally:
             self._apart = before
 
+    def again(self, steps: Sequence[Step]) -> None:
+        """Note steps once more."""
+        for step in steps:
+            self._add(step)
+
     def position(self) -> tuple[Sequence[Step], int]:
         """Where the next step will stand."""
         steps = self.steps if self._apart is None else self._apart

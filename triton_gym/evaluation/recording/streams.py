@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from triton_gym.evaluation.plan.step import Step
 from triton_gym.evaluation.recording import standin
+from triton_gym.evaluation.recording.memory import Memory
 from triton_gym.evaluation.recording.recorder import Recorder
 from triton_gym.evaluation.recording.tuning import Tuner
 
@@ -133,3 +135,50 @@ class Event:
             RuntimeError: always.
         """
         raise RuntimeError("Events cannot be shared between processes here.")
+
+
+class Graph:
+    """Stands in for `torch.cuda.CUDAGraph`: what is captured is not done, but with each replay."""
+
+    recorder: Recorder | None = None
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        self._context: Any = None
+        self._steps: Sequence[Step] = ()
+        self._held: list[Memory] = []
+
+    def capture_begin(self, *_: Any, **__: Any) -> None:
+        """Steps from here on are the graph's."""
+        if Graph.recorder is not None:
+            self._context = Graph.recorder.capture()
+            self._steps, self._held = self._context.__enter__()
+
+    def capture_end(self) -> None:
+        """The graph is whole."""
+        if self._context is not None:
+            self._context.__exit__(None, None, None)
+            self._context = None
+
+    def replay(self) -> None:
+        """Do what was captured."""
+        if Graph.recorder is not None:
+            Graph.recorder.replay(self._steps)
+
+    def pool(self) -> tuple[int, int]:
+        """All graphs take memory from one pool."""
+        return 0, 0
+
+    def instantiate(self) -> None:
+        """A graph is ready once it was captured."""
+
+    def enable_debug_mode(self) -> None:
+        """There is nothing to debug."""
+
+    def reset(self) -> None:
+        """Forget what was captured."""
+        self._steps = ()
+        if Graph.recorder is not None:
+            Graph.recorder.release(self._held)
+
+    def __del__(self) -> None:
+        self.reset()

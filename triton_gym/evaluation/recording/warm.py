@@ -100,6 +100,8 @@ class _Discard:
     def alternative(self) -> Iterator[Sequence[Step]]:
         yield []
 
+    def again(self, steps: Sequence[Step]) -> None: ...
+
     def position(self) -> tuple[Sequence[Step], int]:
         return [], 0
 

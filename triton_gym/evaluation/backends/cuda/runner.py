@@ -310,9 +310,13 @@ class _Program:
         self._movement = Movement(device.torch, device.stream, program.blobs)
         self._ready: dict[Part, list[Operation]] = {}
         self._kept: list[tuple[int, int, Any]] = []
-        for step in (*program.setup, *program.first, *program.call):
-            if isinstance(step, Launch):
-                self._launcher(step, program.kernels, program.artifacts)
+        try:
+            for step in (*program.setup, *program.first, *program.call):
+                if isinstance(step, Launch):
+                    self._launcher(step, program.kernels, program.artifacts)
+        except Unlaunchable:
+            self._loaded.unload()
+            raise
 
     def unload(self) -> None:
         """Take the machine code out of the context."""

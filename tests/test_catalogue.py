@@ -146,6 +146,7 @@ def test_a_task_is_whole(name):
             assert value in task.knobs[knob]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", TASKS)
 def test_no_byte_is_counted_that_need_not_be_read(name):
     """Who reads less than is counted would be faster than the speed of light."""

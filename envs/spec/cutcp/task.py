@@ -32,17 +32,16 @@ def reference(atoms: torch.Tensor) -> torch.Tensor:
     line = torch.arange(FINE, device=atoms.device).to(atoms.dtype) / FINE
     total = atoms.new_zeros((*atoms.shape[:3], FINE, FINE, FINE))
     for offset, there in neighbours(atoms):
-        for index in range(DEPTH):
-            square = 0
-            for axis in range(3):
-                shape = [1] * 6
-                shape[3 + axis] = FINE
-                place = there[..., index, axis].reshape(*atoms.shape[:3], 1, 1, 1) + offset[axis]
-                square = square + (line.view(shape) - place) ** 2
-            q = there[..., index, 3].reshape(*atoms.shape[:3], 1, 1, 1)
-            # The least distance keeps what is not there finite; no atom comes so near a point.
-            value = q * square.clamp(min=1e-6).rsqrt() * (1 - square) ** 2
-            total = total + torch.where(square < 1, value, 0.0)
+        square = 0
+        for axis in range(3):
+            shape = [1] * 7
+            shape[3 + axis] = FINE
+            place = (there[..., axis] + offset[axis]).reshape(*atoms.shape[:3], 1, 1, 1, DEPTH)
+            square = square + (line.view(shape) - place) ** 2
+        q = there[..., 3].reshape(*atoms.shape[:3], 1, 1, 1, DEPTH)
+        # The least distance keeps what is not there finite; no atom comes so near a point.
+        value = q * square.clamp(min=1e-6).rsqrt() * (1 - square) ** 2
+        total = total + torch.where(square < 1, value, 0.0).sum(dim=-1)
     return total.permute(0, 3, 1, 4, 2, 5).reshape((cells * FINE,) * 3)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,8 +66,33 @@ class TimeSource(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TimedCase:
+    """What one timed case came to; the fields are those of an `Outcome`."""
+
+    case: str
+    """Its sizes and dtype, as `str(case)`."""
+    runtime_us: float = NAN
+    runtime_low_us: float = NAN
+    runtime_high_us: float = NAN
+    baseline_us: float = NAN
+    speedup: float = NAN
+    roofline: float = NAN
+    gbps: float = NAN
+    tflops: float = NAN
+    bound: str = ""
+    coverage: float = NAN
+    registers: float = NAN
+    spills: float = NAN
+    shared_bytes: float = NAN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The result of one evaluation. Numbers that do not exist are NaN."""
+    """The result of one evaluation. Numbers that do not exist are NaN.
+
+    Where a task has several timed cases, `cases` holds what each came to and `speedup` is the
+    geometric mean of theirs. All other numbers are the first case's.
+    """
 
     status: Status
     message: str = ""
@@ -81,7 +106,7 @@ class Outcome:
     baseline_us: float = NAN
     """Median time of the PyTorch reference at the same case, beside it."""
     speedup: float = NAN
-    """`baseline_us / runtime_us`."""
+    """`baseline_us / runtime_us`; the geometric mean over `cases`, where there are several."""
     roofline: float = NAN
     """Speed of light over `runtime_us`: 1 is the device's limit for the case's work."""
     gbps: float = NAN
@@ -110,6 +135,8 @@ class Outcome:
     """Seconds of each phase; see `PHASES`."""
     time_source: TimeSource = TimeSource.MEASURED
     """Whether the times were measured, simulated, or read from a recording."""
+    cases: tuple[TimedCase, ...] = ()
+    """Each timed case of the task, in its order; empty if the answer did not get so far."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", printing.message(self.message))
@@ -123,6 +150,13 @@ class Outcome:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
+    def over_cases(self, number: Callable[[Outcome | TimedCase], float]) -> float:
+        """The geometric mean of a number over the timed cases; NaN if one of them has none."""
+        values = [number(case) for case in self.cases or (self,)]
+        if not all(math.isfinite(value) and value >= 0 for value in values):
+            return NAN
+        return geometric_mean(values)
+
     def info(self) -> dict[str, Any]:
         """The outcome as the flat `info` of a step: same keys always, plain types."""
         return {
@@ -135,6 +169,19 @@ class Outcome:
             "time_source": str(self.time_source),
             "source": str(self.time_source),  # its name of old
         }
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """The geometric mean of numbers that are not negative; 0 if one of them is 0."""
+    if not all(values):
+        return 0.0
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def timed_case(outcome: Outcome, case: str) -> TimedCase:
+    """What an outcome says of the case that it was timed on."""
+    names = [field.name for field in dataclasses.fields(TimedCase) if field.name != "case"]
+    return TimedCase(case=case, **{name: getattr(outcome, name) for name in names})
 
 
 PHASES: tuple[str, ...] = ("start", "learn", "compile", "test", "wait", "profile")
@@ -165,18 +212,28 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
     fields = dataclasses.asdict(outcome)
     fields.update(status=str(outcome.status), time_source=str(outcome.time_source))
     fields["phases"] = [list(phase) for phase in outcome.phases]
-    for name in NUMBERS:
-        value = float(fields[name])
-        # JSON has no infinities; `float` reads these words back.
-        fields[name] = value if math.isfinite(value) else None if math.isnan(value) else str(value)
+    for part in (fields, *fields["cases"]):
+        for name in NUMBERS:
+            if name in part:
+                part[name] = _json_number(float(part[name]))
+    fields["cases"] = list(fields["cases"])
     return fields
+
+
+def _json_number(value: float) -> float | str | None:
+    # JSON has no infinities; `float` reads these words back.
+    return value if math.isfinite(value) else None if math.isnan(value) else str(value)
 
 
 def from_json(fields: Mapping[str, Any]) -> Outcome:
     """The outcome that `to_json` wrote."""
     given = dict(fields)
-    for name in NUMBERS:
-        given[name] = math.nan if given[name] is None else float(given[name])
+    given["cases"] = [dict(case) for case in given.get("cases", ())]
+    for part in (given, *given["cases"]):
+        for name in NUMBERS:
+            if name in part:
+                part[name] = math.nan if part[name] is None else float(part[name])
+    given["cases"] = tuple(TimedCase(**case) for case in given["cases"])
     given["status"] = Status(given["status"])
     if "source" in given:  # its name of old
         given["time_source"] = given.pop("source")

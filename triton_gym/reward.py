@@ -20,10 +20,14 @@ Reward = Callable[[Outcome], float]
 
 
 def capped_speedup(outcome: Outcome) -> float:
-    """Speedup over the baseline, at most what the speed of light allows; 0 if not correct."""
-    if not outcome.correct or not math.isfinite(outcome.speedup):
+    """Speedup over the baseline, at most what the speed of light allows; 0 if not correct.
+
+    Of several timed cases it is the geometric mean.
+    """
+    if not outcome.correct:
         return 0.0
-    return outcome.speedup / max(1.0, outcome.roofline)
+    found = outcome.over_cases(lambda case: case.speedup / max(1.0, case.roofline))
+    return found if math.isfinite(found) else 0.0
 
 
 def kevin(outcome: Outcome) -> float:
@@ -55,14 +59,15 @@ def cuda_agent(outcome: Outcome) -> float:
         return -1.0
     if capped_speedup(outcome) < 1.05:
         return 1.0
-    return 3.0 if outcome.roofline >= 0.8 else 2.0
+    return 3.0 if roofline(outcome) >= 0.8 else 2.0
 
 
 def roofline(outcome: Outcome) -> float:
     """Fraction of the speed of light reached, 0 to 1 (Williams et al., CACM 52(4), 2009)."""
-    if not outcome.correct or not math.isfinite(outcome.roofline):
+    if not outcome.correct:
         return 0.0
-    return min(outcome.roofline, 1.0)
+    found = outcome.over_cases(lambda case: min(case.roofline, 1.0))
+    return found if math.isfinite(found) else 0.0
 
 
 REWARDS: Mapping[str, Reward] = MappingProxyType(

@@ -28,7 +28,7 @@ from triton_gym.evaluation.workers.room import check_room, machine_errors
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.evaluation.workers.session import Ended, Session
 from triton_gym.evaluation.workers.worker_pool import WorkerLost
-from triton_gym.outcome import Outcome, Status
+from triton_gym.outcome import Outcome, Status, timed_case
 from triton_gym.task import Case, Task
 
 POISON = 0xFF
@@ -53,6 +53,8 @@ class Request:
     """Decides inputs and hidden shapes; None for one that nobody knows."""
     baseline: str = "eager"
     """What the speedup is against: `eager` or `compile`."""
+    tested: bool = False
+    """Whether the answer passed the tests already, and is only timed."""
     limits: Limits = field(default_factory=Limits)
 
 
@@ -147,7 +149,7 @@ class Judge(abc.ABC):
             try:
                 with machine_errors():
                     check_room()
-                    outcome = self._persistently(replace(request, source=reached), phases)
+                    outcome = self._every_case(replace(request, source=reached), phases)
             except Ended as end:
                 check_room()  # or the answer may have failed for want of it
                 outcome = Outcome(
@@ -162,6 +164,33 @@ class Judge(abc.ABC):
     def _admit(self, task: Task) -> None:
         """Refuse a task that nothing can be judged by."""
         self._admissions.hold(task, torch.device("cpu"))
+
+    def _every_case(self, request: Request, phases: Phases) -> Outcome:
+        """Evaluate an answer on the first timed case, and if it is right, time it on the others.
+
+        Raises:
+            Ended: see `_judge`.
+        """
+        task = request.task
+        outcome = self._persistently(request, phases)
+        cases = [timed_case(outcome, str(task.bench[0]))]
+        for case in task.bench[1:]:
+            if not outcome.correct:
+                return outcome
+            alone = replace(request, task=replace(task, bench=(case,)), tested=True)
+            other = self._persistently(alone, phases)
+            if not other.correct:
+                return other
+            cases.append(timed_case(other, str(case)))
+        outcome = outcome.replace(cases=tuple(cases))
+        if len(cases) == 1 or not outcome.correct:
+            return outcome
+        speedup = outcome.over_cases(lambda one: one.speedup)
+        others = "; ".join(
+            f"{one.case}: {one.runtime_us:.1f} µs, speedup {one.speedup:.2f}" for one in cases[1:]
+        )
+        told = f" Also timed on {others}. The speedup of all is {speedup:.2f}."
+        return outcome.replace(speedup=speedup, message=outcome.message + told)
 
     def _persistently(self, request: Request, phases: Phases) -> Outcome:
         """Evaluate again if the fork server died meanwhile: most often another answer did it.

@@ -138,7 +138,7 @@ class CudaJudge(Judge):
 
     def _judge(self, request: Request, phases: Phases) -> Outcome:
         seed = secrets.randbits(62) if request.seed is None else request.seed
-        cases = test_cases(request.task, seed, tiny=False)
+        cases = [] if request.tested else test_cases(request.task, seed, tiny=False)
         with torch.cuda.device(self._device), ExitStack() as ends:
             setting = self._setting(request, seed, ends)
             recording = ends.enter_context(
@@ -160,7 +160,9 @@ class CudaJudge(Judge):
             with phases("compile"):
                 recording.record(tests, bench)
             with phases("test"):
-                verdict = run_tests(tests, setting.stage, self._lock, self._device)
+                verdict = check.Verdict(True, 0.0, 0.0)
+                if tests:
+                    verdict = run_tests(tests, setting.stage, self._lock, self._device)
             with phases("profile"):
                 found, share, prepared = recording.measure(bench, self._flush)
         return self._outcome(request, prepared, verdict, found, calibration, share)

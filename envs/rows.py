@@ -56,6 +56,7 @@ def row_task(
     reference: Callable[..., Any],
     inputs: Callable[..., Any],
     bench: tuple[Case, ...],
+    untimed: tuple[Case, ...] = (),
     operations: float,
     matrices: float,
     knobs: Mapping[str, tuple[int, ...]],
@@ -105,6 +106,7 @@ def row_task(
         inputs=inputs,
         tiny=tiny or common,
         bench=bench,
+        untimed=untimed,
         spans=spans
         or {
             "rows": Span(low=1, high=2000, tiny=6 if summed else 16),

@@ -36,8 +36,8 @@ def test_every_case_and_dtype_on_the_gpu(name, answer, gpu_evaluator):
     import dataclasses
 
     task = triton_gym.load(name)
-    for case in task.bench[1:]:
-        other = dataclasses.replace(task, bench=(case, task.bench[0]))
+    for case in (*task.bench[1:], *task.untimed):
+        other = dataclasses.replace(task, bench=(case,))
         outcome = gpu_evaluator.evaluate(other, getattr(task, answer))
         assert outcome.correct, f"{case}: {outcome.message}"
 

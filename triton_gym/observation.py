@@ -58,7 +58,7 @@ def metrics(outcome: Outcome | None) -> npt.NDArray[np.float32]:
 
 def task_text(task: Task, action_mode: str) -> str:
     """What is asked, as the prompt of a language model."""
-    case = task.bench[0]
+    cases = " and on ".join(map(str, task.bench))
     form = (
         "Reply with one self-contained Python module, alone or in one fenced code block."
         if action_mode == "kernel"
@@ -69,7 +69,7 @@ def task_text(task: Task, action_mode: str) -> str:
         f"Write it as Triton kernels (@triton.jit) and a host function `{task.signature}` that "
         "allocates the result, launches them and returns it. Only torch, triton and the standard "
         "library's math may be imported; the computation must happen in Triton kernels.\n"
-        f"It is tested on many shapes and timed on {case}.\n{form}\n"
+        f"It is tested on many shapes and timed on {cases}.\n{form}\n"
     )
 
 

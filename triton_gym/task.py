@@ -179,7 +179,8 @@ class Task:
     tiny: tuple[Case, ...]
     """Cases small enough for the interpreter (well under 0.3 s each)."""
     bench: tuple[Case, ...]
-    """Cases at full size; the first is the one that is timed."""
+    """Cases at full size, each timed in every evaluation. What `info` tells is the first's,
+    and the speedup is the geometric mean of theirs."""
     spans: Mapping[str, Span]
     """For each size, the range of hidden test shapes."""
     flops: Callable[[Case], float]
@@ -209,6 +210,9 @@ class Task:
     """Whether `flops` run on the vector or on the matrix units, at the rate of the narrowest dtype
     among the arguments. None to infer it: the matrix units if the reference multiplies matrices or
     convolves, or if the vector units would bound it."""
+    untimed: tuple[Case, ...] = ()
+    """Further cases at full size, for whoever asks; nothing is timed on them. Hidden test cases
+    have their dtypes, too."""
     same_strides: bool = False
     """Whether results must have the strides of the reference's: a view, an expanded result, another
     order of axes. Otherwise any strides will do; an answer whose result is neither contiguous nor
@@ -236,7 +240,7 @@ class Task:
                 f"Task {self.name!r} needs at least one tiny and one bench case."
             )
         names = set(self.spans)
-        for case in (*self.tiny, *self.bench):
+        for case in (*self.tiny, *self.bench, *self.untimed):
             if set(case.sizes) != names and self.drawn is None:
                 raise InvalidTaskError(
                     f"Case {case} of task {self.name!r} has sizes {sorted(case.sizes)}, but its "
@@ -251,7 +255,7 @@ class Task:
     @property
     def dtypes(self) -> tuple[str, ...]:
         """The dtypes that the task's cases use, in order of appearance."""
-        return tuple(dict.fromkeys(case.dtype for case in (*self.bench, *self.tiny)))
+        return tuple(dict.fromkeys(case.dtype for case in (*self.bench, *self.untimed, *self.tiny)))
 
     @property
     def signature(self) -> str:
@@ -272,7 +276,7 @@ class Task:
     def _examples(self) -> tuple[Case, ...]:
         """One case for each combination of dtypes, in order of appearance."""
         found: dict[tuple[Any, ...], Case] = {}
-        for case in (*self.bench, *self.tiny):
+        for case in (*self.bench, *self.untimed, *self.tiny):
             found.setdefault((case.dtype, *sorted(case.dtypes.items())), case)
         return tuple(found.values())
 
@@ -302,4 +306,4 @@ class Task:
         ]
 
     def __iter__(self) -> Iterator[Case]:
-        return iter((*self.tiny, *self.bench))
+        return iter((*self.tiny, *self.bench, *self.untimed))

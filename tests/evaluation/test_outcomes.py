@@ -56,7 +56,7 @@ ANSWERS = {
         "float64",
     ),
     "no tensor": (GOOD.replace("return y", "return None"), Status.INCORRECT, "is None"),
-    "two results": (GOOD.replace("return y", "return y, y"), Status.INCORRECT, "2 values"),
+    "two results": (GOOD.replace("return y", "return y, y"), Status.INCORRECT, "a tuple of 2"),
     "an exception": (GOOD.replace("return y", "raise ValueError('no')"), Status.RUNTIME_ERROR, "no"),
     "exception at import": (GOOD + "\nraise ValueError('no')\n", Status.COMPILE_ERROR, "no"),
     "kernel does not compile": (

@@ -107,7 +107,7 @@ def show(
     table.add_row("signature", task.signature)
     table.add_row("tags", " ".join(task.tags))
     table.add_row("timed on", str(task.bench[0]))
-    table.add_row("further sizes", "\n".join(map(str, task.bench[1:])) or "–")
+    table.add_row("further sizes", "\n".join(map(str, (*task.bench[1:], *task.untimed))) or "–")
     table.add_row("tiny cases", "\n".join(map(str, task.tiny)))
     spans = [f"{name}: {span.low} to {span.high}" for name, span in task.spans.items()]
     table.add_row("hidden sizes", "\n".join(spans) or "–")

@@ -292,6 +292,8 @@ def _described(value: Any) -> str:
     if value is None:
         return "None"
     kind = type(value).__name__
+    if type(value) in (tuple, list, dict):
+        return f"a {kind} of {len(value)}"
     return f"a {kind}" if not isinstance(value, torch.Tensor) or kind == "Tensor" else (
         f"a {kind}, which is a subclass of torch.Tensor"
     )  # fmt: skip

@@ -170,6 +170,8 @@ def test_tuning_runs_the_chosen_knobs(evaluator):
         ({"max_turns": 2.5}, "1 or more; got 2.5"),
         ({"device": "gpu"}, "Allowed: 'auto'"),
         ({"render_mode": "rgb_array"}, "ansi, human"),
+        ({"limits": 5}, "triton_gym.Limits"),
+        ({"max_episode_step": 5}, "Did you mean 'max_episode_steps'"),
         ({"max_turn": 3}, "Unknown argument 'max_turn'. Did you mean 'max_turns'"),
     ],
 )

@@ -86,7 +86,7 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
     ) -> None:
         if action_mode not in MODES:
             raise unknown("action_mode", action_mode, MODES)
-        check_options(baseline=baseline, render_mode=render_mode)
+        check_options(baseline=baseline, render_mode=render_mode, limits=limits)
         self._draw_task = None if isinstance(task, Task) else task
         self.task = task if isinstance(task, Task) else task(0)
         self.render_mode = render_mode

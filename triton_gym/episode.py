@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -13,6 +13,7 @@ import gymnasium as gym
 from triton_gym import printing
 from triton_gym.errors import InvalidOptionError, unknown
 from triton_gym.evaluation.service.evaluator import BASELINES
+from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.outcome import Outcome, Status
 
 RENDER_MODES = ("human", "ansi")
@@ -22,7 +23,7 @@ _KNOWN = 4096
 """Most outcomes that an environment remembers."""
 
 
-def check_options(*, baseline: str, render_mode: str | None) -> None:
+def check_options(*, baseline: str, render_mode: str | None, limits: Limits | None = None) -> None:
     """Check arguments that both environments take.
 
     Raises:
@@ -32,10 +33,19 @@ def check_options(*, baseline: str, render_mode: str | None) -> None:
         raise unknown("baseline", baseline, BASELINES)
     if render_mode is not None and render_mode not in RENDER_MODES:
         raise unknown("render_mode", render_mode, RENDER_MODES)
+    if limits is not None and not isinstance(limits, Limits):
+        raise InvalidOptionError(f"limits must be a triton_gym.Limits or None; got {limits!r}.")
 
 
-def check_arguments(made: type[gym.Env[Any, Any]], options: Mapping[str, Any]) -> None:
+def check_arguments(
+    made: type[gym.Env[Any, Any]], options: Mapping[str, Any], others: Iterable[str] = ()
+) -> None:
     """Check that an environment's class takes the arguments that it is to be made with.
+
+    Args:
+        made: the class.
+        options: the arguments, without those that others have taken already.
+        others: names of those.
 
     Raises:
         InvalidOptionError: it does not take one; the message suggests the nearest that it takes.
@@ -43,7 +53,7 @@ def check_arguments(made: type[gym.Env[Any, Any]], options: Mapping[str, Any]) -
     names = [name for name in inspect.signature(made).parameters if name != "task"]
     for name in options:
         if name not in names:
-            raise unknown("argument", name, names)
+            raise unknown("argument", name, [*names, *others, "max_episode_steps"])
 
 
 def turns_of(max_turns: int | None) -> int | None:

@@ -293,7 +293,7 @@ def make_family_env(family: str, **options: Any) -> gym.Env[Any, Any]:
     from triton_gym.episode import check_arguments
 
     draw, others = _family(family, options)
-    check_arguments(KernelEnv, others)
+    check_arguments(KernelEnv, others, _own_options(family))
     return KernelEnv(draw, **others)
 
 
@@ -308,6 +308,12 @@ def make_family_vector_env(num_envs: int, family: str, **options: Any) -> Any:
 def _family(name: str, options: dict[str, Any]) -> tuple[Callable[[int], Task], dict[str, Any]]:
     """A family with its options, and the options that are not its."""
     family: Any = family_of(name)
-    own = {field.name for field in dataclasses.fields(family)}
+    own = _own_options(name)
     chosen = {key: value for key, value in options.items() if key in own}
     return family(**chosen), {k: v for k, v in options.items() if k not in own}
+
+
+def _own_options(name: str) -> set[str]:
+    """Names of the options that choose a family's tasks."""
+    family: Any = family_of(name)
+    return {field.name for field in dataclasses.fields(family)}

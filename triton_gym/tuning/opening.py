@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from triton_gym.device import GPUS, gpu_matching
+from triton_gym.episode import check_options
 from triton_gym.errors import InvalidOptionError, InvalidTaskError, unknown
-from triton_gym.evaluation.service.evaluator import BASELINES
 from triton_gym.evaluation.service.pool import evaluator_for
 from triton_gym.evaluation.service.protocol import EvaluatorLike
 from triton_gym.evaluation.workers.sandbox import Limits
@@ -146,7 +146,7 @@ def _checked(options: Mapping[str, Any]) -> None:
     names = sorted(own | (set(inspect.signature(tune_env).parameters) - {"task", "options"}))
     for name in options:
         if name not in own:
-            raise unknown("argument", name, names)
+            raise unknown("argument", name, [*names, "max_episode_steps"])
 
 
 def _no_evaluator(evaluator: Any, store: Any) -> None:
@@ -160,8 +160,7 @@ def _evaluated(
 ) -> tuple[EvaluatedWorld, Layout]:  # fmt: skip
     if not task.knobs:
         raise InvalidTaskError(f"Task {task.name!r} declares no knobs, so it cannot be tuned.")
-    if baseline not in BASELINES:
-        raise unknown("baseline", baseline, BASELINES)
+    check_options(baseline=baseline, render_mode=None, limits=limits)
     if evaluator is None or isinstance(evaluator, str):
         asked: dict[str, Any] = {"kind": evaluator, "store": store}
         evaluator = evaluator_for(device, **{k: v for k, v in asked.items() if v is not None})

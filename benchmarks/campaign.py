@@ -1,163 +1,41 @@
-"""Fault campaign: evaluations while workers, fork servers and the judge are killed at random.
+"""Fault campaign: programs that share a store evaluate while all about them fails at random.
 
-    python benchmarks/campaign.py --device simulated --count 2000 --out campaign.json
+    python benchmarks/campaign.py --device simulated --count 600 --programs 2 --out campaign.json
 
-A third of the answers is hostile. Every evaluation must end in exactly one outcome, an honest
-answer that was not hit must be correct, nothing may be left behind (processes, folders, shared
-memory, GPU memory), and the long-lived processes must not grow.
+A third of the answers is hostile. Workers, fork servers and judges are killed, judges are stopped,
+the store is locked and damaged, and with `--disk BYTES` (which mounts a file system of that size in
+a namespace of its own) the temporary folder fills up. Every evaluation must end exactly once, no
+outcome may blame an honest answer, the store must hold nothing that does, nothing may be left
+behind (processes, folders, shared memory, GPU memory), and long-lived processes must not grow.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import json
 import os
 import random
-import signal
-import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import record
+from faults import Faults
 
 import triton_gym
 from triton_gym import Evaluator, Limits
 from triton_gym.audit.exploits import all_exploits
-from triton_gym.evaluation.service import serving
-from triton_gym.evaluation.workers import fork_server
+from triton_gym.evaluation.records.store import Store
 
 HONEST = ("softmax", "matmul", "cumsum_rows")
-HIT = "died of SIGKILL"
-"""What an answer hears whose worker was killed by the campaign."""
-
-
-class Processes:
-    """The evaluator's processes as /proc shows them, found through their ancestors."""
-
-    def __init__(self) -> None:
-        self._root = os.getpid()
-        self._seen: set[tuple[int, str]] = set()
-
-    def kinds(self) -> dict[str, list[int]]:
-        """Ids of the `judge`s, their `fork_server`s, and the `worker`s: of this program's only."""
-        parents, commands, starts = {}, {}, {}
-        for folder in Path("/proc").iterdir():
-            if not folder.name.isdigit():
-                continue
-            try:
-                stat = (folder / "stat").read_text()
-                commands[int(folder.name)] = (folder / "cmdline").read_bytes().decode()
-            except OSError:
-                continue
-            fields = stat.rpartition(")")[2].split()
-            parents[int(folder.name)], starts[int(folder.name)] = int(fields[1]), fields[19]
-        found: dict[str, list[int]] = {"judge": [], "fork_server": [], "worker": []}
-        for pid, command in commands.items():
-            parent = parents[pid]
-            if not self._ours(pid, parents):
-                continue
-            if serving.__name__ in command:
-                found["judge"].append(pid)
-            elif fork_server.__name__ in command:
-                above = fork_server.__name__ in commands.get(parent, "")
-                found["worker" if above else "fork_server"].append(pid)
-        self._seen |= {(pid, starts[pid]) for pids in found.values() for pid in pids}
-        return found
-
-    def left(self) -> int:
-        """How many of those that were seen are still there, whoever is their parent now."""
-        count = 0
-        for pid, start in self._seen:
-            try:
-                stat = Path(f"/proc/{pid}/stat").read_text()
-            except OSError:
-                continue
-            fields = stat.rpartition(")")[2].split()
-            count += fields[19] == start and fields[0] != "Z"
-        return count
-
-    def _ours(self, pid: int, parents: dict[int, int]) -> bool:
-        while pid in parents and pid != self._root:
-            pid = parents[pid]
-        return pid == self._root
-
-
-def resident_bytes(pid: int) -> int:
-    """Memory of a process that nobody else has."""
-    try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Private_Dirty:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 0
-
-
-class Killer(threading.Thread):
-    """Kills a random process of a random kind, and notes how the long-lived ones grow."""
-
-    def __init__(self, rng: random.Random, pauses: dict[str, float]) -> None:
-        super().__init__(daemon=True)
-        self._rng = rng
-        self._next = {kind: time.monotonic() + pause for kind, pause in pauses.items()}
-        self._pauses = pauses
-        self.processes = Processes()
-        self.done = threading.Event()
-        self.kills: collections.Counter[str] = collections.Counter()
-        self.memory: dict[str, list[tuple[int, int]]] = {"judge": [], "fork_server": []}
-
-    def run(self) -> None:
-        while not self.done.wait(0.25):
-            kinds = self.processes.kinds()
-            for kind, samples in self.memory.items():
-                samples += [(pid, resident_bytes(pid)) for pid in kinds[kind]]
-            for kind, pause in self._pauses.items():
-                if time.monotonic() >= self._next[kind] and kinds[kind]:
-                    self._next[kind] = time.monotonic() + pause * self._rng.uniform(0.5, 1.5)
-                    try:
-                        os.kill(self._rng.choice(kinds[kind]), signal.SIGKILL)
-                    except ProcessLookupError:
-                        continue
-                    self.kills[kind] += 1
-
-    def growth(self) -> dict[str, float]:
-        """For each kind the largest growth of one process, from its second quarter to its last.
-
-        Of lives of a minute or more: before the second quarter a process still imports.
-        """
-        found = {}
-        for kind, samples in self.memory.items():
-            lives = collections.defaultdict(list)
-            for pid, size in samples:
-                lives[pid].append(size)
-            long = [sizes for sizes in lives.values() if len(sizes) >= 240]
-            found[kind] = max((_grown(sizes) for sizes in long), default=float("nan"))
-        return found
-
-
-def _grown(sizes: list[int]) -> float:
-    quarter = len(sizes) // 4
-    return statistics.median(sizes[-quarter:]) - statistics.median(sizes[quarter : 2 * quarter])
-
-
-def left_behind(before: dict[str, Any], processes: Processes) -> dict[str, Any]:
-    """What is there now that was not before."""
-    now = resources()
-    return {name: sorted(set(now[name]) - set(before[name])) for name in ("folders", "memory")} | {
-        "gpu_mib": now["gpu_mib"] - before["gpu_mib"],
-        "processes": processes.left(),
-    }
-
-
-def left(result: dict[str, Any]) -> bool:
-    """Whether something stayed behind; a driver gives back memory in its own time."""
-    behind = result["left_behind"]
-    return bool(behind["folders"] or behind["memory"] or behind["processes"])
+FAULTS = {"worker": 4.0, "fork_server": 30.0, "judge": 60.0, "stop": 45.0, "lock": 20.0,
+          "damage": 10.0, "disk": 40.0}  # fmt: skip
+"""Mean seconds between two of a kind."""
 
 
 def resources() -> dict[str, Any]:
@@ -196,30 +74,16 @@ def answers(count: int, rng: random.Random) -> list[tuple[str, str, str]]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--count", type=int, default=2000)
-    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) // 2))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--worker-pause", type=float, default=1.0, help="seconds between kills")
-    parser.add_argument("--fork-server-pause", type=float, default=12.0)
-    parser.add_argument("--judge-pause", type=float, default=30.0)
-    parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
-    rng = random.Random(given.seed)
-    before = resources()
-    pauses = {
-        "worker": given.worker_pause, "fork_server": given.fork_server_pause, "judge": given.judge_pause,
-    }  # fmt: skip
-    killer = Killer(rng, pauses)
+def program(given: argparse.Namespace) -> dict[str, Any]:
+    """One of the programs: what became of its evaluations."""
     ended: collections.Counter[int] = collections.Counter()
     statuses: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
-    wrong: list[str] = []
-    started = time.monotonic()
-    with Evaluator(given.device, workers=given.workers) as evaluator:
-        asked = answers(given.count, rng)
-        killer.start()
+    blamed: list[str] = []
+    errors: list[str] = []
+    # Both programs have the same answers, half of them in another order: they find each other's.
+    asked = answers(given.count, random.Random(given.seed))
+    random.Random(given.part).shuffle(asked)
+    with Evaluator(given.device, workers=given.workers, store=given.store) as evaluator:
         futures = []
         for number, (_, name, source) in enumerate(asked):
             limits = Limits(seconds=20.0)
@@ -229,36 +93,113 @@ def main() -> None:
         for (kind, name, _), future in zip(asked, futures, strict=True):
             error = future.exception()
             status = type(error).__name__ if error else str(future.result().status)
-            message = str(error) if error else future.result().message
+            told = f"{name} {status}: {str(error or future.result().message)[:300]}"
             group = "honest" if kind == "honest" else "hostile"
-            if status == "runtime_error" and HIT in message:
-                status = "killed"
             statuses[group][status] += 1
-            if error or (group == "honest" and status not in ("correct", "killed")):
-                wrong.append(f"{name} {status}: {message[:300]}")
-        killer.done.set()
-        killer.join()
-    seconds = time.monotonic() - started
-    time.sleep(3.0)
-    result = {
-        "evaluations": given.count,
+            if error:
+                errors.append(told)
+            elif group == "honest" and status != "correct":
+                blamed.append(told)
+        progress = evaluator.progress()
+    return {
         "ended_once": sum(times == 1 for times in ended.values()),
         "statuses": {group: dict(found) for group, found in statuses.items()},
-        "honest_neither_correct_nor_hit": wrong,
-        "kills": dict(killer.kills),
-        "growth_bytes": killer.growth(),
-        "left_behind": left_behind(before, killer.processes),
-        "seconds": seconds,
-    }
-    record.write(given.out, [result], device=given.device)
-    for name, value in result.items():
-        print(f"{name:32} {value if name != 'honest_neither_correct_nor_hit' else len(value)}")
-    for line in wrong[:10]:
-        print(" ", line)
-    spared = set(pauses) - set(killer.kills) if seconds > 2 * max(pauses.values()) else set()
-    if spared:
-        print(f"no {', '.join(sorted(spared))} was killed: this says nothing about that")
-    sys.exit(bool(wrong or spared) or result["ended_once"] != given.count or left(result))
+        "recorded": progress.recorded, "redone": progress.redone, "blamed": blamed,
+        "errors": errors,
+    }  # fmt: skip
+
+
+def wrongly_kept(store: Path) -> list[str]:
+    """Honest answers of which the store says that they are not right."""
+    sources = {triton_gym.load(name).starter for name in HONEST}
+    sources |= {triton_gym.load(name).expert for name in HONEST}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # it was damaged on purpose
+        return [
+            f"{row['task']} {row['status']}: {row['message'][:200]}" for row in Store(store).rows()
+            if row["source"].rpartition("\n# ")[0] in sources and row["status"] != "correct"
+        ]  # fmt: skip
+
+
+def campaign(given: argparse.Namespace) -> dict[str, Any]:
+    """All programs and all faults: what came of it."""
+    before = resources()
+    pauses = {k: p * given.pace for k, p in FAULTS.items() if k != "disk" or given.disk}
+    with tempfile.TemporaryDirectory() as folder:
+        given.store = Path(folder, "outcomes.db")
+        Store(given.store).close()
+        faults = Faults(random.Random(given.seed), pauses, given.seconds, given.store)
+        started = time.monotonic()
+        faults.start()
+        command = [sys.executable, "-W", "ignore::RuntimeWarning", __file__, *sys.argv[1:]]
+        running = [
+            subprocess.Popen(
+                [*command, "--part", str(part), "--store", given.store], stdout=subprocess.PIPE
+            )
+            for part in range(1, given.programs + 1)
+        ]
+        found = [json.loads(one.communicate()[0] or "{}") for one in running]
+        faults.done.set()
+        faults.join()
+        seconds = time.monotonic() - started
+        time.sleep(3.0)
+        kept = wrongly_kept(given.store)
+    now = resources()
+    behind = {name: sorted(set(now[name]) - set(before[name])) for name in ("folders", "memory")}
+    return {
+        "evaluations": given.count, "programs": found, "faults": dict(faults.count),
+        "wrongly_kept": kept, "growth_bytes": faults.growth(), "seconds": seconds,
+        "left_behind": {**behind, "gpu_mib": now["gpu_mib"] - before["gpu_mib"],
+                        "processes": faults.processes.left()},
+    }  # fmt: skip
+
+
+def verdict(result: dict[str, Any]) -> list[str]:
+    """What must hold and does not."""
+    found = list(result["wrongly_kept"])
+    for number, one in enumerate(result["programs"]):
+        if one.get("ended_once") != result["evaluations"]:
+            found.append(f"program {number}: {one.get('ended_once')} evaluations ended once")
+        found += one.get("blamed", ())
+    behind = result["left_behind"]  # a driver gives back memory in its own time
+    if behind["folders"] or behind["memory"] or behind["processes"]:
+        found.append(f"left behind: {behind}")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--count", type=int, default=600, help="evaluations of each program")
+    parser.add_argument("--programs", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) // 2))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--pace", type=float, default=1.0, help="more is fewer faults")
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long a fault lasts")
+    parser.add_argument("--disk", default="", help="size of the temporary folder, e.g. 256m")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--part", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--store", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.part:
+        print(json.dumps(program(given)))
+        return
+    if given.disk and not os.environ.get("CAMPAIGN_DISK"):
+        mount = 'mount -t tmpfs -o size="$CAMPAIGN_DISK" none "$TMPDIR" && exec "$@"'
+        with tempfile.TemporaryDirectory() as folder:
+            command = ["unshare", "-rm", "sh", "-c", mount, "sh", sys.executable, *sys.argv]
+            again = {**os.environ, "CAMPAIGN_DISK": given.disk, "TMPDIR": folder}
+            sys.exit(subprocess.run(command, env=again).returncode)
+    result = campaign(given)
+    if given.out:
+        record.write(given.out, [result], device=given.device)
+    wrong = verdict(result)
+    for one in result["programs"]:
+        print({name: value for name, value in one.items() if name not in ("blamed", "errors")})
+        print("  errors:", len(one.get("errors", ())), *one.get("errors", ())[:5], sep="\n    ")
+    print({name: result[name] for name in ("faults", "growth_bytes", "left_behind", "seconds")})
+    print("\n".join(wrong) or "all of it holds")
+    sys.exit(bool(wrong))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,10 @@ from typing import Any
 
 import torch
 
+from triton_gym.errors import MachineError
 from triton_gym.evaluation import check, trees
 from triton_gym.evaluation.admission import Admissions
+from triton_gym.evaluation.confine.layers import Layer, available
 from triton_gym.evaluation.exchange.arena import Arena, Layout, Slot, put
 from triton_gym.evaluation.faults import blaming
 from triton_gym.evaluation.modules import bind, construction, state_of
@@ -33,12 +35,13 @@ from triton_gym.task import Case, Task
 
 POISON = 0xFF
 """Bytes that results are filled with beforehand: NaN in every floating dtype."""
-TRIES = 3
+TRIES = 5
 """How often an answer is evaluated whose fork server dies, the last time alone."""
-KILLS = 5
+KILLS = 8
 """How often an answer has another try whose worker was killed, by whomever, or found no room. One
-that kills its own process gains nothing by it, and has no more time than others, and as much again.
-"""
+that kills its own process gains nothing by it."""
+LASTS = 3.0
+"""After how many of its time limits it has none."""
 HIDDEN_CASES = 3
 """How many shapes are drawn from the task's range for each evaluation."""
 
@@ -200,7 +203,8 @@ class Judge(abc.ABC):
         full.
 
         Raises:
-            Ended: see `_judge`; also if the fork server dies every time: this answer's doing.
+            Ended: see `_judge`; also if the fork server dies every time, on a machine that cannot
+                keep an answer from doing that.
             EvaluatorError: the machine's fault: no fork server starts, no process can be had.
         """
         left, kills, began = TRIES, 0, time.monotonic()
@@ -212,16 +216,17 @@ class Judge(abc.ABC):
                 except WorkerLost:
                     continue
                 except Ended as end:
-                    spent = time.monotonic() - began
-                    if end.again and kills < KILLS and spent < request.limits.seconds:
+                    lasts = time.monotonic() - began < LASTS * request.limits.seconds
+                    if end.again and kills < KILLS and lasts:
                         kills, left = kills + 1, max(left, 1)
                         continue
                     if not left or not self._cramped(end):
                         raise
                     left = 1
-        raise Ended(
-            Status.RUNTIME_ERROR, "The process that starts workers died whenever the answer ran."
-        )
+        told = "The process that starts workers died whenever the answer ran."
+        if available() >= {Layer.SIGNALS, Layer.PROCESSES}:
+            raise MachineError(f"{told} It cannot have done that.")
+        raise Ended(Status.RUNTIME_ERROR, told)
 
     def _cramped(self, end: Ended) -> bool:
         """Whether an answer failed for want of memory that others have; if so, what is kept of it

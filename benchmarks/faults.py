@@ -18,6 +18,9 @@ from pathlib import Path
 from triton_gym.evaluation.service import serving
 from triton_gym.evaluation.workers import fork_server
 
+SOON_S = (8.0, 20.0)
+"""When the first fault of a kind comes: judges start for as long as that."""
+
 
 class Processes:
     """The evaluators' processes as /proc shows them, found through their ancestors."""
@@ -100,9 +103,8 @@ class Faults(threading.Thread):
     ) -> None:
         super().__init__(daemon=True)
         self._rng, self._pauses, self._seconds, self._store = rng, pauses, seconds, store
-        self._next = {
-            kind: time.monotonic() + rng.uniform(0.3, 1) * p for kind, p in pauses.items()
-        }
+        # Each kind once soon, so that a short run has seen them all.
+        self._next = {kind: time.monotonic() + rng.uniform(*SOON_S) for kind in pauses}
         self.processes = Processes()
         self.done = threading.Event()
         self.count: collections.Counter[str] = collections.Counter()

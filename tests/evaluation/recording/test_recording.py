@@ -453,3 +453,58 @@ def test_waits_are_steps(recordings):
     plan = recordings.plan(answer("torch.cuda.synchronize()"), "f", x())
     assert any(isinstance(step, Synchronize) for step in plan.call.steps)
     assert dataclasses.astuple(plan.call.steps[0]) == (11,)
+
+
+FORGED = """
+import json, os, socket, stat, struct
+def f(x):
+    body = {body}
+    for fd in range(3, 64):
+        try:
+            if stat.S_ISSOCK(os.fstat(fd).st_mode):
+                os.write(fd, struct.pack("!I", len(body)) + body)
+        except OSError:
+            pass
+    while True:
+        pass
+"""
+
+
+def returning(result):
+    call = f'["Call", [], {result}]'
+    return f'{{"message": ["Recorded", ["Plan", [], [], [], {call}, {call}, 0]]}}'
+
+
+MESSAGES = {
+    "nothing": "{}",
+    "no_message": '{"message": 7}',
+    "another": '{"message": ["Timed", [1.0]]}',
+    "out_of_turn": '{"message": ["Built", []]}',
+    "memory_of_nobody": returning(
+        f'["DeviceTensor", ["View", "float32", {SCRATCH.start}, [4], [1]], false]'
+    ),
+    "blobs_of_nobody": returning('["HostTensor", "float32", [4], 0]'),
+    "kernel_of_nobody": '{"message": ["Await", 3, false]}',
+    "look_elsewhere": '{"message": ["Look", ["Partial", [], [], [], [["Fill", ["View", "int8", '
+    '52776558133248, [4], [1]], 0, 1]], 0], 52776558133248, 4, 1]}',
+    "nested": '{"message": ' + "[" * 5000 + "]" * 5000 + "}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MESSAGES)
+def test_forged_messages_are_found_out(recordings, kind):
+    source = FORGED.format(body=repr(MESSAGES[kind].encode()))
+    with pytest.raises(Ended) as end:
+        recordings.plan(source, "f", x())
+    assert end.value.status == "cheating"
+    assert "forged" in end.value.message
+
+
+def test_recorders_have_no_device_file_of_a_gpu(monkeypatch):
+    from triton_gym.evaluation.confine import places
+
+    monkeypatch.setattr(places, "glob", lambda pattern: [pattern.replace("*", "0")])
+    assert any("nvidia" in path for path, _ in places.devices(gpu=True))
+    without = [path for path, _ in places.devices(gpu=False)]
+    assert "/dev/null" in without
+    assert not any("nvidia" in path or "dxg" in path for path in without)

@@ -1,15 +1,10 @@
-"""What a recorder does with the steps that it sees: one protocol, two ways.
-
-The recording executor writes steps down and asks the judge; the interpreting one carries each out
-at once, in host memory at the same addresses.
-"""
+"""What a recorder does with the steps that it sees, and whom it asks what it cannot know."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from triton_gym.evaluation.plan.messages import Compile, Compiled, Uncompiled
 from triton_gym.evaluation.plan.step import (
@@ -23,16 +18,6 @@ from triton_gym.evaluation.plan.step import (
     Synchronize,
     Upload,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The kernel of a launch as Python objects, for who interprets it."""
-
-    function: Any
-    """The `triton.JITFunction`."""
-    arguments: Mapping[str, Any]
-    """All of its parameters by name as host code gave them, constexprs included."""
 
 
 class Executor(Protocol):
@@ -54,7 +39,7 @@ class Executor(Protocol):
         """What came of a compile request; `texts` if host code wants intermediate forms."""
         ...
 
-    def launch(self, step: Launch, kernel: Kernel, source: Source) -> None:
+    def launch(self, step: Launch, kernel: Kernel) -> None:
         """A kernel is launched."""
         ...
 

@@ -80,7 +80,8 @@ def _patch_triton(toolchain: Toolchain, tuner: Tuner) -> None:
         if hasattr(triton.testing, name):
             setattr(triton.testing, name, tuner.bench)
     torch.compile = _eager
-    library.set_wrap_triton_enabled(False).__enter__()  # operators are not traced, only run
+    # Operators are run and never traced; PyTorch's own would import all of its compiler.
+    torch.library.wrap_triton = library.wrap_triton = _itself
 
 
 _run_thread: Any = threading.Thread._bootstrap_inner  # type: ignore[attr-defined]
@@ -94,6 +95,11 @@ def _patch_threads(host: Host) -> None:
             _run_thread(self)
 
     threading.Thread._bootstrap_inner = bootstrap  # type: ignore[attr-defined]
+
+
+def _itself(kernel: Any) -> Any:
+    """Stands in for `torch.library.wrap_triton`."""
+    return kernel
 
 
 def _eager(model: Any = None, **_: Any) -> Any:

@@ -29,7 +29,6 @@ from triton_gym.evaluation.plan.messages import (
 from triton_gym.evaluation.plan.step import Kernel
 from triton_gym.evaluation.plan.value import Plain
 from triton_gym.evaluation.recording import launches
-from triton_gym.evaluation.recording.executor import Source
 from triton_gym.evaluation.recording.launches import Specialised
 from triton_gym.evaluation.recording.recorder import Recorder
 
@@ -248,9 +247,7 @@ class RecordedKernel(CompiledKernel):  # type: ignore[misc]
             (x, y, z), values, scratch,
         )  # fmt: skip
         if step is not None:
-            names = self._specialised.signature
-            source = Source(self._specialised.function, dict(zip(names, values, strict=True)))
-            recorder.executor.launch(step, self._plan_kernel, source)
+            recorder.executor.launch(step, self._plan_kernel)
             recorder.passed()
         del held
         if leave is not None:

@@ -36,7 +36,6 @@ from triton_gym.evaluation.plan.step import (
     Synchronize,
     Upload,
 )
-from triton_gym.evaluation.recording.executor import Source
 
 
 class JudgeDenied(Exception):
@@ -152,9 +151,8 @@ class Remote:
         else:
             self.steps.append(step)
 
-    def launch(self, step: Launch, kernel: Kernel, source: Source) -> None:
+    def launch(self, step: Launch, kernel: Kernel) -> None:
         """Note a launch."""
-        del source
         self.kernels[step.kernel] = kernel
         self._add(step)
 

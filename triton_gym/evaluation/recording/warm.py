@@ -34,7 +34,6 @@ from triton_gym.evaluation.plan.step import (
     Upload,
 )
 from triton_gym.evaluation.plan.window import ARGUMENTS
-from triton_gym.evaluation.recording.executor import Source
 from triton_gym.evaluation.recording.host import Host
 from triton_gym.evaluation.recording.recorder import Recorder
 
@@ -85,7 +84,7 @@ class _Discard:
     def compiled(self, artifact: int, *, texts: bool = False) -> Compiled | Uncompiled:
         raise NotImplementedError
 
-    def launch(self, step: Launch, kernel: Kernel, source: Source) -> None: ...
+    def launch(self, step: Launch, kernel: Kernel) -> None: ...
 
     def move(self, step: Copy | Gather | Fill) -> None: ...
 

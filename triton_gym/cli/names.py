@@ -30,7 +30,8 @@ def task_of(name: str) -> Task:
             importlib.import_module(found["module"])
         except ModuleNotFoundError as error:
             raise InvalidOptionError(f"{name!r}: {error}.") from None
-    return registration.load(found["task"] if found else name)
+        name = name.removeprefix(f"{found['module']}:")
+    return registration.task_of(name)
 
 
 def ids_of(name: str, task: Task) -> list[str]:

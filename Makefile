@@ -35,7 +35,7 @@ $(VENV)/.demo: $(VENV)/.python $(PACKAGE)
 	touch $@
 
 $(VENV)/.test: $(VENV)/.python $(PACKAGE)
-	$(BIN)/python -m pip install --quiet -e '.[dev,sb3,grpo,trl,parquet,report]' -c constraints.txt
+	$(BIN)/python -m pip install --quiet -e '.[dev,sb3,grpo,trl,parquet,report,bench]' -c constraints.txt
 	touch $@ $(VENV)/.demo
 
 clean:

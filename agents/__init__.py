@@ -32,6 +32,9 @@ AGENTS: Mapping[str, str] = MappingProxyType(
     {
         "random": "triton_gym.agents.random_search:RandomSearch",
         "evolution": "triton_gym.agents.evolution:Evolution",
+        "grid": "triton_gym.agents.grid:GridSearch",
+        "annealing": "triton_gym.agents.annealing:SimulatedAnnealing",
+        "tpe": "triton_gym.agents.tpe:TPE",
         "ppo": "triton_gym.agents.sb3:PPOAgent",
         "a2c": "triton_gym.agents.sb3:A2CAgent",
         "dqn": "triton_gym.agents.sb3:DQNAgent",

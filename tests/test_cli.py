@@ -91,7 +91,7 @@ def test_bench_compares_starter_and_expert(monkeypatch, stub):
     from triton_gym.evaluation.service import pool
 
     monkeypatch.setattr(pool, "evaluator_for", lambda device: stub)
-    code, output = invoke("bench", "softmax")
+    code, output = invoke("times", "softmax")
     assert code == 0
     assert "starter" in output
     assert "expert" in output

@@ -21,7 +21,7 @@ FLOORS = [
     {"observation", "reward"},
     {"env", "episode", "tables", "tuning", "vector", "wrappers", "runs", "prompt"},
     {"registration", "suites", "audit"},
-    {"integrations"},
+    {"integrations", "benchmark"},
     {"cli"},
     {"__main__"},
 ]

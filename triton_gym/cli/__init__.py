@@ -49,13 +49,14 @@ def _fail(reason: str) -> NoReturn:
 
 
 from triton_gym.audit import command as audit  # noqa: E402
-from triton_gym.cli import catalogue, doctor, evaluate, record, run, score, serve, store  # noqa: E402
+from triton_gym.cli import bench, catalogue, doctor, evaluate, record, run, score, serve, store  # noqa: E402
 from triton_gym.cli.train import train  # noqa: E402
 
 app.command("envs")(catalogue.envs)
 app.command("show")(catalogue.show)
 app.command("eval")(evaluate.evaluate)
-app.command("bench")(evaluate.bench)
+app.command("times")(evaluate.times)
+app.command("bench")(bench.bench)
 app.command("record")(record.record)
 app.command("run")(run.run)
 app.command("score")(score.score)

@@ -1,4 +1,4 @@
-"""`triton-gym eval` and `triton-gym bench`."""
+"""`triton-gym eval` and `triton-gym times`."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def evaluate(
     raise typer.Exit(0 if outcome.correct else 1)
 
 
-def bench(
+def times(
     env: Annotated[str, typer.Argument(metavar="ENV", help="An id or a task's name.")],
     device: Device = "auto",
     baseline: Baseline = "eager",

@@ -15,6 +15,7 @@ from triton_gym.evaluation.service.protocol import EvaluatorLike
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.tables import split as splits
 from triton_gym.tables.files import table_of, tables
+from triton_gym.tables.table import Table
 from triton_gym.task import Task
 from triton_gym.tuning.env import TuneEnv
 from triton_gym.tuning.layout import Layout, padded
@@ -114,6 +115,19 @@ def tune_vector_env(
         return TableVectorEnv(num_envs, world, world._layout, **options)
     live, layout = _evaluated(task, device, history, baseline, limits, evaluator, store)
     return TuneVectorEnv(num_envs, live, layout, title=task.title, **options)
+
+
+def recorded_table(task: str, device: str) -> Table:
+    """The whole table of a task on a device `recorded` or `recorded:PATH`.
+
+    Raises:
+        InvalidOptionError: the device is none of these, or has no table of the task.
+    """
+    if not is_recorded(device):
+        raise InvalidOptionError(
+            f"device={device!r} is not recorded. Allowed: 'recorded', 'recorded:PATH'."
+        )
+    return table_of(task, recorded_path(device))
 
 
 def table_world(

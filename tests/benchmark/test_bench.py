@@ -1,0 +1,98 @@
+"""`triton-gym bench`: runs, their journal, the report."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from triton_gym import InvalidOptionError
+from triton_gym.benchmark.report import page
+from triton_gym.benchmark.running import Settings, planned, run_all
+from triton_gym.benchmark.summary import summarise
+from triton_gym.cli import app
+from triton_gym.errors import RunError
+from triton_gym.tables import files
+
+AGENTS = ["random", "grid", "evolution", "annealing"]
+
+
+@pytest.fixture(scope="module")
+def made():
+    where = Path(__file__).parents[1] / "tables" / "made_up.py"
+    spec = importlib.util.spec_from_file_location("made_up", where)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.made_up(cases=2)
+
+
+@pytest.fixture
+def settings(made, tmp_path):
+    files.save(made, tmp_path / "tables" / "softmax.npz")
+    return Settings(device=f"recorded:{tmp_path / 'tables'}", budget=12, split="all", reward="best")
+
+
+def test_every_agent_spends_its_budget_on_what_is_new(settings, made, tmp_path):
+    runs = planned(AGENTS, {"softmax": 2}, seeds=2)
+    journal = run_all(runs, settings, tmp_path / "out")
+    assert set(journal.traces) == {run.key for run in runs}
+    assert all(len(trace) == 12 for trace in journal.traces.values())
+    summary = summarise(journal.traces, {"softmax": made}, 12)
+    assert set(summary["agents"]) == set(AGENTS)
+    for told in summary["agents"].values():
+        assert told["seeds"] == 2
+        assert 0 < told["fractions"]["1"] <= told["fractions"]["8"] <= 1
+    assert summary["agents"]["evolution"]["fractions"]["8"] > 0.5
+    json.dumps(summary)
+
+
+def test_runs_that_are_there_are_not_made_again(settings, tmp_path):
+    runs = planned(["random"], {"softmax": 2}, seeds=3)
+    told = []
+    run_all(runs[:4], settings, tmp_path / "out")
+    with (tmp_path / "out" / "runs.jsonl").open("a") as file:
+        file.write('{"run": {"ag')  # what was being written when it was stopped
+    before = (tmp_path / "out" / "runs.jsonl").read_text().count('"trace"')
+    run_all(runs, settings, tmp_path / "out", progress=lambda done, whole: told.append(done))
+    assert before == 4
+    assert told == [4, 5, 6]
+    again = run_all(runs, settings, tmp_path / "other")
+    first = run_all(runs, settings, tmp_path / "out")
+    assert {k: t for k, t in first.traces.items() if k in again.traces} == again.traces
+
+
+def test_a_folder_with_other_settings_is_refused(settings, tmp_path):
+    import dataclasses
+
+    run_all([], settings, tmp_path / "out")
+    with pytest.raises(RunError, match="other settings"):
+        run_all([], dataclasses.replace(settings, budget=3), tmp_path / "out")
+    with pytest.raises(InvalidOptionError, match="agent"):
+        planned([], {"softmax": 1}, 1)
+
+
+def test_the_command_writes_a_report(settings, tmp_path):
+    out = tmp_path / "out"
+    done = CliRunner().invoke(
+        app,
+        ["bench", "random,evolution", "softmax", "--device", settings.device, "--seeds", "2",
+         "--budget", "6", "--split", "all", "--out", str(out)],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    text = (out / "report.html").read_text()
+    assert "evolution" in text
+    assert "http" not in text.replace("http-equiv", "")  # it needs nothing else
+    assert json.loads((out / "summary.json").read_text())["budget"] == 6
+
+
+def test_a_report_of_one_seed_or_of_nothing_says_so(settings, made, tmp_path):
+    runs = planned(["random"], {"softmax": 1}, seeds=1)
+    journal = run_all(runs, settings, tmp_path / "out")
+    summary = summarise(journal.traces, {"softmax": made}, 12)
+    assert "One seed" in page(summary, "t", {})
+    empty = {"agents": {}, "shapes": [], "random": [], "budget": 1, "better": {}}
+    assert "nothing to show" in page(empty, "<t>", {})
+    assert "&lt;t&gt;" in page(empty, "<t>", {})

@@ -1,0 +1,1 @@
+"""A benchmark of algorithms on tuning environments: runs, metrics with their sources, a report."""

@@ -1,0 +1,217 @@
+"""Runs of agents on recorded tables: in parallel, and gone on with where they were stopped.
+
+A run is an agent, a task, a shape and a seed. Its line in `runs.jsonl` is written as soon as it is
+over; a run that is there is not repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+
+from triton_gym.errors import InvalidOptionError, RunError
+
+STEPS = 4
+"""Steps for each unique evaluation of the budget: who repeats itself has no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run to make."""
+
+    agent: str
+    """A name, or `my_module:MyAgent`."""
+    task: str
+    case: int
+    seed: int
+
+    @property
+    def key(self) -> tuple[str, str, int, int]:
+        """What tells it from others."""
+        return (self.agent, self.task, self.case, self.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What all runs of a benchmark share."""
+
+    device: str
+    """`recorded` or `recorded:PATH`."""
+    budget: int
+    """Unique evaluations of a run."""
+    split: str
+    reward: str
+
+
+def trace_of(run: Run, settings: Settings) -> list[float]:
+    """The time of each unique evaluation of a run, in order; infinite for a failure."""
+    from triton_gym import agents
+
+    env: gym.Env[Any, Any] = gym.make(
+        f"TritonTune-{run.task}-v0", device=settings.device, split=settings.split,
+        reward=settings.reward, max_turns=STEPS * settings.budget, missing="nearest",
+    )  # fmt: skip
+    watched = Watched(env, run.case, settings.budget)
+    agent = agents.load(run.agent)(watched, seed=run.seed)
+    try:
+        agents.play(agent, watched, STEPS * settings.budget, seed=run.seed)
+    except _Enough:
+        pass
+    return watched.trace
+
+
+class _Enough(Exception):
+    """The budget is spent."""
+
+
+class Watched(gym.Wrapper[Any, Any, Any, Any]):
+    """An environment on one shape, which notes what is new and ends the run at its budget.
+
+    Args:
+        env: a tuning environment on a table.
+        case: index of the shape.
+        budget: unique evaluations.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], case: int, budget: int) -> None:
+        super().__init__(env)
+        self._case, self._budget = case, budget
+        self._seen: set[int] = set()
+        self.trace: list[float] = []
+        """Times of what was new, infinite for a failure."""
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Reset, on the one shape."""
+        return self.env.reset(seed=seed, options={**(options or {}), "case": self._case})
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step, and note what is new."""
+        result = self.env.step(action)
+        info = result[-1]
+        if info["index"] not in self._seen:
+            self._seen.add(info["index"])
+            self.trace.append(float(info["runtime_us"]) if info["correct"] else math.inf)
+        if len(self.trace) >= self._budget:
+            raise _Enough
+        return result
+
+
+class Journal:
+    """The runs of a folder.
+
+    Args:
+        folder: made if it is not there.
+        settings: what its runs share.
+
+    Raises:
+        RunError: the folder holds runs with other settings, or cannot be written.
+    """
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.path = folder / "runs.jsonl"
+        head = asdict(settings)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not self.path.exists():
+                self.path.write_text(json.dumps(head) + "\n", encoding="utf-8")
+            first, *lines = self.path.read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            raise RunError(f"Cannot write the benchmark's folder {folder}: {error}.") from None
+        if json.loads(first) != head:
+            raise RunError(f"{folder} holds runs with other settings: {first}. Give another --out.")
+        self.traces: dict[tuple[str, str, int, int], list[float]] = {}
+        for line in lines:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue  # the line that was being written when the last one was stopped
+            run = Run(**row["run"])
+            self.traces[run.key] = [math.inf if us is None else us for us in row["trace"]]
+
+    def add(self, run: Run, trace: list[float]) -> None:
+        """Note a run that is over."""
+        self.traces[run.key] = trace
+        told = [us if math.isfinite(us) else None for us in trace]
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"run": asdict(run), "trace": told}) + "\n")
+
+
+def run_all(
+    runs: Sequence[Run], settings: Settings, folder: Path, *, workers: int = 1,
+    progress: Callable[[int, int], None] = lambda done, whole: None,
+) -> Journal:  # fmt: skip
+    """Make the runs that a folder lacks.
+
+    Args:
+        runs: all that it is to hold.
+        settings: what they share.
+        folder: where they are noted.
+        workers: processes.
+        progress: called with how many are there, and of how many.
+
+    Raises:
+        InvalidOptionError: an agent or a table does not exist.
+        RunError: see `Journal`.
+    """
+    from triton_gym import agents
+
+    for name in {run.agent for run in runs}:
+        agents.load(name)
+    journal = Journal(folder, settings)
+    left = [run for run in runs if run.key not in journal.traces]
+    progress(len(runs) - len(left), len(runs))
+    for number, (run, trace) in enumerate(_made(left, settings, workers), start=1):
+        journal.add(run, trace)
+        progress(len(runs) - len(left) + number, len(runs))
+    return journal
+
+
+def _made(
+    runs: Sequence[Run], settings: Settings, workers: int
+) -> Iterator[tuple[Run, list[float]]]:
+    if workers == 1:
+        for run in runs:
+            yield run, trace_of(run, settings)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        futures = {pool.submit(trace_of, run, settings): run for run in runs}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def planned(
+    agents: Sequence[str], cases: dict[str, int], seeds: int
+) -> list[Run]:  # fmt: skip
+    """Every agent on every shape of every task with every seed.
+
+    Args:
+        agents: names.
+        cases: of each task how many shapes.
+        seeds: how many, from 0.
+
+    Raises:
+        InvalidOptionError: there is nothing to run.
+    """
+    if not agents or not cases or seeds < 1:
+        raise InvalidOptionError("A benchmark needs an agent, a task and a seed at least.")
+    return [
+        Run(agent, task, case, seed)
+        for seed in range(seeds)
+        for task, count in cases.items()
+        for case in range(count)
+        for agent in agents
+    ]

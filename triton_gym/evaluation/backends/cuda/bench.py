@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import secrets
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -32,7 +31,8 @@ from triton_gym.task import Task
 ROUND_CALLS = 24
 """Most calls that are timed in a row."""
 ROUND_BYTES = 12 << 30
-"""Most device memory of an answer's own that these take, unless a single one needs more."""
+"""Most device memory that these take, inputs and results included, unless a single one needs
+more."""
 ROUND_REFERENCE_US = 100_000.0
 """What the reference may take for the inputs of a round."""
 LEAST_CALLS = 3
@@ -114,10 +114,12 @@ class Bench:
         Raises:
             Ended: a result is wrong, or a call failed.
         """
-        slow = statistics.median(self._calibration.baseline_us or [0.0]) > SLOW_US
-        budget = Budget(least=SLOW_CALLS) if slow else Budget()
-        room = max(1, min(self._few(), ROUND_BYTES // max(1, prepared.scratch_bytes)))
-        while not self._measured.done(budget):
+        each = prepared.scratch_bytes + self.first.nbytes
+        while True:
+            slow = self._calibration.about_us > SLOW_US
+            if self._measured.done(Budget(least=SLOW_CALLS) if slow else Budget()):
+                break
+            room = max(1, min(self._few(), ROUND_BYTES // each))
             with self.inputs(room) as sets:
                 self._round(prepared, parameters, stage, flush, [self.first, *sets])
         return self._measured, self._coverage
@@ -168,8 +170,9 @@ class Bench:
 
     def _few(self) -> int:
         """Most calls of a round: inputs are drawn for each, and the reference computed."""
-        each_us = max(1.0, statistics.median(self._calibration.baseline_us or [1.0]))
-        return max(LEAST_CALLS, min(ROUND_CALLS, int(ROUND_REFERENCE_US / each_us)))
+        return max(
+            LEAST_CALLS, min(ROUND_CALLS, int(ROUND_REFERENCE_US / self._calibration.about_us))
+        )
 
     def _time_reference(self, sets: list[InputSet], flush: Flush) -> None:
         known = self._calibration

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import math
 import secrets
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,6 +41,8 @@ class Calibration:
 
     bounds: check.Timed
     """How results are held against the reference's at full size."""
+    first_us: float
+    """The reference's first time, which may be far too long: what it loads, it loaded then."""
     queueing_us: float
     """Host time of queueing a timed call of the reference, the last time; infinity if it cannot be
     queued ahead of the device."""
@@ -49,6 +52,11 @@ class Calibration:
     """The reference's latest times."""
     name: object = field(default_factory=object)
     """What the task's inputs are kept under."""
+
+    @property
+    def about_us(self) -> float:
+        """About what the reference takes."""
+        return statistics.median(self.baseline_us or [self.first_us])
 
 
 def calibrate(
@@ -72,10 +80,10 @@ def calibrate(
         if baseline == "compile":
             compiled = torch.compile(getattr(task.reference, "module", task.reference))
         function = functools.partial(compiled or task.reference, *inputs)
-        _, queueing = _timed([function], flush, SHORTEST_US)
+        (first,), queueing = _timed([function], flush, SHORTEST_US)
         bounds = _bounds(task, case, inputs, plain)
         torch.cuda.synchronize(device)
-    return Calibration(bounds, queueing, compiled)
+    return Calibration(bounds, first, queueing, compiled)
 
 
 def time_references(

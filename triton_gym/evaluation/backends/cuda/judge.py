@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import secrets
-import statistics
 import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
@@ -125,9 +124,7 @@ class CudaJudge(Judge):
     def _cramped(self, end: Ended) -> bool:
         if not isinstance(end, NoMemory):
             return False
-        self._inputs.clear()
-        self._blocks.trim(0)
-        torch.cuda.empty_cache()
+        self._let_go()
         return True
 
     def _admit(self, task: Task) -> None:
@@ -137,6 +134,19 @@ class CudaJudge(Judge):
     # One evaluation.
 
     def _judge(self, request: Request, phases: Phases) -> Outcome:
+        try:
+            return self._evaluated(request, phases)
+        except torch.OutOfMemoryError:  # what is kept for others is in the way
+            self._let_go()
+        return self._evaluated(request, phases)
+
+    def _let_go(self) -> None:
+        """Keep nothing that can be made again."""
+        self._inputs.clear()
+        self._blocks.trim(0)
+        torch.cuda.empty_cache()
+
+    def _evaluated(self, request: Request, phases: Phases) -> Outcome:
         seed = secrets.randbits(62) if request.seed is None else request.seed
         cases = [] if request.tested else test_cases(request.task, seed, tiny=False)
         with torch.cuda.device(self._device), ExitStack() as ends:
@@ -147,8 +157,7 @@ class CudaJudge(Judge):
             with phases("learn"):
                 calibration = self._calibration_of(request)
             with phases("start"):
-                if calibration.baseline_us:
-                    setting.stage.reference_us = statistics.median(calibration.baseline_us)
+                setting.stage.reference_us = calibration.about_us
                 tests = [
                     self._drawn(request, case, seed, seed + number, ends)
                     for number, case in enumerate(cases)

@@ -10,8 +10,6 @@ import torch
 from triton_gym import Entry, InvalidTaskError, Status
 from triton_gym.audit.modules import MODULE_VICTIMS, task_of
 from triton_gym.evaluation import check, modules
-from triton_gym.evaluation.exchange.arena import Layout
-from triton_gym.evaluation.judging.judge import lay_out
 
 LINEAR = MODULE_VICTIMS["audit_linear_relu"]
 TASK = task_of("audit_linear_relu")
@@ -85,14 +83,6 @@ def test_the_oracle_has_its_parameters_in_float64():
 def test_the_seed_of_the_parameters_hides_that_of_the_inputs():
     assert len({modules.init_seed(seed) for seed in range(100)}) == 100
     assert modules.init_seed(5) != 5
-
-
-def test_a_test_case_carries_the_state():
-    prepared = lay_out(TASK, CASE, 3, CPU, Layout())
-    names = [name for name, _ in prepared.call["module"]["state"]]
-    assert names == ["linear.weight", "linear.bias", "shift"]
-    assert len(prepared.inputs) == len(prepared.input_slots) == 4
-    assert len(prepared.call["arguments"]) == 1
 
 
 def test_kinds_are_checked():

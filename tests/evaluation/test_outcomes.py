@@ -46,7 +46,7 @@ ANSWERS = {
     "5 MB of source": (GOOD + "# x\n" * 1_250_000, Status.INVALID_ACTION, "characters"),
     "deep nesting": (GOOD + "y = " + "(" * 3000 + "1" + ")" * 3000, Status.INVALID_ACTION, ""),
     "no kernel": (HEAD + "def softmax(x):\n    return torch.empty_like(x)\n", Status.REJECTED, "jit"),
-    "torch computes": (GOOD.replace("return y", "return torch.softmax(x, -1)"), Status.CHEATING, "softmax"),
+    "torch computes": (GOOD.replace("return y", "return torch.softmax(x, -1)"), Status.REJECTED, "softmax"),
     "wrong function name": (GOOD.replace("softmax(", "softmin("), Status.COMPILE_ERROR, "'softmax'"),
     "wrong signature": (GOOD.replace("softmax(x)", "softmax(x, axis)"), Status.RUNTIME_ERROR, "axis"),
     "wrong shape": (GOOD.replace("return y", "return y.view(-1)"), Status.INCORRECT, "shape"),
@@ -55,7 +55,7 @@ ANSWERS = {
         Status.INCORRECT,
         "float64",
     ),
-    "no tensor": (GOOD.replace("return y", "return None"), Status.INCORRECT, "is None"),
+    "no tensor": (GOOD.replace("return y", "return None"), Status.INCORRECT, "returned None"),
     "two results": (GOOD.replace("return y", "return y, y"), Status.INCORRECT, "a tuple of 2"),
     "an exception": (GOOD.replace("return y", "raise ValueError('no')"), Status.RUNTIME_ERROR, "no"),
     "exception at import": (GOOD + "\nraise ValueError('no')\n", Status.COMPILE_ERROR, "no"),
@@ -81,6 +81,22 @@ ANSWERS = {
     "prose around": ("Here you are:\n" + GOOD, Status.INVALID_ACTION, "SyntaxError"),
     "a block for small rows alone": (
         GOOD.replace("BLOCK=triton.next_power_of_2(cols)", "BLOCK=1024"), Status.INCORRECT, "result"),
+    "a grid beyond the limits": (
+        GOOD.replace("kernel[(rows,)]", "kernel[(1, 1 << 17)]"), Status.RUNTIME_ERROR, "grid"),
+    "an integer 1 is a constant": (
+        GOOD.replace("cols, BLOCK: tl", "cols, one, BLOCK: tl").replace("y, cols, B", "y, cols, 1, B")
+        .replace("    tl.store", "    if not hasattr(one, 'shape'):\n        p = p + 1\n    tl.store"),
+        Status.INCORRECT, "at index"),
+    "memory that nothing wrote": (
+        GOOD.replace("tl.exp(x -", "tl.exp(tl.load(y_ptr + lane, mask=mask, other=0.0) + x -"),
+        Status.INCORRECT, "at index"),
+    "three rows left out": (
+        GOOD.replace("    lane =", "    if (row % 1500 == 7) & (tl.num_programs(0) > 2000):\n"
+                     "        return\n    lane ="), Status.INCORRECT, "of the result"),
+    "a result remembered by its shape": (
+        GOOD.replace("def softmax(x):", "SEEN = {}\ndef softmax(x):\n    if x.shape in SEEN:\n"
+                     "        return SEEN[x.shape]").replace("    return y", "    SEEN[x.shape] = y\n    return y"),
+        Status.INCORRECT, ""),
     "nothing stored": (GOOD.replace("    tl.store", "    if row < 0:\n        tl.store"), Status.INCORRECT, "wrong"),
 }  # fmt: skip
 LIMIT_S = 20.0
@@ -176,12 +192,17 @@ def test_honest_answers_beside_one_that_hangs_on_the_gpu():
 
 def test_a_crash_is_an_outcome(evaluator):
     # The screen keeps ctypes out, so the crash is made where an answer's code runs.
+    from triton_gym.device import gpu_named
+    from triton_gym.evaluation.backends.simulated.facts import facts_of
+    from triton_gym.evaluation.plan.messages import EntryKind, Load
+    from triton_gym.evaluation.recording.session import RecorderSession
     from triton_gym.evaluation.workers.sandbox import Limits as SandboxLimits
     from triton_gym.evaluation.workers.scratch import Scratch
     from triton_gym.evaluation.workers.session import Ended, Session
     from triton_gym.evaluation.workers.worker_pool import WorkerPool
 
-    pool = WorkerPool("compile")
+    gpu, kind = facts_of(gpu_named("h100")), EntryKind.FUNCTION
+    pool = WorkerPool("record")
     try:
         for code, told in [
             ("import ctypes\nctypes.string_at(0)\n", "SIGSEGV"),
@@ -192,9 +213,12 @@ def test_a_crash_is_an_outcome(evaluator):
             with (
                 Scratch(code) as scratch,
                 Session(pool, SandboxLimits(seconds=20), scratch) as worker,
-                pytest.raises(Ended, match=told) as caught,
             ):
-                worker.ask("load", path=worker.path, source=worker.source, entry="f")
+                recorder = RecorderSession(worker, None)
+                load = Load(worker.path, code, "f", kind, gpu, 0, recorder.blobs.size)
+                with pytest.raises(Ended, match=told) as caught:
+                    recorder.load(load)
+                recorder.close()
             assert caught.value.status is Status.RUNTIME_ERROR
     finally:
         pool.close()
@@ -204,24 +228,23 @@ FOREIGN = {
     "arithmetic on tensors": "y = y + 0 * x",
     "in place": "y *= 2",
     "indexing computes": "y = y[[0] * rows] if rows < 0 else -y",
-    "comparison": "y = y if (x > 0) is None else y",
 }
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_other_compute_is_cheating(name, any_evaluator):
+def test_other_compute_is_refused(name, any_evaluator):
     source = GOOD.replace("    return y", f"    {FOREIGN[name]}\n    return y")
     outcome = any_evaluator.evaluate(triton_gym.load("softmax"), source, seed=1)
-    assert outcome.status is Status.CHEATING
+    assert outcome.status is Status.REJECTED
     assert "PyTorch was to compute" in outcome.message
     assert FOREIGN[name] in outcome.message, "the line is told"
 
 
-def test_a_refusal_that_is_caught_counts(any_evaluator):
-    caught = "try:\n        z = y + 0 * x\n    except Exception:\n        pass"
-    source = GOOD.replace("    return y", f"    {caught}\n    return y")
+def test_what_no_result_depends_on_is_nobodys_business(any_evaluator):
+    unused = "z = y + 0 * x\n    y = y if (x > 0) is None else y"
+    source = GOOD.replace("    return y", f"    {unused}\n    return y")
     outcome = any_evaluator.evaluate(triton_gym.load("softmax"), source, seed=1)
-    assert outcome.status is Status.CHEATING, outcome.message
+    assert outcome.status is Status.CORRECT, outcome.message
 
 
 @pytest.mark.parametrize(
@@ -233,7 +256,7 @@ def test_a_large_product_of_pytorchs_is_refused_and_not_computed(product, any_ev
     body = task.starter.rindex("    return ")
     source = f"{task.starter[:body]}    return {product}\n"
     outcome = any_evaluator.evaluate(task, source, seed=1, limits=Limits(seconds=LIMIT_S))
-    assert outcome.status is Status.CHEATING, outcome.message
+    assert outcome.status is Status.REJECTED, outcome.message
 
 
 @pytest.mark.parametrize(

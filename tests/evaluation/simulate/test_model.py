@@ -7,10 +7,13 @@ import dataclasses
 import pytest
 
 from triton_gym.device import gpu_named
+from triton_gym.evaluation.plan.step import Copy
+from triton_gym.evaluation.plan.view import View
 from triton_gym.evaluation.simulate.launches import Dot, LaunchTrace, Site, Tensor
 from triton_gym.evaluation.simulate.machine_code.build import Build
 from triton_gym.evaluation.simulate.machine_code.sass import Code, Region
 from triton_gym.evaluation.simulate.time_model.model import estimate
+from triton_gym.evaluation.simulate.time_model.moves import moved_bytes
 from triton_gym.evaluation.simulate.time_model.occupancy import occupancy
 
 H100 = gpu_named("h100")
@@ -33,8 +36,8 @@ INPUT = Tensor(bytes=64 << 20, distinct=1.0, distance=0.0)
 STORE = dataclasses.replace(LOAD, kind="store", owner=1, sharing=())
 TRACE = LaunchTrace(
     index=0, kernel="k", config="", grid=(4096, 1, 1), sampled=4, note="",
-    tensors=(INPUT, INPUT), sites=(LOAD, STORE), dots=(), operations={}, reductions=2,
-    reduced=8192, rounds=1, iterations=0, imbalance=1.0,
+    tensors=(INPUT, INPUT), sites=(LOAD, STORE), dots=(), passes=((1, 1.0),), rounds=1,
+    gathered=0.0, contended=0.0, imbalance=1.0, heaviest=1.0,
 )  # fmt: skip
 
 
@@ -46,6 +49,7 @@ def matmul(block: int, *, warps: int = 4, registers: int = 168, stages: int = 3)
         "loop", 0, 512, {"wgmma": block * block * step * 2 // warps // (64 * block * 8),
                          "tma_load": 2, "barrier": 6, "logic": 40},
         mma_flops=2 * block * block * step // warps,
+        products=((f"HGMMA.64x{block}x16", 2, 2 * block * block * step // warps),),
     )  # fmt: skip
     body = Region("body", -1, 0, {"logic": 300, "tma_load": 2 * (stages - 1), "store": 16})
     build = dataclasses.replace(
@@ -61,9 +65,9 @@ def matmul(block: int, *, warps: int = 4, registers: int = 168, stages: int = 3)
                                 sectors=block * block / 16, lines=block * block / 64)  # fmt: skip
     trace = dataclasses.replace(
         TRACE, grid=(tiles, 1, 1), tensors=(dataclasses.replace(INPUT, bytes=32 << 20),) * 3,
-        rounds=steps, iterations=steps,
+        rounds=steps,
         sites=(load, dataclasses.replace(load, owner=1), dataclasses.replace(store, owner=2)),
-        dots=(Dot(block, block, step, "bf16", "TF32", steps),),
+        dots=(Dot(2, block, block, step, "bf16", "tf32", steps),),
     )  # fmt: skip
     return build, trace
 
@@ -177,3 +181,68 @@ def test_the_fastest_alternative_counts_and_launches_add_up():
 def test_what_was_not_traced_is_said():
     found = estimate([BUILD], [], H100)
     assert "not traced" in found.describe()
+
+
+def looped(count: int, passes: float, *, line: int = 7) -> tuple[Build, LaunchTrace]:
+    """A kernel with a loop of special functions, which is executed so often."""
+    loop = Region("loop", 0, 512, {"special": count}, lines=((line, count),), closing=line)
+    body = code().regions[0]
+    build = dataclasses.replace(BUILD, code=Code((body, loop), "", 16, 16))
+    return build, dataclasses.replace(TRACE, passes=((1, 1.0), (line, passes)))
+
+
+def test_a_loop_without_accesses_costs_what_it_runs():
+    assert us(*looped(40, 0.0)) == us(*looped(40, 0.0)) <= us(*looped(40, 1.0))
+    once, often = us(*looped(40, 10.0)), us(*looped(40, 1000.0))
+    assert 50 < often / once < 110
+
+
+def test_products_that_never_run_cost_nothing():
+    build, trace = matmul(128)
+    dead = Region("loop", 0, 2048, {"wgmma": 900}, mma_flops=1 << 30,
+                  products=(("HGMMA.64x256x16", 90, 1 << 30),))  # fmt: skip
+    more = dataclasses.replace(build, code=Code((*build.code.regions, dead), build.code.mma))
+    assert us(more, trace) == pytest.approx(us(build, trace), rel=0.01)
+
+
+def test_each_product_has_the_rate_of_its_own_instruction():
+    build, trace = matmul(128)
+    body, loop = build.code.regions
+
+    def time(name: str) -> float:
+        told = dataclasses.replace(loop, products=((name, 2, loop.mma_flops),))
+        return us(dataclasses.replace(build, code=Code((body, told), name)), trace)
+
+    eight, sixteen, tf32 = map(time, ("QGMMA.64x128x32", "HGMMA.64x128x16", "HGMMA.64x128x8"))
+    assert eight < sixteen < tf32
+
+
+def test_gathers_cost_what_their_banks_do():
+    conflicts = dataclasses.replace(TRACE, gathered=20_000.0)
+    assert us(BUILD, conflicts) > 2 * us()
+
+
+def test_programs_that_leave_at_once_still_start():
+    empty = dataclasses.replace(
+        TRACE, grid=(1 << 18, 1, 1), sites=(), passes=((1, 0.0),), imbalance=64.0, heaviest=1 / 64
+    )
+    (body,) = code().regions
+    told = dataclasses.replace(body, lines=((1, 120),))
+    build = dataclasses.replace(BUILD, grid=(1 << 18, 1, 1), code=Code((told,), "", 16, 16))
+    assert 90 < us(build, empty) < 200
+
+
+def test_the_heaviest_program_takes_its_own_time():
+    assert us(trace=dataclasses.replace(TRACE, imbalance=500.0, heaviest=1e-4)) > 5 * us()
+
+
+def test_looks_at_values_wait_for_the_device():
+    none, one, eight = (estimate([BUILD], [TRACE], H100, reads=n).us for n in (0, 1, 8))
+    assert none + 100 < one < eight
+
+
+def test_copies_of_transposed_tensors_are_slow():
+    straight = View("float32", 0, (4096, 4096), (4096, 1))
+    turned = View("float32", 0, (4096, 4096), (1, 4096))
+    assert moved_bytes(Copy(straight, straight, 0)) == 2 * straight.nbytes
+    assert moved_bytes(Copy(turned, straight, 0)) > 8 * straight.nbytes

@@ -7,7 +7,6 @@ beyond its tensors finds only other arguments and results of the same evaluation
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import fcntl
 import math
@@ -19,11 +18,9 @@ from typing import Any, Protocol
 import torch
 
 from triton_gym.evaluation import trees
-from triton_gym.evaluation.exchange import driver
 
 ALIGN = 512
 """Alignment of every tensor, in bytes; torch's CUDA allocator gives the same."""
-_PAGE = 2 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,89 +205,3 @@ class PrivateArena:
 
     def close(self) -> None:
         """Nothing to do: the memory goes once no tensor views it."""
-
-
-class _Memory:
-    """Device memory by address, in the form that `torch.as_tensor` takes without a copy."""
-
-    def __init__(self, address: int, size: int) -> None:
-        self.__cuda_array_interface__ = {
-            "shape": (size,), "typestr": "|u1", "data": (address, False), "version": 3,
-        }  # fmt: skip
-
-
-class _IpcHandle(ctypes.Structure):
-    _fields_ = (("reserved", ctypes.c_byte * 64),)
-
-
-class CudaArena:
-    """A block on a GPU, shared through CUDA's inter-process handles.
-
-    PyTorch's own sharing counts references in files that a killed worker never gives back.
-    """
-
-    def __init__(self, size: int, device: torch.device) -> None:
-        # Whole pages of its own: a handle opens the allocation that it lies in.
-        self.size = -(-max(size, 1) // _PAGE) * _PAGE
-        self._device = device
-        address = ctypes.c_uint64()
-        with torch.cuda.device(device):
-            torch.cuda.current_stream().synchronize()
-            try:
-                self._allocate(address)
-            except RuntimeError:  # what PyTorch keeps for later is in the way
-                torch.cuda.empty_cache()
-                self._allocate(address)
-        self._address = int(address.value)
-        self._block = torch.as_tensor(_Memory(self._address, self.size), device=device)
-
-    def _allocate(self, address: ctypes.c_uint64) -> None:
-        driver.call("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(self.size))
-
-    def handle(self) -> str:
-        """What a worker opens the block with."""
-        handle = _IpcHandle()
-        driver.call("cuIpcGetMemHandle", ctypes.byref(handle), ctypes.c_uint64(self._address))
-        return bytes(handle).hex()
-
-    @staticmethod
-    def open(handle: str, size: int, device: torch.device) -> OpenedArena:
-        """The block of another process. A CUDA context must be current."""
-        return OpenedArena(handle, size, device)
-
-    def view(self, slot: Slot) -> torch.Tensor:
-        """The tensor at a slot; it shares the block's memory."""
-        return view(self._block, slot)
-
-    def settle(self) -> None:
-        """Wait until what the current stream writes is there for other processes."""
-        torch.cuda.current_stream(self._device).synchronize()
-
-    def close(self) -> None:
-        """Give the block back."""
-        del self._block
-        torch.cuda.synchronize(self._device)
-        with torch.cuda.device(self._device):
-            driver.call("cuMemFree_v2", ctypes.c_uint64(self._address))
-
-
-class OpenedArena:
-    """A worker's view of the judge's block on a GPU."""
-
-    def __init__(self, handle: str, size: int, device: torch.device) -> None:
-        address = ctypes.c_uint64()
-        raw = _IpcHandle.from_buffer_copy(bytes.fromhex(handle))
-        lazy_peer_access = ctypes.c_uint(1)
-        driver.call("cuIpcOpenMemHandle_v2", ctypes.byref(address), raw, lazy_peer_access)
-        self._block = torch.as_tensor(_Memory(int(address.value), size), device=device)
-
-    def view(self, slot: Slot) -> torch.Tensor:
-        """The tensor at a slot; it shares the block's memory."""
-        return view(self._block, slot)
-
-    def settle(self) -> None:
-        """Wait until what the current stream writes is there for other processes."""
-        torch.cuda.current_stream().synchronize()
-
-    def close(self) -> None:
-        """Nothing to do: the mapping ends with the worker."""

@@ -1,8 +1,7 @@
 """The judge: takes an answer through screen, compile, test and profile, and says what it is worth.
 
 A judge is trusted and long-lived. It owns the reference, the inputs, the oracle and the clock; the
-answer runs in a single-use worker (`session.py`). What differs between a GPU and its simulation
-is in the two subclasses (`measured.py`, `simulated.py`).
+answer runs in a single-use recorder. What differs between devices is in their backends.
 """
 
 from __future__ import annotations
@@ -11,30 +10,24 @@ import abc
 import random
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 
 from triton_gym.errors import MachineError
-from triton_gym.evaluation import check, trees
 from triton_gym.evaluation.admission import Admissions
 from triton_gym.evaluation.confine.layers import Layer, available
-from triton_gym.evaluation.exchange.arena import Arena, Layout, Slot, put
 from triton_gym.evaluation.faults import blaming
-from triton_gym.evaluation.modules import bind, construction, state_of
 from triton_gym.evaluation.screening.screen import screened
 from triton_gym.evaluation.workers.room import check_room, machine_errors
 from triton_gym.evaluation.workers.sandbox import Limits
-from triton_gym.evaluation.workers.session import Ended, Session
+from triton_gym.evaluation.workers.session import Ended
 from triton_gym.evaluation.workers.worker_pool import WorkerLost
 from triton_gym.outcome import Outcome, Status, timed_case
 from triton_gym.task import Case, Task
 
-POISON = 0xFF
-"""Bytes that results are filled with beforehand: NaN in every floating dtype."""
 TRIES = 5
 """How often an answer is evaluated whose fork server dies, the last time alone."""
 KILLS = 8
@@ -76,19 +69,6 @@ class Phases:
         finally:
             spent = time.perf_counter() - start
             self.seconds[name] = self.seconds.get(name, 0.0) + spent
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A test case that is laid out for a worker, with what it must return."""
-
-    case: Case
-    call: dict[str, Any]
-    expected: check.Expected
-    inputs: tuple[torch.Tensor, ...]
-    """The tensors of the arguments, in order, and those of a module's state."""
-    input_slots: tuple[Slot, ...]
-    output_slots: tuple[Slot, ...]
 
 
 class Turns:
@@ -250,113 +230,3 @@ def test_cases(task: Task, seed: int, *, tiny: bool) -> list[Case]:
     """The hidden shapes of one evaluation: distinct draws from the task's range."""
     with blaming(task, "drawing of hidden cases", None):
         return task.hidden(random.Random(seed), HIDDEN_CASES, tiny=tiny)
-
-
-def lay_out(task: Task, case: Case, seed: int, device: torch.device, layout: Layout) -> Prepared:
-    """Draw a test case, compute what it must return, and place it in shared memory.
-
-    The state of a module's reference travels as further inputs.
-    """
-    how = construction(task, case, seed)
-    task = bind(task, case, seed, device)
-    arguments = check.draw_inputs(task, case, seed, device)
-    plain = check.returned(task, arguments, case)
-    expected = check.expect(task, case, arguments, plain)
-    inputs, tree = trees.flatten(arguments)
-    input_slots = tuple(layout.same(x) for x in inputs)
-    output_slots = tuple(layout.like(x) for x in plain.tensors)
-    call = call_message(task, case, tree, input_slots, plain.tree, output_slots)
-    if how is not None:
-        names, values = zip(*state_of(task), strict=True) if state_of(task) else ((), ())
-        slots = tuple(layout.like(value) for value in values)
-        call["module"] = {**how, "state": state_message(names, slots)}
-        inputs, input_slots = (*inputs, *values), (*input_slots, *slots)
-    return Prepared(case, call, expected, inputs, input_slots, output_slots)
-
-
-def state_message(names: Iterable[str], slots: Iterable[Slot]) -> list[Any]:
-    """Where a worker finds the parameters and buffers of a module."""
-    return [[name, slot.message()] for name, slot in zip(names, slots, strict=True)]
-
-
-def shapes(arguments: tuple[Any, ...]) -> Any:
-    """Arguments without their values, as a worker that only compiles needs them."""
-    return trees.message(trees.flatten(arguments)[1])
-
-
-def call_message(
-    task: Task, case: Case, arguments: trees.Tree, input_slots: Iterable[Slot],
-    results: trees.Tree, output_slots: Iterable[Slot],
-) -> dict[str, Any]:  # fmt: skip
-    """A call of the answer as a worker understands it.
-
-    Args:
-        task: says whether results must be strided like the reference's.
-        case: what it is called on, by name.
-        arguments: the tree of the arguments, a tuple.
-        input_slots: where their tensors lie.
-        results: the tree of the reference's result.
-        output_slots: where its tensors go, contiguous.
-    """
-    return {
-        "case": str(case),
-        "arguments": trees.message(arguments),
-        "inputs": [slot.message() for slot in input_slots],
-        "results": trees.message(results),
-        "outputs": [slot.message() for slot in output_slots],
-        "same_strides": task.same_strides,
-    }
-
-
-def run_tests(worker: Session, prepared: list[Prepared], arena: Arena) -> check.Verdict:
-    """Run all test cases in the worker and compare; raises `Ended` at the first that fails."""
-    for test in prepared:
-        for slot, value in zip(test.input_slots, test.inputs, strict=True):
-            put(arena.view(slot), value)
-        for slot in test.output_slots:
-            _bytes(arena.view(slot)).fill_(POISON)
-    arena.settle()
-    worker.ask("call", calls=[test.call for test in prepared])
-    return judge_results(prepared, arena)
-
-
-def judge_results(prepared: list[Prepared], arena: Arena) -> check.Verdict:
-    """Compare what lies in shared memory with what was expected.
-
-    Raises:
-        Ended: a result is wrong, or an argument was changed.
-    """
-    calls, changed = [], []
-    for test in prepared:
-        results = [arena.view(slot).clone() for slot in test.output_slots]
-        calls.append((results, test.expected, str(test.case)))
-        changed.append(_changed(test, arena))
-    verdicts, flags = check.compare_all(calls, changed)
-    worst = check.Verdict(True, 0.0, prepared[0].expected.tolerances[0])
-    for test, verdict, flag in zip(prepared, verdicts, flags, strict=True):
-        if not verdict.ok:
-            raise Ended(
-                Status.INCORRECT, verdict.message,
-                max_error=verdict.max_error, tolerance=verdict.tolerance,
-            )  # fmt: skip
-        if flag:
-            raise Ended(
-                Status.INCORRECT, f"The answer changed one of its arguments on {test.case}."
-            )
-        if verdict.share >= worst.share:
-            worst = verdict
-    return worst
-
-
-def _changed(test: Prepared, arena: Arena) -> torch.Tensor:
-    """Whether arguments in shared memory are not as they were drawn, as a tensor."""
-    flags = [
-        (_bytes(arena.view(slot)) != _bytes(value)).any()
-        for slot, value in zip(test.input_slots, test.inputs, strict=True)
-    ]
-    where = test.expected.outputs[0].device
-    return torch.stack(flags).any() if flags else torch.zeros((), device=where)
-
-
-def _bytes(tensor: torch.Tensor) -> torch.Tensor:
-    return trees.memory(tensor).view(torch.uint8)

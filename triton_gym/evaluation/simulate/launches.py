@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -53,6 +52,8 @@ class Tensor:
 class Dot:
     """Matrix products of one shape, per program."""
 
+    line: int
+    """Line of the answer."""
     m: int
     n: int
     k: int
@@ -86,18 +87,18 @@ class LaunchTrace:
     """The tensors that the launch was given, in the order of its arguments."""
     sites: tuple[Site, ...]
     dots: tuple[Dot, ...]
-    operations: Mapping[str, float]
-    """Elements that elementwise operations made, by class: `float`, `special`, `integer`."""
-    reductions: float
-    """Reductions and scans."""
-    reduced: float
-    """Elements that went into them."""
+    passes: tuple[tuple[int, float], ...]
+    """Lines of the answer, and how often each was executed."""
     rounds: float
     """Groups of loads that can only start when an earlier group has arrived."""
-    iterations: float
-    """Iterations of loops, all loops together."""
+    gathered: float
+    """Cycles in which shared memory serves gathers within a program, bank conflicts included."""
+    contended: float
+    """Atomic operations on the one place that most of a program's lanes go to, all lanes."""
     imbalance: float
-    """Work of the heaviest program sampled over the mean."""
+    """Work of the heaviest program over the mean."""
+    heaviest: float
+    """Share of the programs that do at least half of that."""
 
     @property
     def programs(self) -> int:
@@ -115,6 +116,7 @@ class LaunchTrace:
         values["grid"] = tuple(values["grid"])
         values["tensors"] = tuple(Tensor(**t) for t in values["tensors"])
         values["dots"] = tuple(Dot(**d) for d in values["dots"])
+        values["passes"] = tuple((int(n), float(c)) for n, c in values["passes"])
         values["sites"] = tuple(
             Site(**{**s, "sharing": tuple((int(n), float(r)) for n, r in s["sharing"])})
             for s in values["sites"]

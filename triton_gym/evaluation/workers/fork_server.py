@@ -1,8 +1,7 @@
 """The parent of all workers: a process that has imported torch and Triton and forks on request.
 
 It never touches CUDA, because a process that has cannot be forked. It runs no answer itself: it
-forks, watches what its workers use, and ends them with all that they started. Two of them serve a
-simulated device, since Triton's interpreter must be chosen before Triton is imported.
+forks, watches what its workers use, and ends them with all that they started.
 
 Run as `python -m triton_gym.evaluation.workers.fork_server <fd> <orders>`; see
 `fork_server_client.ForkServerClient`.
@@ -31,10 +30,11 @@ TICK_S = 0.25
 """How often living workers are looked at."""
 ROLES = {
     "lower": "triton_gym.evaluation.compiling.server",
+    "simulate": "triton_gym.evaluation.backends.simulated.server",
     "run": "triton_gym.evaluation.backends.cuda.runner",
     "record": "triton_gym.evaluation.recording.worker",
 }
-"""What workers do in a mode that is not `workers.worker`'s: a module with `prepare` and `main`."""
+"""What workers do, by mode: a module with `prepare` and `main`."""
 
 
 @dataclass(slots=True)
@@ -208,15 +208,10 @@ def _serve(channel: Channel, mode: str, layers: list[str], granted: list[str]) -
 
 def _prepared(mode: str) -> Callable[[Channel, Sandbox], None]:
     """Import what workers need, and return what they do."""
-    if mode in ROLES:
-        role = importlib.import_module(ROLES[mode])
-        role.prepare()
-        work: Callable[[Channel, Sandbox], None] = role.main
-        return work
-    from triton_gym.evaluation.workers import worker
-
-    worker.prepare(mode)
-    return worker.main
+    role = importlib.import_module(ROLES[mode])
+    role.prepare()
+    work: Callable[[Channel, Sandbox], None] = role.main
+    return work
 
 
 if __name__ == "__main__":

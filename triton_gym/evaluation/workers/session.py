@@ -118,6 +118,10 @@ class Session:
             self._channel.close()
             self._pool.end(self._server, self._pid)
 
+    def kill(self) -> None:
+        """Kill the worker from another thread; whoever waits for it sees it crash."""
+        self._pool.end(self._server, self._pid)
+
     def ask(self, operation: str, fds: tuple[int, ...] = (), **fields: Any) -> dict[str, Any]:
         """Send a request and wait for its reply.
 

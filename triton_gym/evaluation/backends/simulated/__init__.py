@@ -1,1 +1,1 @@
-"""Answers on a model of a GPU that is not here."""
+"""The GPU that is not here: plans interpreted on the host, their time modelled."""

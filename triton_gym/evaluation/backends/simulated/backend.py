@@ -58,11 +58,11 @@ class SimulatedBackend:
         """Fork servers first: they import for as long as the judge does."""
 
         def make(pools: tuple[WorkerPool, ...]) -> Judge:
-            from triton_gym.evaluation.judging.simulated import SimulatedJudge
+            from triton_gym.evaluation.backends.simulated.judge import SimulatedJudge
 
             return SimulatedJudge(device, pools)
 
-        return with_pools(("compile", "interpret"), make)
+        return with_pools(("record", "simulate", "lower"), make)
 
     def hardware(self, device: Device) -> str:
         """The device's own name."""

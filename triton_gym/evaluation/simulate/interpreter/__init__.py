@@ -1,1 +1,1 @@
-"""Triton's interpreter made exact and safe, and what it sees of an answer's launches."""
+"""Runs kernels from the intermediate representation that Triton compiles."""

@@ -1,16 +1,16 @@
-"""Which addresses a kernel may touch under the interpreter, which itself checks none."""
+"""Which addresses a launch may touch."""
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
-import torch
 
 from triton_gym.evaluation.simulate.interpreter.formats import Array
 from triton_gym.evaluation.simulate.interpreter.memory import Window
+
+Range = tuple[int, int, str]
+"""Start and end of some memory, and what lies there."""
 
 
 class OutOfBoundsError(RuntimeError):
@@ -18,35 +18,21 @@ class OutOfBoundsError(RuntimeError):
 
 
 class Bounds:
-    """The storages of a launch's tensors, as address ranges."""
+    """The memory of a launch.
 
-    def __init__(self, arguments: Iterable[Any]) -> None:
-        self.ranges: list[tuple[int, int, str]] = []
-        """Start, end, and what lies there, in the order of the arguments."""
+    Args:
+        ranges: what its arguments point to.
+        others: memory of the answer's beyond that, which a kernel that makes pointers of numbers
+            may mean.
+    """
+
+    def __init__(self, ranges: Iterable[Range], others: Iterable[Range] = ()) -> None:
+        self.ranges = list(dict.fromkeys(ranges))
         self.forged = False
         """Whether the kernel turned integers into pointers, as tables of pointers need."""
-        self._kept: list[Any] = []  # while the bounds are, so that a launch can be repeated
+        self._others = list(others)
         self._windows: dict[int, Window] = {}
-        for argument in arguments:
-            self._add(argument)
         self._sort()
-
-    def _add(self, argument: Any) -> None:
-        if isinstance(argument, (tuple, list)):
-            for part in argument:
-                self._add(part)
-        elif not isinstance(argument, torch.Tensor):
-            # A TensorDescriptor or a TensorWrapper holds its tensor as `base`.
-            if hasattr(argument, "base"):
-                self._add(argument.base)
-        else:
-            storage = argument.untyped_storage()
-            start = storage.data_ptr()
-            dtype = str(argument.dtype).removeprefix("torch.")
-            what = f"the tensor {tuple(argument.shape)} {dtype}"
-            if start and (start, start + storage.nbytes()) not in {r[:2] for r in self.ranges}:
-                self.ranges.append((start, start + storage.nbytes(), what))
-                self._kept.append(storage)
 
     def _sort(self) -> None:
         self._order = sorted(range(len(self.ranges)), key=lambda i: self.ranges[i][0])
@@ -78,9 +64,7 @@ class Bounds:
         if mask.all():
             active = np.ravel(pointers)
         else:
-            active = np.broadcast_to(pointers, np.broadcast_shapes(pointers.shape, mask.shape))[
-                np.broadcast_to(mask, np.broadcast_shapes(pointers.shape, mask.shape))
-            ]
+            active = pointers[np.broadcast_to(mask, pointers.shape)]
         if not active.size:
             return active, -1
         low, high = int(active.min()), int(active.max())
@@ -88,15 +72,13 @@ class Bounds:
         if index >= 0 and high + itemsize <= self.ranges[index][1]:
             return active, index
         outside = self._outside(active, itemsize)
-        if self.forged and outside.any():
-            # Pointers that came out of a table: any live tensor may be meant.
-            with torch._C.DisableTorchFunction():  # host code is told that tensors are on a GPU
-                for thing in gc.get_objects():
-                    # Not isinstance(): it reads __class__, which some lazy modules react to.
-                    if issubclass(type(thing), torch.Tensor) and thing.device.type == "cpu":
-                        self._add(thing)
+        if self.forged and outside.any() and self._others:
+            # Pointers that came out of a table: any memory of the answer's may be meant.
+            known = {r[:2] for r in self.ranges}
+            self.ranges += [r for r in self._others if r[:2] not in known]
+            self._others = []
             self._sort()
-            outside = self._outside(active, itemsize)
+            return self.check(kind, pointers, mask, itemsize)
         if outside.any():
             self._raise(kind, active, outside, itemsize)
         return active, -1

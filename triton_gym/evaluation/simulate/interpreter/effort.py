@@ -20,17 +20,18 @@ class Effort:
 
     def access(self, size: int) -> None:
         """A load, store or atomic of so many elements."""
-        self._add(220.0 + size * 0.03)
+        self.add(220.0 + size * 0.03)
 
     def dot(self, m: int, n: int, k: int) -> None:
         """A matrix product that is computed."""
-        self._add(150.0 + m * n * k * 4e-5 + (m * k + k * n) * 6e-3)
+        self.add(150.0 + m * n * k * 4e-5 + (m * k + k * n) * 6e-3)
 
     def operation(self, size: int) -> None:
         """An elementwise operation."""
-        self._add(38.0 + size * 0.005)
+        self.add(38.0 + size * 0.005)
 
-    def _add(self, us: float) -> None:
+    def add(self, us: float) -> None:
+        """So many microseconds."""
         self.us += us
         if self.us > self.limit_us:
             raise Exhausted

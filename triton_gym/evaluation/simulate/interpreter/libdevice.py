@@ -24,7 +24,7 @@ def _by_torch(function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Arr
 erf = _by_torch(torch.erf)
 """The interpreter's own is a Python loop."""
 
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{
         name: getattr(np, name)
         for name in (
@@ -103,12 +103,12 @@ def install(scope: dict[str, Any], wrap: Callable[[Callable[..., Any]], Any]) ->
 
     for path in _MODULES:
         module = importlib.import_module(path)
-        for name, function in _FUNCTIONS.items():
+        for name, function in FUNCTIONS.items():
             if isinstance(getattr(module, name, None), FunctionType) and not hasattr(
                 getattr(module, name), "stands_in"
             ):
                 setattr(module, name, wrap(function))
     for key, value in list(scope.items()):
         if isinstance(value, FunctionType) and value.__module__ in _MODULES:
-            if value.__name__ in _FUNCTIONS and not hasattr(value, "stands_in"):
-                scope[key] = wrap(_FUNCTIONS[value.__name__])
+            if value.__name__ in FUNCTIONS and not hasattr(value, "stands_in"):
+                scope[key] = wrap(FUNCTIONS[value.__name__])

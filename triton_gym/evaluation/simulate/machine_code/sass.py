@@ -15,7 +15,7 @@ _LABEL = re.compile(r"^(\.L_\w+):")
 _TARGET = re.compile(r"\((\.L_\w+)\)\s*$")
 _SOURCE = re.compile(r'//## File "[^"]*", line (\d+)')
 _HGMMA = re.compile(r"HGMMA\.(\d+)x(\d+)x(\d+)|[IQ]GMMA\.(\d+)x(\d+)x(\d+)")
-_MMA = re.compile(r"[HID]MMA\.(16)(8)(\d+)")
+_MMA = re.compile(r"[HIDQ]MMA\.(16|8)(8)(\d+)")
 
 _CLASSES: tuple[tuple[str, str], ...] = (
     ("wgmma", r"[HIQ]GMMA"),
@@ -73,6 +73,12 @@ class Region:
     """FLOPs that one warp's matrix instructions do in one pass."""
     accesses: tuple[tuple[str, int, int], ...] = ()
     """Global accesses: `load` or `store`, line of the source, bytes that one warp moves."""
+    products: tuple[tuple[str, int, int], ...] = ()
+    """Matrix instructions: name, line of the source, FLOPs that one warp does."""
+    lines: tuple[tuple[int, int], ...] = ()
+    """Lines of the source, with how many instructions stand for each."""
+    closing: int = 0
+    """Line of the last instruction: of a loop, the branch back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +103,12 @@ class Code:
         """The code that a JSON record describes."""
         regions = tuple(
             Region(
-                **{**r, "accesses": tuple((str(k), int(n), int(b)) for k, n, b in r["accesses"])}
+                **{
+                    **r,
+                    "accesses": tuple((str(k), int(n), int(b)) for k, n, b in r["accesses"]),
+                    "products": tuple((str(k), int(n), int(b)) for k, n, b in r["products"]),
+                    "lines": tuple((int(n), int(c)) for n, c in r["lines"]),
+                }
             )
             for r in record["regions"]
         )
@@ -149,7 +160,7 @@ def mma_flops(name: str) -> int:
         return 2 * m * n * k // 4  # four warps do it together
     found = _MMA.match(name)
     if found:
-        return 2 * 16 * 8 * int(found[3])  # 1688, 16816, 16832: m 16, n 8 and k
+        return 2 * int(found[1]) * 8 * int(found[3])  # 1688, 16816, 16832, 884: m, n 8 and k
     return 0
 
 
@@ -194,7 +205,8 @@ def _collect(instructions: list[Instruction], spans: list[tuple[int, int, str]])
     """The instructions of each part of the code, added up."""
     collected: list[dict[str, Any]] = [
         {"counts": Counter(), "load_bytes": 0, "store_bytes": 0, "spill_bytes": 0,
-         "shared_bytes": 0, "mma_flops": 0, "accesses": Counter()}
+         "shared_bytes": 0, "mma_flops": 0, "accesses": Counter(), "products": Counter(),
+         "lines": Counter(), "closing": 0}
         for _ in spans
     ]  # fmt: skip
     widest: dict[str, int] = {"load": 0, "store": 0}
@@ -203,6 +215,8 @@ def _collect(instructions: list[Instruction], spans: list[tuple[int, int, str]])
         group = classify(each.name)
         region = collected[home]
         region["counts"][group] += 1
+        region["lines"][each.line] += 1
+        region["closing"] = each.line
         moved = 32 * width(each.name)
         if group in ("load", "copy", "store"):
             key = "store" if group == "store" else "load"
@@ -217,6 +231,7 @@ def _collect(instructions: list[Instruction], spans: list[tuple[int, int, str]])
         elif group in ("mma", "wgmma"):
             flops = mma_flops(each.name)
             region["mma_flops"] += flops
+            region["products"][".".join(each.name.split(".")[:2]), each.line] += flops
             if flops > best_flops:
                 best_mma, best_flops = ".".join(each.name.split(".")[:2]), flops
     regions = []
@@ -229,6 +244,10 @@ def _collect(instructions: list[Instruction], spans: list[tuple[int, int, str]])
         collected[i]["accesses"] = tuple(
             (key, line, moved) for (key, line), moved in sorted(collected[i]["accesses"].items())
         )
+        collected[i]["products"] = tuple(
+            (name, line, flops) for (name, line), flops in sorted(collected[i]["products"].items())
+        )
+        collected[i]["lines"] = tuple(sorted(collected[i]["lines"].items()))
         regions.append(Region(kind=kind, parent=parent, start=start, **collected[i]))
     return Code(tuple(regions), best_mma, widest["load"], widest["store"])
 

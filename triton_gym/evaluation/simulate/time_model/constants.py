@@ -52,3 +52,7 @@ NEXT_LAUNCH_US = 1.0
 """What every further launch of a call adds; the queue hides some of it. An estimate."""
 COPY_EFFICIENCY = 0.89
 """Share of the datasheet bandwidth that PyTorch's copies reach (H200, torch 2.11)."""
+FIRST_READ_US = 220.0
+"""What a call takes longer whose host code looks at a value: the queue runs empty…"""
+NEXT_READ_US = 30.0
+"""…and what every further look adds. From two answers on an H200, with two looks and with eight."""

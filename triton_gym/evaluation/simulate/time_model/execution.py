@@ -7,6 +7,7 @@ loads, stores and multiplies in all, but not in how many instructions. Together 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from triton_gym.evaluation.simulate.launches import LaunchTrace
@@ -16,6 +17,8 @@ from triton_gym.evaluation.simulate.machine_code.sass import Region
 _CACHED = 2048
 """Instructions that the inner instruction caches hold, 16 bytes each. Chosen on the fitted half of
 a sweep on an H200: epilogues of 36 KiB of code are slowed by fetching, loops of 25 KiB are not."""
+_TOLD = 0.5
+"""Share of a region's instructions whose lines must be known to tell how often it runs."""
 _SKIPPED = 0.3
 """Share of a loop's iterations that run a part of it which some skip, where nothing tells."""
 
@@ -30,7 +33,8 @@ class Execution:
     global_bytes: float
     """Bytes of global loads and stores by instruction width, masked lanes too."""
     spill_bytes: float
-    mma_flops: float
+    products: Mapping[str, float]
+    """FLOPs of matrix instructions, by their name."""
     iterations: float
     """Passes through loops that hold matrix instructions."""
     fetched: float
@@ -38,26 +42,23 @@ class Execution:
     outside: dict[str, float]
     """The instructions that are not in such loops: prologue, epilogue, everything else."""
 
-    @property
-    def issued(self) -> float:
-        """All instructions."""
-        return sum(self.instructions.values())
-
 
 def trips(build: Build, trace: LaunchTrace) -> list[float]:
     """How often the average program runs each region of its code.
 
-    In order: loops of matrix products by the FLOPs traced; parts with loads and stores by how
-    often the lines of the source were executed that they stand for; the rest by what is around.
+    In order: loops of matrix products by the FLOPs traced; parts with loads and stores by what
+    their lines of the source were seen to move; the rest by how often their lines were executed,
+    and where nothing tells, by what is around.
     """
     regions = build.code.regions
     result: list[float] = []
     for region in regions:
         never = region.kind == "rare" or (region.parent >= 0 and result[region.parent] == 0)
-        result.append(0.0 if never else 1.0 if region.kind == "body" else -1.0)
+        result.append(0.0 if never else _entered(region, trace) if region.kind == "body" else -1.0)
     _by_products(build, trace, result)
     _by_bulk_stores(build, trace, result)
     _by_lines(build, trace, result)
+    _by_passes(build, trace, result)
     for i, region in enumerate(regions):
         if result[i] < 0:
             outer = result[region.parent] if region.parent >= 0 else 1.0
@@ -76,20 +77,43 @@ def trips(build: Build, trace: LaunchTrace) -> list[float]:
     return result
 
 
+def _entered(region: Region, trace: LaunchTrace) -> float:
+    """How much of the code outside of loops the average program executes: some leave early."""
+    executed = dict(trace.passes)
+    known = [(count, min(executed[line], 1.0)) for line, count in region.lines if line in executed]
+    size = sum(count for count, _ in known)
+    if size < _TOLD * sum(region.counts.values()):
+        return 1.0
+    return sum(count * share for count, share in known) / size
+
+
 def _shortest(trace: LaunchTrace) -> float:
     """Length of the shortest loop around an access."""
     return max(min((s.burst for s in trace.sites if s.burst > 1), default=1.0), 1.0)
 
 
+_PASSES = {"TF32X3": 3, "BF16X3": 3, "BF16X6": 6}
+"""Products that one of a higher precision is made of."""
+
+
 def _by_products(build: Build, trace: LaunchTrace, result: list[float]) -> None:
     regions = build.code.regions
-    total = sum(dot.flops for dot in trace.dots)
+    traced: dict[int, float] = defaultdict(float)
+    for dot in trace.dots:
+        traced[dot.line] += dot.flops * _PASSES.get(dot.precision.upper(), 1)
+    total = sum(traced.values())
     static = [region.mma_flops * build.num_warps for region in regions]
-    body = sum(s for s, r in zip(static, regions, strict=True) if r.kind == "body")
-    inner = sum(static) - body
-    for i, flops in enumerate(static):
-        if flops and result[i] < 0:
-            result[i] = max(total - body, 0.0) / inner
+    known = [{line for _, line, _ in region.products if line in traced} for region in regions]
+    for i in range(len(regions)):
+        if not static[i] or result[i] >= 0:
+            continue
+        # The compiler shares a product out to regions, and moves instructions to lines nearby.
+        lines = set(traced) if not any(known) else _joined(known, i)
+        group = [j for j in range(len(regions)) if static[j] and (known[j] & lines or j == i)]
+        body = sum(static[j] for j in group if regions[j].kind == "body")
+        inner = sum(static[j] for j in group if regions[j].kind != "body")
+        wanted = sum(flops for line, flops in traced.items() if line in lines)
+        result[i] = max(wanted - body, 0.0) / inner
     # A loop with stores ahead of all products serves the case that there is nothing to multiply.
     first = min((r.start for r in regions if r.mma_flops), default=0)
     for i, region in enumerate(regions):
@@ -97,6 +121,16 @@ def _by_products(build: Build, trace: LaunchTrace, result: list[float]) -> None:
         if region.kind == "loop" and region.start < first and stores and total:
             if not _multiplies(regions, i):
                 result[i] = 0.0
+
+
+def _joined(known: list[set[int]], index: int) -> set[int]:
+    """Lines of a region, with those of regions that share any with it."""
+    lines = set(known[index])
+    while True:
+        more = set().union(*(some for some in known if some & lines)) | lines
+        if more == lines:
+            return lines
+        lines = more
 
 
 def _by_bulk_stores(build: Build, trace: LaunchTrace, result: list[float]) -> None:
@@ -128,6 +162,28 @@ def _by_lines(build: Build, trace: LaunchTrace, result: list[float]) -> None:
                 found.setdefault(i, []).append(passes)
     for i, counts in found.items():
         result[i] = max(counts)
+
+
+def _by_passes(build: Build, trace: LaunchTrace, result: list[float]) -> None:
+    """Regions without accesses or products: by how often their lines were executed.
+
+    A loop runs as often as the line of its branch back. A part that some iterations skip runs as
+    often as the line that most of its instructions stand for, and never more than what is around.
+    """
+    executed = dict(trace.passes)
+    for i, region in enumerate(build.code.regions):
+        if result[i] >= 0 or region.kind == "body":
+            continue
+        known = [(count, executed[line]) for line, count in region.lines if line in executed]
+        size = sum(region.counts.values())
+        if not known or sum(count for count, _ in known) < _TOLD * size:
+            continue
+        outer = max(result[region.parent], 0.0) if region.parent >= 0 else 1.0
+        most = max(known)[1]
+        if region.kind == "loop":
+            result[i] = executed.get(region.closing, most) if region.closing in executed else most
+        else:
+            result[i] = min(most, outer) if result[region.parent] >= 0 else most
 
 
 def _shared_out(
@@ -178,7 +234,8 @@ def execute(build: Build, trace: LaunchTrace) -> Execution:
     """What one warp of the average program executes."""
     everything: dict[str, float] = defaultdict(float)
     outside: dict[str, float] = defaultdict(float)
-    shared = moved = spilled = flops = iterations = fetched = 0.0
+    products: dict[str, float] = defaultdict(float)
+    shared = moved = spilled = iterations = fetched = 0.0
     for region, count in zip(build.code.regions, trips(build, trace), strict=True):
         for name, number in region.counts.items():
             everything[name] += number * count
@@ -189,11 +246,12 @@ def execute(build: Build, trace: LaunchTrace) -> Execution:
         shared += region.shared_bytes * count
         moved += (region.load_bytes + region.store_bytes) * count
         spilled += region.spill_bytes * count
-        flops += region.mma_flops * count
+        for name, _, flops in region.products:
+            products[name] += flops * count
         if region.mma_flops and region.kind == "loop":
             iterations += count
     return Execution(
         instructions=dict(everything), shared_bytes=shared, global_bytes=moved,
-        spill_bytes=spilled, mma_flops=flops, iterations=iterations, fetched=fetched,
+        spill_bytes=spilled, products=dict(products), iterations=iterations, fetched=fetched,
         outside=dict(outside),
     )  # fmt: skip

@@ -21,7 +21,9 @@ from triton_gym.evaluation.simulate.machine_code.build import Build
 from triton_gym.evaluation.simulate.time_model.constants import (
     CONSTANTS,
     COPY_EFFICIENCY,
+    FIRST_READ_US,
     NEXT_LAUNCH_US,
+    NEXT_READ_US,
     Constants,
 )
 from triton_gym.evaluation.simulate.time_model.waves import Launch, launch_time
@@ -38,7 +40,8 @@ class Estimate:
     parts: Mapping[str, float] = field(default_factory=dict)
     """Microseconds that each resource alone would need, all launches together: `launch`,
     `dram`, `l2`, `pipes` (the busiest unit of the multiprocessors), `latency` (the programs'
-    own chains of loads and instructions); `copies`, if PyTorch copies or fills memory for it."""
+    own chains of loads and instructions); `copies`, if PyTorch copies or fills memory for it;
+    `reads`, if host code looks at values."""
     registers: int = 0
     """Registers a thread of the heaviest kernel."""
     spills: int = 0
@@ -70,6 +73,7 @@ def estimate(
     *,
     copies: Sequence[int] = (),
     fills: Sequence[int] = (),
+    reads: int = 0,
 ) -> Estimate:
     """The time of one call: its launches one after the other, and what PyTorch moves beside them.
 
@@ -82,6 +86,7 @@ def estimate(
         constants: the model's constants.
         copies: bytes that each copy of PyTorch's reads and writes.
         fills: bytes that each of PyTorch's kernels that set memory writes.
+        reads: how often host code looks at values, and waits for the device.
     """
     known = {(t.index, t.config): t for t in traces}
     best: dict[int, tuple[Launch, Build]] = {}
@@ -107,7 +112,10 @@ def estimate(
     copying, filling = (_moving_us(some, gpu) for some in (copies, fills))
     if copying or filling:
         parts["copies"] = copying + filling
-    work = sum(x.us for x in launches) + copying + filling
+    waiting = FIRST_READ_US + NEXT_READ_US * (reads - 1) if reads else 0.0
+    if waiting:
+        parts["reads"] = waiting
+    work = sum(x.us for x in launches) + copying + filling + waiting
     return Estimate(
         us=overhead + work,
         bound=_bound(parts, work),

@@ -21,30 +21,37 @@ _WARPS_PER_CYCLE = {
 }  # fmt: skip
 """Warp instructions that a multiprocessor finishes in a cycle, by class.
 Source: CUDA Programming Guide, "Arithmetic Instructions", 9.0."""
-_DTYPES = {
-    "bf16": "bfloat16", "fp16": "float16", "fp32": "tf32", "int8": "int8", "uint8": "int8",
-    "fp8e5": "float8", "fp8e4nv": "float8",
-}  # fmt: skip
-"""Keys of `Gpu.matrix_tflops` by Triton's names."""
+_DOUBLE_MATRIX_SHARE = 0.068
+"""Rate of `mma` in double precision over that in half: 67 of 989 TFLOP/s.
+Source: "NVIDIA H100 Tensor Core GPU" data sheet."""
 
 
-def matrix_cycles(build: Build, work: Execution, gpu: Gpu, dtype: str) -> float:
-    """Cycles in which the matrix units do one program's products.
+def _dtype(name: str) -> str:
+    """Key of `Gpu.matrix_tflops` by the name of a matrix instruction."""
+    if name.startswith("Q"):
+        return "float8"
+    if name.startswith("I"):
+        return "int8"
+    if name.startswith("HGMMA"):
+        return "tf32" if name.endswith("x8") else "float16"
+    return "tf32" if name.startswith(("HMMA.1688", "HMMA.1684")) else "float16"
 
-    Args:
-        build: the kernel.
-        work: what a warp of it executes.
-        gpu: the device.
-        dtype: Triton's name of the operands' type.
-    """
-    flops = work.mma_flops * build.num_warps
-    if not flops:
-        return 0.0
-    peak = gpu.peak_tflops(_DTYPES.get(dtype, "float16"), matrix=True)
+
+def matrix_cycles(build: Build, work: Execution, gpu: Gpu) -> float:
+    """Cycles in which the matrix units do one program's products, each at its own rate."""
+    return sum(
+        _product_cycles(name, flops * build.num_warps, gpu) for name, flops in work.products.items()
+    )
+
+
+def _product_cycles(name: str, flops: float, gpu: Gpu) -> float:
+    peak = gpu.peak_tflops(_dtype(name), matrix=True)
     rate = peak * 1e3 / gpu.multiprocessors / gpu.clock_ghz
-    if not build.code.mma.startswith(("HGMMA", "IGMMA", "QGMMA")):
+    if name.startswith("D"):
+        return flops / (rate * _DOUBLE_MATRIX_SHARE)
+    if not name.startswith(("HGMMA", "IGMMA", "QGMMA")):
         return flops / (rate * (_HMMA_SHARE if gpu.capability >= 90 else 1.0))
-    m, n, k = (int(x) for x in build.code.mma.split(".")[1].split("x"))
+    m, n, k = (int(x) for x in name.split(".")[1].split("x"))
     per_instruction = 2.0 * m * n * k
     # Operands come from shared memory: 64 rows of a, n columns of b, k deep (256 bits).
     reading = (m + n) * 32.0 / _SHARED_BYTES_PER_CYCLE
@@ -57,12 +64,22 @@ def pipes(instructions: Mapping[str, float], warps: int) -> dict[str, float]:
     return {**busy, "issue": warps * sum(instructions.values()) / 4}
 
 
-def all_pipes(build: Build, work: Execution, resident: int, c: Constants) -> dict[str, float]:
-    """The same for a whole program, with the paths to memory, without the matrix units."""
+def all_pipes(
+    build: Build, work: Execution, gathered: float, resident: int, c: Constants
+) -> dict[str, float]:
+    """The same for a whole program, with the paths to memory, without the matrix units.
+
+    Args:
+        build: the kernel.
+        work: what a warp of it executes.
+        gathered: cycles that shared memory needs for gathers.
+        resident: programs on a multiprocessor.
+        c: the model's constants.
+    """
     warps = build.num_warps
     busy = pipes(work.instructions, warps)
     through = work.global_bytes + work.shared_bytes + work.spill_bytes
-    busy["memory"] = warps * through / _SHARED_BYTES_PER_CYCLE
+    busy["memory"] = warps * through / _SHARED_BYTES_PER_CYCLE + gathered
     busy["fetch"] = min(warps, 4) * work.fetched * 16 / c.fetch_bytes_per_cycle
     if resident * warps * 32 * build.spill_bytes > l1_bytes(resident, build.shared_bytes):
         busy["spills"] = warps * work.spill_bytes / c.spill_bytes_per_cycle

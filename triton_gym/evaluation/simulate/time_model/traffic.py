@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from triton_gym.device import Gpu
-from triton_gym.evaluation.simulate.interpreter.footprint import LINE, SECTOR
 from triton_gym.evaluation.simulate.launches import LaunchTrace, Site, Tensor
+from triton_gym.evaluation.simulate.tracing.footprint import LINE, SECTOR
 
 _L1_BYTES = 256 << 10
 """L1 and shared memory of one multiprocessor together. Source: "H100 Architecture"."""

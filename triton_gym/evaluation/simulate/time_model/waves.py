@@ -23,6 +23,9 @@ from triton_gym.evaluation.simulate.time_model.traffic import Traffic, traffic
 
 _ATOMICS_PER_CYCLE = 1.0
 """Atomic operations that the L2 does for each multiprocessor. An estimate."""
+_START_CYCLES = 130.0
+"""Cycles between the starts of two programs on one multiprocessor, however little they do: 258,048
+programs that leave at once took an H200 130 µs."""
 _BESIDE = ("float", "special", "convert", "shuffle", "load_shared", "store_shared",
            "matrix_shared")  # fmt: skip
 """Instructions in a loop of products that work on what the products gave, as in attention."""
@@ -101,7 +104,7 @@ def launch_time(build: Build, trace: LaunchTrace, gpu: Gpu, c: Constants) -> Lau
     ).programs
     work = execute(build, trace)
     moved = traffic(trace, gpu, resident=resident, shared_bytes=build.shared_bytes)
-    matrix = matrix_cycles(build, work, gpu, trace.dots[0].dtype if trace.dots else "")
+    matrix = matrix_cycles(build, work, gpu)
     clock = gpu.clock_ghz * (c.matrix_clock if matrix else 1.0)
     programs, units = trace.programs, min(gpu.multiprocessors, trace.programs)
     # Cycles for which a program's bytes occupy its multiprocessor's share of the memory.
@@ -109,7 +112,7 @@ def launch_time(build: Build, trace: LaunchTrace, gpu: Gpu, c: Constants) -> Lau
     # Requests of neighbours for the same line are merged on their way to L2.
     l2 = moved.l2_bytes / programs * moved.shared / c.l2_bytes_per_cycle
     l2 += moved.atomics / programs / _ATOMICS_PER_CYCLE
-    busy = all_pipes(build, work, resident, c)
+    busy = all_pipes(build, work, trace.gathered, resident, c)
     if work.iterations:
         outside = work.outside
         loop = _loop(build, work, moved, matrix, c)
@@ -136,13 +139,17 @@ def launch_time(build: Build, trace: LaunchTrace, gpu: Gpu, c: Constants) -> Lau
 
     if programs <= gpu.multiprocessors * resident:
         here = -(-programs // gpu.multiprocessors)
-        cycles = cycle(here) * here * trace.imbalance
+        # The heaviest may be few: then they have a multiprocessor to themselves in the end.
+        heavy = min(here, -(-int(programs * trace.heaviest) // gpu.multiprocessors)) or 1
+        cycles = max(cycle(here) * here, cycle(heavy) * heavy * trace.imbalance)
+        cycles = max(cycles, here * _START_CYCLES)
     else:
-        each = cycle(resident)
+        each = max(cycle(resident), _START_CYCLES)
         waves = programs / gpu.multiprocessors / resident
         # Memory is shared: what it is busy with is not lost at the end.
         idle = 1 - min(dram / each, 1.0)
         cycles = each * resident * (waves + c.tail * idle * (math.ceil(waves) - waves))
+        cycles = max(cycles, cycle(1) * trace.imbalance)
     to_us = 1 / clock / 1e3
     per_unit = programs / units * to_us
     return Launch(

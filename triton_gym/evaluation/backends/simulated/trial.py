@@ -1,0 +1,221 @@
+"""A call at full size: followed in part, then replayed in part."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from time import process_time
+from typing import Any
+
+from triton_gym.evaluation.backends.simulated import execute
+from triton_gym.evaluation.exchange.arena import HostArena
+from triton_gym.evaluation.plan.codec import encode
+from triton_gym.evaluation.plan.plan import Plan
+from triton_gym.evaluation.plan.step import (
+    Buffer,
+    BufferKind,
+    Copy,
+    Fill,
+    Gather,
+    Kernel,
+    Launch,
+    Step,
+    Upload,
+)
+from triton_gym.evaluation.plan.view import View
+from triton_gym.evaluation.simulate.interpreter.effort import Exhausted
+from triton_gym.evaluation.simulate.tracing.evidence import Call, Evidence
+from triton_gym.evaluation.simulate.tracing.replay import Replay, Undecided
+from triton_gym.evaluation.simulate.tracing.trace import SECONDS, Traced, trace
+
+LARGEST_COPY = 1 << 30
+"""Bytes of a copy that is carried out, if something needs what it copies."""
+_Spans = list[tuple[int, int]]
+
+
+class Unknown(RuntimeError):
+    """Host code looks at values that cannot be told here."""
+
+
+class Trial:
+    """Follows the launches of one case, in the order of the host code.
+
+    Args:
+        texts: TTIR by artifact.
+        blobs: file of the blobs.
+        multiprocessors: of the device.
+        seed: decides which programs are looked at.
+    """
+
+    def __init__(
+        self, texts: Mapping[int, str], blobs: int, multiprocessors: int, seed: int
+    ) -> None:
+        self._texts = texts
+        self._blobs = blobs
+        self._multiprocessors = multiprocessors
+        self._seed = seed
+        self._known: dict[str, Traced] = {}
+        self._seconds = SECONDS
+        self._evidence: Evidence | None = None
+
+    def follow(
+        self, buffers: Sequence[Buffer], kernels: Sequence[Kernel], steps: Sequence[Step],
+        first: int | None = None, skip: int = 0, config: str = "",
+    ) -> list[Traced]:  # fmt: skip
+        """Prepare memory for the launches among some steps, and trace them.
+
+        Args:
+            buffers, kernels: of the plan.
+            steps: of it.
+            first: number of the first step, if it is known.
+            skip: steps at the beginning whose launches are not traced.
+            config: name of the configuration that they belong to.
+        """
+        found = []
+        opaque: _Spans = []  # what only launches know
+        needed = _needed(steps)
+        execution = execute.Execution(
+            buffers, kernels, self._texts, self._blobs, self._multiprocessors
+        )
+        for place, step in enumerate(steps):
+            number = place if first is None else first + place
+            if isinstance(step, Launch):
+                ranges = execution.living(None if first is None else number)
+                if place >= skip:
+                    found.append(self._traced(number, config, step, kernels, ranges))
+                    opaque += [
+                        (s, e) for s, e, _ in found[-1].launched.bounds.ranges
+                        if s in found[-1].writes
+                    ]  # fmt: skip
+            elif isinstance(step, Upload):
+                execute.upload(step, self._blobs)
+            elif isinstance(step, (Copy, Gather, Fill)) and _touches(step.dst, needed[place]):
+                self._move(step, opaque)
+        return found
+
+    def _move(self, step: Copy | Gather | Fill, opaque: _Spans) -> None:
+        if not isinstance(step, Fill) and _touches(step.src, opaque):
+            opaque.append(step.dst.extent)
+        elif step.dst.nbytes <= LARGEST_COPY:
+            execute.move(step)
+
+    def _traced(
+        self, index: int, config: str, step: Launch, kernels: Sequence[Kernel], ranges: Any
+    ) -> Traced:
+        kernel = kernels[step.kernel]
+        key = repr([kernel.artifact, step.grid, encode(step.arguments)])
+        known = self._known.get(key)
+        if known is None:
+            ready = execute.launched(
+                index, config, step, kernel, self._texts[kernel.artifact], ranges
+            )
+            began = process_time()
+            known = trace(ready, self._seed, self._seconds)
+            self._seconds = max(self._seconds - (process_time() - began), 0.0)
+            self._known[key] = known
+        known.launched.index, known.launched.config = index, config
+        changed = dataclasses.replace(known.trace, index=index, config=config)
+        return dataclasses.replace(known, trace=changed)
+
+    def trace(self, plan: Plan, results: Sequence[View]) -> list[Traced]:
+        """Trace what a call launches; returns the launches of every further call.
+
+        Args:
+            plan: of the case.
+            results: where its results lie.
+        """
+        before = (*plan.setup, *plan.first.steps)
+        steps = plan.call.steps
+        start = len(before) + 1
+        kept = _inherited(plan, start)
+        earlier: list[Traced] = []
+        if kept:
+            earlier = self.follow(plan.buffers, plan.kernels, before, 0)
+        found = self.follow(plan.buffers, plan.kernels, steps, start)
+        copies = [(s.src, s.dst) for s in steps if isinstance(s, Copy)]
+        given = {
+            b.address for b in plan.buffers if b.kind is not BufferKind.SCRATCH
+        }  # fmt: skip
+        self._evidence = Evidence(Call((*earlier, *found), results, copies, given), self._seed)
+        return found
+
+    def verify(self, arena: HostArena) -> dict[str, Any]:
+        """Run some programs of the traced launches in earnest; see `Evidence.reply`."""
+        if self._evidence is None:
+            raise RuntimeError("A call is verified that was not traced.")
+        return self._evidence.reply(arena, arena.size)
+
+    def look(
+        self, buffers: Sequence[Buffer], kernels: Sequence[Kernel], steps: Sequence[Step],
+        address: int, nbytes: int,
+    ) -> bytes:  # fmt: skip
+        """Bytes in memory once some steps are done, of which only what they need is.
+
+        Raises:
+            Unknown: they depend on more than can be run here.
+        """
+        whole = View("uint8", address, (nbytes,), (1,))
+        moves = [s for s in steps if isinstance(s, (Copy, Gather, Fill))]
+        needed = [whole.extent]
+        for step in reversed(moves):
+            if _touches(step.dst, needed) and not isinstance(step, Fill):
+                needed.append(step.src.extent)
+        launches = [s for s in steps if isinstance(s, Launch)]
+        found = self.follow(buffers, kernels, steps) if launches else []
+        given = {b.address for b in buffers if b.kind is not BufferKind.SCRATCH}
+        replay = Replay(found, given)
+        try:
+            for position, traced in enumerate(found):
+                for start, end, _ in traced.launched.bounds.ranges:
+                    for low, high in needed:
+                        if start in traced.writes and low < end and start < high:
+                            replay.supply_range(position, start, max(low, start), min(high, end))
+        except (Undecided, Exhausted) as error:
+            raise Unknown(
+                "Host code reads values that depend on more than the simulated device can run at "
+                f"full size: {error}."
+            ) from None
+        for step in moves:
+            if _touches(step.dst, needed):
+                execute.move(step)
+        return execute.peek(address, nbytes)
+
+
+def _needed(steps: Sequence[Step]) -> list[_Spans]:
+    """For each step, memory that what comes later reads: by launches, at whatever they point to."""
+    spans: _Spans = []
+    found: list[_Spans] = []
+    for step in reversed(steps):
+        found.append(list(spans))
+        if isinstance(step, Launch):
+            for argument in step.arguments:
+                at = getattr(argument, "address", None)
+                if at is not None:
+                    spans.append((at, at + (1 << 62)))
+        elif isinstance(step, (Copy, Gather)) and _touches(step.dst, spans):
+            spans.append(step.src.extent)
+            if isinstance(step, Gather):
+                spans.append(step.index.extent)
+    return found[::-1]
+
+
+def _touches(view: View, spans: _Spans) -> bool:
+    low, high = view.extent
+    return any(low < end and start < high for start, end in spans)
+
+
+def _inherited(plan: Plan, start: int) -> bool:
+    """Whether a further call uses memory that was made before it."""
+    made = [
+        (b.address, b.end) for b in plan.buffers
+        if b.kind is BufferKind.SCRATCH and b.born < start and not 0 <= b.freed <= start
+    ]  # fmt: skip
+    for step in plan.call.steps:
+        addresses = []
+        if isinstance(step, Launch):
+            addresses = [a.address for a in step.arguments if hasattr(a, "address")]
+        elif isinstance(step, (Copy, Gather)):
+            addresses = [step.src.address]
+        if any(low <= at < high for at in addresses for low, high in made):
+            return True
+    return False

@@ -1,0 +1,284 @@
+"""What replayed programs stored in a call's results, for the judge to compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from triton_gym.evaluation.exchange.arena import Arena, Layout
+from triton_gym.evaluation.plan.view import View
+from triton_gym.evaluation.simulate.interpreter.effort import Effort, Exhausted
+from triton_gym.evaluation.simulate.interpreter.formats import Array
+from triton_gym.evaluation.simulate.interpreter.memory import read
+from triton_gym.evaluation.simulate.tracing.follow import Counts, Follower
+from triton_gym.evaluation.simulate.tracing.footprint import distinct
+from triton_gym.evaluation.simulate.tracing.replay import Event, Played, Replay, Undecided
+from triton_gym.evaluation.simulate.tracing.store_finder import Scout, Stores
+from triton_gym.evaluation.simulate.tracing.trace import Traced
+
+PROGRAMS = 12
+"""Programs of a launch that are replayed, more if there are more classes of them."""
+MOST_PROGRAMS = 24
+BUDGET_US = 60e3
+"""Effort after which no further program is begun, once each class has one or a few have run."""
+LOOKED_AT = 3
+"""Programs of a class of which the places where they store are looked at."""
+NEIGHBOURS = 8
+"""Further programs, near one another, of which that is done."""
+LOOK_US = 150e3
+"""Effort for that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call at full size that was traced."""
+
+    launches: Sequence[Traced]
+    """One for each index, with the configuration that counts."""
+    results: Sequence[View]
+    copies: Sequence[tuple[View, View]]
+    """Copies that the host made: source and target."""
+    given: set[int]
+    """Start addresses of the arguments' buffers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of a result a launch stores."""
+
+    share: float
+    """Bytes that its programs store over those of the result; 1 if each byte is stored once."""
+    exact: bool
+    """Whether programs of each class were found to store alike."""
+    twice: float
+    """Share of the programs looked at that store where another one of them does."""
+
+
+class Evidence:
+    """Replays some programs of a call.
+
+    Args:
+        call: what was traced.
+        seed: decides which programs are replayed.
+    """
+
+    def __init__(self, call: Call, seed: int) -> None:
+        self._call = call
+        self._replay = Replay(call.launches, call.given)
+        self._seed = seed
+        written = {start for traced in call.launches for start in traced.writes}
+        self._sources = [
+            _source(result, call.copies, written, self._buffer) for result in call.results
+        ]
+
+    def _buffer(self, view: View) -> int:
+        """Start of the buffer that a view lies in, as launches know it."""
+        for traced in self._call.launches:
+            bounds = traced.launched.bounds
+            owner = bounds.owner(view.address)
+            if owner >= 0:
+                return bounds.ranges[owner][0]
+        return view.address
+
+    def reply(self, arena: Arena, size: int) -> dict[str, Any]:
+        """Replay programs of the launches that write the results, and put what they stored
+        into shared memory.
+
+        Returns:
+            JSON values: `reason` (why something could not be replayed, or empty), `outputs` (for
+            each result what was stored where, see `_output`), `changed` (whether an argument
+            was), and `work`: bytes and FLOPs of the replayed programs, then what a trace counts.
+        """
+        reason = ""
+        outputs, played = [], []
+        layout = Layout()
+        for number, source in enumerate(self._sources):
+            writers = self._replay.writers(self._buffer(source)) if source is not None else []
+            programs: list[Played] = []
+            if writers:
+                reason = self._play(writers[-1], programs) or reason
+            played += [p for p in programs if p not in played]
+            outputs.append(self._output(number, writers, programs, arena, layout, size))
+        self._replay.spoil()
+        moved, flops = (float(sum(getattr(p, name) for p in played)) for name in ("moved", "flops"))
+        return {
+            "reason": reason, "outputs": outputs, "work": [moved, flops, *self._traced(played)],
+            "changed": self._replay.changed_arguments,
+        }  # fmt: skip
+
+    def _play(self, position: int, programs: list[Played]) -> str:
+        """Replay programs of a launch as long as the budget lasts; why not all, or nothing."""
+        began = self._replay.effort.us
+        paths = self._call.launches[position].paths
+        rng = np.random.default_rng(self._seed)
+        most = min(MOST_PROGRAMS, max(PROGRAMS, paths.classes + PROGRAMS // 2))
+        strata = paths.strata(most, rng)
+        few = min(3, len(strata))
+        try:
+            for number, _ in [strata[i] for i in rng.permutation(len(strata))]:
+                programs.append(self._replay.play(position, number))
+                spent = self._replay.effort.us - began
+                if spent > BUDGET_US * (1 if len(programs) >= few else 8):
+                    break
+        except Undecided as undecided:
+            return str(undecided)
+        except Exhausted:
+            return "the programs take too long to replay"
+        return ""
+
+    def _traced(self, played: list[Played]) -> tuple[float, float]:
+        """Bytes and FLOPs that a trace counts for programs that ran in earnest."""
+        moved = flops = 0.0
+        for program in played:
+            launched = self._call.launches[program.launch].launched
+            follower = Follower(launched, float("inf"))
+            counts: Counts = follower.follow(program.number)
+            follower.undo.restore()
+            moved += sum(v for k, v in counts.totals.items() if k[-1] == "bytes")
+            flops += sum(
+                2.0 * k[2] * k[3] * k[4] * v for k, v in counts.totals.items() if k[0] == "dot"
+            )
+        return moved, flops
+
+    def _coverage(self, output: int, position: int, played: Played) -> Coverage | None:
+        """How much of a result its launch stores; None if it takes too long to tell."""
+        source = self._sources[output]
+        if source is None:
+            return None
+        traced = self._call.launches[position]
+        start, effort = self._buffer(source), Effort(LOOK_US)
+        stored = _stored(played, start)
+        try:
+            loops: int | None = None
+            if Scout(traced.launched, effort, start, 0).look(played.number).bytes == stored:
+                loops = 0
+            return self._counted(traced, Scout(traced.launched, effort, start, loops), source)
+        except Exhausted:
+            return None
+
+    def _counted(self, traced: Traced, scout: Scout, source: View) -> Coverage:
+        rng = np.random.default_rng(self._seed + 1)
+        paths = traced.paths
+        total, exact = 0.0, True
+        seen: list[Stores] = []
+        for name in range(paths.classes):
+            members = paths.kind == name
+            numbers, work = paths.numbers[members], paths.work[members]
+            chosen = rng.permutation(numbers.size)[:LOOKED_AT]
+            looks = [scout.look(int(numbers[i])) for i in chosen]
+            seen += looks
+            found = np.array([look.bytes for look in looks], dtype=float)
+            weight = np.maximum(work - 1, 0.0) if np.ptp(work) > 0 else np.ones(work.size)
+            ratio = found / np.maximum(weight[chosen], 1e-9)
+            if np.ptp(work) > 0 and np.ptp(ratio) > 1e-6 * (np.abs(ratio).max() + 1e-9):
+                weight, ratio = np.ones(work.size), found
+            exact &= bool(np.ptp(ratio) <= 1e-6 * (np.abs(ratio).max() + 1e-9))
+            total += float(ratio.mean() * weight.sum())
+        total *= paths.total / max(paths.numbers.size, 1)
+        # Neighbours at all distances: programs that are mistaken for one another are often near.
+        first = int(rng.integers(paths.total))
+        near = {first, *((first + (1 << j)) % paths.total for j in range(NEIGHBOURS))}
+        seen += [scout.look(number) for number in sorted(near)]
+        places = [look.places[0].ravel()[:1] for look in seen if look.places]
+        twice = 0.0
+        if places:
+            firsts = np.concatenate(places)
+            known = len(seen) - len({tuple(p) for p in places if p.size})
+            twice = max(0.0, (firsts.size - distinct(firsts).size) / firsts.size) if known else 0.0
+        return Coverage(total / max(source.nbytes, 1), exact, float(twice))
+
+    def _output(
+        self, number: int, writers: list[int], programs: list[Played], arena: Arena,
+        layout: Layout, size: int,
+    ) -> dict[str, Any]:  # fmt: skip
+        """What programs stored in one result.
+
+        Returns:
+            JSON values: `launches` that may write the result, `index` of the last of them and its
+            number of `programs`, of each replayed one the bytes `moved` and its `flops`, the
+            `share` of the result that all programs store, whether that is `exact`, and the share
+            of programs that store where others do (`twice`), whether the host `copied` into the
+            result, and `pieces`: slots of the positions and of the values that each store has
+            left there.
+        """
+        source, result = self._sources[number], self._call.results[number]
+        pieces = []
+        for program in programs if source is not None else ():
+            for event in program.events:
+                if source is None or event.start != self._buffer(source):
+                    continue
+                positions, addresses = _positions(event, source)
+                if not positions.size or layout.end + positions.size * 16 + 2048 > size:
+                    continue
+                found = _values(addresses, source).to(getattr(torch, result.dtype))
+                slots = layout.place((positions.size,), "int64"), layout.like(found)
+                arena.view(slots[0]).copy_(torch.from_numpy(positions))
+                arena.view(slots[1]).copy_(found)
+                pieces.append([slot.message() for slot in slots])
+        covered = self._coverage(number, writers[-1], programs[0]) if programs else None
+        last = self._call.launches[writers[-1]].launched if writers else None
+        return {
+            "launches": len(writers), "index": last.index if last else -1,
+            "programs": last.programs if last else 0, "pieces": pieces,
+            "share": covered.share if covered else -1.0,
+            "exact": bool(covered and covered.exact), "twice": covered.twice if covered else 0.0,
+            "moved": [float(p.moved) for p in programs], "flops": [p.flops for p in programs],
+            "copied": any(target.address == result.address for _, target in self._call.copies),
+        }  # fmt: skip
+
+
+def _stored(played: Played, start: int) -> int:
+    events = [e for e in played.events if e.start == start]
+    if not events:
+        return 0
+    places = distinct(np.concatenate([e.addresses.ravel() for e in events]))
+    return int(places.size) * events[0].itemsize
+
+
+def _source(
+    result: View, copies: Sequence[tuple[View, View]], written: set[int], buffer: Any
+) -> View | None:
+    """The memory that launches write and a result is, or is a copy of."""
+    for _ in range(len(copies) + 1):
+        if buffer(result) in written:
+            return result
+        same = [
+            source
+            for source, target in copies
+            if (target.address, target.shape, target.strides)
+            == (result.address, result.shape, result.strides)
+        ]
+        if not same:
+            return None
+        result = same[-1]
+    return None
+
+
+def _positions(event: Event, source: View) -> tuple[Array, Array]:
+    """Flat positions in a tensor of what a store wrote, and their addresses."""
+    width = source.itemsize
+    steps = np.arange(0, event.itemsize, width, dtype=np.uint64)
+    addresses = distinct((event.addresses.ravel()[:, None] + steps).ravel())
+    left = (addresses.astype(np.int64) - source.address) // width
+    inside = left >= 0
+    flat = np.zeros_like(left)
+    rank = len(source.shape)
+    counts = [int(np.prod(source.shape[d + 1 :])) for d in range(rank)]
+    for axis in sorted(range(rank), key=source.strides.__getitem__, reverse=True):
+        if source.shape[axis] > 1:
+            along = left // max(source.strides[axis], 1)
+            inside &= along < source.shape[axis]
+            flat += along * counts[axis]
+            left = left % max(source.strides[axis], 1)
+    inside &= left == 0
+    return flat[inside], addresses[inside]
+
+
+def _values(addresses: Array, source: View) -> torch.Tensor:
+    width = np.uint64(source.itemsize)
+    raw = read(addresses // width * width, source.itemsize)
+    return torch.from_numpy(raw.view(np.uint8)).view(getattr(torch, source.dtype))

@@ -1,0 +1,230 @@
+"""Follows some programs of every launch and records what they ask of a GPU.
+
+Only some programs of a launch at full size run:
+
+* a *sample*, of every class of programs (`paths.py`), whose accesses and dots are counted. Of long
+  loops the first iterations run and stand for the rest, in proportion. Results are exact where
+  iterations are alike.
+* a *wave* of neighbouring programs, of whose loops one iteration runs. It shows how much of what
+  neighbours read is the same, which decides between L2 and device memory. Where a few of them, at
+  all distances, have nothing in common, the others are not run.
+
+Matrix products are not computed and stores are not carried out: what depends on values that were
+not computed (a `while` on data, say) is not traced truly. `LaunchTrace.note` says where a trace is
+incomplete.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from time import process_time
+from typing import Any
+
+import numpy as np
+
+from triton_gym.evaluation.simulate.interpreter.formats import Array
+from triton_gym.evaluation.simulate.launches import Dot, LaunchTrace, Site, Tensor
+from triton_gym.evaluation.simulate.tracing import footprint
+from triton_gym.evaluation.simulate.tracing.follow import Counts, Follower, Key
+from triton_gym.evaluation.simulate.tracing.launched import Launched
+from triton_gym.evaluation.simulate.tracing.paths import Paths, paths_of
+
+PROGRAMS = 8
+"""Programs of a launch that are sampled, as many as that if all are alike in path."""
+MOST_PROGRAMS = 20
+"""The same where there are many paths."""
+WAVE = 132
+"""Neighbouring programs whose reads are compared: one for each multiprocessor of a Hopper GPU."""
+SECONDS = 20.0
+"""How much processor time the trace of a whole call may take: wall time would let the result depend
+on what else the machine does."""
+
+
+@dataclass(slots=True)
+class Traced:
+    """A launch that was followed."""
+
+    launched: Launched
+    trace: LaunchTrace
+    paths: Paths
+    uses: dict[int, set[str]]
+    """Start addresses of its buffers, with the kinds of access seen: `load`, `store`, `atomic`."""
+
+    @property
+    def writes(self) -> set[int]:
+        """Buffers that it may write: those it was seen to, and those it was not seen to use."""
+        return {start for start, kinds in self.uses.items() if kinds != {"load"}}
+
+
+def trace(launched: Launched, seed: int, seconds: float = SECONDS) -> Traced:
+    """Follow some programs of a launch.
+
+    Args:
+        launched: the launch; memory is afterwards as it was.
+        seed: decides which programs.
+        seconds: of processor time, after which the trace is cut short, and says so.
+
+    Raises:
+        OutOfBoundsError: a program accessed memory that is not the launch's.
+    """
+    follower = Follower(launched, process_time() + seconds)
+    paths = paths_of(launched.program.module, launched.grid, launched.arguments, seed)
+    rng = np.random.default_rng(seed)
+    most = min(MOST_PROGRAMS, max(PROGRAMS, paths.classes + PROGRAMS // 2))
+    strata = paths.strata(most, rng)
+    try:
+        sample = [(follower.follow(number), weight) for number, weight in strata]
+        wave = _wave(follower, paths, sample)
+    finally:
+        follower.undo.restore()
+    note = ""
+    if follower.hurried:
+        note = "time ran out before all sampled programs ended"
+    elif any(counts.uncertain for counts, _ in sample):
+        note = "how often a loop runs depends on values that were not computed"
+    found = _summary(launched, sample, wave, note)
+    return Traced(launched, found, paths, _used(launched, sample))
+
+
+Sample = Sequence[tuple[Counts, float]]
+"""Programs that were followed, and how many each stands for."""
+
+
+def _used(launched: Launched, sample: Sample) -> dict[int, set[str]]:
+    ranges = launched.bounds.ranges
+    seen: dict[int, set[str]] = {start: set() for start, _, _ in ranges}
+    for counts, _ in sample:
+        for key in counts.lines:
+            if key[3] >= 0:
+                seen[ranges[key[3]][0]].add(key[2])
+    return seen
+
+
+def _work(totals: Mapping[Any, float]) -> float:
+    """A rough measure of a program's work, for comparing programs of one launch."""
+    moved = sum(v for k, v in totals.items() if isinstance(k, tuple) and k[-1] == "sectors")
+    flops = sum(k[2] * k[3] * k[4] * v for k, v in totals.items() if k[0] == "dot")
+    return float(moved * footprint.SECTOR + flops / 64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wave:
+    """Which lines some neighbouring programs read."""
+
+    programs: int
+    footprints: dict[Key, list[Array]]
+    """For each load, the lines of its first execution in each program that was followed: all of
+    them, or some that have nothing in common."""
+    apart: bool
+    """Whether they have nothing in common."""
+
+    def sharing(self, key: Key) -> tuple[tuple[int, float], ...]:
+        """See `footprint.sharing`."""
+        lines = self.footprints.get(key, [])
+        if self.apart:
+            return footprint.sharing_nothing(lines, self.programs)
+        return footprint.sharing(lines)
+
+
+def _wave(follower: Follower, paths: Paths, sample: Sample) -> _Wave:
+    """What neighbouring programs read, each up to where it has executed every load once.
+
+    A few of them are at every distance from each other that two of the wave can have. If no two of
+    these read the same, then none do, as far as what two programs share depends on their distance.
+    """
+    awaited = {key for counts, _ in sample for key in counts.lines if key[2] == "load"}
+    sizes = np.bincount(paths.kind)
+    members = paths.numbers
+    if sizes.size > 1 and awaited:  # programs that do nothing read nothing
+        order = np.argsort(-sizes)
+        members = paths.members(int(order[0]))
+        for name in order:
+            first = follower.follow(int(paths.members(int(name))[0]), 1, awaited)
+            if any(key[2] == "load" for key in first.lines):
+                members = paths.members(int(name))
+                break
+    size = min(WAVE, members.size) if awaited else 0
+    start = (members.size - size) // 2
+    read: dict[int, dict[Key, Array]] = {}
+    found: dict[Key, list[Array]] = {}
+    for first_ones in (footprint.ruler(size), range(size)):
+        for number in first_ones:
+            if number in read or follower.hurried:
+                continue
+            counts = follower.follow(int(members[start + number]), 1, awaited)
+            read[number] = {key: arrays[0] for key, arrays in counts.lines.items() if arrays}
+        ordered = [read[number] for number in sorted(read)]
+        found = {key: [lines[key] for lines in ordered if key in lines] for key in awaited}
+        if len(read) < size and all(map(footprint.disjoint, found.values())):
+            return _Wave(size, found, apart=not follower.hurried)
+    return _Wave(size, found, apart=False)
+
+
+def _summary(launched: Launched, sample: Sample, wave: _Wave, note: str) -> LaunchTrace:
+    """The average of the programs sampled, each counted as often as it stands for others."""
+    everything = sum(weight for _, weight in sample)
+    mean: dict[Any, float] = defaultdict(float)
+    passes: dict[int, float] = defaultdict(float)
+    for counts, weight in sample:
+        for key, value in counts.totals.items():
+            mean[key] += value * weight / everything
+        for line, value in counts.passes.items():
+            passes[line] += value * weight / everything
+    sites = []
+    for key in sorted({k for counts, _ in sample for k in counts.lines}):
+        line, _, kind, owner, bulk, itemsize = key
+        sites.append(
+            Site(
+                line=line, kind=kind, owner=owner, bulk=bulk, itemsize=itemsize,
+                count=mean[key, "count"],
+                burst=_mean(c.burst[key] for c, _ in sample if key in c.burst),
+                lanes=max(c.lanes.get(key, 0) for c, _ in sample),
+                bytes=mean[key, "bytes"],
+                sectors=mean[key, "sectors"], lines=mean[key, "lines"],
+                sharing=wave.sharing(key),
+            )
+        )  # fmt: skip
+    dots = tuple(
+        Dot(line=key[1], m=key[2], n=key[3], k=key[4], dtype=key[5], precision=key[6], count=value)
+        for key, value in sorted(mean.items(), key=str)
+        if key[0] == "dot"
+    )
+    work = [(_work(counts.totals), weight) for counts, weight in sample]
+    average = sum(amount * weight for amount, weight in work) / everything
+    top = max(amount for amount, _ in work)
+    heavy = sum(weight for amount, weight in work if amount >= top / 2)
+    return LaunchTrace(
+        index=launched.index, kernel=launched.kernel, config=launched.config, grid=launched.grid,
+        sampled=len(sample), note=note,
+        tensors=tuple(_tensor(launched, i, sample) for i in range(len(launched.bounds.ranges))),
+        sites=tuple(sites), dots=dots, passes=tuple(sorted(passes.items())), rounds=mean["rounds"],
+        gathered=mean["gathered"],
+        contended=max((v for k, v in mean.items() if k[-1] == "deepest"), default=0.0),
+        imbalance=top / average if average else 1.0, heaviest=min(heavy / everything, 1.0),
+    )  # fmt: skip
+
+
+def _mean(values: Iterable[float]) -> float:
+    numbers = list(values)
+    return sum(numbers) / len(numbers) if numbers else 1.0
+
+
+def _tensor(launched: Launched, owner: int, sample: Sample) -> Tensor:
+    """How the sampled programs read one tensor."""
+    seen = distinct = 0
+    for counts, _ in sample:
+        arrays = [a for key, listed in counts.lines.items() if key[2:4] == ("load", owner)
+                  for a in listed]  # fmt: skip
+        if arrays:
+            seen += sum(a.size for a in arrays)
+            distinct += footprint.distinct(np.concatenate(arrays)).size
+    again = sum(c.again[owner] for c, _ in sample)
+    start, end, _ = launched.bounds.ranges[owner]
+    distance = sum(c.distance[owner] for c, _ in sample)
+    return Tensor(
+        bytes=end - start,
+        distinct=distinct / seen if seen else 1.0,
+        distance=distance / again * footprint.LINE if again else 0.0,
+    )

@@ -54,8 +54,8 @@ def commands():
     ]
 
 
-def example(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
+def example(name, folder=ROOT / "examples"):
+    spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -91,6 +91,12 @@ def test_python(code, stubbed, tmp_path, monkeypatch):
     for module in ("ray", "stable_baselines3", "transformers", "trl"):
         if module in code or (module == "ray" and "Ray" in code):
             pytest.importorskip(module)
+    if "recorded:tables" in code:
+        from triton_gym.tables import files
+
+        (tmp_path / "tables").mkdir()
+        table = example("made_up", ROOT / "tests" / "tables").made_up()
+        files.save(table, tmp_path / "tables" / "softmax.npz")
     code = re.sub(r'"(auto|cuda(:\w+)?)"', '"simulated"', code)
     exec(compile(code, "snippet", "exec"), names())
 

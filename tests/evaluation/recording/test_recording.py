@@ -227,6 +227,29 @@ def f(x):
     assert third.global_scratch in range(SCRATCH.start, SCRATCH.end)
 
 
+def test_memory_that_a_kernel_finds_through_a_table_is_there_and_may_change(recordings):
+    source = (
+        KERNEL
+        + """
+@triton.jit
+def by_table(table):
+    x = tl.load(table).to(tl.pointer_type(tl.float32))
+    y = tl.load(table + 1).to(tl.pointer_type(tl.float32))
+    tl.store(y, tl.load(x))
+def f(x):
+    constant = torch.tensor([3.0], device=x.device)
+    y = torch.zeros(1, device=x.device)
+    table = torch.tensor([constant.data_ptr(), y.data_ptr()], device=x.device)
+    by_table[(1,)](table)
+    return y.clone()
+"""
+    )
+    plan = recordings.plan(source, "f", x())
+    kinds = [type(step) for step in plan.call.steps]
+    assert kinds == [Fill, Upload, Upload, Launch, Copy]
+    assert {step.nbytes for step in plan.call.steps if isinstance(step, Upload)} == {4, 16}
+
+
 MOVEMENT = {
     "transposed": "x.t().contiguous()",
     "reshaped": "x.t().reshape(-1)",

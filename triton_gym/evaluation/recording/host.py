@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -48,12 +49,17 @@ class Host:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Inside, what is done is host code's, in this thread and in those that it starts."""
-        with _Functions(), Dispatch(self.recorder):
+        with _Functions(self.recorder), Dispatch(self.recorder):
             yield
 
 
 class _Functions(TorchFunctionMode):
-    """Turns what PyTorch's C++ would refuse into what the dispatch mode understands."""
+    """Turns what PyTorch's C++ would refuse into what the dispatch mode understands, and notes
+    whose addresses host code takes."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self._recorder = recorder
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -63,6 +69,8 @@ class _Functions(TorchFunctionMode):
             given = {**given, "pin_memory": False}
         if type(given.get("device")) is int:
             given = {**given, "device": standin.CUDA}
+        if func is torch.Tensor.data_ptr and is_standin(args[0]):
+            self._recorder.expose(args[0], sys._getframe(1).f_code.co_filename)
         if func is torch.Tensor.cuda:
             return args[0].to(standin.CUDA)
         if func is torch.Tensor.pin_memory:

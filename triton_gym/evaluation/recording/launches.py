@@ -111,6 +111,7 @@ def launch(
         return None
     if any(n > most for n, most in zip(sizes, GRID_LIMITS, strict=True)):
         raise RuntimeError(f"Triton Error [CUDA]: invalid argument: no grid is {tuple(sizes)}")
+    recorder.use_exposed()
     _written(recorder, source, values)
     return Launch(index, (sizes[0], sizes[1], sizes[2]), arguments, global_scratch, recorder.line())
 

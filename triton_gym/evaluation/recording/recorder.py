@@ -80,6 +80,7 @@ class Recorder:
         self._starts: list[int] = []
         self._ids = 0
         self._apart = 0
+        self._exposed: dict[int, Memory] = {}
         self._captured: list[Memory] | None = None
 
     # Memory.
@@ -167,6 +168,7 @@ class Recorder:
         address = memory.buffer.address
         if self._memories.pop(address, None) is None:
             return
+        self._exposed.pop(address, None)
         del self._starts[bisect.bisect_left(self._starts, address)]
         self.executor.free(dataclasses.replace(memory.buffer, freed=self.moment))
         if memory.buffer.kind is BufferKind.SCRATCH:
@@ -227,6 +229,20 @@ class Recorder:
             self.moment += 1
 
     # What is done with it.
+
+    def expose(self, tensor: torch.Tensor, file: str) -> None:
+        """The code of a file takes a stand-in's address. If it is the answer, kernels may come to
+        know it as a number, as from a table of pointers."""
+        if file == self.path:
+            memory = self.memory_of(tensor)
+            self._exposed[memory.buffer.address] = memory
+
+    def use_exposed(self) -> None:
+        """A kernel is about to look at, and to change, memory whose address it may know."""
+        for memory in list(self._exposed.values()):
+            if memory.taint is None:
+                self.use(memory, "a kernel")
+                memory.forget()
 
     def use(self, memory: Memory, what: str) -> None:
         """The device is about to look at memory: make sure that there is something to look at.

@@ -54,6 +54,8 @@ MATRIX_EFFICIENCY = 0.80
 """Share of the dense peak that cuBLAS reaches on large matrices: 0.80 at 4096³ in bfloat16."""
 ATTENTION_EFFICIENCY = 0.60
 """The same for PyTorch's fused attention: 0.59 with a causal mask at 4 × 16 × 4096 × 128."""
+_PRODUCTS = ("_int_mm", "_grouped_mm")
+"""Products of (m, k) with (…, k, n): every row with one matrix."""
 LAUNCH_US = 3.0
 """Device time between two dependent kernels that PyTorch launches."""
 
@@ -144,12 +146,15 @@ class _Clock(TorchDispatchMode):
     def _compute(self, func: Any, args: Any, kwargs: Any, outputs: list[torch.Tensor]) -> float:
         """Microseconds on the arithmetic units."""
         dtype = str(outputs[0].dtype).removeprefix("torch.")
+        dtype = "int8" if dtype == "int32" else dtype  # what integer products are made of
         attention = "attention" in str(func)
         if attention:
             query, key = args[0], args[1]
             flops = 4.0 * float(query.numel()) * int(key.shape[-2])
             causal = (kwargs or {}).get("is_causal", args[4] if len(args) > 4 else False)
             flops = flops / 2 if causal is True else flops
+        elif func._overloadpacket.__name__ in _PRODUCTS:  # PyTorch does not count these
+            flops = 2.0 * float(args[0].numel()) * int(args[1].shape[-1])
         elif func._overloadpacket in flop_registry:
             count = flop_registry[func._overloadpacket]
             flops = float(count(*args, **(kwargs or {}), out_val=outputs[0]))

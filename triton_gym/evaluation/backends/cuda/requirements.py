@@ -11,20 +11,13 @@ from pathlib import Path
 from triton_gym.device import gpu_matching
 from triton_gym.evaluation.backends.protocol import Requirement
 
-_IPC = """
+_SHARING = """
 import torch
-import torch.multiprocessing as mp
-
-def child(tensor, queue):
-    queue.put(float(tensor.sum()))
+from triton_gym.evaluation.backends.cuda.blocks import Block
 
 if __name__ == "__main__":
-    context = mp.get_context("spawn")
-    queue, tensor = context.Queue(), torch.ones(8, device="cuda")
-    process = context.Process(target=child, args=(tensor, queue))
-    process.start()
-    assert queue.get(timeout=60) == 8.0
-    process.join()
+    torch.zeros(1, device="cuda")
+    Block(0, 2 << 20, torch.device("cuda", 0)).release()
 """
 
 
@@ -48,10 +41,10 @@ def found() -> Iterator[Requirement]:
                 "its datasheet", False, "not in triton_gym.device",
                 "rooflines rest on what is measured here",
             )  # fmt: skip
-    shared = _succeeds(_IPC)
+    shared = _succeeds(_SHARING)
     yield _of(
-        "CUDA IPC", shared, "works" if shared else "refused",
-        "judge and answer cannot share GPU memory: evaluation on the GPU is impossible",
+        "shared GPU memory", shared, "works" if shared else "refused, or no cuda-bindings",
+        "a judge cannot lend its runner memory: evaluation on the GPU is impossible",
     )  # fmt: skip
 
 

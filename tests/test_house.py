@@ -21,6 +21,7 @@ FLOORS = [
     {"observation", "reward"},
     {"env", "episode", "tables", "tuning", "vector", "wrappers", "runs", "prompt"},
     {"registration", "suites", "audit"},
+    {"verification"},
     {"integrations", "benchmark"},
     {"cli"},
     {"__main__"},

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from triton_gym.outcome import Outcome, Status
     from triton_gym.registration import load, register, tasks
     from triton_gym.task import Case, Entry, Span, Task, Unit
+    from triton_gym.verification import verify
 
 __version__ = "0.1.0"
 
@@ -53,6 +54,7 @@ _HOMES = {
     "load": "registration",
     "register": "registration",
     "tasks": "registration",
+    "verify": "verification",
 }
 
 __all__ = [
@@ -77,6 +79,7 @@ __all__ = [
     "load",
     "register",
     "tasks",
+    "verify",
 ]
 
 

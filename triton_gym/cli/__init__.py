@@ -1,4 +1,4 @@
-"""The command line: `triton-gym envs | show | eval | bench | run | train | score | store | doctor`.
+"""The command line: `triton-gym envs | show | eval | verify | bench | run | train | score | …`.
 
 Importing this loads no torch; each command loads what it needs.
 """
@@ -49,13 +49,25 @@ def _fail(reason: str) -> NoReturn:
 
 
 from triton_gym.audit import command as audit  # noqa: E402
-from triton_gym.cli import bench, catalogue, doctor, evaluate, record, run, score, serve, store  # noqa: E402
+from triton_gym.cli import (  # noqa: E402
+    bench,
+    catalogue,
+    doctor,
+    evaluate,
+    record,
+    run,
+    score,
+    serve,
+    store,
+    verify,
+)
 from triton_gym.cli.train import train  # noqa: E402
 
 app.command("envs")(catalogue.envs)
 app.command("show")(catalogue.show)
 app.command("eval")(evaluate.evaluate)
 app.command("times")(evaluate.times)
+app.command("verify")(verify.verify)
 app.command("bench")(bench.bench)
 app.command("record")(record.record)
 app.command("run")(run.run)

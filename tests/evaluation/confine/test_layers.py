@@ -74,7 +74,7 @@ def test_doctor_says_what_its_absence_costs(monkeypatch):
     monkeypatch.setattr(seccomp, "available", lambda: False)
     rows = {row.part: row for row in findings.confinement()}
     assert not rows["files confined"].ok
-    assert "read and change this user's files" in rows["files confined"].cost
+    assert "open the GPU's device files" in rows["files confined"].cost
     monkeypatch.undo()
     for row in findings.confinement():
         assert bool(row.cost) != row.ok

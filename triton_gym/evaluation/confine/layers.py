@@ -65,7 +65,7 @@ def mechanisms() -> list[Mechanism]:
         ),
         Mechanism(
             "files confined", version >= landlock.ABI_FILES, told,
-            "an answer can read and change this user's files",
+            "an answer can read and change this user's files, and open the GPU's device files",
         ),
         Mechanism(
             "network confined", filters or version >= landlock.ABI_TCP,

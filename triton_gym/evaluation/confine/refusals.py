@@ -48,6 +48,8 @@ _LASTING = (
     "shmctl", "shmdt", "shmget",
 )  # fmt: skip
 """Shared memory, semaphores and queues that live on when their process is gone."""
+_UNCOUNTED = ("memfd_create",)
+"""Memory that belongs to no process, so that nobody's limit bounds it."""
 _PAST_LANDLOCK = (
     "chmod", "chown", "fanotify_init", "fanotify_mark", "fchmod", "fchmodat", "fchmodat2",
     "fchown", "fchownat", "fremovexattr", "fsetxattr", "futimesat", "inotify_add_watch",
@@ -81,6 +83,8 @@ def refusals(layers: frozenset[Layer], *, pid: int, cuda: bool, scoped: bool) ->
         found += map(Refusal, ("tkill", "pidfd_send_signal"))
     if Layer.KERNEL in layers:
         found += map(Refusal, (*_PARTS_OF_THE_KERNEL, *_MOUNTS, *_LASTING))
+        if not cuda:  # whose driver may need it
+            found += map(Refusal, _UNCOUNTED)
     if Layer.METADATA in layers:
         found += map(Refusal, _PAST_LANDLOCK)
     return found

@@ -30,10 +30,10 @@ from triton_gym.task import Case, Task
 
 TRIES = 5
 """How often an answer is evaluated whose fork server dies, the last time alone."""
-KILLS = 8
+KILLS = 16
 """How often an answer has another try whose worker was killed, by whomever, or found no room. One
 that kills its own process gains nothing by it."""
-LASTS = 3.0
+LASTS = 4.0
 """After how many of its time limits it has none."""
 HIDDEN_CASES = 3
 """How many shapes are drawn from the task's range for each evaluation."""

@@ -45,7 +45,8 @@ def lacks_room(error: BaseException | None) -> bool:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if isinstance(error, OSError) and error.errno in _LACKING:
+        # Too many open files are too many of the answer's own.
+        if isinstance(error, OSError) and error.errno in _LACKING - {errno.EMFILE}:
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -266,13 +266,6 @@ class Timed:
             raise Malformed("a time is not positive")
 
 
-@dataclass(frozen=True, slots=True)
-class Denied:
-    """The judge does not do what was asked; the answer's evaluation ends."""
-
-    message: Annotated[str, Length(4096)]
-
-
 # What the recorder answers.
 
 
@@ -315,7 +308,7 @@ class Failed:
 
 
 FromRecorder = Compile | Await | Look | Time | Loaded | Built | Recorded | Entangled | Failed
-FromJudge = Load | Build | Record | Compiled | Uncompiled | Seen | Timed | Denied
+FromJudge = Load | Build | Record | Compiled | Uncompiled | Seen | Timed
 
 
 def pack(message: Any) -> dict[str, Any]:

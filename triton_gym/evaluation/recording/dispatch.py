@@ -3,7 +3,7 @@
 Of an operator with a stand-in among its arguments
 - a view makes another stand-in of the same memory;
 - on known memory alone it runs on the mirrors, whatever it computes;
-- movement (`movement.py`) becomes steps of the plan;
+- movement (`movement.py`, `gathering.py`, `filling.py`) becomes steps of the plan;
 - a look at values is answered by who can execute what was recorded so far;
 - anything else is arithmetic on inputs: its result is tainted, and nothing may look at it.
 """
@@ -18,7 +18,14 @@ from torch._ops import HigherOrderOperator, OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
-from triton_gym.evaluation.recording import looks, movement, standin
+from triton_gym.evaluation.recording import (
+    filling,  # noqa: F401  (registers its handlers, as the others do)
+    gathering,
+    looks,
+    movement,
+    standin,
+)
+from triton_gym.evaluation.recording.handlers import FILLS, HANDLERS, known
 from triton_gym.evaluation.recording.memory import Taint
 from triton_gym.evaluation.recording.recorder import KNOWN_FILL, Recorder, is_standin
 
@@ -90,9 +97,9 @@ class Operation:
         memories = [self.recorder.memory_of(tensor) for tensor in self.standins]
         known = all(memory.known for memory in memories)
         small = sum(tensor.nbytes for tensor in self.standins) <= KNOWN_FILL
-        handler = movement.HANDLERS.get(self.func)
+        handler = HANDLERS.get(self.func)
         there = not (known and small) or movement.keeps_knowledge(self)
-        if handler is not None and (there or self.func in movement.FILLS):
+        if handler is not None and (there or self.func in FILLS):
             result = handler(self)
             if result is not NotImplemented:
                 return result
@@ -100,7 +107,7 @@ class Operation:
             return self._on_host()
         if self.name.endswith("_out") or "out" in self.kwargs:
             return self._into_out()
-        general = movement.general(self)
+        general = gathering.general(self)
         if general is not NotImplemented:
             return general
         return self._tainted(self.taint)
@@ -187,7 +194,7 @@ class Operation:
         return device is not None and torch.device(device).type == "cpu"
 
     def _upload(self, made: torch.Tensor) -> torch.Tensor:
-        return movement.known(self.recorder, made)
+        return known(self.recorder, made)
 
     def _arguments(self) -> Any:
         """Every argument with its declaration."""

@@ -7,7 +7,6 @@ from typing import Any
 from triton_gym.evaluation.plan.messages import Failed
 from triton_gym.evaluation.plan.plan import HOST_BYTES, STEPS
 from triton_gym.evaluation.recording.memory import LooksAtMuch, Refused
-from triton_gym.evaluation.recording.remote import JudgeDenied
 from triton_gym.evaluation.workers.failure import line_at, line_in
 from triton_gym.evaluation.workers.room import lacks_room
 from triton_gym.outcome import Status
@@ -83,8 +82,6 @@ def failure(status: Status, error: BaseException, path: str, case: str) -> Failu
             f"{told}{where}{line_in(error, path)}: the answer's own Triton kernels must do all of "
             "the work.",
         )
-    if isinstance(error, JudgeDenied):
-        return Failure(Status.RUNTIME_ERROR, str(error))
     kind = type(error).__name__
     library = type(error).__module__.partition(".")[0]
     if library == "triton" or kind == "CompileFailed":

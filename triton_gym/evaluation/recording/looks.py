@@ -10,8 +10,8 @@ from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_map
 
 from triton_gym.evaluation.recording import standin
+from triton_gym.evaluation.recording.handlers import handles, known
 from triton_gym.evaluation.recording.memory import Taint, bytes_for
-from triton_gym.evaluation.recording.movement import handles, known
 from triton_gym.evaluation.recording.recorder import fills, is_standin
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from triton_gym.evaluation.plan.messages import (
     Await,
     Compile,
     Compiled,
-    Denied,
     FromJudge,
     Look,
     Partial,
@@ -36,10 +35,6 @@ from triton_gym.evaluation.plan.step import (
     Synchronize,
     Upload,
 )
-
-
-class JudgeDenied(Exception):
-    """The judge does not go on with this answer; says why."""
 
 
 class BlobsFull(Exception):
@@ -140,7 +135,7 @@ class Remote:
         self.send(artifact)
         reply = self._ask(Await(artifact, texts))
         if not isinstance(reply, (Compiled, Uncompiled)):
-            raise JudgeDenied("The judge replied something else.")
+            raise RuntimeError("The judge replied something else.")
         return reply
 
     # Steps.
@@ -193,7 +188,7 @@ class Remote:
         """Have the judge execute what was noted so far, and tell bytes."""
         reply = self._ask(Look(self._so_far(), address, nbytes, line))
         if not isinstance(reply, Seen) or len(reply.data) != nbytes:
-            raise JudgeDenied("The judge replied something else.")
+            raise RuntimeError("The judge replied something else.")
         self.steps.append(Read(address, nbytes, self._blobs.put(reply.data), line))
         return reply.data
 
@@ -203,7 +198,7 @@ class Remote:
         self.need(step for some in steps for step in some)
         reply = self._ask(Time(self._so_far(), steps, line))
         if not isinstance(reply, Timed) or len(reply.seconds) != len(steps):
-            raise JudgeDenied("The judge replied something else.")
+            raise RuntimeError("The judge replied something else.")
         return list(reply.seconds)
 
     def _so_far(self) -> Partial:
@@ -226,7 +221,4 @@ class Remote:
 
     def _ask(self, question: Any) -> Any:
         self._channel.send(pack(question))
-        reply = unpack(FromJudge, self._channel.receive())
-        if isinstance(reply, Denied):
-            raise JudgeDenied(reply.message)
-        return reply
+        return unpack(FromJudge, self._channel.receive())

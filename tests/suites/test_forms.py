@@ -175,3 +175,90 @@ def test_functions_that_cannot_be_tasks_say_why(tmp_path, old, new, told):
     (problem,) = suites.load("tritonbench-t", tmp_path)
     with pytest.raises(InvalidTaskError, match=told):
         problem.task()
+
+
+DEFINITION = {
+    "name": "scaled_rows_h64", "op_type": "scale", "description": "Rows times a vector.",
+    "axes": {
+        "rows": {"type": "var"}, "hidden": {"type": "const", "value": 64},
+        "twice": {"type": "expr", "expression": "rows * 2"},
+    },
+    "inputs": {
+        "x": {"shape": ["twice", "hidden"], "dtype": "bfloat16"},
+        "factor": {"shape": None, "dtype": "float32"},
+        "where": {"shape": ["rows"], "dtype": "int64"},
+    },
+    "outputs": {"y": {"shape": ["rows", "hidden"], "dtype": "bfloat16"}},
+    "custom_inputs_entrypoint": "make",
+    "reference": "import torch\n\ndef make(axes, device):\n"
+    "    return {'where': torch.randperm(axes['twice'], device=device)[: axes['rows']]}\n\n"
+    "@torch.no_grad()\ndef run(x, factor, where):\n    assert x.shape[1] == 64\n"
+    "    return x[where] * factor\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("suite", ["flashinfer-bench", "sol-execbench"])
+def test_definitions_and_workloads(tmp_path, suite):
+    sources = {"factor": {"type": "scalar", "value": 3.0}, "where": {"type": "custom"}}
+    lines = [{"axes": {"rows": rows}, "inputs": sources} for rows in (5, 4096, 9)]
+    if suite == "flashinfer-bench":
+        lines = [{"definition": "scaled_rows_h64", "workload": line} for line in lines]
+        names = ("definitions/scale/scaled.json", "workloads/scale/scaled.jsonl")
+    else:
+        names = ("problems/scaled/definition.json", "problems/scaled/workload.jsonl")
+    write(tmp_path, dict(zip(names, (DEFINITION, "\n".join(map(json.dumps, lines))), strict=True)))
+    (problem,) = suites.load(suite, tmp_path)
+    task = problem.task()
+    assert task.entry.name == "run"
+    assert task.entry.parameters == ("x", "factor", "where")
+    assert [case["rows"] for case in task.bench] == [4096]
+    assert sorted(case["rows"] for case in task.tiny) == [5, 9]
+    x, factor, where = arguments(task, 0)
+    assert (x.dtype, tuple(x.shape), factor) == (torch.bfloat16, (10, 64), 3.0)
+    torch.testing.assert_close(result(task, (x, factor, where)), (x[where] * 3.0,))
+
+
+GPUMODE = {
+    "problems/set/utils.py": "FACTOR = 2.0\n",
+    "problems/set/double/task.py": "input_t = output_t = tuple\n",
+    "problems/set/double/reference.py": """
+import torch
+from utils import FACTOR
+from task import input_t
+
+def ref_kernel(data: input_t):
+    x, out = data
+    return x * FACTOR
+
+def generate_input(size: int, seed: int) -> input_t:
+    generator = torch.Generator(device="cuda")
+    generator.manual_seed(seed)
+    x = torch.randn(size, 16, device="cuda", generator=generator)
+    return x, torch.empty_like(x)
+""",
+    "problems/set/double/task.yml": """
+files:
+  - {"name": "submission.py", "source": "@SUBMISSION@"}
+  - {"name": "utils.py", "source": "../utils.py"}
+  - {"name": "task.py", "source": "task.py"}
+  - {"name": "reference.py", "source": "reference.py"}
+description: |
+  Double it.
+tests:
+  - {"size": 8, "seed": 1}
+benchmarks:
+  - {"size": 4096, "seed": 2}
+""",
+}
+
+
+def test_one_tuple_as_argument(tmp_path):
+    pytest.importorskip("yaml")
+    (problem,) = suites.load("gpumode", write(tmp_path, GPUMODE))
+    task = problem.task()
+    assert task.entry.name == "custom_kernel"
+    assert (task.tiny[0]["size"], task.bench[0]["size"]) == (8, 4096)
+    assert "Double it." in task.statement
+    (data,), (other,) = arguments(task, 1), arguments(task, 2)
+    assert not torch.equal(data[0], other[0])
+    torch.testing.assert_close(result(task, (data,)), (data[0] * 2,))

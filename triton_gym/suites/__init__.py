@@ -28,8 +28,12 @@ SUITES = {
     "multikernelbench": "triton_gym.suites.multikernelbench",
     "robust-kbench": "triton_gym.suites.robust_kbench",
     "tritonbench-t": "triton_gym.suites.tritonbench",
+    "flashinfer-bench": "triton_gym.suites.definitions",
+    "gpumode": "triton_gym.suites.gpumode",
+    "sol-execbench": "triton_gym.suites.definitions:discover_sol",
 }
-"""Name of each suite and the module that knows its form: `discover(path)` yields its problems."""
+"""Name of each suite and the module that knows its form: `discover(path)`, or the function
+named behind a colon, yields its problems."""
 
 VARIABLE = "TRITON_GYM_SUITES"
 
@@ -51,7 +55,9 @@ def load(name: str, path: str | Path) -> Suite:
     folder = Path(path).expanduser()
     if not folder.is_dir():
         raise InvalidOptionError(f"{folder} is no folder; give the checkout of {name}.")
-    problems = tuple(importlib.import_module(SUITES[name]).discover(folder))
+    module, _, function = SUITES[name].partition(":")
+    discover = getattr(importlib.import_module(module), function or "discover")
+    problems = tuple(discover(folder))
     if not problems:
         raise InvalidOptionError(f"{folder} holds no problem of {name}: is it a checkout of it?")
     return Suite(name, folder, problems)

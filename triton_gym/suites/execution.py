@@ -156,11 +156,28 @@ def drawing(seed: int, device: torch.device) -> Iterator[None]:
         random.seed(seed)
         np.random.seed(seed % 2**32)
         try:
-            with torch.device(device), Redirected(device):
+            with torch.device(device), Redirected(device), _generators(device):
                 yield
         finally:
             random.setstate(plain)
             np.random.set_state(arrays)
+
+
+@contextlib.contextmanager
+def _generators(device: torch.device) -> Iterator[None]:
+    """`torch.Generator("cuda")` is one of the device at hand; held under `RANDOM`."""
+    plain = torch.Generator
+    at_hand = "cpu" if device.type == "meta" else device
+
+    class Moved(plain):  # type: ignore[valid-type, misc]
+        def __new__(cls, device: Any = "cpu") -> Any:
+            return plain(at_hand if _is_cuda(device) else device)
+
+    torch.Generator = Moved  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        torch.Generator = plain  # type: ignore[misc]
 
 
 class Redirected(TorchFunctionMode):

@@ -7,10 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from triton_gym.errors import InvalidTaskError
-from triton_gym.suites.loading import Description, task_of
+from triton_gym.suites.loading import Description, task_of, untried_task_of
 from triton_gym.suites.shapes import Form, input_elements
 from triton_gym.suites.shrinking import TINY_ELEMENTS, Small
 from triton_gym.task import Case, Task
+
+TRIED_ELEMENTS = 1 << 22
+"""Most elements of the inputs of a case that is tried when a problem is loaded, on the CPU."""
+FAILURES = 8
+"""After so many cases that cannot be judged no further ones are tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +53,9 @@ def tried_cases(
         sizes = {case: elements for elements, _, case in sized}
         tasks: list[Task] = []
         judged: list[Case] = []
+        failed = 0
         for elements, _, case in sized:
-            if judged and elements > TINY_ELEMENTS:
+            if elements > (TINY_ELEMENTS if judged else TRIED_ELEMENTS) or failed >= FAILURES:
                 judged.append(case)  # the small ones show what there is to show
                 continue
             try:
@@ -57,10 +63,27 @@ def tried_cases(
                 tasks.append(task_of(form, described, (case,), small, path))
                 judged.append(case)
             except InvalidTaskError as error:
-                first = first or error
+                first, failed = first or error, failed + 1
+        if failed >= FAILURES and not tasks:
+            continue
+        if judged and not tasks:
+            return _untried(form, described, judged, sizes, path)
         if judged:
             return _joined(tasks, judged, sizes, len(cases), tested_elements, first)
     raise first or InvalidTaskError(f"{path} has no cases.")
+
+
+def _untried(
+    form: Form, described: Description, cases: list[Case], sizes: dict[Case, int], path: str
+) -> Task:
+    """The task of a problem whose every case is too large to be tried here."""
+    note = (
+        f"its smallest case has {sizes[cases[0]]} elements of inputs, too many to try its "
+        "reference when it was loaded: it is tried before its first answer"
+    )
+    task = untried_task_of(form, described, cases[-1:], Small((cases[0],), sizes[cases[0]]), path)
+    tested = tuple(case for case in cases if sizes[case] <= 1 << 26) or (cases[0],)
+    return replace(task, drawn=Listed((cases[0],), tested), notes=(*task.notes, note))
 
 
 def _joined(
@@ -83,5 +106,5 @@ def _joined(
 def _elements(form: Form, case: Case) -> int:
     try:
         return input_elements(form, case)
-    except Exception:  # tests that read values, whose tensors are small
+    except Exception:  # what reads values is small, most often
         return 0

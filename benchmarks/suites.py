@@ -1,0 +1,156 @@
+"""A whole checkout of a suite: how many problems are listed, load, run on a GPU, can be judged.
+
+    python benchmarks/suites.py kernelbench ../KernelBench --out benchmarks/results/….json
+    python benchmarks/suites.py kernelbench ../KernelBench --device cuda --only level1 level2
+
+A problem loads if its reference was judged on a case (`judged_at_load`: not so where its smallest
+case is too large for that). With `--device` its reference also runs at the timed size
+(`reference_ran`), and what it returns on a test case is held against its own oracle (`judged`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import time
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from triton_gym import InvalidTaskError, suites
+
+
+def about(checkout: Path, device: str) -> dict[str, Any]:
+    """Versions, commits, date and command."""
+    import numpy
+    import torch
+    import triton
+
+    def commit(folder: Path) -> str:
+        command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+        return found.stdout.strip() or "unknown"
+
+    gpu = torch.cuda.get_device_name() if device.startswith("cuda") else device
+    return {
+        "python": sys.version.split()[0], "torch": torch.__version__, "triton": triton.__version__,
+        "numpy": numpy.__version__, "commit": commit(Path(__file__).parent),
+        "checkout_commit": commit(checkout) if (checkout / ".git").exists() else "unknown",
+        "device": gpu, "date": time.strftime("%Y-%m-%d"),
+        "command": " ".join(["python", Path(sys.argv[0]).name, *map(_anonymous, sys.argv[1:])]),
+    }  # fmt: skip
+
+
+def _anonymous(argument: str) -> str:
+    """A path without where it lies on this machine."""
+    return Path(argument).name if "/" in argument and Path(argument).exists() else argument
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("suite", choices=list(suites.SUITES))
+    parser.add_argument("checkout", type=Path)
+    parser.add_argument("--device", default="", help="cuda, to run references on it")
+    parser.add_argument("--only", nargs="*", default=[""], help="beginnings of keys")
+    parser.add_argument("--checkout-commit", default="", help="where the checkout is no git folder")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    started = time.perf_counter()
+    suite = suites.load(options.suite, options.checkout)
+    listing = {"seconds": time.perf_counter() - started, "torch_loaded": "torch" in sys.modules}
+    head = about(options.checkout, options.device or "cpu")
+    head["checkout_commit"] = options.checkout_commit or head["checkout_commit"]
+    rows: list[dict[str, Any]] = []
+    for problem in suite:
+        if not problem.key.startswith(tuple(options.only)):
+            continue
+        rows.append(_row(problem, options.device))
+        if len(rows) % 20 == 0:
+            print(len(rows), rows[-1], flush=True)
+        if options.out:
+            _write(options.out, {**head, "suite": suite.name, "listing": listing}, rows)
+    print(json.dumps(_summary(rows), indent=1))
+    for row in rows:
+        if not row["loaded"]:
+            print(f"{row['problem']}: {row['why']}")
+
+
+def _write(path: Path, head: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    report = {**head, "summary": _summary(rows), "rows": rows}
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    parts: dict[str, Counter[str]] = {}
+    for row in rows:
+        count = parts.setdefault(row["problem"].partition("/")[0] if "/" in row["problem"] else "all",
+                                 Counter())  # fmt: skip
+        count["listed"] += 1
+        for name in ("loaded", "judged_at_load", "reference_ran", "judged"):
+            count[name] += bool(row.get(name))
+    seconds, cpu = (sum(row[name] for row in rows) for name in ("seconds", "cpu_seconds"))
+    total = Counter[str]()
+    for count in parts.values():
+        total.update(count)
+    return {
+        "total": dict(total), "seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1),
+        "parts": {name: dict(count) for name, count in parts.items()},
+    }  # fmt: skip
+
+
+def _row(problem: suites.Problem, device: str) -> dict[str, Any]:
+    started, cpu = time.perf_counter(), time.process_time()
+    row: dict[str, Any] = {"problem": problem.key, "loaded": False}
+    try:
+        task = problem.task()
+    except InvalidTaskError as error:
+        row["why"] = str(error).replace(str(problem.path), problem.path.name)
+    else:
+        untried = any("too many to try" in note for note in task.notes)
+        row |= {"loaded": True, "judged_at_load": not untried, "notes": list(task.notes)}
+    row |= {
+        "seconds": round(time.perf_counter() - started, 3),
+        "cpu_seconds": round(time.process_time() - cpu, 3),
+    }
+    if device and row["loaded"]:
+        row |= _on_device(task, device)
+    return row
+
+
+def _on_device(task: Any, device: str) -> dict[str, Any]:
+    """Whether the reference runs at the timed size, and a test case can be judged."""
+    import torch
+
+    from triton_gym.evaluation import check
+    from triton_gym.evaluation.modules import bind
+
+    found: dict[str, Any] = {}
+    place = torch.device(device)
+    for name, case in (("reference_ran", task.bench[0]), ("judged", task.draw(random.Random(0), tiny=False))):  # fmt: skip
+        try:
+            bound = bind(task, case, 0, place)
+            inputs = check.draw_inputs(task, case, 0, place)
+            plain = check.returned(bound, inputs)
+            found[name] = True
+            if name == "judged":
+                expected = check.expect(bound, case, inputs, plain)
+                found[name] = check.compare(plain.tensors, expected, str(case)).ok
+            torch.cuda.synchronize()
+        except Exception as error:  # told in the table
+            found[name] = False
+            found[f"{name}_why"] = f"{type(error).__name__}: {error}"[:300]
+        finally:
+            bound = inputs = plain = expected = None
+            torch.cuda.empty_cache()
+    found["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+    torch.cuda.reset_peak_memory_stats()
+    return found
+
+
+if __name__ == "__main__":
+    main()

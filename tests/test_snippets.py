@@ -44,12 +44,23 @@ def snippets(*languages):
     return found
 
 
+def joined(text):
+    """The lines of a text; one that ends with a backslash goes on in the next."""
+    return re.sub(r"\\\n", " ", text).split("\n")
+
+
 def commands():
     """Our commands and others, a line each, without comments."""
-    return [
+    indented = [
+        pytest.param(line.strip(), id=f"{page.relative_to(ROOT)}:{number}")
+        for page in PAGES
+        for number, line in enumerate(joined(page.read_text(encoding="utf-8")), start=1)
+        if line.startswith("    triton-gym ")
+    ]
+    return indented + [
         pytest.param(line.strip(), id=f"{block.id}:{number}")
         for block in snippets("bash", "sh", "shell")
-        for number, line in enumerate(re.sub(r"\\\n", " ", block.values[0]).split("\n"), start=1)
+        for number, line in enumerate(joined(block.values[0]), start=1)
         if line.strip() and not line.strip().startswith("#")
     ]
 

@@ -121,10 +121,13 @@ class Interpreter:
             one if isinstance(one, str) else reports.read_traces({"traces": one}) for one in found
         ]
 
-    def trace(self, plan: Plan, results: Sequence[View]) -> list[LaunchTrace]:
-        """Trace what a further call of a plan launches."""
+    def trace(
+        self, plan: Plan, results: Sequence[View], *, first: bool = False
+    ) -> list[LaunchTrace]:
+        """Trace what a further call of a plan launches, or the first."""
         self._tell(plan)
-        reply = self._ask("trace", plan=encode(plan), results=[encode(view) for view in results])
+        views = [encode(view) for view in results]
+        reply = self._ask("trace", plan=encode(plan), results=views, first=first)
         return reports.read_traces(reply)
 
     def verify(self, arena: HostArena) -> dict[str, Any]:

@@ -211,11 +211,12 @@ class Server:
                 found.append(str(error)[:500])
         return {"alternatives": found}
 
-    def _trace(self, plan: Any, results: list[Any]) -> dict[str, Any]:
-        """Trace the launches of a plan's further calls."""
+    def _trace(self, plan: Any, results: list[Any], first: bool) -> dict[str, Any]:
+        """Trace the launches of a plan's first call, or of a further one."""
         found: Plan = decode(Plan, plan)
         self._memory.scratch_to(found.scratch_end)
-        traced = self._tried.trace(found, [decode(View, view) for view in results])
+        views = [decode(View, view) for view in results]
+        traced = self._tried.trace(found, views, first=first)
         return {"traces": [t.trace.record() for t in traced]}
 
     def _verify(self, size: int, fds: list[int]) -> dict[str, Any]:

@@ -12,11 +12,12 @@ from triton_gym.evaluation.backends.simulated.pricing import price
 from triton_gym.evaluation.backends.simulated.proof import Proof, prove
 from triton_gym.evaluation.backends.simulated.recording import Recording, Setting
 from triton_gym.evaluation.judging.judge import Phases
-from triton_gym.evaluation.judging.returned import Form, lies_well, parts_of
-from triton_gym.evaluation.plan.plan import Plan
+from triton_gym.evaluation.judging.returned import Form, Part, lies_well, parts_of
+from triton_gym.evaluation.plan.plan import Call, Plan
 from triton_gym.evaluation.plan.step import Copy, Launch
 from triton_gym.evaluation.plan.view import View
 from triton_gym.evaluation.recording.session import CaseEntangled
+from triton_gym.evaluation.simulate.launches import LaunchTrace
 from triton_gym.evaluation.simulate.machine_code.build import Build
 from triton_gym.evaluation.simulate.time_model import model
 from triton_gym.evaluation.trees import leaves
@@ -102,24 +103,38 @@ class TimedCase:
             plan, full, task = self._plan, self._full, self._setting.request.task
             if plan is None:
                 raise RuntimeError("the timed case was not recorded")
-            form = Form(full.tree, task.same_strides, task.entry.name, str(full.case))
-            parts = parts_of(plan.call.result, form)
-            views = [part for part in parts if isinstance(part, View)]
+            gpu, steady = self._setting.gpu, plan.first == plan.call
+            if not steady:
+                self._proved(plan.first, tolerances, first=True)
+            parts, traces, proof = self._proved(plan.call, tolerances, first=False)
             dense = [
                 Copy(part, _dense(part), 0)
                 for part, leaf in zip(parts, leaves(full.tree), strict=True)
                 if isinstance(part, View) and not (task.same_strides or lies_well(part, leaf))
             ]
-            interpreter = self._opened.interpreter
-            traces = interpreter.trace(plan, views)
-            gpu = self._setting.gpu
             estimate = price(self._builds, traces, plan.call.steps, gpu, dense)
-            where = [number for number, part in enumerate(parts) if isinstance(part, View)]
-            written = {n: place for place, n in enumerate(where) if n not in full.handed}
-            proof = prove(
-                interpreter, task, full, written, traces, self._setting.secret, tolerances
-            )
         return Found(estimate, proof, bool(plan.setup) or plan.first.steps != plan.call.steps)
+
+    def _proved(
+        self, call: Call, tolerances: Mapping[str, float], *, first: bool
+    ) -> tuple[list[Part], list[LaunchTrace], Proof]:
+        """The tensors of a call's result, what it launches, and what was verified of it.
+
+        Raises:
+            Ended: it is wrong, or cannot be followed.
+        """
+        plan, full, task = self._plan, self._full, self._setting.request.task
+        if plan is None:
+            raise RuntimeError("the timed case was not recorded")
+        form = Form(full.tree, task.same_strides, task.entry.name, str(full.case))
+        parts = parts_of(call.result, form)
+        views = [part for part in parts if isinstance(part, View)]
+        interpreter = self._opened.interpreter
+        traces = interpreter.trace(plan, views, first=first)
+        where = [number for number, part in enumerate(parts) if isinstance(part, View)]
+        written = {n: place for place, n in enumerate(where) if n not in full.handed}
+        proof = prove(interpreter, task, full, written, traces, self._setting.secret, tolerances)
+        return parts, traces, proof
 
     @property
     def _opened(self) -> Recording:

@@ -117,17 +117,18 @@ class Trial:
         changed = dataclasses.replace(known.trace, index=index, config=config)
         return dataclasses.replace(known, trace=changed)
 
-    def trace(self, plan: Plan, results: Sequence[View]) -> list[Traced]:
-        """Trace what a call launches; returns the launches of every further call.
+    def trace(self, plan: Plan, results: Sequence[View], *, first: bool) -> list[Traced]:
+        """Trace what a call launches, and return its launches.
 
         Args:
             plan: of the case.
             results: where its results lie.
+            first: whether it is the first call, instead of a further one.
         """
-        before = (*plan.setup, *plan.first.steps)
-        steps = plan.call.steps
-        start = len(before) + 1
-        kept = _inherited(plan, start)
+        before = plan.setup if first else (*plan.setup, *plan.first.steps)
+        steps = plan.first.steps if first else plan.call.steps
+        start = len(before) + (not first)
+        kept = _inherited(plan, steps, start)
         earlier: list[Traced] = []
         if kept:
             earlier = self.follow(plan.buffers, plan.kernels, before, 0)
@@ -204,13 +205,13 @@ def _touches(view: View, spans: _Spans) -> bool:
     return any(low < end and start < high for start, end in spans)
 
 
-def _inherited(plan: Plan, start: int) -> bool:
-    """Whether a further call uses memory that was made before it."""
+def _inherited(plan: Plan, steps: Sequence[Step], start: int) -> bool:
+    """Whether a call uses memory that was made before it."""
     made = [
         (b.address, b.end) for b in plan.buffers
         if b.kind is BufferKind.SCRATCH and b.born < start and not 0 <= b.freed <= start
     ]  # fmt: skip
-    for step in plan.call.steps:
+    for step in steps:
         addresses = []
         if isinstance(step, Launch):
             addresses = [a.address for a in step.arguments if hasattr(a, "address")]

@@ -124,7 +124,7 @@ class Machine:
         """A block begins."""
         self.counts[block] += 1
         if self.effort is not None:
-            self.effort.add(self._costs[block] * 6.0)
+            self.effort.add(self._costs[block] * 2.5)
 
     def barrier(self) -> None:
         """Threads of a program wait for each other."""

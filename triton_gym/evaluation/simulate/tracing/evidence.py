@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,10 +27,12 @@ MOST_PROGRAMS = 24
 BUDGET_US = 60e3
 """Effort after which no further program is begun, once each class has one or a few have run."""
 LOOKED_AT = 3
-"""Programs of a class of which the places where they store are looked at."""
+"""Programs of a class of which the places where they store are looked at…"""
+LOOKED_AT_UNLIKE = 16
+"""…and the same where they store unequal shares."""
 NEIGHBOURS = 8
 """Further programs, near one another, of which that is done."""
-LOOK_US = 150e3
+LOOK_US = 400e3
 """Effort for that."""
 
 
@@ -174,10 +177,14 @@ class Evidence:
             found = np.array([look.bytes for look in looks], dtype=float)
             weight = np.maximum(work - 1, 0.0) if np.ptp(work) > 0 else np.ones(work.size)
             ratio = found / np.maximum(weight[chosen], 1e-9)
-            if np.ptp(work) > 0 and np.ptp(ratio) > 1e-6 * (np.abs(ratio).max() + 1e-9):
+            if not _equal(ratio):
+                more = rng.permutation(numbers.size)[:LOOKED_AT_UNLIKE]
+                found = np.array([scout.look(int(numbers[i])).bytes for i in more], dtype=float)
                 weight, ratio = np.ones(work.size), found
-            exact &= bool(np.ptp(ratio) <= 1e-6 * (np.abs(ratio).max() + 1e-9))
-            total += float(ratio.mean() * weight.sum())
+            exact &= _equal(ratio)
+            # Four standard errors: a grid whose programs differ is not refused by bad luck.
+            slack = 0.0 if _equal(ratio) else 4 * float(ratio.std()) / math.sqrt(ratio.size)
+            total += float((ratio.mean() + slack) * weight.sum())
         total *= paths.total / max(paths.numbers.size, 1)
         # Neighbours at all distances: programs that are mistaken for one another are often near.
         first = int(rng.integers(paths.total))
@@ -229,6 +236,11 @@ class Evidence:
             "moved": [float(p.moved) for p in programs], "flops": [p.flops for p in programs],
             "copied": any(target.address == result.address for _, target in self._call.copies),
         }  # fmt: skip
+
+
+def _equal(numbers: Array) -> bool:
+    """Whether programs store alike."""
+    return bool(np.ptp(numbers) <= 1e-6 * (np.abs(numbers).max() + 1e-9))
 
 
 def _stored(played: Played, start: int) -> int:

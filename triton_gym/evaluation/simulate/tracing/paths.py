@@ -144,6 +144,7 @@ class _Walker:
         self._depth = 0
         self.path = np.zeros(numbers.size, np.uint64)
         self.work = np.ones(numbers.size)
+        self._times: Array = np.ones(1)
 
     def _note(self, value: Array | None, active: Array) -> None:
         """Something that the path depends on."""
@@ -265,9 +266,12 @@ class _Walker:
             wide = [x.astype(np.int64) for x in (low, high, step)]
             trips = np.maximum(-(-(wide[1] - wide[0]) // np.maximum(wide[2], 1)), 0)
             self._note(np.minimum(trips, 1), active)
-            self.work = self.work + np.where(active, trips, 0)
+            self.work = self.work + np.where(active, trips * self._times, 0)
         self._depth += 1
         runs = active if trips is None else active & (trips > 0)
+        times = self._times
+        if trips is not None:  # what is inside counts for the first half, and for the last
+            self._times = times * np.where(trips > 1, trips / 2, trips)
         if self._depth <= _DEEPEST:
             known[block.arguments[0][0]] = low
             for (name, _), value in zip(block.arguments[1:], operation.operands[3:], strict=True):
@@ -279,6 +283,7 @@ class _Walker:
                 for name, _ in block.arguments[1:]:
                     known[name] = None
                 self.block(block, known, runs & (trips > 1))
+        self._times = times
         self._depth -= 1
         self._forget(operation, known)
 

@@ -87,6 +87,7 @@ class Toolchain:
         if kernel not in self.kernels:
             self.kernels.append(kernel)
         made = RecordedKernel(self, source, kernel, text, digest, backend)
+        made.number = self.kernels.index(kernel)
         made.source_ast = src
         return made
 
@@ -147,6 +148,8 @@ class RecordedKernel(CompiledKernel):  # type: ignore[misc]
         self._waits = toolchain.patient or any(user in text for user in _SCRATCH_USERS)
         self._checked = False
         self.source_ast: Any = None
+        self.number = 0
+        """Which of the session's kernels it is."""
         self.hash = digest
         entry = _ENTRY.search(text)
         self.name = entry[1] if entry else kernel.name
@@ -241,9 +244,8 @@ class RecordedKernel(CompiledKernel):  # type: ignore[misc]
             enter(metadata)
         recorder = self._toolchain.recorder
         scratch, held = self._scratch(max(x, 0) * max(y, 0) * max(z, 0), stream)
-        kernels = self._toolchain.kernels
         step = launches.launch(
-            recorder, self._plan_kernel, kernels.index(self._plan_kernel), self._specialised,
+            recorder, self._plan_kernel, self.number, self._specialised,
             (x, y, z), values, scratch,
         )  # fmt: skip
         if step is not None:

@@ -16,7 +16,7 @@ import triton_gym
 from triton_gym import Evaluator, InvalidOptionError, Limits, Outcome, Status
 from triton_gym.errors import StoreError
 from triton_gym.evaluation.records import store as stores
-from triton_gym.evaluation.records.recorder import Recorder
+from triton_gym.evaluation.records.background import BackgroundStore
 from triton_gym.evaluation.records.store import Store, storable
 from triton_gym.outcome import NAN, TimeSource
 
@@ -206,7 +206,7 @@ def test_a_damaged_record_counts_as_not_there_and_is_told_once(store, text):
 
 
 def test_a_store_that_others_hold_keeps_nobody_waiting(tmp_path):
-    recorder = Recorder(tmp_path / "outcomes.db")
+    recorder = BackgroundStore(tmp_path / "outcomes.db")
     key = recorder.key(TASK, "x", "eager", Limits())
     other = sqlite3.connect(tmp_path / "outcomes.db", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
@@ -225,7 +225,7 @@ def test_whatever_writing_does_is_told_once_and_ends_nothing(tmp_path, monkeypat
     def fail(*_):
         raise error
 
-    recorder = Recorder(tmp_path / "outcomes.db")
+    recorder = BackgroundStore(tmp_path / "outcomes.db")
     key = recorder.key(TASK, "x", "eager", Limits())
 
     def use():

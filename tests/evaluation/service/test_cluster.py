@@ -5,12 +5,17 @@ from __future__ import annotations
 import concurrent.futures
 import pickle
 import sys
+import tempfile
+import time
 import warnings
+from pathlib import Path
 
 import pytest
 
 import triton_gym
 from triton_gym import EvaluatorError, InvalidOptionError
+from triton_gym.evaluation.service import folder
+from triton_gym.evaluation.workers.scratch import PREFIX
 
 TASK = triton_gym.load("sum_rows")
 
@@ -47,11 +52,17 @@ def cluster():
         made.shutdown()
 
 
+def folders():
+    """Of judges, on this machine."""
+    return Path(tempfile.gettempdir()).glob(f"{PREFIX}*")
+
+
 @pytest.mark.timeout(280)
 @pytest.mark.filterwarnings("ignore")
 def test_a_node_dies_in_the_middle_and_everything_is_answered_once(cluster, tmp_path):
     from triton_gym.evaluation.service.cluster import RayEvaluator
 
+    before = set(folders())
     with pytest.raises(EvaluatorError, match="has room for a judge, which needs 5 num_cpus"):
         RayEvaluator(cluster.address, device="simulated", workers=5)
     with RayEvaluator(cluster.address, workers=1, store=tmp_path / "outcomes.db") as evaluator:
@@ -74,4 +85,9 @@ def test_a_node_dies_in_the_middle_and_everything_is_answered_once(cluster, tmp_
         assert (progress.done, progress.cancelled, progress.failed) == (13, 1, 0)
         assert evaluator.evaluate(TASK, TASK.starter + "# 3\n").time_source == "recorded"
         again = pickle.dumps(evaluator)
+    deadline = time.monotonic() + 20
+    while (left := set(folders()) - before) and time.monotonic() < deadline:
+        time.sleep(0.5)  # what was killed with its node is still ending
+        folder.sweep()
+    assert not left, "judges leave no folders, whatever becomes of their nodes"
     assert b"RayEvaluator" in again or b"_again" in again

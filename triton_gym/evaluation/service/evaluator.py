@@ -28,7 +28,7 @@ from triton_gym.errors import (
 from triton_gym.evaluation.backends import backend_of, resolve_all
 from triton_gym.evaluation.backends.protocol import Backend
 from triton_gym.evaluation.confine.layers import warn_of_missing
-from triton_gym.evaluation.records.recorder import Recorder
+from triton_gym.evaluation.records.background import BackgroundStore
 from triton_gym.evaluation.records.store import Key
 from triton_gym.evaluation.service.future import Evaluation, Progress
 from triton_gym.evaluation.service.protocol import EvaluationOptions
@@ -100,7 +100,7 @@ class Evaluator:
         self.device = device
         self.deterministic = backend_of(device).deterministic
         self.pending = pending
-        self.store = None if store is None else Recorder(store)
+        self.store = None if store is None else BackgroundStore(store)
         self._scheduler = scheduler
         self._pickles: OrderedDict[bytes, bytes] = OrderedDict()
         self._pickling = threading.Lock()
@@ -309,7 +309,7 @@ class Evaluator:
         self.close()
 
 
-def _end(scheduler: Scheduler, store: Recorder | None) -> None:
+def _end(scheduler: Scheduler, store: BackgroundStore | None) -> None:
     scheduler.close()
     if store is not None:
         store.close()

@@ -27,8 +27,8 @@ FLUSH_S = 20.0
 _Row = tuple[Key, str, str, str, int | None, Outcome]
 
 
-class Recorder:
-    """The store of an evaluator.
+class BackgroundStore:
+    """The store of an evaluator, written in the background.
 
     Args:
         path: of the file.

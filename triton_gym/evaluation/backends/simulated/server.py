@@ -163,9 +163,9 @@ class Server:
         import base64
 
         partial: Partial = decode(Partial, so_far)
+        ends = [b.end for b in partial.buffers if b.kind is BufferKind.SCRATCH]
+        self._memory.scratch_to(max(ends, default=0))
         if whole:
-            ends = [b.end for b in partial.buffers if b.kind is BufferKind.SCRATCH]
-            self._memory.scratch_to(max(ends, default=0))
             execution = execute.Execution(
                 partial.buffers, partial.kernels, self._texts, self._blobs, self._multiprocessors
             )

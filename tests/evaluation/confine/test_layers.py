@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -116,7 +115,7 @@ def told(attempt):
         return error.errno
     return 0
 
-sandbox = Sandbox.make(cuda={fields.pop("cuda", False)}, layers=frozenset(map(Layer, {sorted(map(str, held))})))
+sandbox = Sandbox.make(layers=frozenset(map(Layer, {sorted(map(str, held))})))
 sandbox = dataclasses.replace(sandbox, **{fields})
 sandbox.restrict({str(folder)!r}, Limits())
 found = {{}}
@@ -165,37 +164,11 @@ signal.raise_signal(signal.SIGCONT)
     assert found == {"parent": 1, "everyone": 1, "itself": 0}
 
 
-@needs(Layer.SOCKETS, Layer.PEERS)
-def test_the_driver_of_cuda_gets_its_one_socket(tmp_path):
-    other = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    other.bind(f"\0triton-gym-test-{os.getpid()}")
-    other.listen()
-    found = alone(
-        {Layer.SOCKETS, Layer.PEERS}, tmp_path,
-        f"""
-import socket
-def driver():
-    one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    one.bind("\\0cuda-uvmfd-test-" + str(os.getpid()))
-    one.listen()
-    return one
-found["the driver's"] = told(driver)
-found["a stream"] = told(lambda: socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-found["the internet"] = told(lambda: socket.socket(socket.AF_INET, socket.SOCK_SEQPACKET))
-found["a peer"] = told(lambda: socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET).connect(
-    "\\0triton-gym-test-{os.getpid()}"))
-""",
-        cuda=True,
-    )  # fmt: skip
-    other.close()
-    assert found == {"the driver's": 0, "a stream": 1, "the internet": 1, "a peer": 1}
-
-
 def test_a_thread_that_runs_already_is_noticed(tmp_path):
     from triton_gym.evaluation.workers.sandbox import Sandbox, Unconfined
 
     thread = threading.Thread(target=time.sleep, args=(0.5,))
     thread.start()
     with pytest.raises(Unconfined, match="thread"):
-        Sandbox(frozenset(), None, 0, False, False).restrict(str(tmp_path), Limits())
+        Sandbox(frozenset(), None, 0, False).restrict(str(tmp_path), Limits())
     thread.join()

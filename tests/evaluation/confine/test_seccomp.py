@@ -41,9 +41,9 @@ def decide(code, audit, number, *arguments):
             return 0 if constant == 0x7FFF0000 else constant & 0xFFFF
 
 
-def decision(machine, call, *arguments, layers=ALL, cuda=False, scoped=True):
+def decision(machine, call, *arguments, layers=ALL, scoped=True):
     column, audit = ARCHITECTURES[machine]
-    code = program(refusals(layers, pid=PID, cuda=cuda, scoped=scoped), machine)
+    code = program(refusals(layers, pid=PID, scoped=scoped), machine)
     return decide(code, audit, NUMBERS[call][column], *arguments)
 
 
@@ -54,7 +54,7 @@ def machine(request):
 
 def test_every_refusal_refuses_and_nothing_else(machine):
     column, audit = ARCHITECTURES[machine]
-    listed = refusals(ALL, pid=PID, cuda=False, scoped=False)
+    listed = refusals(ALL, pid=PID, scoped=False)
     code = program(listed, machine)
     always = {NUMBERS[r.call][column]: r.error for r in listed if not r.unless}
     sometimes = {NUMBERS[r.call][column] for r in listed if r.unless}
@@ -94,16 +94,10 @@ def test_sockets(machine):
         (socket.AF_UNIX, socket.AF_INET, 16), (socket.SOCK_STREAM, 2, socket.SOCK_SEQPACKET)
     )
     for family, kind in kinds:
-        wanted = family == socket.AF_UNIX and kind == socket.SOCK_SEQPACKET
         for flags in (0, socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK):
             assert decision(machine, "socket", family, kind | flags) == errno.EPERM
-            cuda = decision(machine, "socket", family, kind | flags, cuda=True)
-            assert cuda == (0 if wanted else errno.EPERM)
-    for call in ("connect", "accept", "accept4"):
-        assert decision(machine, call, cuda=True) == errno.EPERM
-    for call in ("bind", "listen"):
+    for call in ("connect", "accept", "accept4", "bind", "listen"):
         assert decision(machine, call) == errno.EPERM
-        assert decision(machine, call, cuda=True) == 0
 
 
 def test_layers_can_be_left_out(machine):

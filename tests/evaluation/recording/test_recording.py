@@ -526,8 +526,7 @@ def test_forged_messages_are_found_out(recordings, kind):
 def test_recorders_have_no_device_file_of_a_gpu(monkeypatch):
     from triton_gym.evaluation.confine import places
 
-    monkeypatch.setattr(places, "glob", lambda pattern: [pattern.replace("*", "0")])
-    assert any("nvidia" in path for path, _ in places.devices(gpu=True))
-    without = [path for path, _ in places.devices(gpu=False)]
-    assert "/dev/null" in without
-    assert not any("nvidia" in path or "dxg" in path for path in without)
+    monkeypatch.setattr(places.os.path, "exists", lambda path: True)
+    found = [path for path, _ in places.devices()]
+    assert "/dev/null" in found
+    assert not any("nvidia" in path or "dxg" in path or "*" in path for path in found)

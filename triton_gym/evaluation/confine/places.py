@@ -37,7 +37,6 @@ _KERNEL = (
 )  # fmt: skip
 """Of /proc no other process: a command line can hold a password."""
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
-_GPU_DEVICES = ("/dev/nvidia*", "/dev/nvidia-caps", "/dev/dxg")
 _TOOLS = ("cc", "gcc", "clang", "ld", "as")
 _TOOL_FOLDERS = ("bin", "include", "lib", "lib32", "lib64", "libexec", "share/gcc")
 _NAMED_IN = (
@@ -73,14 +72,9 @@ def find() -> Places:
     return Places(tuple((path, READ) for path in readable), _essential())
 
 
-def devices(*, gpu: bool) -> list[tuple[str, Access]]:
-    """The devices that are there now; the driver makes some when a process first uses the GPU.
-
-    Args:
-        gpu: whether GPUs are among them.
-    """
-    patterns = (*_DEVICES, *_GPU_DEVICES) if gpu else _DEVICES
-    return [(path, DEVICE) for pattern in patterns for path in glob(pattern)]
+def devices() -> list[tuple[str, Access]]:
+    """The devices that are there; no GPU is among them."""
+    return [(path, DEVICE) for path in _DEVICES if os.path.exists(path)]
 
 
 def _interpreter() -> Iterator[str]:

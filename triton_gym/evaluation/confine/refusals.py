@@ -13,11 +13,8 @@ _CLONE_NAMESPACES = 0x7E020000
 _CLONE_PARENT = 0x00008000
 """The child would be the fork server's, not the worker's."""
 _CLONE_PTRACE = 0x00002000
-_SOCKET_KIND = 0xF
-"""Without SOCK_CLOEXEC and SOCK_NONBLOCK."""
 
 _UNIX = Argument(0, (socket.AF_UNIX,))
-_SEQPACKET = Argument(1, (socket.SOCK_SEQPACKET,), _SOCKET_KIND)
 
 _LISTENING = ("bind", "listen")
 _CONNECTING = ("connect", "accept", "accept4")
@@ -60,18 +57,18 @@ _PAST_LANDLOCK = (
 """What Landlock does not govern, in all of its versions or in some."""
 
 
-def refusals(layers: frozenset[Layer], *, pid: int, cuda: bool, scoped: bool) -> list[Refusal]:
+def refusals(layers: frozenset[Layer], *, pid: int, scoped: bool) -> list[Refusal]:
     """What a worker is refused.
 
     Args:
         layers: those that are taken on.
         pid: of the worker.
-        cuda: whether the worker starts CUDA, whose driver makes one kind of socket.
         scoped: whether Landlock keeps signals inside; otherwise this filter has to.
     """
     found: list[Refusal] = []
     if Layer.SOCKETS in layers:
-        found += _sockets(cuda)
+        # A worker talks through the socket that it was given.
+        found += [Refusal("socketpair", (_UNIX,)), *map(Refusal, ("socket", *_LISTENING))]
     if Layer.PEERS in layers:
         found += map(Refusal, _CONNECTING)
     if Layer.PROCESSES in layers:
@@ -88,20 +85,6 @@ def refusals(layers: frozenset[Layer], *, pid: int, cuda: bool, scoped: bool) ->
     if Layer.METADATA in layers:
         found += map(Refusal, _PAST_LANDLOCK)
     return found
-
-
-def _sockets(cuda: bool) -> Iterator[Refusal]:
-    """A worker talks through the socket that it was given.
-
-    CUDA's driver will not start unless it can listen at an abstract address of its own
-    (`cuda-uvmfd-…`, of the kind SEQPACKET; snapd's profile for graphics names it).
-    """
-    yield Refusal("socketpair", (_UNIX,))
-    if cuda:
-        yield Refusal("socket", (_UNIX, _SEQPACKET))
-        return
-    yield Refusal("socket")
-    yield from map(Refusal, _LISTENING)
 
 
 def _processes(pid: int) -> Iterator[Refusal]:

@@ -196,9 +196,7 @@ def _serve(channel: Channel, mode: str, layers: list[str], granted: list[str]) -
         if os.path.isdir(tempfile.gettempdir()):
             raise
         return  # the judge died meanwhile, and its folder went with it
-    sandbox = Sandbox.make(
-        cuda=mode == "cuda", layers=frozenset(map(Layer, layers)), granted=tuple(granted)
-    )
+    sandbox = Sandbox.make(layers=frozenset(map(Layer, layers)), granted=tuple(granted))
     try:
         channel.send({"ready": True})
         ForkServer(channel, sandbox, work).serve()

@@ -61,21 +61,17 @@ class Sandbox:
     """Version of Landlock, 0 for none."""
     filters: bool
     """Whether the kernel filters system calls."""
-    cuda: bool
-    """Whether workers start CUDA."""
     granted: tuple[str, ...] = ()
     """Further folders that can be read and written; only for finding out what is needed."""
 
     @classmethod
-    def make(
-        cls, *, cuda: bool, layers: frozenset[Layer] = ALL, granted: tuple[str, ...] = ()
-    ) -> Sandbox:
+    def make(cls, *, layers: frozenset[Layer] = ALL, granted: tuple[str, ...] = ()) -> Sandbox:
         """The sandbox of this process's workers, as far as the machine has the layers."""
         # What was made so far is never collected, and so never copied, in a worker.
         gc.collect()
         gc.freeze()
         return cls(
-            layers & available(), places.find(), landlock.abi(), seccomp.available(), cuda, granted
+            layers & available(), places.find(), landlock.abi(), seccomp.available(), granted
         )
 
     def restrict(self, folder: str, limits: Limits) -> None:
@@ -112,21 +108,18 @@ class Sandbox:
         )
         if not (domain.files or domain.tcp or domain.peers or domain.signals):
             return
-        # CUDA's driver names its threads through files of /proc, and will not start otherwise.
-        itself = READ | Access.WRITE_FILE | Access.TRUNCATE if self.cuda else READ
-        own: list[tuple[str, Access]] = [(folder, WRITE), ("/proc/self", itself)]
+        own: list[tuple[str, Access]] = [(folder, WRITE), ("/proc/self", READ)]
         if domain.files:
             # A rule is about an inode, and /proc makes another once nobody holds this one.
             os.open("/proc/self", os.O_PATH | os.O_CLOEXEC)
         own += [(path, WRITE | Access.IOCTL_DEV) for path in self.granted]
-        devices = places.devices(gpu=self.cuda)
-        landlock.restrict(self.abi, domain, (*self.places.rules, *devices, *own))
+        landlock.restrict(self.abi, domain, (*self.places.rules, *places.devices(), *own))
 
     def _filter(self) -> None:
         if not self.filters:
             return
         refused = refusals(
-            self.layers, pid=os.getpid(), cuda=self.cuda,
+            self.layers, pid=os.getpid(),
             scoped=self.abi >= landlock.ABI_SCOPES,
         )  # fmt: skip
         if refused:

@@ -79,9 +79,7 @@ def refusals(layers: frozenset[Layer], *, pid: int, scoped: bool) -> list[Refusa
         found += [Refusal(call, own) for call in _SIGNALS_BY_NUMBER]
         found += map(Refusal, ("tkill", "pidfd_send_signal"))
     if Layer.KERNEL in layers:
-        found += map(Refusal, (*_PARTS_OF_THE_KERNEL, *_MOUNTS, *_LASTING))
-        if not cuda:  # whose driver may need it
-            found += map(Refusal, _UNCOUNTED)
+        found += map(Refusal, (*_PARTS_OF_THE_KERNEL, *_MOUNTS, *_LASTING, *_UNCOUNTED))
     if Layer.METADATA in layers:
         found += map(Refusal, _PAST_LANDLOCK)
     return found

@@ -67,20 +67,20 @@ def test_what_is_no_device_is_told_what_is(text, gpus):
 
 
 def test_a_line_makes_a_device(monkeypatch):
-    class Recorded(cuda.CudaBackend):
-        name = "recorded"
-        spellings = ("recorded:<path>",)
+    class Remote(cuda.CudaBackend):
+        name = "remote"
+        spellings = ("remote:<path>",)
 
         def devices(self, which):
             return (Device(self.name, which),)
 
     module = types.ModuleType("elsewhere")
-    module.Recorded = Recorded
+    module.Remote = Remote
     monkeypatch.setitem(__import__("sys").modules, "elsewhere", module)
-    monkeypatch.setattr(backends, "BACKENDS", {**BACKENDS, "recorded": "elsewhere:Recorded"})
-    assert str(resolve("recorded:/Some/Path")) == "recorded:/Some/Path"
-    with pytest.raises(InvalidOptionError, match="recorded:<path>"):
-        resolve("reported:x")
+    monkeypatch.setattr(backends, "BACKENDS", {**BACKENDS, "remote": "elsewhere:Remote"})
+    assert str(resolve("remote:/Some/Path")) == "remote:/Some/Path"
+    with pytest.raises(InvalidOptionError, match="remote:<path>"):
+        resolve("remoted:x")
     backend_named.cache_clear()
 
 

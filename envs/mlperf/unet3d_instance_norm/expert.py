@@ -13,7 +13,7 @@ import triton.language as tl
 BLOCK = 4096  # elements handled at once
 SPAN = 4  # blocks that a program handles one after the other
 NUM_WARPS = 8
-AT_ONCE_MB = 16  # of x, between the two launches
+AT_ONCE_MB = 40  # of x, between the two launches
 
 
 @triton.jit

@@ -182,6 +182,8 @@ class Evidence:
                 found = np.array([scout.look(int(numbers[i])).bytes for i in more], dtype=float)
                 weight, ratio = np.ones(work.size), found
             exact &= _equal(ratio)
+            # Of programs that work alike none tells whether those that work less store less.
+            exact &= not _equal(weight[chosen]) or _equal(weight)
             # Four standard errors: a grid whose programs differ is not refused by bad luck.
             slack = 0.0 if _equal(ratio) else 4 * float(ratio.std()) / math.sqrt(ratio.size)
             total += float((ratio.mean() + slack) * weight.sum())

@@ -73,6 +73,8 @@ def type_of(text: str) -> Type:
         inner = text[15 : text.rindex(">")]
         block = type_of(inner if inner.startswith("tensor<") else f"tensor<{inner}>")
         return Type("desc", block.shape, block.element)
+    if re.fullmatch(r"[su]i\d+", text):  # what a descriptor's integers are, of a sign
+        text = text[1:]
     if not _ELEMENTS.match(text):
         raise UnknownText(f"type {text[:60]!r}")
     return Type(text)

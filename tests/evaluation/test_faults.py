@@ -11,8 +11,7 @@ import torch
 import triton_gym
 from triton_gym import Case, Evaluator, InvalidTaskError
 from triton_gym.device import gpu_named
-from triton_gym.evaluation.exchange.arena import Layout
-from triton_gym.evaluation.judging.judge import lay_out
+from triton_gym.evaluation import check
 from triton_gym.evaluation.profile import speed_of_light
 
 SOFTMAX = triton_gym.load("softmax")
@@ -21,6 +20,11 @@ CASE = Case("float32", {"rows": 8, "cols": 30})
 
 def divides(x, *rest):
     return x / (x.shape[0] - x.shape[0] // 1) if rest else x.size(1) // 0
+
+
+def judged(task):
+    """What a judge does first."""
+    return check.expect(task, CASE, check.draw_inputs(task, CASE, 1, torch.device("cpu")))
 
 
 def leaves(*arguments):
@@ -42,14 +46,12 @@ def leaves(*arguments):
 )  # fmt: skip
 def test_the_fault_is_named(changed, told):
     with pytest.raises(InvalidTaskError, match=told):
-        lay_out(dataclasses.replace(SOFTMAX, **changed), CASE, 1, torch.device("cpu"), Layout())
+        judged(dataclasses.replace(SOFTMAX, **changed))
 
 
 def test_the_line_is_told():
     with pytest.raises(InvalidTaskError, match=r"test_faults.py, line \d+, `return x / .*`"):
-        lay_out(
-            dataclasses.replace(SOFTMAX, reference=divides), CASE, 1, torch.device("cpu"), Layout()
-        )
+        judged(dataclasses.replace(SOFTMAX, reference=divides))
 
 
 def test_faulty_counts_are_told():

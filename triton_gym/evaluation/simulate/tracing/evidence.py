@@ -198,7 +198,7 @@ class Evidence:
             firsts = np.concatenate(places)
             known = len(seen) - len({tuple(p) for p in places if p.size})
             twice = max(0.0, (firsts.size - distinct(firsts).size) / firsts.size) if known else 0.0
-        return Coverage(total / max(source.nbytes, 1), exact, float(twice))
+        return Coverage(total / max(_written_bytes(source), 1), exact, float(twice))
 
     def _output(
         self, number: int, writers: list[int], programs: list[Played], arena: Arena,
@@ -272,6 +272,12 @@ def _source(
     return None
 
 
+def _written_bytes(view: View) -> int:
+    """Bytes that a view has in memory: what is expanded lies there once."""
+    sizes = (size for size, step in zip(view.shape, view.strides, strict=True) if step)
+    return int(np.prod([*sizes], dtype=np.int64)) * view.itemsize
+
+
 def _positions(event: Event, source: View) -> tuple[Array, Array]:
     """Flat positions in a tensor of what a store wrote, and their addresses."""
     width = source.itemsize
@@ -283,11 +289,11 @@ def _positions(event: Event, source: View) -> tuple[Array, Array]:
     rank = len(source.shape)
     counts = [int(np.prod(source.shape[d + 1 :])) for d in range(rank)]
     for axis in sorted(range(rank), key=source.strides.__getitem__, reverse=True):
-        if source.shape[axis] > 1:
-            along = left // max(source.strides[axis], 1)
+        if source.shape[axis] > 1 and source.strides[axis]:  # what is expanded lies at index 0
+            along = left // source.strides[axis]
             inside &= along < source.shape[axis]
             flat += along * counts[axis]
-            left = left % max(source.strides[axis], 1)
+            left = left % source.strides[axis]
     inside &= left == 0
     return flat[inside], addresses[inside]
 

@@ -1,4 +1,4 @@
-"""Answers that are modules: built as the reference is, given its state, watched in forward."""
+"""Answers that are modules: built as the reference is, given its state, recorded in forward."""
 
 from __future__ import annotations
 
@@ -101,7 +101,16 @@ ANSWERS = {
     "not initialised, same names": (
         LINEAR.answer(init="nn.init.zeros_(self.linear.weight)"), Status.CORRECT, "",
     ),
-    "a layer called": (LINEAR.answer("y = $torch\n$launch\nreturn y"), Status.CHEATING, "addmm"),
+    "a layer called, to no end": (
+        LINEAR.answer("y = $torch\n$launch\nreturn y"), Status.CORRECT, "",
+    ),
+    "a layer called": (
+        LINEAR.answer("$launch\nreturn y + 0 * ($torch)"), Status.REJECTED, "addmm",
+    ),
+    "a layer called, for a kernel": (
+        LINEAR.answer("z = self.linear(x)\nx = x + 0 * z[:, :1]\n$launch\nreturn y"),
+        Status.REJECTED, "addmm",
+    ),
     "a layer called in the constructor": (
         LINEAR.answer(init="self.warm = self.linear(torch.zeros(1, n))"), Status.CORRECT, "",
     ),

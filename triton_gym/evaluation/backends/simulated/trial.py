@@ -60,14 +60,14 @@ class Trial:
 
     def follow(
         self, buffers: Sequence[Buffer], kernels: Sequence[Kernel], steps: Sequence[Step],
-        first: int | None = None, skip: int = 0, config: str = "",
+        numbers: Sequence[int] | None = None, skip: int = 0, config: str = "",
     ) -> list[Traced]:  # fmt: skip
         """Prepare memory for the launches among some steps, and trace them.
 
         Args:
             buffers, kernels: of the plan.
             steps: of it.
-            first: number of the first step, if it is known.
+            numbers: of the steps in the plan, if they are known.
             skip: steps at the beginning whose launches are not traced.
             config: name of the configuration that they belong to.
         """
@@ -78,9 +78,9 @@ class Trial:
             buffers, kernels, self._texts, self._blobs, self._multiprocessors
         )
         for place, step in enumerate(steps):
-            number = place if first is None else first + place
+            number = place if numbers is None else numbers[place]
             if isinstance(step, Launch):
-                ranges = execution.living(None if first is None else number)
+                ranges = execution.living(None if numbers is None else number)
                 if place >= skip:
                     found.append(self._traced(number, config, step, kernels, ranges))
                     opaque += [
@@ -128,16 +128,17 @@ class Trial:
         before = plan.setup if first else (*plan.setup, *plan.first.steps)
         steps = plan.first.steps if first else plan.call.steps
         start = len(before) + (not first)
-        kept = _inherited(plan, steps, start)
-        earlier: list[Traced] = []
-        if kept:
-            earlier = self.follow(plan.buffers, plan.kernels, before, 0)
-        found = self.follow(plan.buffers, plan.kernels, steps, start)
+        if not _inherited(plan, steps, start):
+            before = ()
+        # In one go: what is made before the call is carried out because the call needs it.
+        numbers = [*range(len(before)), *range(start, start + len(steps))]
+        launches = self.follow(plan.buffers, plan.kernels, (*before, *steps), numbers)
+        found = [traced for traced in launches if traced.trace.index >= start]
         copies = [(s.src, s.dst) for s in steps if isinstance(s, Copy)]
         given = {
             b.address for b in plan.buffers if b.kind is not BufferKind.SCRATCH
         }  # fmt: skip
-        self._evidence = Evidence(Call((*earlier, *found), results, copies, given), self._seed)
+        self._evidence = Evidence(Call(launches, results, copies, given), self._seed)
         return found
 
     def verify(self, arena: HostArena) -> dict[str, Any]:
@@ -215,8 +216,12 @@ def _inherited(plan: Plan, steps: Sequence[Step], start: int) -> bool:
         addresses = []
         if isinstance(step, Launch):
             addresses = [a.address for a in step.arguments if hasattr(a, "address")]
-        elif isinstance(step, (Copy, Gather)):
+        elif isinstance(step, Copy):
             addresses = [step.src.address]
+        elif isinstance(step, Gather):
+            addresses = [step.src.address, step.index.address]
+        elif isinstance(step, Upload) and made:
+            return True  # a table of pointers, perhaps
         if any(low <= at < high for at in addresses for low, high in made):
             return True
     return False

@@ -11,9 +11,12 @@ import torch
 import triton.language as tl
 from launching import jit
 
+from triton_gym.evaluation.exchange.arena import HostArena
+from triton_gym.evaluation.plan.view import View
 from triton_gym.evaluation.simulate.interpreter.bounds import OutOfBoundsError
 from triton_gym.evaluation.simulate.launches import LaunchTrace
 from triton_gym.evaluation.simulate.tracing import footprint
+from triton_gym.evaluation.simulate.tracing.evidence import Call, Evidence
 from triton_gym.evaluation.simulate.tracing.paths import paths_of
 from triton_gym.evaluation.simulate.tracing.trace import trace
 
@@ -194,3 +197,53 @@ def test_the_seed_decides_which_programs_stand_for_others():
     _, paths = branching(0)
     chosen = [tuple(n for n, _ in paths.strata(8, np.random.default_rng(s))) for s in (1, 1, 2)]
     assert chosen[0] == chosen[1] != chosen[2]
+
+
+@jit
+def groups_kernel(offsets_ptr, x_ptr, out_ptr, BLOCK: tl.constexpr):
+    first = tl.load(offsets_ptr + tl.program_id(1)) + tl.program_id(0) * BLOCK
+    last = tl.load(offsets_ptr + tl.program_id(1) + 1)
+    if first < last:
+        at = first + tl.arange(0, BLOCK)
+        tl.store(out_ptr + at, tl.load(x_ptr + at, mask=at < last), mask=at < last)
+
+
+def test_arguments_decide_paths():
+    offsets, x = torch.tensor([0, 8, 8, 40, 64], dtype=torch.int32), torch.ones(64)
+    ready = groups_kernel.ready((8, 4), offsets, x, x.clone(), 8)
+    given = [(offsets.data_ptr(), offsets.data_ptr() + offsets.nbytes)]
+    unknown = paths_of(ready.program.module, ready.grid, ready.arguments, 0)
+    assert (unknown.classes, unknown.decided) == (1, False)
+    paths = paths_of(ready.program.module, ready.grid, ready.arguments, 0, given)
+    assert (paths.classes, paths.decided) == (2, True)
+    assert sorted(np.bincount(paths.kind)) == [8, 24]
+    found = trace(ready, 0, given=given).trace
+    stored = sum(site.bytes for site in found.sites if site.kind == "store")
+    assert stored * found.programs == x.nbytes
+
+
+# -- how much of a result is stored -------------------------------------------------------------
+
+
+@jit
+def borders_kernel(x_ptr, out_ptr, left_out, BLOCK: tl.constexpr):
+    pid, i = tl.program_id(0), tl.arange(0, BLOCK)
+    acc = tl.zeros((BLOCK,), tl.float32)
+    for near in range(tl.maximum(pid - 1, 0), tl.minimum(pid + 2, tl.num_programs(0))):
+        acc += tl.load(x_ptr + near * BLOCK + i)
+    tl.store(out_ptr + pid * BLOCK + i, acc, mask=pid >= left_out)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("left_out", [0, 1])
+def test_programs_that_work_less_store_no_less(seed, left_out):
+    x, out = torch.ones(8 * 64), torch.zeros(8 * 64)
+    ready = borders_kernel.ready((8,), x, out, left_out, 64)
+    result = View("float32", out.data_ptr(), (512,), (1,))
+    arena = HostArena(1 << 20)
+    try:
+        call = Call([trace(ready, seed)], [result], [], {x.data_ptr()})
+        (stored,) = Evidence(call, seed).reply(arena, 1 << 20)["outputs"]
+    finally:
+        arena.close()
+    assert (stored["share"], stored["exact"]) == (1 - left_out / 8, True)

@@ -153,6 +153,8 @@ def _covered(full: FullSize, record: Any) -> str:
         return ""
     if record["launches"] > 1:
         return "several launches write the result"
+    if record.get("known") is not True:
+        return "which programs store it depends on what other kernels compute"
     told = f"{share:.2%}" if share > COVERED else f"{share:.0%}"
     # Most often a block is too small for the timed size.
     raise Ended(

@@ -74,6 +74,7 @@ class Trial:
         found = []
         opaque: _Spans = []  # what only launches know
         needed = _needed(steps)
+        given = [(b.address, b.end) for b in buffers if b.kind is not BufferKind.SCRATCH]
         execution = execute.Execution(
             buffers, kernels, self._texts, self._blobs, self._multiprocessors
         )
@@ -82,7 +83,7 @@ class Trial:
             if isinstance(step, Launch):
                 ranges = execution.living(None if numbers is None else number)
                 if place >= skip:
-                    found.append(self._traced(number, config, step, kernels, ranges))
+                    found.append(self._traced(number, config, step, kernels, ranges, given))
                     opaque += [
                         (s, e) for s, e, _ in found[-1].launched.bounds.ranges
                         if s in found[-1].writes
@@ -100,8 +101,9 @@ class Trial:
             execute.move(step)
 
     def _traced(
-        self, index: int, config: str, step: Launch, kernels: Sequence[Kernel], ranges: Any
-    ) -> Traced:
+        self, index: int, config: str, step: Launch, kernels: Sequence[Kernel], ranges: Any,
+        given: _Spans,
+    ) -> Traced:  # fmt: skip
         kernel = kernels[step.kernel]
         key = repr([kernel.artifact, step.grid, encode(step.arguments)])
         known = self._known.get(key)
@@ -110,7 +112,7 @@ class Trial:
                 index, config, step, kernel, self._texts[kernel.artifact], ranges
             )
             began = process_time()
-            known = trace(ready, self._seed, self._seconds)
+            known = trace(ready, self._seed, self._seconds, given)
             self._seconds = max(self._seconds - (process_time() - began), 0.0)
             self._known[key] = known
         known.launched.index, known.launched.config = index, config

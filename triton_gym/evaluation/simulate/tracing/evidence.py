@@ -29,7 +29,7 @@ BUDGET_US = 60e3
 LOOKED_AT = 3
 """Programs of a class of which the places where they store are looked at…"""
 LOOKED_AT_UNLIKE = 16
-"""…and the same where they store unequal shares."""
+"""…and the same where they store unequal shares, or might."""
 NEIGHBOURS = 8
 """Further programs, near one another, of which that is done."""
 LOOK_US = 400e3
@@ -59,6 +59,8 @@ class Coverage:
     """Whether programs of each class were found to store alike."""
     twice: float
     """Share of the programs looked at that store where another one of them does."""
+    known: bool
+    """Whether where programs store is decided by what was there when they were looked at."""
 
 
 class Evidence:
@@ -168,25 +170,29 @@ class Evidence:
         paths = traced.paths
         total, exact = 0.0, True
         seen: list[Stores] = []
+        count = LOOKED_AT
+        if not paths.decided:
+            count = max(LOOKED_AT, LOOKED_AT_UNLIKE // paths.classes)
         for name in range(paths.classes):
             members = paths.kind == name
             numbers, work = paths.numbers[members], paths.work[members]
-            chosen = rng.permutation(numbers.size)[:LOOKED_AT]
+            chosen = _spread(work, count, rng)
             looks = [scout.look(int(numbers[i])) for i in chosen]
             seen += looks
             found = np.array([look.bytes for look in looks], dtype=float)
-            weight = np.maximum(work - 1, 0.0) if np.ptp(work) > 0 else np.ones(work.size)
-            ratio = found / np.maximum(weight[chosen], 1e-9)
-            if not _equal(ratio):
+            passes = np.maximum(work - 1, 0.0)
+            if _equal(found):
+                total += float(found[0]) * numbers.size
+                exact &= paths.decided
+            elif _equal(found / np.maximum(passes[chosen], 1e-9)):  # a loop stores
+                total += float(found.sum() / passes[chosen].sum() * passes.sum())
+            else:
                 more = rng.permutation(numbers.size)[:LOOKED_AT_UNLIKE]
                 found = np.array([scout.look(int(numbers[i])).bytes for i in more], dtype=float)
-                weight, ratio = np.ones(work.size), found
-            exact &= _equal(ratio)
-            # Of programs that work alike none tells whether those that work less store less.
-            exact &= not _equal(weight[chosen]) or _equal(weight)
-            # Four standard errors: a grid whose programs differ is not refused by bad luck.
-            slack = 0.0 if _equal(ratio) else 4 * float(ratio.std()) / math.sqrt(ratio.size)
-            total += float((ratio.mean() + slack) * weight.sum())
+                # Four standard errors: a grid whose programs differ is not refused by bad luck.
+                slack = 4 * float(found.std()) / math.sqrt(found.size)
+                total += (float(found.mean()) + slack) * numbers.size
+                exact = False
         total *= paths.total / max(paths.numbers.size, 1)
         # Neighbours at all distances: programs that are mistaken for one another are often near.
         first = int(rng.integers(paths.total))
@@ -198,7 +204,16 @@ class Evidence:
             firsts = np.concatenate(places)
             known = len(seen) - len({tuple(p) for p in places if p.size})
             twice = max(0.0, (firsts.size - distinct(firsts).size) / firsts.size) if known else 0.0
-        return Coverage(total / max(_written_bytes(source), 1), exact, float(twice))
+        share = total / max(_written_bytes(source), 1)
+        return Coverage(share, exact, float(twice), paths.decided or not self._reads_made(traced))
+
+    def _reads_made(self, traced: Traced) -> bool:
+        """Whether a launch reads what others of the call compute, which was not computed yet."""
+        made = {
+            start for other in self._call.launches if other is not traced
+            for start, kinds in other.uses.items() if kinds & {"store", "atomic"}
+        }  # fmt: skip
+        return any("load" in kinds and start in made for start, kinds in traced.uses.items())
 
     def _output(
         self, number: int, writers: list[int], programs: list[Played], arena: Arena,
@@ -209,10 +224,10 @@ class Evidence:
         Returns:
             JSON values: `launches` that may write the result, `index` of the last of them and its
             number of `programs`, of each replayed one the bytes `moved` and its `flops`, the
-            `share` of the result that all programs store, whether that is `exact`, and the share
-            of programs that store where others do (`twice`), whether the host `copied` into the
-            result, and `pieces`: slots of the positions and of the values that each store has
-            left there.
+            `share` of the result that all programs store, whether that is `exact`, and whether it
+            is `known`, the share of programs that store where others do (`twice`), whether the
+            host `copied` into the result, and `pieces`: slots of the positions and of the values
+            that each store has left there.
         """
         source, result = self._sources[number], self._call.results[number]
         pieces = []
@@ -234,10 +249,21 @@ class Evidence:
             "launches": len(writers), "index": last.index if last else -1,
             "programs": last.programs if last else 0, "pieces": pieces,
             "share": covered.share if covered else -1.0,
-            "exact": bool(covered and covered.exact), "twice": covered.twice if covered else 0.0,
+            "exact": bool(covered and covered.exact), "known": bool(covered and covered.known),
+            "twice": covered.twice if covered else 0.0,
             "moved": [float(p.moved) for p in programs], "flops": [p.flops for p in programs],
             "copied": any(target.address == result.address for _, target in self._call.copies),
         }  # fmt: skip
+
+
+def _spread(work: Array, count: int, rng: np.random.Generator) -> Array:
+    """Some programs of a class, among them those that work least and most."""
+    mixed = rng.permutation(work.size)
+    if np.ptp(work) > 0:
+        order = np.argsort(work[mixed], kind="stable")
+        ends = mixed[order[[0, -1]]]
+        mixed = np.concatenate([ends, mixed[~np.isin(mixed, ends)]])
+    return np.asarray(mixed[:count])
 
 
 def _equal(numbers: Array) -> bool:

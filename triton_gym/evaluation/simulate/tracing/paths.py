@@ -3,7 +3,8 @@
 What decides a program's path is mostly made of its number and of the launch's scalars. So it is
 computed for every program of the grid: conditions, lengths of loops, and, at some of their lanes,
 the masks and addresses of stores. Programs alike in these are one class, of which a few stand for
-the others, and none is forgotten however rare.
+the others, and none is forgotten however rare. Single values that a program loads from an argument
+(where a group begins, how long a sequence is) are known too.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from triton_gym.evaluation.simulate.interpreter import blocks
+from triton_gym.evaluation.simulate.interpreter import blocks, memory
 from triton_gym.evaluation.simulate.interpreter.emit import _CONVERTED
 from triton_gym.evaluation.simulate.interpreter.formats import Array
 from triton_gym.evaluation.simulate.interpreter.scalars import DTYPES, literal
@@ -31,6 +32,8 @@ MOST = 1 << 18
 """Programs of a launch that are looked at; of a larger grid so many at random."""
 _SCOPE = {"np": np, **{k: v for k, v in vars(blocks).items() if callable(v)}}
 _DEEPEST = 8
+_LOADED = {"i8", "i16", "i32", "i64", "f16", "f32", "f64"}
+"""Types of values that are looked at in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class Paths:
     """A rough measure of the work of each: passes through its loops."""
     total: int
     """Programs of the grid."""
+    decided: bool = True
+    """Whether all that their paths depend on was known."""
 
     @property
     def classes(self) -> int:
@@ -96,8 +101,9 @@ class Paths:
 
 
 def paths_of(
-    module: Module, grid: tuple[int, int, int], arguments: Sequence[Any], seed: int
-) -> Paths:
+    module: Module, grid: tuple[int, int, int], arguments: Sequence[Any], seed: int,
+    given: Sequence[tuple[int, int]] = (),
+) -> Paths:  # fmt: skip
     """The classes of the programs of a launch.
 
     Args:
@@ -105,11 +111,12 @@ def paths_of(
         grid: programs along each axis.
         arguments: of the kernel; what is no number is not known.
         seed: decides which programs and lanes are looked at, where not all are.
+        given: memory whose contents are known: starts and ends.
     """
     total = grid[0] * grid[1] * grid[2]
     rng = np.random.default_rng(seed)
     numbers = np.arange(total) if total <= MOST else np.sort(rng.integers(0, total, MOST))
-    walker = _Walker(module, grid, numbers, rng)
+    walker = _Walker(module, grid, numbers, rng, given)
     kernel = module.kernel
     known = {
         name: _lift(value, kind)
@@ -118,7 +125,7 @@ def paths_of(
     with np.errstate(all="ignore"):
         walker.function(kernel, known, np.ones(1, bool))
     _, kind = np.unique(walker.path, return_inverse=True)
-    return Paths(numbers, kind.reshape(-1), walker.work, total)
+    return Paths(numbers, kind.reshape(-1), walker.work, total, walker.decided)
 
 
 def _lift(value: Any, kind: Type) -> Array | None:
@@ -134,21 +141,25 @@ class _Walker:
     """
 
     def __init__(
-        self, module: Module, grid: tuple[int, int, int], numbers: Array, rng: np.random.Generator
-    ) -> None:
+        self, module: Module, grid: tuple[int, int, int], numbers: Array,
+        rng: np.random.Generator, given: Sequence[tuple[int, int]],
+    ) -> None:  # fmt: skip
         self._module = module
         self._grid = grid
         self._numbers = numbers
         self._rng = rng
+        self._given = given
         self._places: dict[int, Array] = {}
         self._depth = 0
         self.path = np.zeros(numbers.size, np.uint64)
         self.work = np.ones(numbers.size)
+        self.decided = True
         self._times: Array = np.ones(1)
 
     def _note(self, value: Array | None, active: Array) -> None:
         """Something that the path depends on."""
         if value is None:
+            self.decided = False
             return
         number = np.where(active, value.astype(np.int64) + 2, 1).astype(np.uint64)
         mixed = (self.path ^ number) * np.uint64(0x9E3779B97F4A7C15)
@@ -209,6 +220,7 @@ class _Walker:
         elif name == "scf.if":
             self._branch(operation, known, active)
         elif name == "scf.while":
+            self.decided = False
             for region in operation.regions:
                 for inner, _ in region[0].arguments:
                     known[inner] = None
@@ -218,6 +230,8 @@ class _Walker:
             self._note(known.get(operation.operands[0]), active)
         elif name == "tt.call":
             self._call(operation, known, active)
+        elif name == "tt.load":
+            known[operation.results[0][0]] = self._load(operation, known, active)
         elif name in ("tt.store", "tt.descriptor_store", "tt.atomic_rmw"):
             self._store(operation, known, active)
             self._forget(operation, known)
@@ -233,12 +247,42 @@ class _Walker:
     def _store(self, operation: Operation, known: dict[str, Array | None], active: Array) -> None:
         """Which of its lanes are on."""
         masks = [known.get(n) for n in operation.operands[2:]]
-        if operation.name == "tt.store" and masks and masks[0] is not None:
+        if operation.name == "tt.store" and masks and masks[0] is None:
+            self._note(None, active)
+        elif operation.name == "tt.store" and masks and masks[0] is not None:
             lanes = masks[0].reshape(masks[0].shape[0], -1)
             for lane in range(lanes.shape[1]):
                 self._note(lanes[:, lane], active)
         else:
             self._note(np.ones(1, bool), active)
+
+    def _load(
+        self, operation: Operation, known: dict[str, Array | None], active: Array
+    ) -> Array | None:
+        """A single value, if it lies in memory whose contents are known."""
+        _, kind = operation.results[0]
+        dtype = DTYPES.get(kind.element)
+        read = [known.get(name) for name in operation.operands[:2]]
+        if kind.shape is not None or kind.element not in _LOADED or dtype is None:
+            return None
+        if any(value is None for value in read):
+            return None
+        pointers, *masks = (np.asarray(value) for value in read)
+        shape = np.broadcast_shapes(pointers.shape, active.shape, *(m.shape for m in masks))
+        on = np.broadcast_to(active & masks[0] if masks else active, shape)
+        addresses = np.broadcast_to(pointers, shape)[on]
+        found = np.zeros(shape, dtype)
+        if addresses.size:
+            low, high = int(addresses.min()), int(addresses.max()) + dtype.itemsize
+            if not any(start <= low and high <= end for start, end in self._given):
+                return None
+            found[on] = memory.read(addresses, dtype.itemsize).view(dtype)
+        if len(operation.operands) > 2:
+            other = known.get(operation.operands[2])
+            if other is None:
+                return found if on.all() else None
+            found = np.where(on, found, other).astype(dtype)
+        return found
 
     def _branch(self, operation: Operation, known: dict[str, Array | None], active: Array) -> None:
         condition = known.get(operation.operands[0])

@@ -58,19 +58,24 @@ class Traced:
         return {start for start, kinds in self.uses.items() if kinds != {"load"}}
 
 
-def trace(launched: Launched, seed: int, seconds: float = SECONDS) -> Traced:
+def trace(
+    launched: Launched, seed: int, seconds: float = SECONDS,
+    given: Sequence[tuple[int, int]] = (),
+) -> Traced:  # fmt: skip
     """Follow some programs of a launch.
 
     Args:
         launched: the launch; memory is afterwards as it was.
         seed: decides which programs.
         seconds: of processor time, after which the trace is cut short, and says so.
+        given: memory that no launch writes, as starts and ends: what programs load from there
+            decides their paths.
 
     Raises:
         OutOfBoundsError: a program accessed memory that is not the launch's.
     """
     follower = Follower(launched, process_time() + seconds)
-    paths = paths_of(launched.program.module, launched.grid, launched.arguments, seed)
+    paths = paths_of(launched.program.module, launched.grid, launched.arguments, seed, given)
     rng = np.random.default_rng(seed)
     most = min(MOST_PROGRAMS, max(PROGRAMS, paths.classes + PROGRAMS // 2))
     strata = paths.strata(most, rng)

@@ -87,9 +87,9 @@ def tried(name: str, run: functools.partial[Outcome]) -> bool:
     return status == "correct"
 
 
-def milliseconds(device: str, held: frozenset[Layer]) -> tuple[float, float]:
-    """Median time of a fork, and of taking on the layers, in a worker that does nothing else."""
-    pool = WorkerPool("compile" if backend_of(resolve(device)).deterministic else "cuda", held)
+def milliseconds(held: frozenset[Layer]) -> tuple[float, float]:
+    """Median time of a fork, and of taking on the layers, in a recorder that does nothing else."""
+    pool = WorkerPool("record", held)
     pool.wait_ready()
     forks, entries = [], []
     with Scratch("") as scratch:
@@ -117,7 +117,7 @@ def main() -> None:
         for name, run in variants(options.device):
             tried(name, run)
     for name, held in (("without layers", frozenset()), ("with all layers", ALL)):
-        fork, entry = milliseconds(options.device, held)
+        fork, entry = milliseconds(held)
         print(f"{name:28s} fork {fork:.1f} ms, entering {entry:.1f} ms")
 
 

@@ -3,8 +3,8 @@
     python benchmarks/simulator.py benchmarks/results/sweep-h200.json --gpu h200
     python benchmarks/simulator.py benchmarks/results/sweep-h200.json --gpu h200 --fit
 
-Every configuration of a sweep is built and traced by worker processes, whose records are kept in
-a folder so that a second run takes seconds. Constants are fitted (`--fit` prints them, for
+Every configuration of a sweep is recorded, compiled and traced as the simulated device does it, by
+worker processes, whose records are kept in a folder so that a second run takes seconds. Constants are fitted (`--fit` prints them, for
 `constants.py`) on one sweep and judged by rank correlation and regret on the configurations of
 another (`--held-out`) that it does not have; or, without another, on half of the same.
 
@@ -20,8 +20,6 @@ import argparse
 import dataclasses
 import functools
 import hashlib
-import importlib
-import importlib.util
 import json
 import math
 import os
@@ -29,25 +27,35 @@ import random
 import subprocess
 import sys
 import tempfile
-import types
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
+import torch
+import triton
+
+import triton_gym
+from triton_gym import knobs
+from triton_gym.device import gpu_named
+from triton_gym.evaluation.backends.simulated.fullsize import FullSizes, secret
+from triton_gym.evaluation.backends.simulated.recording import Setting
+from triton_gym.evaluation.backends.simulated.timed_case import TimedCase
+from triton_gym.evaluation.compiling.artifact import Target
+from triton_gym.evaluation.compiling.compiler import ArtifactCache, Compiler
+from triton_gym.evaluation.judging.judge import Phases, Request
+from triton_gym.evaluation.simulate.launches import LaunchTrace
+from triton_gym.evaluation.simulate.machine_code.build import Build
+from triton_gym.evaluation.simulate.time_model.constants import CONSTANTS
+from triton_gym.evaluation.simulate.time_model.model import estimate
+from triton_gym.evaluation.workers.scratch import Scratch
+from triton_gym.evaluation.workers.session import Ended
+from triton_gym.evaluation.workers.worker_pool import WorkerPool, with_pools
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = {"build": 6, "trace": 3}
-"""Version of the records of each kind: raise it when what they hold changes."""
-
-
-def open_checkout() -> None:
-    """Make `triton_gym` and `triton_gym.envs` importable from this checkout as bare packages."""
-    for name, path in (("triton_gym", ROOT / "triton_gym"), ("triton_gym.envs", ROOT / "envs")):
-        package = types.ModuleType(name)
-        package.__path__ = [str(path)]
-        sys.modules[name] = package
+RECORDS = 1
+"""Version of the records: raise it when what they hold changes."""
 
 
 # ---- building and tracing --------------------------------------------------------------------
@@ -69,31 +77,28 @@ class Job:
         """Stable name of the configuration."""
         return self.task + " " + " ".join(f"{k}={v}" for k, v in sorted(self.config.items()))
 
-    def file(self, folder: Path, part: str, gpu: str, version: str = "") -> Path:
+    def file(self, folder: Path, gpu: str, version: str = "") -> Path:
         """Where the record is kept that a version of Triton, by default this one, made."""
-        import triton
-
-        text = self.source + self.task + gpu + (version or triton.__version__)
-        text += f"{part} {PARTS[part]}"
-        return folder / f"{part}-{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
+        text = f"{RECORDS} {gpu} {version or triton.__version__} {self.task} {self.source}"
+        return folder / f"followed-{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
 
 
 def read_jobs(
-    sweep: Path, experts: Path, held_out: Path | None, held_out_experts: Path
-) -> list[Job]:
+    sweep: Path, experts: Path, held_out: Path | None, held_out_experts: Path,
+    tasks: Sequence[str] | None,
+) -> list[Job]:  # fmt: skip
     """The measured configurations, with their sources as they were when they were measured.
 
     Those of a second sweep that are not in the first are held out; without one, half of the
     first, by a hash of their names.
     """
-    from triton_gym import knobs
-
     jobs: dict[str, Job] = {}
     for path in (sweep, held_out) if held_out else (sweep,):
         for row in json.loads(path.read_text())["rows"]:
-            if row["kind"] == "knobs" and row["median_us"] and row["correct"]:
+            wanted = tasks is None or row["task"] in tasks
+            if wanted and row["kind"] == "knobs" and row["median_us"] and row["correct"]:
                 folder = held_out_experts if path == held_out else experts
-                text = (folder / row["task"] / "expert.py").read_text()
+                text = expert(folder, row["task"])
                 source = knobs.render(text, row["config"])
                 job = Job(row["task"], row["config"], row["median_us"], source, "fitted")
                 held = hashlib.sha256(job.name.encode()).digest()[0] % 2 == 1
@@ -103,70 +108,83 @@ def read_jobs(
     return list(jobs.values())
 
 
-def work(part: str, gpu: str, folder: Path) -> None:
+@functools.cache
+def expert(folder: Path, task: str) -> str:
+    """The source of a task's expert, wherever in the folder it lies."""
+    found = sorted(folder.rglob(f"{task}/expert.py"))
+    if not found:
+        raise SystemExit(f"There is no {task}/expert.py in {folder}.")
+    return found[0].read_text()
+
+
+def work(gpu: str, folder: Path) -> None:
     """A worker process: jobs come as lines of JSON, records go to the folder."""
-    import torch
-
-    from triton_gym.evaluation import simulate
-    from triton_gym.evaluation.check import fake_arguments
-
     torch.set_num_threads(1)
-    simulate.prepare(interpret=part == "trace")
-    for line in sys.stdin:
-        told = json.loads(line)
-        task = importlib.import_module(f"triton_gym.envs.core.{told['task']}.task").TASK
-        arguments = [torch.zeros(x.shape, dtype=x.dtype) if hasattr(x, "shape") else x
-                     for x in fake_arguments(task, task.bench[0])[1]]  # fmt: skip
-        record: dict[str, Any]
-        try:
-            answer = load_answer(told["source"], task.entry.name, folder)
-            if part == "build":
-                call = functools.partial(answer, *arguments)
-                record = simulate.build_reply(simulate.compile_call(call, gpu))
-            else:
-                record = simulate.trace_reply(functools.partial(answer, *arguments))
-        except Exception as error:
-            record = {"error": f"{type(error).__name__}: {error}"}
-        Path(told["file"]).write_text(json.dumps(record))
-        print(told["file"], flush=True)
+
+    def make(pools: tuple[WorkerPool, ...]) -> None:
+        sizes, artifacts = FullSizes(), ArtifactCache()
+        for line in sys.stdin:
+            told = json.loads(line)
+            request = Request(task=triton_gym.load(told["task"]), source=told["source"], seed=0)
+            record: dict[str, Any]
+            try:
+                builds, traces = followed(request, gpu, pools, sizes, artifacts)
+                record = {
+                    "builds": [build.record() for build in builds],
+                    "traces": [trace.record() for trace in traces],
+                }
+            except Ended as end:
+                record = {"error": f"{end.status}: {end.message}"}
+            target = Path(told["file"])
+            partial = target.with_suffix(".partial")
+            partial.write_text(json.dumps(record))
+            partial.replace(target)
+        sizes.close()
+        for pool in pools:
+            pool.close()
+
+    with_pools(("record", "simulate", "lower"), make)
 
 
-def load_answer(source: str, entry: str, folder: Path) -> Any:
-    """The host function of an answer."""
-    path = folder / f"answer_{hashlib.sha256(source.encode()).hexdigest()[:16]}.py"
-    path.write_text(source)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"No loader for {path}.")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return getattr(module, entry)
+def followed(
+    request: Request, gpu: str, pools: tuple[WorkerPool, ...], sizes: FullSizes,
+    artifacts: ArtifactCache,
+) -> tuple[list[Build], list[LaunchTrace]]:  # fmt: skip
+    """What an answer launches at full size: machine code and traces."""
+    found = gpu_named(gpu)
+    recorders, interpreters, compilers = pools
+    target = Target(found.capability, lines=True)
+    with (
+        sizes.of(request.task) as full,
+        Scratch(request.source) as scratch,
+        Compiler(compilers, target, artifacts, request.limits) as compiler,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        setting = Setting(
+            request, scratch, found, recorders, interpreters, compiler, threads, 0,
+            secret(request.source, 0),
+        )  # fmt: skip
+        with TimedCase(setting, full, Phases()) as timed:
+            return timed.prepare().followed()
 
 
 def collect(jobs: Sequence[Job], gpu: str, folder: Path, workers: int) -> None:
-    """Build and trace what the folder does not hold yet."""
-    for part in ("trace", "build"):
-        missing = [j for j in jobs if not j.file(folder, part, gpu).exists()]
-        if not missing:
-            continue
-        print(f"{part}: {len(missing)} of {len(jobs)} configurations", flush=True)
-        environment = {
-            **os.environ, "TRITON_INTERPRET": str(int(part == "trace")), "OMP_NUM_THREADS": "1",
-            "TRITON_CACHE_DIR": os.environ.get("TRITON_CACHE_DIR", str(folder / "triton")),
-        }  # fmt: skip
-        command = [sys.executable, __file__, "--worker", part, "--gpu", gpu, "--cache", str(folder)]
-        processes = []
-        for number in range(workers):
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-                                       env=environment, text=True)  # fmt: skip
-            for job in missing[number::workers]:
-                told = {"task": job.task, "source": job.source,
-                        "file": str(job.file(folder, part, gpu))}  # fmt: skip
-                process.stdin.write(json.dumps(told) + "\n")  # type: ignore[union-attr]
-            process.stdin.close()  # type: ignore[union-attr]
-            processes.append(process)
-        for process in processes:
-            process.wait()
+    """Follow what the folder does not hold yet."""
+    missing = [job for job in jobs if not job.file(folder, gpu).exists()]
+    if not missing:
+        return
+    print(f"{len(missing)} of {len(jobs)} configurations are to be followed", flush=True)
+    command = [sys.executable, __file__, "--worker", "--gpu", gpu, "--cache", str(folder)]
+    processes = []
+    for number in range(min(workers, len(missing))):
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)
+        for job in missing[number::workers]:
+            told = {"task": job.task, "source": job.source, "file": str(job.file(folder, gpu))}
+            process.stdin.write(json.dumps(told) + "\n")  # type: ignore[union-attr]
+        process.stdin.close()  # type: ignore[union-attr]
+        processes.append(process)
+    for process in processes:
+        process.wait()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,32 +194,24 @@ class Row:
     job: Job
     version: str
     """Of the Triton that compiled it."""
-    builds: list[Any]
-    traces: list[Any]
+    builds: list[Build]
+    traces: list[LaunchTrace]
 
 
 def load_rows(
     jobs: Sequence[Job], gpu: str, folder: Path, version: str
 ) -> tuple[list[Row], list[str]]:
     """The records of all configurations, and what failed."""
-    from triton_gym.evaluation.simulate.launches import LaunchTrace
-    from triton_gym.evaluation.simulate.machine_code.build import Build
-
     rows, failures = [], []
     for job in jobs:
-        files = {part: job.file(folder, part, gpu, version) for part in PARTS}
-        if not all(f.exists() for f in files.values()):
-            failures.append(f"{job.name}: no record")
+        file = job.file(folder, gpu, version)
+        record = json.loads(file.read_text()) if file.exists() else {"error": "no record"}
+        if "error" in record:
+            failures.append(f"{job.name}: {record['error'][:200]}")
             continue
-        records = {part: json.loads(file.read_text()) for part, file in files.items()}
-        wrong = [r["error"] for r in records.values() if "error" in r]
-        if wrong:
-            failures.append(f"{job.name}: {wrong[0][:200]}")
-            continue
-        rows.append(
-            Row(job, version, [Build.read(b) for b in records["build"]["builds"]],
-                [LaunchTrace.read(t) for t in records["trace"]["traces"]])
-        )  # fmt: skip
+        builds = [Build.read(build) for build in record["builds"]]
+        traces = [LaunchTrace.read(trace) for trace in record["traces"]]
+        rows.append(Row(job, version, builds, traces))
     return rows, failures
 
 
@@ -259,8 +269,6 @@ def score(rows: Sequence[Row], times: Sequence[float]) -> Score:
 
 def evaluate(rows: Sequence[Row], gpu: Any, constants: Any) -> list[float]:
     """Modelled times."""
-    from triton_gym.evaluation.simulate.time_model.model import estimate
-
     return [estimate(row.builds, row.traces, gpu, constants).us for row in rows]
 
 
@@ -325,26 +333,23 @@ def main() -> None:
     parser.add_argument("--held-out-experts", type=Path, default=ROOT / "envs")
     parser.add_argument("--cache", type=Path,
                         default=Path(tempfile.gettempdir()) / "triton-gym-simulator")  # fmt: skip
+    parser.add_argument("--tasks", nargs="+", help="of the sweep; all if not given")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--fit", action="store_true", help="fit constants on the first half")
     parser.add_argument("--versions", nargs="+", help="of Triton, if several made records")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--show", action="store_true", help="print every configuration")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--worker", choices=tuple(PARTS), help=argparse.SUPPRESS)
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    open_checkout()
     args.cache.mkdir(parents=True, exist_ok=True)
     if args.worker:
-        work(args.worker, args.gpu, args.cache)
+        work(args.gpu, args.cache)
         return
-    import triton
-
-    from triton_gym.device import gpu_named
-    from triton_gym.evaluation.simulate.time_model.constants import CONSTANTS
-
+    if args.sweep is None:
+        parser.error("name the JSON of a sweep")
     report = json.loads(args.sweep.read_text())
-    jobs = read_jobs(args.sweep, args.experts, args.held_out, args.held_out_experts)
+    jobs = read_jobs(args.sweep, args.experts, args.held_out, args.held_out_experts, args.tasks)
     collect(jobs, args.gpu, args.cache, args.workers)
     versions = args.versions or [triton.__version__]
     rows: list[Row] = []

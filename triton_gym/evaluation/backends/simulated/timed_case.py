@@ -115,6 +115,16 @@ class TimedCase:
             estimate = price(self._builds, traces, plan.call.steps, gpu, dense)
         return Found(estimate, proof, bool(plan.setup) or plan.first.steps != plan.call.steps)
 
+    def followed(self) -> tuple[list[Build], list[LaunchTrace]]:
+        """Machine code and traces of the call that counts, of which nothing is verified.
+
+        Raises:
+            Ended: it cannot be followed.
+        """
+        if self._plan is None:
+            raise RuntimeError("the timed case was not recorded")
+        return self._builds, self._opened.interpreter.trace(self._plan, [])
+
     def _proved(
         self, call: Call, tolerances: Mapping[str, float], *, first: bool
     ) -> tuple[list[Part], list[LaunchTrace], Proof]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from triton_gym import Status
-from triton_gym.audit.exploits import KINDS, all_exploits
+from triton_gym.audit.exploits import KINDS, WITHOUT_EFFECT, all_exploits
 from triton_gym.audit.honest import all_honest
 from triton_gym.audit.modules import task_of
 from triton_gym.audit.report import audit
@@ -39,9 +39,8 @@ def test_no_honest_answer_is_refused_by_the_screen():
     assert refused == []
 
 
-def test_exploits_of_the_harness_do_not_pass_the_screen():
-    passed = {e.name for e in EXPLOITS if e.kind == "harness" and passes(e)}
-    assert passed == {"print a verdict", "forged failure"}
+def test_what_is_without_effect_is_an_attack():
+    assert {e.name for e in EXPLOITS} >= WITHOUT_EFFECT
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from triton_gym.evaluation.workers.worker_pool import WorkerPool
 
 @pytest.fixture(scope="module")
 def pool():
-    opened = WorkerPool("compile")
+    opened = WorkerPool("record")
     yield opened
     opened.close()
 
@@ -21,7 +21,7 @@ def pool():
 def open_pool():
     """Its workers can reach the fork server, and leave their process group."""
     os.environ["HF_TOKEN"] = "a secret"
-    opened = WorkerPool("interpret", ALL - {Layer.SIGNALS, Layer.PROCESSES})
+    opened = WorkerPool("record", ALL - {Layer.SIGNALS, Layer.PROCESSES})
     yield opened
     del os.environ["HF_TOKEN"]
     opened.close()

@@ -12,8 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from triton_gym.device import gpu_named
+from triton_gym.evaluation.backends.simulated.facts import facts_of
 from triton_gym.evaluation.confine import layers as layer_list
 from triton_gym.evaluation.confine.layers import Layer
+from triton_gym.evaluation.plan.messages import EntryKind, Load
+from triton_gym.evaluation.recording.session import RecorderSession
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.evaluation.workers.scratch import Scratch
 from triton_gym.evaluation.workers.session import Ended, Session
@@ -58,9 +62,24 @@ def probe(pool, code, limits=None, **files):
             Session(pool, limits or Limits(seconds=60), scratch) as worker,
             pytest.raises(Ended) as ended,
         ):
-            worker.ask("load", path=worker.path, source=worker.source, entry="no such function")
+            load(worker)
         found = Path(scratch.folder, "found")
         return json.loads(found.read_text()) if found.exists() else None, str(ended.value)
+
+
+def load(worker):
+    """Have the worker run its source; it always ends, for want of an entry point."""
+    recorder = RecorderSession(worker, None)
+    try:
+        recorder.load(request(worker.path, worker.source, recorder.blobs.size))
+    finally:
+        recorder.close()
+
+
+def request(path, source, blob_bytes):
+    """The message that has a worker run a source."""
+    gpu = facts_of(gpu_named("h100"))
+    return Load(path, source, "no_such_function", EntryKind.FUNCTION, gpu, 0, blob_bytes)
 
 
 def gone(pid, seconds=10.0):

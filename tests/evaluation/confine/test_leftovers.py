@@ -12,13 +12,15 @@ import pytest
 from triton_gym.evaluation.confine import privileges
 from triton_gym.evaluation.confine.kernel import prctl
 from triton_gym.evaluation.confine.layers import Layer
+from triton_gym.evaluation.plan.codec import encode
+from triton_gym.evaluation.recording.session import BlobFile
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.evaluation.workers.scratch import Scratch
 from triton_gym.evaluation.workers.session import Session
 from triton_gym.evaluation.workers.worker_pool import WorkerLost
 
 sys.path.insert(0, str(Path(__file__).parent))
-from probing import HEAD, gone, needs, probe
+from probing import HEAD, gone, needs, probe, request
 
 DAEMON = """
 if os.fork() == 0:
@@ -56,9 +58,10 @@ def test_a_daemon_does_not_outlive_a_killed_fork_server(open_pool):
             Path(scratch.folder, "judge").write_text("0")
             channel.send({"op": "enter", "folder": scratch.folder, "limits": {}})
             channel.receive(20)
-            channel.send(
-                {"op": "load", "path": scratch.path, "source": scratch.source, "entry": "f"}
-            )
+            blobs = BlobFile()
+            asked = encode(request(scratch.path, scratch.source, blobs.size))
+            channel.send({"op": "plan", "message": asked}, (blobs.fd,))
+            blobs.close()
             file = Path(scratch.folder, "daemon")
             while not file.exists():
                 time.sleep(0.02)

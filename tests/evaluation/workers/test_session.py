@@ -21,7 +21,7 @@ from triton_gym.evaluation.workers.worker_pool import WorkerPool
 
 @pytest.fixture(scope="module")
 def pool():
-    opened = WorkerPool("compile")
+    opened = WorkerPool("lower")
     yield opened
     opened.close()
 

@@ -87,11 +87,14 @@ class Compiler:
         target: the device.
         cache: what other evaluations compiled.
         limits: of a compiling process.
+        yields: whether it lets others have the processors first.
     """
 
     def __init__(
-        self, pool: WorkerPool, target: Target, cache: ArtifactCache, limits: Limits
-    ) -> None:
+        self, pool: WorkerPool, target: Target, cache: ArtifactCache, limits: Limits, *,
+        yields: bool = False,
+    ) -> None:  # fmt: skip
+        self._yields = yields
         self.target = target
         self._pool, self._cache, self._limits = pool, cache, limits
         self._lock = threading.Lock()
@@ -216,7 +219,7 @@ class Compiler:
 
     def _start(self) -> tuple[Session, Scratch]:
         scratch = Scratch("")
-        session = Session(self._pool, self._limits, scratch)
+        session = Session(self._pool, self._limits, scratch, yields=self._yields)
         try:
             session.__enter__()
         except BaseException:

@@ -15,7 +15,7 @@ from triton_gym.evaluation.compiling.artifact import Target
 from triton_gym.evaluation.compiling.lower import lower
 from triton_gym.evaluation.compiling.options import InvalidOption
 from triton_gym.evaluation.exchange.channel import Channel, ChannelClosed
-from triton_gym.evaluation.workers.sandbox import Limits, Sandbox, Unconfined
+from triton_gym.evaluation.workers.sandbox import Sandbox, enter
 
 MESSAGE_LIMIT = 3000
 """Longest message of a failure in characters; its end says the most."""
@@ -50,19 +50,9 @@ def main(channel: Channel, sandbox: Sandbox) -> None:
         except ChannelClosed:
             return
         if request.pop("op") == "enter":
-            channel.send(_enter(sandbox, **request))
+            channel.send(enter(sandbox, **request))
         else:
             channel.send(_compile(log, **request))
-
-
-def _enter(
-    sandbox: Sandbox, folder: str, limits: dict[str, Any], yields: bool = False
-) -> dict[str, Any]:
-    try:
-        sandbox.restrict(folder, Limits(**limits))
-    except Unconfined as error:
-        return {"unconfined": str(error)}
-    return {"layers": sorted(sandbox.layers)}
 
 
 def _compile(

@@ -44,7 +44,7 @@ from triton_gym.evaluation.recording.recorder import Recorder
 from triton_gym.evaluation.recording.remote import Blobs, Remote
 from triton_gym.evaluation.workers.answer import import_answer
 from triton_gym.evaluation.workers.failure import line_at
-from triton_gym.evaluation.workers.sandbox import Limits, Sandbox, Unconfined
+from triton_gym.evaluation.workers.sandbox import Sandbox, enter
 from triton_gym.outcome import Status
 
 
@@ -66,7 +66,7 @@ def main(channel: Channel, sandbox: Sandbox) -> None:
             return
         if request.get("op") == "enter":
             request.pop("op")
-            channel.send(_enter(sandbox, **request))
+            channel.send(enter(sandbox, **request))
             continue
         files = request.get("fds", [])
         message = unpack(FromJudge, request)
@@ -84,16 +84,6 @@ def main(channel: Channel, sandbox: Sandbox) -> None:
             text = f"The process that ran the answer failed: {type(error).__name__}: {error}"
             answer = Failed(Status.RUNTIME_ERROR, text[:3000])
         channel.send(pack(answer))
-
-
-def _enter(
-    sandbox: Sandbox, folder: str, limits: dict[str, Any], yields: bool = False
-) -> dict[str, Any]:
-    try:
-        sandbox.restrict(folder, Limits(**limits))
-    except Unconfined as error:
-        return {"unconfined": str(error)}
-    return {"layers": sorted(sandbox.layers)}
 
 
 class Recording:

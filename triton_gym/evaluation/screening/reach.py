@@ -1,12 +1,11 @@
 """What of an answer's source can run; the rest is taken out before it is screened, and never runs.
 
 People hand in whole files: with tests under `if __name__ == "__main__":`, with the PyTorch model
-that they started from, with imports for both. None of it is part of the answer. It is not excused
-from the screen either: it is removed, so that what is screened is exactly what a worker gets. Lines
-keep their numbers.
+that they started from, with imports for both, which need not be installed here. None of it is part
+of the answer. Lines keep their numbers.
 
-A definition stays unless its name occurs nowhere in what stays. That is all there is to reach it
-by: the screen lets nothing pass that finds functions otherwise (`globals`, `vars`, `inspect`, …).
+A definition or an import stays unless its name occurs nowhere in what stays. A source that may find
+names otherwise (`globals`, `vars`, `exec`, …) is left as it is.
 """
 
 from __future__ import annotations
@@ -16,10 +15,12 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 from triton_gym import syntax
-from triton_gym.evaluation.screening import vocabulary as allowed
 from triton_gym.task import Entry
 
-_ERRORS = frozenset({"ImportError", "ModuleNotFoundError", "Exception"})
+_FINDERS = frozenset(
+    {"globals", "locals", "vars", "eval", "exec", "dir", "__import__", "inspect", "sys"}
+)
+"""Names by which code finds what it does not name."""
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
@@ -40,6 +41,8 @@ def reachable(source: str, entry: Entry) -> str:
 def reached(source: str, tree: ast.Module, entry: Entry) -> str:
     """The same for a source whose tree is known."""
     source = _unix(source)
+    if not _FINDERS.isdisjoint(_names(tree)):
+        return source
     lines = source.encode().split(b"\n")
     stays = _stays(tree, entry)
     kept = set(map(id, stays))
@@ -47,8 +50,6 @@ def reached(source: str, tree: ast.Module, entry: Entry) -> str:
     for node in tree.body:
         if id(node) not in kept and id(node) not in shared:
             _replace(lines, node, b"")
-    for node in _missing_imports(stays):
-        _replace(lines, node, b"raise ModuleNotFoundError('not part of an answer')")
     return b"\n".join(lines).decode()
 
 
@@ -144,7 +145,7 @@ def _bound(node: ast.AST) -> Iterator[str]:
 
 
 def _names(node: ast.AST) -> set[str]:
-    """Names that occur in a statement, whatever for."""
+    """Names that occur in a part of the source, whatever for."""
     found: set[str] = set()
     for inner in ast.walk(node):
         if isinstance(inner, ast.Name):
@@ -159,28 +160,6 @@ def _root(node: ast.expr) -> str:
     while isinstance(node, (ast.Call, ast.Attribute)):
         node = node.func if isinstance(node, ast.Call) else node.value
     return node.id if isinstance(node, ast.Name) else ""
-
-
-def _missing_imports(stays: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """Imports of what no answer may import, where the answer is ready to do without.
-
-    They behave as if the module were not installed.
-    """
-    for node in (inner for statement in stays for inner in ast.walk(statement)):
-        if isinstance(node, ast.Try) and any(_catches(handler) for handler in node.handlers):
-            for inner in node.body:
-                modules = [inner.module] if isinstance(inner, ast.ImportFrom) else (
-                    [alias.name for alias in inner.names] if isinstance(inner, ast.Import) else []
-                )  # fmt: skip
-                if any(module not in allowed.MEMBERS for module in modules):
-                    yield inner
-
-
-def _catches(handler: ast.ExceptHandler) -> bool:
-    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
-    return any(
-        kind is None or (isinstance(kind, ast.Name) and kind.id in _ERRORS) for kind in kinds
-    )
 
 
 def _first(node: ast.stmt) -> int:

@@ -7,6 +7,7 @@ module their order.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import resource
@@ -14,6 +15,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from triton_gym.evaluation.confine import landlock, places, privileges, seccomp
 from triton_gym.evaluation.confine.landlock import READ, WRITE, Access
@@ -22,6 +24,8 @@ from triton_gym.evaluation.confine.places import Places
 from triton_gym.evaluation.confine.refusals import refusals
 
 _OPEN_FILES = 4096
+_YIELDING = 10
+"""Niceness of a worker that gives way."""
 _NO_QUEUES = (0, 0)
 
 
@@ -124,6 +128,37 @@ class Sandbox:
         )  # fmt: skip
         if refused:
             seccomp.install(seccomp.program(refused))
+
+
+def enter(
+    sandbox: Sandbox, folder: str, limits: dict[str, Any], yields: bool = False
+) -> dict[str, Any]:
+    """Take on the limits, as the judge's first request asks; what to reply.
+
+    Args:
+        sandbox: how this process is confined.
+        folder: its only place to write.
+        limits: fields of `Limits`.
+        yields: whether others have the processors first: the judge, a policy that samples.
+    """
+    if yields:
+        _give_way()
+    try:
+        sandbox.restrict(folder, Limits(**limits))
+    except Unconfined as error:
+        return {"unconfined": str(error)}
+    return {"layers": sorted(sandbox.layers)}
+
+
+def _give_way() -> None:
+    """Let others have the processors first.
+
+    A worker is a session of its own, which Linux may schedule as a group of its own: among such
+    groups it is the group's niceness that counts.
+    """
+    os.nice(_YIELDING)
+    with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as group:
+        group.write(str(_YIELDING))
 
 
 def detach(keep: int, parent: int) -> None:

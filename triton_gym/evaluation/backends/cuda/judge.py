@@ -180,7 +180,7 @@ class CudaJudge(Judge):
         limits = request.limits
         most = limits.device_bytes or self._total_bytes // 2
         count = FEW if self._turns.crowded else COMPILERS
-        compiler = Compiler(self._compilers, self._target, self._artifacts, limits)
+        compiler = Compiler(self._compilers, self._target, self._artifacts, limits, yields=True)
         threads = ends.enter_context(ThreadPoolExecutor(count))
         ends.enter_context(compiler).begin(threads, count)  # it ends before its threads do
         stage = Stage(self._runners, self._blocks, most, limits.gpu_seconds)

@@ -6,6 +6,7 @@ one, and nothing of it outlives the answer.
 
 from __future__ import annotations
 
+import functools
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +24,7 @@ from triton_gym.evaluation.plan.step import BufferKind, Launch
 from triton_gym.evaluation.plan.view import View
 from triton_gym.evaluation.simulate.interpreter.hints import MisalignedError
 from triton_gym.evaluation.simulate.interpreter.parse import UnknownText
-from triton_gym.evaluation.workers.sandbox import Limits, Sandbox, Unconfined
+from triton_gym.evaluation.workers.sandbox import Sandbox, enter
 
 _ANSWERS = (
     AssertionError, IndexError, MemoryError, MisalignedError, RuntimeError, ValueError,
@@ -88,18 +89,12 @@ class Server:
     def obey(self, request: dict[str, Any]) -> dict[str, Any]:
         """Carry out one request."""
         operations: dict[str, Callable[..., dict[str, Any]]] = {
-            "enter": self._enter, "open": self._open, "kernel": self._kernel,
+            "enter": functools.partial(enter, self._sandbox),
+            "open": self._open, "kernel": self._kernel,
             "execute": self._execute, "look": self._look, "follow": self._follow,
             "trace": self._trace, "verify": self._verify,
         }  # fmt: skip
         return operations[request.pop("op")](**request)
-
-    def _enter(self, folder: str, limits: dict[str, Any], yields: bool = False) -> dict[str, Any]:
-        try:
-            self._sandbox.restrict(folder, Limits(**limits))
-        except Unconfined as error:
-            return {"unconfined": str(error)}
-        return {"layers": sorted(self._sandbox.layers)}
 
     def _open(
         self, arguments: int, parameters: int, private: bool, multiprocessors: int, seed: int,

@@ -210,7 +210,7 @@ def test_what_could_not_be_replaced_counts_as_groups_without_advantage(tmp_path)
     used: list[float] = []
     weights = [
         train(
-            tmp_path / least, "rollout.groups=8", "rollout.attempts=1", "objective.updates=2",
+            tmp_path / least, "rollout.groups=16", "rollout.attempts=1", "objective.updates=2",
             f"rollout.least_deviation={least}", "objective.variant=dapo", "run.steps=6", "optimizer.lr=1e-3",
             "objective.overlong_margin=0", "objective.aggregation=sequence", "run.seed=1",
             make=lambda name: Sometimes(),
@@ -220,7 +220,7 @@ def test_what_could_not_be_replaced_counts_as_groups_without_advantage(tmp_path)
     ]  # fmt: skip
     assert len(set(used[:6])) > 1
     assert 0 not in used, "without any group no step is taken"
-    assert used[6:] == [8.0] * 6
+    assert used[6:] == [16.0] * 6
     for name, weight in weights[0].items():
         torch.testing.assert_close(weight, weights[1][name], rtol=0, atol=2e-5)
 

@@ -138,7 +138,7 @@ def test_an_answer_is_evaluated(task, evaluator):
     wrong = evaluator.evaluate(task, ANSWER.replace("* factor", "* 2.0"))
     assert str(wrong.status) == "incorrect"
     lazy = ANSWER.replace("return y", "return x * self.scale * self.factor + row")
-    assert str(evaluator.evaluate(task, lazy).status) == "cheating"
+    assert str(evaluator.evaluate(task, lazy).status) == "rejected"
 
 
 @pytest.mark.parametrize(

@@ -168,3 +168,47 @@ def test_what_is_kept_of_tasks_is_bounded_and_stays_while_it_is_used(monkeypatch
     kept.close()
     with pytest.raises(OSError, match="Bad file"):
         os.fstat(first.block.fd)
+
+
+FLAGGED = (
+    HEAD
+    + """
+@triton.jit
+def flag_kernel(flag_ptr, rows):
+    row = tl.program_id(0)
+    tl.store(flag_ptr + row, tl.where($when, 1, 0))
+
+
+@triton.jit
+def row_kernel(x_ptr, flag_ptr, y_ptr, cols, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    if tl.load(flag_ptr + row) == 1:
+        lane = tl.arange(0, BLOCK)
+        x = tl.load(x_ptr + row * cols + lane, mask=lane < cols, other=-float("inf")).to(tl.float32)
+        p = tl.exp(x - tl.max(x, axis=0))
+        tl.store(y_ptr + row * cols + lane, p / tl.sum(p, axis=0), mask=lane < cols)
+
+
+def softmax(x):
+    rows, cols = x.shape
+    flag = torch.empty((rows,), device=x.device, dtype=torch.int32)
+    y = torch.empty_like(x)
+    flag_kernel[(rows,)](flag, rows)
+    row_kernel[(rows,)](x, flag, y, cols, triton.next_power_of_2(cols))
+    return y
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("when", "status", "told"),
+    [
+        ("row >= 0", Status.CORRECT, ""),
+        ("(row % 2 == 0) | (rows < 2000)", Status.INCORRECT, "of the result"),
+    ],
+)
+def test_what_other_kernels_decide_is_computed_first(evaluator, when, status, told):
+    source = FLAGGED.replace("$when", when)
+    outcome = evaluator.evaluate(triton_gym.load("softmax"), source, seed=1)
+    assert outcome.status is status, outcome.message
+    assert told in outcome.message

@@ -104,7 +104,7 @@ class SimulatedJudge(Judge):
         task, case = request.task, request.task.bench[0]
         estimate, proof = found.estimate, found.proof
         light = speed_of_light(task, case, self._gpu)
-        if estimate.us < LEAST_WORK * light.floor_us:
+        if estimate.us * proof.work < LEAST_WORK * light.floor_us:
             if any("time ran out" in note for note in estimate.notes):
                 raise Ended(
                     Status.TIMEOUT, f"The kernels could not be followed at {case} in time; most "

@@ -34,6 +34,10 @@ NEIGHBOURS = 8
 """Further programs, near one another, of which that is done."""
 LOOK_US = 400e3
 """Effort for that."""
+IN_EARNEST = 128
+"""Programs that run to their end where it depends on other kernels which of them store."""
+CLEAR = 0.98
+"""Largest share of a result that is stored, of which it is clear that it is not all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,21 +153,47 @@ class Evidence:
             )
         return moved, flops
 
-    def _coverage(self, output: int, position: int, played: Played) -> Coverage | None:
+    def _coverage(self, output: int, position: int, programs: list[Played]) -> Coverage | None:
         """How much of a result its launch stores; None if it takes too long to tell."""
         source = self._sources[output]
         if source is None:
             return None
         traced = self._call.launches[position]
         start, effort = self._buffer(source), Effort(LOOK_US)
+        played = programs[0]
         stored = _stored(played, start)
         try:
             loops: int | None = None
             if Scout(traced.launched, effort, start, 0).look(played.number).bytes == stored:
                 loops = 0
-            return self._counted(traced, Scout(traced.launched, effort, start, loops), source)
+            scout = Scout(traced.launched, effort, start, loops)
+            found = self._counted(traced, scout, source)
+            mean = sum(_stored(p, start) for p in programs) / len(programs)
+            share = mean * traced.paths.total / max(_written_bytes(source), 1)
+            if found.known or abs(share - found.share) <= 1 - CLEAR:
+                return found
         except Exhausted:
             return None
+        return self._in_earnest(position, start, source, found)
+
+    def _in_earnest(self, position: int, start: int, source: View, found: Coverage) -> Coverage:
+        """The same from programs that ran to their end: others store than were seen to."""
+        paths = self._call.launches[position].paths
+        rng = np.random.default_rng(self._seed + 2)
+        began = self._replay.effort.us
+        stored = []
+        try:
+            for number in rng.permutation(paths.numbers)[:IN_EARNEST]:
+                stored.append(_stored(self._replay.play(position, int(number)), start))
+                if self._replay.effort.us - began > LOOK_US:
+                    break
+        except (Undecided, Exhausted):
+            return Coverage(0.0, False, found.twice, False)
+        shares = np.array(stored) * (paths.total / max(_written_bytes(source), 1))
+        most = float(shares.mean() + 4 * shares.std() / math.sqrt(shares.size))
+        if most < CLEAR and shares.size == min(IN_EARNEST, paths.numbers.size):
+            return Coverage(most, False, found.twice, True)
+        return Coverage(float(shares.mean()), False, found.twice, False)
 
     def _counted(self, traced: Traced, scout: Scout, source: View) -> Coverage:
         rng = np.random.default_rng(self._seed + 1)
@@ -243,7 +273,7 @@ class Evidence:
                 arena.view(slots[0]).copy_(torch.from_numpy(positions))
                 arena.view(slots[1]).copy_(found)
                 pieces.append([slot.message() for slot in slots])
-        covered = self._coverage(number, writers[-1], programs[0]) if programs else None
+        covered = self._coverage(number, writers[-1], programs) if programs else None
         last = self._call.launches[writers[-1]].launched if writers else None
         return {
             "launches": len(writers), "index": last.index if last else -1,

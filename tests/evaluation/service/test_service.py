@@ -296,7 +296,8 @@ def test_a_judge_that_hangs_is_replaced(monkeypatch):
         # Only this judge's patience ends soon: the next one has time to start.
         monkeypatch.setattr(evaluator._scheduler._slots[0].transport, "_patience_s", 0.5)
         future = evaluator.submit(TASK, TASK.expert, limits=Limits(seconds=0.04))
-        assert future.result(120).status in {"correct", "timeout"}
+        # Whatever it had no time for: to compile, or to run.
+        assert future.result(120).status in {"correct", "timeout", "compile_error"}
         assert gone([judge])
         assert evaluator.progress().judges[0].deaths == 1
 

@@ -131,8 +131,3 @@ class Series:
     def times_us(self) -> list[float]:
         """Device time of each call, once all have run."""
         return [start.elapsed_time(end) * 1000 for start, end in self._events]
-
-    @property
-    def span_us(self) -> float:
-        """From the first call's start to the last call's end."""
-        return float(self._events[0][0].elapsed_time(self._events[-1][1])) * 1000

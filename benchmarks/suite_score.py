@@ -8,13 +8,18 @@ them and ours are timed one after the other in one process, each call with a col
 task's timed size; a candidate whose results are out of the task's tolerance does not count. Beside
 the score stands the same mean without the cap. Ours is the expert, or with `--answers FOLDER` the
 files `<task>.py` of a folder, such as the best kernels of an agent's runs.
+
+`--warm 8` first compiles the tasks' references in 8 processes side by side, which fills Inductor's
+cache on disk; nothing is timed meanwhile except what max-autotune itself chooses by.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import statistics
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -58,6 +63,33 @@ def timed(call: Callable[[], Any], milliseconds: int) -> dict[str, float]:
     return dict(zip(("us", "low_us", "high_us"), (1e3 * t for t in found), strict=True))
 
 
+def compiled_reference(task: Any) -> Callable[..., Any]:
+    made: Callable[..., Any] = torch.compile(
+        task.reference, mode="max-autotune-no-cudagraphs", dynamic=False
+    )
+    return made
+
+
+def compile_only(names: Sequence[str]) -> None:
+    """Fill Inductor's cache on disk; what does not compile is told when it is timed."""
+    for name in names:
+        task = triton_gym.load(name)
+        inputs = check.draw_inputs(task, task.bench[0], SEED, torch.device("cuda"))
+        with torch.no_grad(), contextlib.suppress(Exception):
+            compiled_reference(task)(*inputs)
+        torch.cuda.empty_cache()
+        torch._dynamo.reset()
+
+
+def warm(names: Sequence[str], processes: int) -> None:
+    """Compile the references of `names` in so many processes at once."""
+    command = [sys.executable, __file__, "--compile-only", "--tasks"]
+    parts = [names[k::processes] for k in range(processes)]
+    running = [subprocess.Popen([*command, *part]) for part in parts if part]
+    for one in running:
+        one.wait()
+
+
 def row(name: str, source: str, folder: Path, milliseconds: int, compiled: bool) -> dict[str, Any]:
     """Times of all candidates on one task, and the ratios."""
     task = triton_gym.load(name)
@@ -72,7 +104,7 @@ def row(name: str, source: str, folder: Path, milliseconds: int, compiled: bool)
         **others,
     }
     if compiled:
-        fast = torch.compile(task.reference, mode="max-autotune-no-cudagraphs", dynamic=False)
+        fast = compiled_reference(task)
         calls["compile"] = lambda: fast(*inputs)
     times: dict[str, dict[str, float]] = {}
     with torch.no_grad():
@@ -106,11 +138,18 @@ def main() -> None:
     parser.add_argument("--answers", type=Path, help="a folder of <task>.py in place of experts")
     parser.add_argument("--milliseconds", type=int, default=200, help="spent on each candidate")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument("--warm", type=int, default=0, metavar="N", help="compile first, N at once")
+    parser.add_argument("--compile-only", action="store_true", help="time nothing")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("A suite's score is of times on a GPU, and there is none here.")
     names = options.tasks or triton_gym.tasks(tag=options.tag)
+    if options.compile_only:
+        compile_only(names)
+        return
+    if options.warm and not options.no_compile:
+        warm(names, options.warm)
     out = options.out or record.RESULTS / f"suite-{options.tag}.json"
     rows: list[dict[str, Any]] = []
     for name in names:

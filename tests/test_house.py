@@ -22,7 +22,7 @@ FLOORS = [
     {"env", "episode", "tables", "tuning", "vector", "wrappers", "runs", "prompt"},
     {"registration", "suites", "audit"},
     {"verification"},
-    {"integrations", "benchmark"},
+    {"integrations", "benchmark", "optimization"},
     {"cli"},
     {"__main__"},
 ]

@@ -10,7 +10,8 @@ program that uses the library, or when the machine cannot do what was asked::
     ├── EvaluatorError      the evaluation service itself failed (never the kernel)
     │   └── QueueFullError  an evaluator has as many evaluations as it may have
     ├── StoreError          a file of outcomes that cannot be read or written
-    └── RunError            a run folder that cannot be read, resumed or written
+    ├── RunError            a run folder that cannot be read, resumed or written
+    └── NotOptimizableError a function that no kernel can safely stand in for
 
 `ConfinementWarning` is no error: it says what this machine cannot hold answers to.
 """
@@ -57,6 +58,10 @@ class StoreError(TritonGymError, RuntimeError):
 
 class RunError(TritonGymError, RuntimeError):
     """A run folder cannot be read, resumed or written."""
+
+
+class NotOptimizableError(TritonGymError, ValueError):
+    """A function cannot be optimized; the message names the reason, the function and the line."""
 
 
 class ConfinementWarning(UserWarning):

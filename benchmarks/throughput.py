@@ -3,6 +3,7 @@
     python benchmarks/throughput.py --out benchmarks/results/throughput.json
     python benchmarks/throughput.py --parts rate large --kernelbench ../KernelBench
     python benchmarks/throughput.py --parts vector --device simulated
+    python benchmarks/throughput.py --parts mixed --tasks softmax matmul cumsum_rows --count 200
 
 Every answer differs from the ones before it, so nothing is answered from a cache, unless the part
 is about answers that were seen. The parts:
@@ -14,6 +15,7 @@ load      the time of one kernel, alone and while others are evaluated
 overhead  what an evaluation takes beside its phases, and a step from the store
 scaling   the rate on 1, 2, 4, … GPUs of this machine
 vector    the vector environment against steps one after the other
+mixed     batches with answers that are wrong, fault and hang (`mixes.py`), beside clean ones
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import mixes
 import record
 from answers import distinct, kernelbench_softmax
 
@@ -320,6 +323,17 @@ def vector(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+def mixed(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """What a batch costs that holds more than correct answers; all tasks together."""
+    rows = []
+    for workers in options.workers:
+        with Evaluator(options.device, workers=workers) as evaluator:
+            found = mixes.measured(evaluator, options.tasks, options.count)
+            judges = len(evaluator.progress().judges)
+        rows.append(options.told({"part": "mixed", "workers": workers, "judges": judges, **found}))
+    return rows
+
+
 def _ratio(ours: list[float], theirs: list[float]) -> float:
     """The median over turns."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
@@ -327,7 +341,7 @@ def _ratio(ours: list[float], theirs: list[float]) -> float:
 
 PARTS: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
     "rate": rate, "fresh": fresh, "large": large, "load": load, "overhead": overhead, "scaling": scaling,
-    "vector": vector,
+    "vector": vector, "mixed": mixed,
 }  # fmt: skip
 
 

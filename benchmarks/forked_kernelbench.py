@@ -5,7 +5,10 @@
 `throughput.py --kernelbench CHECKOUT` runs this in a process of its own: one that has imported
 torch, Triton and KernelBench but has not started CUDA, which then forks for every evaluation.
 `jobs.json` holds a list of `{"problem": "level1/…", "sizes": {"dim": 4096}, "answer": source,
-"call": "softmax(x)", "parameters": "x", "dtype": "float32"}` and how many run at a time.
+"call": "softmax(x)", "parameters": "x", "dtype": "float32"}` and how many run at a time; without
+`call` the answer defines `ModelNew` itself. `"draw_on_gpu": true` draws inputs and weights there
+instead of on the host, which for inputs of gigabytes is most of the evaluator's time. A result is
+printed as a line as soon as it is there.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import sys
 import time
 import traceback
@@ -47,7 +51,7 @@ def evaluator(checkout: Path) -> Any:
     Packages that it imports for other purposes (clients of language models) may be missing.
     """
     for name, attribute in (("dotenv", "load_dotenv"), ("openai", "OpenAI"),
-                            ("litellm", "completion"), ("tqdm", "tqdm")):  # fmt: skip
+                            ("litellm", "completion"), ("tqdm", "tqdm"), ("requests", "get")):  # fmt: skip
         try:
             __import__(name)
         except ImportError:
@@ -75,9 +79,11 @@ def work(module: Any, reference: str, job: dict[str, Any], out: int) -> None:
     """One evaluation, in a process of its own; its result goes to the pipe `out`."""
     import torch
 
-    answer = job["answer"] + MODULE.format(**job)
+    answer = job["answer"] + (MODULE.format(**job) if "call" in job else "")
     with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
         started = time.perf_counter()
+        if job.get("draw_on_gpu"):
+            torch.set_default_device("cuda:0")
         result = module.eval_kernel_against_ref(
             reference, answer, **SETTINGS, device=torch.device("cuda", 0), backend="triton",
             precision=getattr(torch, job["dtype"]),
@@ -85,7 +91,10 @@ def work(module: Any, reference: str, job: dict[str, Any], out: int) -> None:
         seconds = time.perf_counter() - started
     told = {
         "correct": bool(result and result.correctness),
+        "compiled": bool(result and result.compiled),
         "runtime_ms": float(result.runtime) if result else None,
+        "runtime_stats": dict(result.runtime_stats or {}) if result else {},
+        "eager_ms": float(getattr(result, "ref_runtime", None) or -1.0),
         "seconds": seconds,
         "metadata": str(result.metadata)[:500] if result and not result.correctness else "",
     }
@@ -94,14 +103,17 @@ def work(module: Any, reference: str, job: dict[str, Any], out: int) -> None:
 
 def run(module: Any, checkout: Path, jobs: list[dict[str, Any]], at_a_time: int) -> dict[str, Any]:
     """Fork for every job, so many at a time."""
-    running: dict[int, int] = {}
+    running: dict[int, tuple[int, str]] = {}
     told: list[dict[str, Any]] = []
 
     def reap() -> None:
-        pid, _ = os.wait()
-        with os.fdopen(running.pop(pid), "rb") as pipe:
+        pid, status = os.wait()
+        out, key = running.pop(pid)
+        with os.fdopen(out, "rb") as pipe:
             text = pipe.read()
-        told.append(json.loads(text) if text else {"correct": False, "metadata": "it died"})
+        died = {"correct": False, "metadata": f"its process ended with {status}"}
+        told.append({"problem": key, **(json.loads(text) if text else died)})
+        print(json.dumps(told[-1]), flush=True)
 
     started = time.perf_counter()
     for job in jobs:
@@ -111,14 +123,17 @@ def run(module: Any, checkout: Path, jobs: list[dict[str, Any]], at_a_time: int)
         ours, theirs = os.pipe()
         pid = os.fork()
         if pid == 0:
+            signal.alarm(int(job.get("limit_s", 0)))  # ends this process
             try:
                 work(module, reference, job, theirs)
-            except BaseException:
+            except BaseException as error:
                 traceback.print_exc()
+                failed = {"correct": False, "metadata": f"{type(error).__name__}: {error}"[:500]}
+                os.write(theirs, json.dumps(failed).encode())
             finally:
                 os._exit(0)
         os.close(theirs)
-        running[pid] = ours
+        running[pid] = (ours, job["problem"])
     while running:
         reap()
     seconds = time.perf_counter() - started

@@ -41,8 +41,8 @@ SLOW_US, SLOW_CALLS = 2_000.0, 5
 by less than a hundredth."""
 TOGETHER_BYTES = 2 << 30
 """Inputs that are drawn in one go while the GPU is shared: some milliseconds."""
-EMPTY_EVERY = 3
-"""Before every so many calls one without steps is timed."""
+CONTROL_EVERY = 3
+"""After every so many calls one of ours that lasts as long is timed."""
 REFERENCES = 8
 """Times of the reference that an evaluation adds to those that are known."""
 KNOWN_REFERENCES = 48
@@ -153,13 +153,13 @@ class Bench:
                     if called:
                         lease.execute(Part.FIRST, sets[0], scratch[0])
                     begun = time.perf_counter()
-                    times = lease.time(sets[1:], scratch[1:], EMPTY_EVERY, apart)
+                    times = lease.time(sets[1:], scratch[1:], CONTROL_EVERY, apart)
                     spent = time.perf_counter() - begun
                     self._time_reference(sets[1:], flush)
             if apart:
                 self._coverage = coverage(times.step_us, moves)
             self._measured.add(
-                times.device_us, times.wall_us, times.empty_us, spent, waits=prepared.waits
+                times.device_us, times.wall_us, times.beside_us, spent, waits=prepared.waits
             )
             timed = slice(1, 1 + len(times.device_us))
             with self._lock(alone=False):

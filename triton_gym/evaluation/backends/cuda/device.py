@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 
-from triton_gym.evaluation.backends.cuda.device_timing import Flush
+from triton_gym.evaluation.backends.cuda.device_timing import CYCLES_PER_US, Flush
 from triton_gym.evaluation.backends.cuda.driver import check
 
 PRINTF_BYTES = 1 << 16
 """What `device_print` may hold before it is dropped."""
 POISON = 0xFFFFFFFF
 """Word that fresh memory is filled with: NaN in every floating dtype."""
+LONGEST_SPIN_US = 10_000.0
 _SCRUB = """
 .version 7.0
 .target sm_70
@@ -119,6 +120,10 @@ class Device:
         )  # fmt: skip
         self.synchronize()
 
+    def spin(self, us: float) -> None:
+        """Queue about so many microseconds of doing nothing, at most `LONGEST_SPIN_US`."""
+        torch.cuda._sleep(int(CYCLES_PER_US * min(max(us, 0.0), LONGEST_SPIN_US)))
+
     def event(self) -> Any:
         """An event that keeps the time."""
         return check(self._cu.cuEventCreate(0))
@@ -157,6 +162,7 @@ class Device:
             pair.t().contiguous()
         self.flush()
         self.scrub()
+        self.spin(1.0)
 
 
 class Gate:

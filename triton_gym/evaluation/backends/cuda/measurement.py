@@ -43,14 +43,14 @@ class Measurement:
     """By how much, the last time."""
 
     def add(
-        self, device_us: Sequence[float], wall_us: Sequence[float], empty_us: Sequence[float],
+        self, device_us: Sequence[float], wall_us: Sequence[float], beside_us: Sequence[float],
         spent_s: float, *, waits: bool = False,
     ) -> None:  # fmt: skip
         """A round's times; `waits` if the host waits for the device on the way."""
         self.device_us += device_us
         self.spent_s += spent_s
         self.rounds += 1
-        self.excess_us = excess_us(device_us, wall_us, empty_us)
+        self.excess_us = excess_us(device_us, wall_us, beside_us)
         allowed = LIE_SHARE * statistics.median(device_us)
         allowed += WAITING_LIE_US if waits else LIE_US
         self.against = self.against + 1 if self.excess_us > allowed else 0
@@ -80,11 +80,12 @@ class Measurement:
 
 
 def excess_us(
-    device_us: Sequence[float], wall_us: Sequence[float], empty_us: Sequence[float]
+    device_us: Sequence[float], wall_us: Sequence[float], beside_us: Sequence[float]
 ) -> float:
-    """What calls took by the host's clock beyond their events, and beyond what a call without
-    steps takes. Medians, so that a host that is late now and then does not show."""
-    beside = statistics.median(empty_us) if empty_us else 0.0
+    """What calls took by the host's clock beyond their events, and beyond the same of calls of ours
+    that last as long: these too wait for their turn where other processes use the GPU. Medians, so
+    that a host that is late now and then does not show."""
+    beside = statistics.median(beside_us) if beside_us else 0.0
     return statistics.median(w - d for w, d in zip(wall_us, device_us, strict=True)) - beside
 
 

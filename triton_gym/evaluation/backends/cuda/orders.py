@@ -76,8 +76,9 @@ class TimeRuns:
     """Carry out calls one after the other, timed, each with a cold cache."""
 
     runs: tuple[Run, ...]
-    empty_every: int
-    """Before every so many runs the same without steps is timed, to know what lies beside them."""
+    control_every: int
+    """After every so many runs one of ours that lasts as long is timed, to know what lies beside
+    them: also the turns of other processes, where these use the GPU as well."""
     steps_apart: bool = False
     """Whether the last run is timed step by step, to know what each of them takes."""
 
@@ -128,7 +129,7 @@ class Times:
     """Between the two events around the steps of each run."""
     wall_us: list[float]
     """Of each run by the host's clock, from the start of its flush to its end."""
-    empty_us: list[float]
-    """The same for runs without steps."""
+    beside_us: list[float]
+    """By how much the host's clock says more than the events, for runs of ours."""
     step_us: list[float] = field(default_factory=list)
     """Device time of each step of the last run, where that was asked for."""

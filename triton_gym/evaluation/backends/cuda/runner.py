@@ -6,6 +6,7 @@ keeps nothing that a judge could not tell another runner at once.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import pickle
@@ -205,9 +206,11 @@ class Runner:
             self._enter(run)
             operations = self._loaded.operations(run.part)
             gated = self._loaded.gated(run.part)
-            if not index % order.empty_every:
-                times.empty_us.append(self._timed([], gated=gated)[1])
             device_us, wall_us = self._timed(operations, gated=gated)
+            if not index % order.control_every:
+                control = functools.partial(self._device.spin, device_us)
+                spun_us, spun_wall_us = self._timed([control], gated=gated)
+                times.beside_us.append(spun_wall_us - spun_us)
             self._leave()
             times.device_us.append(device_us)
             times.wall_us.append(wall_us)

@@ -132,13 +132,13 @@ class Lease:
         self._runner.ask(order, _blocks([inputs], [scratch]), self._stage.seconds(1))
 
     def time(
-        self, inputs: Sequence[InputSet], scratch: Sequence[Block], empty_every: int, apart: bool
+        self, inputs: Sequence[InputSet], scratch: Sequence[Block], control_every: int, apart: bool
     ) -> Times:
         """Time a call on each of the inputs, or on so many of them as are needed."""
         runs = tuple(
             _run(Part.CALL, one, block) for one, block in zip(inputs, scratch, strict=True)
         )
-        order = orders.TimeRuns(runs, empty_every, apart)
+        order = orders.TimeRuns(runs, control_every, apart)
         limit = self._stage.seconds(2 * len(runs) + 1)
         return Times(**self._runner.ask(order, _blocks(inputs, scratch), limit))
 

@@ -1,28 +1,31 @@
 """The score of a suite: the mean over its tasks of min(1, best known time / ours).
 
-    python benchmarks/suite_score.py --tag mlperf --out benchmarks/results/suite-mlperf.json
+    python benchmarks/suite_score.py --tag mlperf spec core --warm 8
 
-Best known is the fastest of PyTorch eager (which calls the vendors' libraries), `torch.compile` with
-max-autotune, and the operators of other libraries that are installed (library_operators.py). All of
-them and ours are timed one after the other in one process, each call with a cold L2 cache, at the
+Best known is the fastest of PyTorch eager (which calls the vendors' libraries), `torch.compile`
+(`--mode`: max-autotune takes half a minute for each product, the default two seconds), and the
+operators of other libraries that are installed (library_operators.py). All of them and ours are timed one after the other in one process, each call with a cold L2 cache, at the
 task's timed size; a candidate whose results are out of the task's tolerance does not count. Beside
 the score stands the same mean without the cap. Ours is the expert, or with `--answers FOLDER` the
 files `<task>.py` of a folder, such as the best kernels of an agent's runs.
 
 `--warm 8` first compiles the tasks' references in 8 processes side by side, which fills Inductor's
-cache on disk; nothing is timed meanwhile except what max-autotune itself chooses by.
+cache on disk; nothing is timed meanwhile except what max-autotune itself chooses by. They stop after
+`--warm-seconds`. A file is written after every task, so that a run that is stopped keeps its rows.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import importlib.util
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +42,10 @@ QUANTILES = (0.5, 0.2, 0.8)
 
 def answer_of(task: Any, source: str, folder: Path) -> Callable[..., Any]:
     """The host function of an answer, which Triton wants to read from a file."""
-    path = folder / f"{task.name}.py"
+    name = f"answer_{hashlib.sha256(source.encode()).hexdigest()[:12]}"
+    path = folder / f"{name}.py"
     path.write_text(source)
-    spec = importlib.util.spec_from_file_location(f"answer_{task.name}", path)
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"No loader for {path}.")
     module = importlib.util.module_from_spec(spec)
@@ -63,48 +67,53 @@ def timed(call: Callable[[], Any], milliseconds: int) -> dict[str, float]:
     return dict(zip(("us", "low_us", "high_us"), (1e3 * t for t in found), strict=True))
 
 
-def compiled_reference(task: Any) -> Callable[..., Any]:
-    made: Callable[..., Any] = torch.compile(
-        task.reference, mode="max-autotune-no-cudagraphs", dynamic=False
-    )
+def compiled_reference(task: Any, mode: str) -> Callable[..., Any]:
+    made: Callable[..., Any] = torch.compile(task.reference, mode=mode, dynamic=False)
     return made
 
 
-def compile_only(names: Sequence[str]) -> None:
+def compile_only(names: Sequence[str], mode: str) -> None:
     """Fill Inductor's cache on disk; what does not compile is told when it is timed."""
     for name in names:
         task = triton_gym.load(name)
         inputs = check.draw_inputs(task, task.bench[0], SEED, torch.device("cuda"))
         with torch.no_grad(), contextlib.suppress(Exception):
-            compiled_reference(task)(*inputs)
+            compiled_reference(task, mode)(*inputs)
         torch.cuda.empty_cache()
         torch._dynamo.reset()
 
 
-def warm(names: Sequence[str], processes: int) -> None:
-    """Compile the references of `names` in so many processes at once."""
-    command = [sys.executable, __file__, "--compile-only", "--tasks"]
+def warm(names: Sequence[str], mode: str, processes: int, seconds: float) -> None:
+    """Compile the references of `names` in so many processes at once, for so long at most."""
+    command = [sys.executable, __file__, "--compile-only", "--mode", mode, "--tasks"]
     parts = [names[k::processes] for k in range(processes)]
     running = [subprocess.Popen([*command, *part]) for part in parts if part]
+    end = time.monotonic() + seconds
     for one in running:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            one.wait(max(0.0, end - time.monotonic()))
+    for one in running:
+        one.kill()
         one.wait()
 
 
-def row(name: str, source: str, folder: Path, milliseconds: int, compiled: bool) -> dict[str, Any]:
+def row(name: str, source: str, folder: Path, milliseconds: int, mode: str) -> dict[str, Any]:
     """Times of all candidates on one task, and the ratios."""
     task = triton_gym.load(name)
     case = task.bench[0]
     inputs = check.draw_inputs(task, case, SEED, torch.device("cuda"))
     expected = check.expect(task, case, inputs)
     answer = answer_of(task, source, folder)
+    starter = answer_of(task, task.starter, folder)
     others, missing = library_operators.of(name, inputs)
     calls: dict[str, Callable[[], Any]] = {
         "ours": lambda: answer(*inputs),
+        "starter": lambda: starter(*inputs),
         "eager": lambda: task.reference(*inputs),
         **others,
     }
-    if compiled:
-        fast = compiled_reference(task)
+    if mode:
+        fast = compiled_reference(task, mode)
         calls["compile"] = lambda: fast(*inputs)
     times: dict[str, dict[str, float]] = {}
     with torch.no_grad():
@@ -117,7 +126,7 @@ def row(name: str, source: str, folder: Path, milliseconds: int, compiled: bool)
                 times[who] = timed(call, milliseconds)
             except Exception as error:  # what one candidate does must not end the table
                 missing.append(f"{who}: {type(error).__name__}: {error}"[:300])
-    known = {who: one["us"] for who, one in times.items() if who != "ours"}
+    known = {who: one["us"] for who, one in times.items() if who not in ("ours", "starter")}
     best = min(known, key=known.__getitem__, default="")
     ratio = known[best] / times["ours"]["us"] if best and "ours" in times else 0.0
     found = {
@@ -133,41 +142,71 @@ def row(name: str, source: str, folder: Path, milliseconds: int, compiled: bool)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tag", default="mlperf", help="the suite: core, mlperf, spec, …")
+    parser.add_argument(
+        "--tag", nargs="*", default=["mlperf"], help="the suites: core, mlperf, spec, backward"
+    )
     parser.add_argument("--tasks", nargs="*", help="these in place of a suite's")
     parser.add_argument("--answers", type=Path, help="a folder of <task>.py in place of experts")
     parser.add_argument("--milliseconds", type=int, default=200, help="spent on each candidate")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--warm", type=int, default=0, metavar="N", help="compile first, N at once")
+    parser.add_argument("--warm-seconds", type=float, default=600.0)
+    parser.add_argument("--mode", default="max-autotune-no-cudagraphs", help="of torch.compile")
     parser.add_argument("--compile-only", action="store_true", help="time nothing")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, default=record.RESULTS / "suites.json")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("A suite's score is of times on a GPU, and there is none here.")
-    names = options.tasks or triton_gym.tasks(tag=options.tag)
+    suites = {tag: triton_gym.tasks(tag=tag) for tag in options.tag}
+    if options.tasks:
+        suites = {"chosen": options.tasks}
+    names = sorted({name for members in suites.values() for name in members})
     if options.compile_only:
-        compile_only(names)
+        compile_only(names, options.mode)
         return
     if options.warm and not options.no_compile:
-        warm(names, options.warm)
-    out = options.out or record.RESULTS / f"suite-{options.tag}.json"
-    rows: list[dict[str, Any]] = []
-    for name in names:
-        path = options.answers and options.answers / f"{name}.py"
-        source = path.read_text() if path else triton_gym.load(name).expert
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                rows.append(
-                    row(name, source, Path(folder), options.milliseconds, not options.no_compile)
-                )
-            except Exception as error:  # an unanswered task counts as nothing
-                print(f"{name:28s} failed: {type(error).__name__}: {error}", flush=True)
-                rows.append({"task": name, "ratio": 0.0, "capped": 0.0, "error": str(error)[:500]})
+        warm(names, options.mode, options.warm, options.warm_seconds)
+    rows: dict[str, dict[str, Any]] = {}
+    for name in (name for members in suites.values() for name in members):
+        if name in rows:
+            continue
+        rows[name] = answered(name, options)
         torch.cuda.empty_cache()
         torch._dynamo.reset()
-        scores = {key: statistics.mean(one[key] for one in rows) for key in ("capped", "ratio")}
-        record.write(out, rows, tag=options.tag, score=scores["capped"], uncapped=scores["ratio"])
-    print(f"{options.tag}: score {scores['capped']:.3f}, uncapped {scores['ratio']:.3f}")
+        record.write(
+            options.out, list(rows.values()), mode=options.mode, scores=scores(suites, rows)
+        )
+    for suite, found in scores(suites, rows).items():
+        print(f"{suite}: score {found['score']:.3f}, uncapped {found['uncapped']:.3f}")
+
+
+def answered(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """A task's row; one that nothing answers counts as nothing."""
+    path = options.answers and options.answers / f"{name}.py"
+    mode = "" if options.no_compile else options.mode
+    try:
+        source = path.read_text() if path else triton_gym.load(name).expert
+        with tempfile.TemporaryDirectory() as folder:
+            return row(name, source, Path(folder), options.milliseconds, mode)
+    except Exception as error:
+        print(f"{name:28s} failed: {type(error).__name__}: {error}", flush=True)
+        return {"task": name, "ratio": 0.0, "capped": 0.0, "error": str(error)[:500]}
+
+
+def scores(
+    suites: Mapping[str, Sequence[str]], rows: Mapping[str, dict[str, Any]]
+) -> dict[str, dict[str, float]]:
+    """The score of each suite over those of its tasks that have a row."""
+    found = {}
+    for suite, members in suites.items():
+        done = [rows[name] for name in members if name in rows]
+        if done:
+            found[suite] = {
+                "score": statistics.mean(one["capped"] for one in done),
+                "uncapped": statistics.mean(one["ratio"] for one in done),
+                "tasks": len(done), "of": len(members),
+            }  # fmt: skip
+    return found
 
 
 if __name__ == "__main__":

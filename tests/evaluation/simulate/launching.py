@@ -51,8 +51,8 @@ class Interpreted:
         full = (*grid, 1, 1, 1)[:3]
         others = [r for tensor in options.get("memory", ()) for r in _ranges(tensor)]
         return Launched(
-            0, "", self.function.__name__, full, program_of(text),
-            program_of(text, sketched=True), values, Bounds(ranges, others), num_warps,
+            0, "", self.function.__name__, full, program_of(text), values,
+            Bounds(ranges, others), num_warps,
         )  # fmt: skip
 
     def lowered(self, *arguments: Any, **options: Any) -> tuple[str, list[Any], list[Any]]:

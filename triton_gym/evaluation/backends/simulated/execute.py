@@ -75,9 +75,8 @@ def launched(
     arguments, touched = _arguments(program, launch, ranges)
     bounds = Bounds(touched, ranges)
     return Launched(
-        index, config, kernel.name, launch.grid, program, program_of(text, sketched=True),
-        arguments, bounds, kernel.num_warps,
-    )  # fmt: skip
+        index, config, kernel.name, launch.grid, program, arguments, bounds, kernel.num_warps
+    )
 
 
 def _arguments(

@@ -40,17 +40,7 @@ def warm() -> None:
     start = data.ctypes.data
     program = program_of(_KERNEL)
     bounds = Bounds([(start, start + data.nbytes, "warm")])
-    launched = Launched(
-        0,
-        "",
-        "warm",
-        (4, 1, 1),
-        program,
-        program_of(_KERNEL, sketched=True),
-        [start, 60],
-        bounds,
-        4,
-    )
+    launched = Launched(0, "", "warm", (4, 1, 1), program, [start, 60], bounds, 4)
     for number in range(launched.programs):
         launched.run(number)
     trace(launched, 0)

@@ -68,7 +68,12 @@ class Program:
         self.operations = emitter.operations
         """Operations that a machine is told of, by number."""
         self.blocks = emitter.counted
-        """Blocks whose executions are counted, by number, and the loop depth of each."""
+        """Blocks whose executions are counted, by number."""
+
+    @functools.cached_property
+    def sketch(self) -> Program:
+        """The same without what decides nothing of what is accessed, and how often."""
+        return Program(self.module, sketched=True)
 
 
 class _Emitter:
@@ -768,7 +773,7 @@ def _axis(operation: Operation) -> int:
 
 
 @functools.lru_cache(256)
-def program_of(text: str, *, sketched: bool = False) -> Program:
+def program_of(text: str) -> Program:
     """The kernel that a text describes, ready to run; see `Program`.
 
     Raises:
@@ -777,6 +782,6 @@ def program_of(text: str, *, sketched: bool = False) -> Program:
     from triton_gym.evaluation.simulate.interpreter.parse import parse
 
     try:
-        return Program(parse(text), sketched=sketched)
+        return Program(parse(text))
     except (KeyError, IndexError, ValueError, TypeError, AttributeError, StopIteration) as error:
         raise UnknownText(f"{type(error).__name__}: {error}") from None

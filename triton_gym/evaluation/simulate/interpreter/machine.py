@@ -393,18 +393,13 @@ _ELEMENTS = {dtype: name for name, dtype in DTYPES.items() if name not in ("tf32
 
 
 def _fetch(active: Array, window: Window | None, dtype: np.dtype[Any]) -> Array:
-    if window is not None:
-        places = window.places(active, dtype.itemsize)
-        if places is not None:
-            return np.asarray(window.view(dtype.itemsize).take(places)).view(dtype)
-    return read(active, dtype.itemsize).view(dtype)
+    raw = read(active, dtype.itemsize) if window is None else window.read(active, dtype.itemsize)
+    return raw.view(dtype)
 
 
 def _put(active: Array, window: Window | None, values: Array) -> None:
-    size = values.dtype.itemsize
-    raw = np.ascontiguousarray(values).view(f"u{size}")
-    places = window.places(active, size) if window is not None else None
-    if window is not None and places is not None:
-        window.view(size)[places] = raw  # of equal places the last one counts
-    else:
+    raw = np.ascontiguousarray(values).view(f"u{values.dtype.itemsize}")
+    if window is None:
         write(active, raw)
+    else:
+        window.write(active, raw)

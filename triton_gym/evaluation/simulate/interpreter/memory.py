@@ -1,4 +1,4 @@
-"""Reads and writes of a process's memory by address, as the interpreter's own loads do them."""
+"""Reads and writes of a process's memory by address."""
 
 from __future__ import annotations
 
@@ -13,48 +13,50 @@ _RAW = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 def read(addresses: Array, itemsize: int) -> Array:
     """The raw values at addresses that are known to be valid."""
-    from triton.runtime.interpreter import _interpreter as cpp
-
-    window = _around(addresses, itemsize)
-    places = window.places(addresses, itemsize) if window else None
-    if window and places is not None:
-        return window.view(itemsize).take(places)
-    raw = _RAW[itemsize]
-    everywhere = np.ones(addresses.shape, dtype=bool)
-    return np.asarray(
-        cpp.load(addresses, everywhere, np.zeros(addresses.shape, raw), np.dtype(raw))
-    )
+    if not addresses.size:
+        return np.zeros(addresses.shape, _RAW[itemsize])
+    return _around(addresses, itemsize).read(addresses, itemsize)
 
 
 def write(addresses: Array, values: Array) -> None:
     """Put raw values at addresses that are known to be valid; of equal ones the last counts."""
-    from triton.runtime.interpreter import _interpreter as cpp
-
-    window = _around(addresses, values.itemsize)
-    places = window.places(addresses, values.itemsize) if window else None
-    if window and places is not None:
-        window.view(values.itemsize)[places.ravel()] = values.ravel()
-    else:
-        cpp.store(addresses, values, np.ones(addresses.shape, dtype=bool))
+    if addresses.size:
+        _around(addresses, values.itemsize).write(addresses, values)
 
 
-def _around(addresses: Array, itemsize: int) -> Window | None:
+def _around(addresses: Array, itemsize: int) -> Window:
     """From the first of some addresses to the last. What lies between them is not touched."""
-    if not addresses.size:
-        return None
     return Window(int(addresses.min()), int(addresses.max()) + itemsize)
 
 
 class Window:
-    """The memory between two addresses as arrays: several times as fast as lane by lane."""
+    """The memory between two addresses as arrays."""
 
     def __init__(self, start: int, end: int) -> None:
         self._start = np.uint64(start)
         self._end = end
         self._views: dict[int, Array] = {}
 
-    def places(self, addresses: Array, itemsize: int) -> Array | None:
-        """Which elements lie at addresses inside; None if some do not lie at whole ones."""
+    def read(self, addresses: Array, itemsize: int) -> Array:
+        """The raw values at addresses inside."""
+        places = self._places(addresses, itemsize)
+        if places is not None:
+            return np.asarray(self._view(itemsize).take(places))
+        found = self._view(1).take(self._bytes(addresses, itemsize))
+        return found.view(_RAW[itemsize])[..., 0]
+
+    def write(self, addresses: Array, values: Array) -> None:
+        """Put raw values at addresses inside; of equal ones the last counts."""
+        itemsize = values.itemsize
+        places = self._places(addresses, itemsize)
+        if places is not None:
+            self._view(itemsize)[places.ravel()] = values.ravel()
+        else:
+            whole = np.ascontiguousarray(values).reshape(*values.shape, 1)
+            self._view(1)[self._bytes(addresses, itemsize)] = whole.view(np.uint8)
+
+    def _places(self, addresses: Array, itemsize: int) -> Array | None:
+        """Which elements lie at addresses; None if some do not lie at whole ones."""
         left = addresses - self._start
         if itemsize > 1:
             if int(np.bitwise_or.reduce(left, axis=None)) % itemsize:
@@ -62,7 +64,12 @@ class Window:
             left >>= np.uint64(itemsize.bit_length() - 1)
         return left.view(np.int64)
 
-    def view(self, itemsize: int) -> Array:
+    def _bytes(self, addresses: Array, itemsize: int) -> Array:
+        """Which bytes those at addresses that are not aligned are made of."""
+        first = (addresses - self._start).view(np.int64)
+        return np.asarray(first[..., None] + np.arange(itemsize))
+
+    def _view(self, itemsize: int) -> Array:
         """The memory as raw elements."""
         if itemsize not in self._views:
             count = (self._end - int(self._start)) // itemsize

@@ -80,7 +80,7 @@ class Follower:
         self.undo = Undo()
         """What atomics changed. They are carried out, since a program may wait for one."""
         self._launched = launched
-        self._operations = launched.sketch.operations
+        self._operations = launched.program.sketch.operations
         self._deadline = deadline
         self._begin(ITERATIONS, None)
 
@@ -102,7 +102,7 @@ class Follower:
             except Cut:
                 pass
             entered = machine.counts
-        for block, count in zip(self._launched.sketch.blocks, entered, strict=True):
+        for block, count in zip(self._launched.program.sketch.blocks, entered, strict=True):
             for operation in block.operations:
                 line = operation.line
                 if count > self.counts.passes.get(line, 0.0):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ def place(number: int, grid: Index) -> Index:
     return number % grid[0], number // grid[0] % grid[1], number // (grid[0] * grid[1])
 
 
-@dataclass(slots=True)
+@dataclass
 class Launched:
     """One launch of a call."""
 
@@ -31,18 +32,19 @@ class Launched:
     kernel: str
     grid: Index
     program: Program
-    sketch: Program
-    """The same without values that decide nothing."""
     arguments: Sequence[Any]
     bounds: Bounds
     warps: int
-    machine: Machine = field(init=False)
-    sketcher: Machine = field(init=False)
-    """Runs the sketch."""
 
-    def __post_init__(self) -> None:
-        self.machine = Machine(self.program, self.bounds, self.grid, self.warps)
-        self.sketcher = Machine(self.sketch, self.bounds, self.grid, self.warps)
+    @functools.cached_property
+    def machine(self) -> Machine:
+        """Runs the program."""
+        return Machine(self.program, self.bounds, self.grid, self.warps)
+
+    @functools.cached_property
+    def sketcher(self) -> Machine:
+        """Runs a sketch of it: the same without values that decide nothing."""
+        return Machine(self.program.sketch, self.bounds, self.grid, self.warps)
 
     @property
     def programs(self) -> int:

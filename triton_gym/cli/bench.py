@@ -34,7 +34,7 @@ def bench(
         raise InvalidOptionError(
             f"`triton-gym bench` needs the package {error.name!r}: pip install 'triton-gym[bench]'."
         ) from None
-    from triton_gym.tables.recording import VERSIONS, command
+    from triton_gym.tables.origin import command, versions
     from triton_gym.tables.split import chosen
     from triton_gym.tuning.opening import recorded_table
 
@@ -55,12 +55,10 @@ def bench(
         )  # fmt: skip
     keys = {run.key for run in runs}
     summary = summarise({k: t for k, t in journal.traces.items() if k in keys}, tables, budget)
-    import importlib.metadata
-
     about = {
         "device": ", ".join(sorted({f"recorded:{t.gpu}" for t in tables.values()})),
         "command": command(), "split": split, "budget": budget,
-        **{name: importlib.metadata.version(name) for name in VERSIONS},
+        **versions(),
     }  # fmt: skip
     (out / "summary.json").write_text(json.dumps({**about, **summary}, indent=1), encoding="utf-8")
     title = f"{', '.join(wanted)} on {', '.join(names)}"

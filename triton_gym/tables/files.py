@@ -17,7 +17,7 @@ from triton_gym.errors import InvalidOptionError, unknown
 from triton_gym.tables.table import MEASURES, Table
 from triton_gym.task import Case
 
-FORMAT = 1
+FORMAT = 2
 """Bumped when older readers would misread a file."""
 SHIPPED = Path(__file__).parent / "data"
 """Tables that come with the package."""
@@ -34,7 +34,7 @@ def save(table: Table, path: str | os.PathLike[str]) -> None:
     about = {
         "format": FORMAT, "task": table.task, "gpu": table.gpu,
         "knobs": {name: list(values) for name, values in table.knobs.items()},
-        "cases": [[case.dtype, dict(case.sizes)] for case in table.cases],
+        "cases": [[case.dtype, dict(case.sizes), dict(case.dtypes)] for case in table.cases],
         "card": dict(table.card),
     }  # fmt: skip
     arrays: dict[str, Any] = {
@@ -74,7 +74,7 @@ def load(path: str | os.PathLike[str]) -> Table:
                 task=about["task"],
                 gpu=about["gpu"],
                 knobs={name: tuple(values) for name, values in about["knobs"].items()},
-                cases=tuple(Case(dtype, sizes) for dtype, sizes in about["cases"]),
+                cases=tuple(Case(*told) for told in about["cases"]),
                 card=about["card"],
                 choices=file["choices"].astype(np.int64),
                 status=file["status"],

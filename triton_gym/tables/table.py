@@ -25,8 +25,11 @@ _KEPT = ("max_error", "tolerance", "coverage", "registers", "spills", "shared_by
 MEASURES: tuple[str, ...] = (
     "runtime_us", "runtime_low_us", "runtime_high_us", "compile_s", "verification_s",
     "benchmark_s", "max_error", "tolerance", "coverage", "registers", "spills", "shared_bytes",
+    "repeats", "run",
 )  # fmt: skip
-"""What is known of a row, NaN where it is not. Times of the kernel in µs, of the work in s."""
+"""What is known of a row, NaN where it is not. Times of the kernel in µs, of the work in s;
+`repeats` is how many measurements its time is the median of, `run` which of the card's runs it
+comes from."""
 
 
 @dataclass(frozen=True, kw_only=True)

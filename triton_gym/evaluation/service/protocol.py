@@ -27,6 +27,9 @@ class EvaluationOptions(TypedDict, total=False):
     """If there is no room, wait for it (True), raise at once (False), or wait so many seconds."""
     fresh: bool
     """Evaluate even if the answer's outcome is known."""
+    tested: bool
+    """Only time it: it passed the hidden shapes before. What timed calls return is compared all the
+    same. Its outcome is not kept for others."""
 
 
 class EvaluatorLike(Protocol):

@@ -95,7 +95,7 @@ class Server:
         try:
             request = Request(
                 task=self._tasks.load(work.task), source=work.source, seed=work.seed,
-                baseline=work.baseline, limits=work.limits,
+                baseline=work.baseline, limits=work.limits, tested=work.tested,
             )  # fmt: skip
             result = self._judge.evaluate(request)
         except MachineError as error:

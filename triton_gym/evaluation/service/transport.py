@@ -41,6 +41,8 @@ class Work:
     seed: int | None
     baseline: str
     limits: Limits
+    tested: bool = False
+    """Whether it is only timed."""
 
 
 class Listener(Protocol):

@@ -7,7 +7,7 @@ PACKAGE := pyproject.toml constraints.txt
 # Frameworks whose adapters have tests of their own: they pin against each other.
 FRAMEWORKS := mcp skyrl trl verifiers openenv verl rllib
 
-.PHONY: integrations demo test test-all check clean
+.PHONY: integrations demo test test-all check docs clean
 
 # An agent improves the softmax kernel, on the GPU if there is one, else on the simulated device.
 demo: $(VENV)/.demo
@@ -37,6 +37,15 @@ $(VENV)/.demo: $(VENV)/.python $(PACKAGE)
 $(VENV)/.test: $(VENV)/.python $(PACKAGE)
 	$(BIN)/python -m pip install --quiet -e '.[dev,sb3,grpo,trl,parquet,report,bench]' -c constraints.txt
 	touch $@ $(VENV)/.demo
+
+# The site, in build/docs/html: warnings are errors, and links within it are checked.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -d build/docs/doctrees docs build/docs/html
+	$(BIN)/python -m sphinx -q -W --keep-going -b linkcheck -d build/docs/doctrees docs build/docs/links
+
+$(VENV)/.docs: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet -e '.[docs]' -c constraints.txt
+	touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

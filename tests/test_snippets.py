@@ -12,6 +12,7 @@ import concurrent.futures
 import importlib.util
 import re
 import shlex
+import sys
 import tomllib
 from pathlib import Path
 
@@ -25,8 +26,11 @@ from triton_gym import cli
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
-    [*(ROOT / "docs").rglob("*.md"), *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY"))]
-)  # fmt: skip
+    [
+        page for page in (ROOT / "docs").rglob("*.md") if page.parent.name != "tasks"
+    ]  # made by `make docs`
+    + [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")]
+)
 CHEAP = {"envs", "show", "eval", "run", "store"}
 """Commands that are run, unless a language model is to answer."""
 OTHERS = {"git", "cd", "python3", "source", ".", "uvicorn", "vf-eval", "openenv"}
@@ -113,6 +117,7 @@ def test_python(code, stubbed, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("line", commands())
+@pytest.mark.usefixtures("registry")
 def test_shell(line, stubbed, tmp_path, monkeypatch):
     words = shlex.split(re.sub(r"\s#.*", "", line))
     if "=" in words[0]:  # a variable that is set for the command
@@ -148,6 +153,9 @@ def ours(words, tmp_path, monkeypatch):
         "    def act(self, observation, info): return observation['kernel']\n"
         "Doubler = MyAgent\n"
         "def my_reward(outcome): return 1.0\n"
+        "import dataclasses, triton_gym\n"
+        "task = dataclasses.replace(triton_gym.load('vector_add'), name='double_add')\n"
+        "triton_gym.register(task)\n"
     )
     arguments = words[1:]
     parsed(arguments)
@@ -156,6 +164,7 @@ def ours(words, tmp_path, monkeypatch):
         return
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_module", raising=False)
     if arguments[0] == "run":
         if "ppo" in arguments or "dqn" in arguments or "a2c" in arguments:
             pytest.importorskip("stable_baselines3")

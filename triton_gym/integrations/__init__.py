@@ -3,14 +3,12 @@
 One module for each framework; none is imported before it is asked for, and none of the frameworks
 is a dependency. What passes between is text and a number (`conversation`, `replies`).
 
-| module | for |
-|---|---|
-| `trl` | TRL's `GRPOTrainer`: a reward function, an environment with tools, a data set |
-| `verifiers` | verifiers and prime-rl: a `Taskset`, and an environment of several turns |
-| `openenv` | OpenEnv: an `Environment` and its server |
-| `skyrl` | SkyRL: a `BaseTextEnv` |
-| `verl` | verl: an agent loop and a reward function |
-| `nemo_gym` | NeMo-Gym: a resource server |
-| `rllib` | Ray RLlib: `TritonTune` environments by name |
-| `tools` | coding agents: a server of tools (MCP), `triton-gym serve` |
+- `trl`: TRL's `GRPOTrainer`: a reward function, an environment with tools, a data set
+- `verifiers`: verifiers and prime-rl: a `Taskset`, and an environment of several turns
+- `openenv`: OpenEnv: an `Environment` and its server
+- `skyrl`: SkyRL: a `BaseTextEnv`
+- `verl`: verl: an agent loop and a reward function
+- `nemo_gym`: NeMo-Gym: a resource server
+- `rllib`: Ray RLlib: `TritonTune` environments by name
+- `tools`: coding agents: a server of tools (MCP), `triton-gym serve`
 """

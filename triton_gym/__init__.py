@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from triton_gym.evaluation.service.evaluator import Evaluator
     from triton_gym.evaluation.workers.sandbox import Limits
+    from triton_gym.optimization.decorator import optimize
     from triton_gym.outcome import Outcome, Status
     from triton_gym.registration import load, register, tasks
     from triton_gym.task import Case, Entry, Span, Task, Unit
@@ -52,6 +53,7 @@ _HOMES = {
     "Unit": "task",
     "extract": "action",
     "load": "registration",
+    "optimize": "optimization.decorator",
     "register": "registration",
     "tasks": "registration",
     "verify": "verification",
@@ -77,6 +79,7 @@ __all__ = [
     "Unit",
     "extract",
     "load",
+    "optimize",
     "register",
     "tasks",
     "verify",

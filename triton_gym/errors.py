@@ -11,7 +11,8 @@ program that uses the library, or when the machine cannot do what was asked::
     │   └── QueueFullError  an evaluator has as many evaluations as it may have
     ├── StoreError          a file of outcomes that cannot be read or written
     ├── RunError            a run folder that cannot be read, resumed or written
-    └── NotOptimizableError a function that no kernel can safely stand in for
+    ├── NotOptimizableError a function that no kernel can safely stand in for
+    └── KernelFaultError    a kernel that was swapped in took the GPU's context with it
 
 `ConfinementWarning` is no error: it says what this machine cannot hold answers to.
 """
@@ -62,6 +63,10 @@ class RunError(TritonGymError, RuntimeError):
 
 class NotOptimizableError(TritonGymError, ValueError):
     """A function cannot be optimized; the message names the reason, the function and the line."""
+
+
+class KernelFaultError(TritonGymError, RuntimeError):
+    """A kernel that was swapped in took the GPU's context with it; it is banned."""
 
 
 class ConfinementWarning(UserWarning):

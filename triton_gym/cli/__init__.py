@@ -54,6 +54,7 @@ from triton_gym.cli import (  # noqa: E402
     catalogue,
     doctor,
     evaluate,
+    optimize,
     record,
     run,
     score,
@@ -69,6 +70,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("times")(evaluate.times)
 app.command("verify")(verify.verify)
 app.command("bench")(bench.bench)
+app.command("optimize")(optimize.optimize)
 app.command("record")(record.record)
 app.command("run")(run.run)
 app.command("score")(score.score)

@@ -48,10 +48,19 @@ def task_fingerprint(task: Task) -> str:
     return _Walk().digest(judged).hex()
 
 
+def code_fingerprint(function: Any) -> str:
+    """Hexadecimal digest of a function as it is written, with all that it calls and reads.
+
+    Tensors count by shape, dtype and device alone, since their values are none of the code's.
+    """
+    return _Walk(values=False).digest(function).hex()
+
+
 class _Walk:
     """One walk over an object and all that it refers to."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, values: bool = True) -> None:
+        self._values = values
         self._open: dict[int, int] = {}  # what is being digested, and how deep: circles end here
         self._outermost = _NOWHERE  # the least deep of what circles led back to
         self._known: dict[int, tuple[bytes, Any]] = {}  # the object is kept, and so its id
@@ -162,6 +171,8 @@ class _Walk:
             return _hash("path", str(value).encode())
         if _is_array(value):
             return self._array(value)
+        if not self._values and hasattr(value, "_parameters") and hasattr(value, "_modules"):
+            return self._parts("module", kind, _module_state(value))
         state = _state(value)
         if state is not None and (not _library(kind.__module__) or _own(kind.__module__)):
             return self._parts("object", kind, state)
@@ -175,6 +186,9 @@ class _Walk:
             return _hash("here only", _PROCESS, str(id(value)).encode())
 
     def _array(self, value: Any) -> bytes:
+        if not self._values:
+            device = str(getattr(value, "device", "cpu"))
+            return self._parts("array", str(value.dtype), tuple(value.shape), device)
         array = value.detach().cpu().contiguous() if hasattr(value, "detach") else value
         raw = array.flatten().view(_uint8(array)).numpy() if hasattr(array, "numpy") else array
         return self._parts("array", str(array.dtype), tuple(array.shape), raw.tobytes())
@@ -226,6 +240,12 @@ def _state(value: Any) -> dict[str, Any] | None:
         return None
     held = {name: getattr(value, name) for name in slots if hasattr(value, name)}
     return {**getattr(value, "__dict__", {}), **held}
+
+
+def _module_state(module: Any) -> dict[str, Any]:
+    """What a `torch.nn.Module` holds besides PyTorch's own bookkeeping, as hooks."""
+    inside = {"_parameters", "_buffers", "_modules"}
+    return {k: v for k, v in vars(module).items() if k in inside or not k.startswith("_")}
 
 
 def _names(slots: str | Sequence[str]) -> Sequence[str]:

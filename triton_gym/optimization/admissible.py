@@ -1,0 +1,109 @@
+"""Which verified answers may run in the user's own process.
+
+A judge runs an answer's host code where it can do no harm. A swapped answer runs in the user's
+process, with all that the process may do, so its host code has to be plain: it allocates, computes
+sizes and launches, and keeps nothing between calls. What is not is left in the run folder for the
+user to read, and not swapped. This is an allow-list of what a reader would expect of such code. It
+keeps out accidents and clumsy tricks; it is no sandbox.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+_MODULES = frozenset(
+    {"__future__", "collections.abc", "dataclasses", "enum", "itertools", "math", "operator",
+     "torch", "torch.nn.functional", "triton", "triton.language", "triton.language.extra",
+     "triton.language.extra.cuda", "triton.language.extra.libdevice", "triton.language.math",
+     "typing"}
+)  # fmt: skip
+_NAMES = frozenset(
+    {"breakpoint", "compile", "delattr", "eval", "exec", "exit", "getattr", "globals", "input",
+     "locals", "open", "quit", "setattr", "vars"}
+)  # fmt: skip
+_ATTRIBUTES = frozenset(
+    {"backends", "classes", "compiler", "cpp_extension", "ctypes", "distributed", "fx", "hub",
+     "jit_cache_hook", "knobs", "library", "load", "load_library", "multiprocessing", "ops",
+     "overrides", "package", "random", "runtime", "save", "serialization", "set_default_device",
+     "set_default_dtype", "storage", "testing", "tools", "untyped_storage", "utils"}
+)  # fmt: skip
+_HOLDERS = (ast.Dict, ast.List, ast.Set, ast.DictComp, ast.ListComp, ast.SetComp)
+_MAKERS = frozenset({"dict", "list", "set", "bytearray", "defaultdict", "deque", "iter", "count"})
+_KEEPERS = frozenset({"cache", "lru_cache", "cached_property"})
+
+
+def objection(source: str) -> str | None:
+    """What keeps an answer out of the user's process, in words; None if nothing does."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError as error:
+        return f"it is not Python: {error}"
+    return next(_objections(tree), None)
+
+
+def _objections(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        line = f"line {getattr(node, 'lineno', 0)}"
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from (f"{line} imports {name}" for name in _imported(node))
+        elif isinstance(node, ast.Name) and (node.id in _NAMES or _hidden(node.id)):
+            yield f"{line} uses {node.id}"
+        elif isinstance(node, ast.Attribute):
+            if node.attr in _ATTRIBUTES or node.attr.startswith("_"):
+                yield f"{line} uses .{node.attr}"
+            elif not isinstance(node.ctx, ast.Load):
+                yield f"{line} assigns to an attribute"
+        elif isinstance(node, ast.Global | ast.Nonlocal):
+            yield f"{line} keeps state in a variable of an outer scope"
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            held = [*node.args.defaults, *node.args.kw_defaults]
+            if any(isinstance(one, _HOLDERS) for one in held):
+                yield f"{line} keeps state in a default argument"
+    for statement in tree.body:
+        yield from _kept(statement)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.Attribute) and _last(node) in _KEEPERS:
+            yield f"line {node.lineno} keeps results between calls ({_last(node)})"
+
+
+def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+    """Modules of an import that are not allowed."""
+    if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    elif node.level or node.module is None:
+        names = ["." * node.level + (node.module or "")]
+    else:
+        below = [f"{node.module}.{alias.name}" for alias in node.names]
+        names = [] if node.module in _MODULES else [n for n in below if n not in _MODULES]
+        # `from torch import hub` is no less than `torch.hub`.
+        names += [n for n in below if n.rpartition(".")[2] in _ATTRIBUTES or "._" in n]
+        return (yield from names)
+    yield from (name for name in names if name not in _MODULES)
+
+
+def _kept(statement: ast.stmt) -> Iterator[str]:
+    """A container that a module holds from call to call, which its functions could fill."""
+    if not isinstance(statement, ast.Assign | ast.AnnAssign) or statement.value is None:
+        return
+    value = statement.value
+    made = isinstance(value, ast.Call) and _last(value.func) in _MAKERS
+    if (isinstance(value, _HOLDERS) or made) and not _constants(value):
+        yield f"line {statement.lineno} makes a container that outlives calls"
+
+
+def _constants(value: ast.expr) -> bool:
+    """Whether a display holds something: an empty one is there to be filled."""
+    if isinstance(value, ast.Dict):
+        return bool(value.keys)
+    return isinstance(value, ast.List | ast.Set | ast.ListComp | ast.SetComp | ast.DictComp) and (
+        not hasattr(value, "elts") or bool(value.elts)
+    )
+
+
+def _last(node: ast.expr) -> str:
+    return node.id if isinstance(node, ast.Name) else getattr(node, "attr", "")
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith("__") and name != "__name__"

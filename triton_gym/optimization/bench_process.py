@@ -1,0 +1,77 @@
+"""The process of `trial`, as a search holds it: started when needed, and again if it dies."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import selectors
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+SECONDS = 240.0
+"""Longest that a candidate may take: importing PyTorch and compiling included."""
+
+
+class TrialProcess:
+    """Tries candidates in a process of its own.
+
+    Args:
+        folder: the search's, which holds `trial.pkl`; see `trial.main`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[str] | None = None
+
+    def try_candidate(self, request: dict[str, Any], seconds: float = SECONDS) -> dict[str, Any]:
+        """What `trial.Bench.try_candidate` says; `died` is set if the process did not live on."""
+        try:
+            process = self._started(seconds)
+            print(json.dumps(request), file=process.stdin, flush=True)
+            reply = self._reply(process, seconds)
+        except (OSError, ValueError) as error:
+            reply = None
+            why = f"{type(error).__name__}: {error}"
+        else:
+            why = "the process that tried it died or hung: the kernel faults, or is too slow"
+        if reply is None:
+            self.close()
+            return {"ok": False, "faster": False, "died": True, "why": why}
+        return reply
+
+    def _started(self, seconds: float) -> subprocess.Popen[str]:
+        if self._process is None or self._process.poll() is not None:
+            with (self._folder / "trial.log").open("ab") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "triton_gym.optimization.trial", str(self._folder)],
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+                )  # fmt: skip
+            if self._reply(self._process, seconds) is None:
+                self.close()
+                raise OSError(f"it did not start; see {self._folder / 'trial.log'}")
+        return self._process
+
+    def _reply(self, process: subprocess.Popen[str], seconds: float) -> dict[str, Any] | None:
+        if process.stdout is None:
+            return None
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            if not selector.select(seconds):
+                return None
+        line = process.stdout.readline()
+        found: dict[str, Any] | None = json.loads(line) if line.strip() else None
+        return found
+
+    def close(self) -> None:
+        """End the process."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        process.wait()

@@ -1,0 +1,164 @@
+"""A verified answer's source as a function that this process calls.
+
+Triton compiles a kernel when it is first launched with arguments of a new kind, which takes up to
+seconds. A caller never waits for that: what Triton's cache on disk holds is loaded, in
+milliseconds, and for what is not there `NotCompiledError` is raised before anything was launched.
+It is compiled elsewhere then (`compiling`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from triton_gym.errors import TritonGymError
+from triton_gym.runs.folder import write_whole
+
+
+class NotCompiledError(TritonGymError):
+    """A kernel is not compiled for these arguments yet, and the caller must not wait for it."""
+
+
+_allowed = threading.local()
+
+
+@contextlib.contextmanager
+def compiling() -> Iterator[None]:
+    """Let this thread compile kernels of loaded answers."""
+    before = getattr(_allowed, "depth", 0)
+    _allowed.depth = before + 1
+    try:
+        yield
+    finally:
+        _allowed.depth = before
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An answer in this process."""
+
+    call: Callable[..., Any]
+    """Its host function."""
+    module: ModuleType
+    path: Path
+    """Its file: Triton reads a kernel's source from there."""
+    kernels: Mapping[str, Any] = field(default_factory=dict)
+    """What `@triton.jit` and what is around it made, by the module's names."""
+
+    def choices(self) -> dict[str, dict[str, Any]]:
+        """What each `@triton.autotune` of the module chose last; see `pin`."""
+        found: dict[str, dict[str, Any]] = {}
+        for name, kernel in self.kernels.items():
+            for tuner in _layers(kernel):
+                config = getattr(tuner, "best_config", None)
+                if config is not None and hasattr(tuner, "configs"):
+                    found[name] = {
+                        "kwargs": dict(config.kwargs), "num_warps": config.num_warps,
+                        "num_stages": config.num_stages, "num_ctas": config.num_ctas,
+                    }  # fmt: skip
+        return found
+
+    def pin(self, choices: Mapping[str, Mapping[str, Any]]) -> None:
+        """Have each tuner use the one configuration that it chose, so that no call tunes."""
+        import triton
+
+        for name, choice in choices.items():
+            for tuner in _layers(self.kernels[name]):
+                if hasattr(tuner, "configs"):
+                    tuner.configs = [triton.Config(**choice)]
+                    tuner.cache.clear()
+
+    @property
+    def tuned(self) -> bool:
+        """Whether a call may have to tune first."""
+        return any(
+            len(getattr(layer, "configs", ())) > 1
+            for kernel in self.kernels.values()
+            for layer in _layers(kernel)
+        )
+
+
+def load(source: str, entry: str, folder: Path) -> Loaded:
+    """Import an answer.
+
+    Args:
+        source: of the answer. It is run: it has to be `admissible`.
+        entry: name of its host function.
+        folder: where its file goes, made if it is not there.
+
+    Raises:
+        Exception: whatever the module raises while it is imported.
+        AttributeError: it has no such function.
+    """
+    digest = hashlib.sha256(source.encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{entry}_{digest}.py"
+    if not path.exists() or path.read_text(encoding="utf-8") != source:
+        write_whole(path, source)
+    name = f"_triton_gym_{entry}_{digest}_{len(sys.modules)}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} cannot be imported.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and Triton look it up
+    try:
+        spec.loader.exec_module(module)
+        call = getattr(module, entry)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    kernels = {n: value for n, value in vars(module).items() if _inner(value) is not None}
+    for kernel in kernels.values():
+        _hold_compiling(_inner(kernel))
+    return Loaded(call, module, path, kernels)
+
+
+def _layers(kernel: Any) -> Iterator[Any]:
+    """A kernel with what is around it, outermost first."""
+    while kernel is not None:
+        yield kernel
+        kernel = getattr(kernel, "fn", None) if hasattr(kernel, "arg_names") else None
+
+
+def _inner(value: Any) -> Any:
+    """The function that `@triton.jit` made, within what is around it; None if there is none."""
+    for layer in _layers(value):
+        if hasattr(layer, "_do_compile"):
+            return layer
+    return None
+
+
+def _hold_compiling(kernel: Any) -> None:
+    """Have a kernel compile only where `compiling` allows it; what the disk holds is loaded."""
+    compile_now = kernel._do_compile
+
+    def held(*args: Any, **kwargs: Any) -> Any:
+        if not getattr(_allowed, "depth", 0):
+            kernel.ASTSource = _read_only(kernel.ASTSource)
+        return compile_now(*args, **kwargs)
+
+    kernel._do_compile = held
+
+
+def _read_only(made: type[Any]) -> type[Any]:
+    """Triton's description of what to compile, which goes no further than the cache on disk."""
+    if getattr(made, "held", False):
+        return made
+
+    class Held(made):  # type: ignore[misc]
+        held = True
+
+        def make_ir(self, *args: Any, **kwargs: Any) -> Any:
+            if not getattr(_allowed, "depth", 0):
+                raise NotCompiledError(f"{self.name} is not compiled for these arguments.")
+            return super().make_ir(*args, **kwargs)
+
+    return Held

@@ -1,0 +1,321 @@
+"""One function of the user's, and what answers its calls: itself, or a kernel that was verified.
+
+What answers is one attribute, `now`, assigned between calls. A kernel takes it over in two steps:
+the next call inside the guard is answered as before, copied, and computed again by the kernel in
+the watcher's thread; if the two agree, `now` becomes the kernel's gate. A kernel that disagrees, in
+that call or in one of the few that are computed twice later, or that raises where the original
+does not, is taken back for good.
+"""
+
+from __future__ import annotations
+
+import datetime
+import random
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from triton_gym.errors import KernelFaultError, warn
+from triton_gym.optimization import dispatch, operator, shadow
+from triton_gym.optimization.autograd import differentiable
+from triton_gym.optimization.binding import Verified
+from triton_gym.optimization.pairs import Ratio
+from triton_gym.optimization.report import Report, Runs
+from triton_gym.optimization.running import NotCompiledError
+from triton_gym.optimization.watcher import WATCHER
+
+_REASONS = 3
+"""How many calls outside the guard are explained."""
+
+
+class Swap:
+    """What answers the calls of one function.
+
+    Args:
+        function: the original.
+        share: of the calls inside the guard, how many are computed twice.
+        backward: see `autograd.differentiable`.
+        banned: called with a kernel's source and why, when it is taken back.
+        wanted: called with a kernel and arguments of a kind that it is not compiled for.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        share: float = 0.001,
+        backward: Callable[..., Any] | None = None,
+        banned: Callable[[Verified, str], None] | None = None,
+        wanted: Callable[[Verified, tuple[Any, ...]], None] | None = None,
+    ) -> None:
+        self.function = function
+        self.now: Callable[..., Any] = function
+        """Answers a call; the only attribute that a call reads."""
+        self.active: Verified | None = None
+        self.compiled: Ratio | None = None
+        """Device time of `torch.compile` over the active kernel's, where that was measured."""
+        self.since = self.reason = ""
+        self.notes: list[str] = []
+        self._share, self._backward = share, backward
+        self._banned, self._wanted = banned, wanted
+        self._lock = threading.Lock()
+        self._enabled, self._final = True, False
+        self._gate: Callable[..., Any] | None = None
+        self._operator: Callable[..., Any] | None = None
+        self._draw = random.Random().random  # not the user's generator
+        self._outside = self._checked = self._not_compiled = self._no_memory = 0
+        self._outside_because: list[str] = []
+
+    # -- what a user does -------------------------------------------------------------------------
+
+    def disable(self) -> None:
+        """Answer all calls by the original until `enable`."""
+        with self._lock:
+            self._enabled, self.now = False, self.function
+
+    def enable(self) -> None:
+        """Answer calls by the kernel again, if there is one."""
+        with self._lock:
+            self._enabled = True
+            self.now = self._gate or self.function
+
+    @property
+    def enabled(self) -> bool:
+        """Whether a kernel may answer."""
+        return self._enabled
+
+    def report(self) -> Report:
+        """How calls are answered; what the search did is for whoever started it."""
+        active = self.active
+        runs = Runs.KERNEL if active and self._enabled else Runs.ORIGINAL
+        reason = self.reason if self._enabled else "disabled"
+        device, wall = (active.device, active.wall) if active is not None else (None, None)
+        return Report(
+            name=dispatch.identifier(self.function), runs=runs, since=self.since,
+            reason="" if runs is Runs.KERNEL else reason,
+            device=device, wall=wall,
+            compiled=self.compiled, against=active.against if active else "",
+            evalue=active.evalue if active else 0.0, route=active.route if active else "",
+            guard=active.binding.guard.describe() if active else {},
+            outside=self._outside, outside_because=tuple(self._outside_because),
+            checked=self._checked, not_compiled=self._not_compiled, notes=tuple(self.notes),
+        )  # fmt: skip
+
+    # -- taking a kernel over, in the watcher's thread --------------------------------------------
+
+    def adopt(self, verified: Verified, call: Callable[..., Any]) -> None:
+        """Try a kernel on the next call inside its guard, and let it answer if it agrees.
+
+        Args:
+            verified: what is known of it.
+            call: its host function in this process.
+        """
+        with self._lock:
+            if self._final:
+                return
+            before, tried = self.now, [False]
+
+            def probe(*args: Any, **kwargs: Any) -> Any:
+                if tried[0] or not self._enabled:  # another thread came first
+                    return before(*args, **kwargs)
+                tried[0] = True
+                result, sample = shadow.take(
+                    self.function, verified.binding, args, kwargs, self.function
+                )
+                if sample is None:
+                    tried[0] = False
+                    return result
+                WATCHER.post(lambda: self._probed(verified, call, sample, tried))
+                return result
+
+            plain = dispatch.Ways(before, before, probe, before, before)
+            gate = dispatch.gate(self.function, verified.binding, plain, 1, self._draw)
+            self._gate = gate
+            if self._enabled:
+                self.now = gate
+
+    def _probed(
+        self, verified: Verified, call: Callable[..., Any], sample: shadow.Sample, tried: list[bool]
+    ) -> None:
+        from triton_gym.optimization.running import compiling
+
+        try:
+            with compiling():
+                wrong = shadow.disagreement(
+                    sample, self.function, verified.binding, verified.timed, call
+                )
+        except shadow.Stale:
+            tried[0] = False
+            return
+        except torch.OutOfMemoryError:
+            tried[0] = False
+            return
+        except Exception as error:
+            wrong = f"{type(error).__name__}: {error}"
+        if wrong is not None:
+            self.take_back(verified, f"on its first call here: {wrong}")
+            return
+        with self._lock:
+            if self._final:
+                return
+            gate = dispatch.gate(
+                self.function, verified.binding, self._ways(verified, call), self._share, self._draw
+            )
+            self._checked += 1
+            self.active, self._gate, self.reason, self.compiled = verified, gate, "", None
+            self.since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            if self._enabled:
+                self.now = gate
+
+    def compare_with_compile(self, ratio: Ratio) -> None:
+        """Take in what the active kernel came to beside `torch.compile`: if it is faster, programs
+        that are compiled from now on hold an operator for it."""
+        self.compiled = ratio
+
+    def take_back(self, verified: Verified, why: str) -> None:
+        """Answer by the original from now on, for good, and say so."""
+        with self._lock:
+            if self._final:
+                return
+            self._final, self.now, self._gate, self.active = True, self.function, None, None
+            self.reason = f"the kernel was taken back: {why}"
+        name = dispatch.identifier(self.function)
+        warn(f"triton_gym.optimize: a kernel for {name} was taken back for good: {why}")
+        if self._banned is not None:
+            self._banned(verified, why)
+
+    # -- calls, in the caller's thread ------------------------------------------------------------
+
+    def _ways(self, verified: Verified, call: Callable[..., Any]) -> dispatch.Ways:
+        def sampled(*args: Any, **kwargs: Any) -> Any:
+            result, sample = shadow.take(
+                self.function, verified.binding, args, kwargs,
+                lambda *a, **k: self._answer(verified, call, a, k),
+            )  # fmt: skip
+            if sample is not None:
+                WATCHER.post(lambda: self._shadowed(verified, sample))
+            return result
+
+        return dispatch.Ways(
+            outside=lambda *args, **kwargs: self._went_outside(verified, args, kwargs),
+            differentiable=lambda *args, **kwargs: self._graph(verified, call, args, kwargs),
+            sampled=sampled,
+            failed=lambda error, *args, **kwargs: self._failed(verified, error, args, kwargs),
+            answer=call,
+        )
+
+    def _answer(self, verified: Verified, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """The slow form of what a gate does for a call inside."""
+        try:
+            return call(*verified.binding.answer_arguments(self.function, args, kwargs))
+        except Exception as raised:
+            error = raised
+        return self._failed(verified, error, args, kwargs)
+
+    def _shadowed(self, verified: Verified, sample: shadow.Sample) -> None:
+        try:
+            wrong = shadow.disagreement(
+                sample, self.function, verified.binding, verified.timed, None
+            )
+        except (shadow.Stale, torch.OutOfMemoryError):
+            return
+        if wrong is None:
+            self._checked += 1
+        elif self.active is verified:
+            self.take_back(verified, wrong)
+
+    def _went_outside(self, verified: Verified, args: Any, kwargs: Any) -> Any:
+        self._outside += 1
+        if len(self._outside_because) < _REASONS and not torch.compiler.is_compiling():
+            why = verified.binding.guard.failure(args, kwargs) or (
+                "a mode of PyTorch's is on (autocast, a transform, a dispatch mode), another "
+                "device is current, or what the function captured was replaced"
+            )
+            if why not in self._outside_because:
+                self._outside_because.append(why)
+        return self.function(*args, **kwargs)
+
+    def _graph(self, verified: Verified, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """A call under autograd."""
+        leaves, tree = pytree.tree_flatten((tuple(args), dict(kwargs)))
+        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
+        binding = verified.binding
+
+        def rebuilt(tensors: tuple[torch.Tensor, ...]) -> Any:
+            filled = list(leaves)
+            for place, tensor in zip(places, tensors, strict=False):
+                filled[place] = tensor
+            return pytree.tree_unflatten(filled, tree)
+
+        def forward(*tensors: torch.Tensor) -> Any:
+            again, named = rebuilt(tensors)
+            return self._answer(verified, call, again, named)
+
+        def original(*tensors: torch.Tensor) -> Any:
+            again, named = rebuilt(tensors)
+            return self.function(*again, **named)
+
+        # Captured tensors come after the arguments: the result depends on them, too.
+        held = tuple(one.path.resolve(self.function) for one in binding.captured)
+        tensors = (*(leaves[i] for i in places), *held)
+        return differentiable(forward, original, self._backward, tensors)
+
+    def _failed(self, verified: Verified, error: Exception, args: Any, kwargs: Any) -> Any:
+        """The kernel raised: the original answers."""
+        if isinstance(error, NotCompiledError):
+            self._not_compiled += 1
+            if self._wanted is not None:
+                self._wanted(
+                    verified, verified.binding.answer_arguments(self.function, args, kwargs)
+                )
+            return self.function(*args, **kwargs)
+        if isinstance(error, torch.OutOfMemoryError):
+            self._no_memory += 1
+            return self.function(*args, **kwargs)
+        what = f"{type(error).__name__}: {error}"
+        lost = context_lost(verified.binding.device)
+        if lost:
+            self.take_back(verified, f"the GPU's context was lost: {what}")
+            raise KernelFaultError(
+                f"The GPU's context was lost while a kernel of triton_gym.optimize answered "
+                f"{dispatch.identifier(self.function)}: {what}. The kernel is banned from now on; "
+                f"the program has to start again. Its source:\n{verified.source}"
+            ) from error
+        result = self.function(*args, **kwargs)  # where this raises, the call was at fault
+        self.take_back(verified, what)
+        return result
+
+    # -- under torch.compile and export -----------------------------------------------------------
+
+    def operator(self) -> Callable[..., Any] | None:
+        """What stands in a traced program for the function; None for the function itself."""
+        active = self.active
+        if active is None or not self._enabled:
+            return None
+        faster = active.against == "compile" or (
+            self.compiled is not None and self.compiled.low > 1
+        )
+        if not faster:
+            return None
+        if self._operator is None:
+            self._operator = operator.define(
+                dispatch.identifier(self.function), active.binding, self.function,
+                lambda *args, **kwargs: self.now(*args, **kwargs), self._backward,
+            )  # fmt: skip
+        return self._operator
+
+
+def context_lost(device: str) -> bool:
+    """Whether the GPU answers no more in this process."""
+    if torch.device(device).type != "cuda" or not torch.cuda.is_initialized():
+        return False
+    try:
+        if torch.cuda.is_current_stream_capturing():
+            return False
+        torch.cuda.synchronize(torch.device(device))
+    except Exception:
+        return True
+    return False

@@ -1,0 +1,51 @@
+"""An evaluator that keeps its GPU busy for a share of the time only."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future
+from typing import Unpack
+
+from triton_gym.evaluation.service.protocol import (
+    EvaluationOptions,
+    EvaluatorLike,
+    EvaluatorWrapper,
+)
+from triton_gym.outcome import Outcome
+from triton_gym.task import Task
+
+_BUSY = ("learn", "test", "profile")
+"""Phases of an evaluation that use the GPU, at times."""
+LONGEST = 10.0
+"""Seconds of one rest."""
+
+
+class Throttled(EvaluatorWrapper):
+    """Rests after each evaluation, so that its GPU is free for most of the time.
+
+    Args:
+        evaluator: evaluates.
+        share: of the time, how much the phases that use the GPU may take; from 0 (excluded) to 1.
+        until: time of `time.monotonic()` after which nothing rests.
+    """
+
+    def __init__(self, evaluator: EvaluatorLike, share: float, until: float) -> None:
+        super().__init__(evaluator)
+        self._share, self._until = share, until
+
+    def submit(
+        self, task: Task, source: str, **options: Unpack[EvaluationOptions]
+    ) -> Future[Outcome]:
+        """Evaluate, rest, and return what is done already."""
+        done: Future[Outcome] = Future()
+        done.set_result(self.evaluate(task, source, **options))
+        return done
+
+    def evaluate(self, task: Task, source: str, **options: Unpack[EvaluationOptions]) -> Outcome:
+        """Evaluate, then rest."""
+        outcome = self.evaluator.evaluate(task, source, **options)
+        busy = sum(seconds for phase, seconds in outcome.phases if phase in _BUSY)
+        rest = min(busy * (1 / self._share - 1), LONGEST, self._until - time.monotonic())
+        if self._share < 1 and rest > 0:
+            time.sleep(rest)
+        return outcome

@@ -1,0 +1,279 @@
+"""A process in which candidates run as they would run in the user's, beside what runs there now.
+
+    python -m triton_gym.optimization.trial FOLDER        # requests and replies are lines of JSON
+
+A judge has found a candidate correct before it comes here. Here its host function is called as it
+stands, on the user's examples and on drawn shapes, its results are held against the function's own
+(strides and memory included), and pairs are timed. A kernel that faults takes this process with
+it, and no other.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import torch
+from torch.utils import _pytree as pytree
+
+from triton_gym.evaluation import check
+from triton_gym.evaluation.comparison import compare as compare_results
+from triton_gym.evaluation.modules import bind
+from triton_gym.evaluation.trees import flatten
+from triton_gym.optimization.binding import Binding
+from triton_gym.optimization.decision import Decision
+from triton_gym.optimization.pairs import Clock, Ratio, compare, cuda_clock, wall_clock
+from triton_gym.optimization.running import Loaded, compiling, load
+from triton_gym.optimization.shadow import slackened, unlike
+from triton_gym.optimization.traced import TracedFunction
+from triton_gym.task import Case
+
+DRAWN = 12
+"""Shapes drawn from the task's range, besides the examples; kernels are compiled for them, too."""
+SETS = 4
+"""Copies of the examples that pairs go round."""
+LEAST = 25
+"""Pairs of a candidate that won, for the interval of its speedup."""
+_SHARE_OF_MEMORY = 0.1
+
+
+class Bench:
+    """The function with its examples on the device, and the candidates tried on it.
+
+    Args:
+        function: the original.
+        traced: of it.
+        examples: calls of it, as (args, kwargs).
+        folder: where candidates' files go.
+        share: of the time, how much this may use the GPU for timing.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], traced: TracedFunction,
+        examples: list[tuple[tuple[Any, ...], dict[str, Any]]], folder: Path, share: float = 1.0,
+    ) -> None:  # fmt: skip
+        self.function, self.traced, self.examples = function, traced, examples
+        self.binding = Binding.of(traced)
+        self.device = torch.device(self.binding.device)
+        self._folder, self._share = folder, share
+        self._clock: Clock = cuda_clock if self.device.type == "cuda" else wall_clock
+        self._sets = self._copies()
+        self._compiled: Callable[..., Any] | None = None
+
+    def try_candidate(
+        self, source: str, *, number: int, now: Mapping[str, Any] | None, against: str, seed: int,
+        least: int = LEAST, keep: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Check a candidate and take pairs.
+
+        Args:
+            source: of the candidate.
+            number: which it is, for its share of the chance of a wrong swap.
+            now: source and choices of the kernel that runs now; None for the function.
+            against: `eager` or `compile`, where the function runs.
+            seed: of drawn shapes and of the order in pairs.
+            least: pairs to take if it wins.
+            keep: choices of its tuners, if they are known.
+
+        Returns:
+            JSON: `ok`, and why not; its choices, tolerances, speedups and pairs.
+        """
+        with torch.no_grad(), compiling():
+            loaded = self._load(source, keep)
+            why = self._wrong(loaded, seed)
+            if why is not None:
+                return {"ok": False, "faster": False, "why": why}
+            if now is not None:
+                running = self._answer(self._load(now["source"], now["choices"]))
+            else:
+                running = self._original(against)
+            trial = compare(
+                running, self._answer(loaded), clock=self._resting,
+                decision=Decision(number), rng=random.Random(seed), least=0,
+            )  # fmt: skip
+            if trial.decision.faster and len(trial.pairs) < least:
+                more = compare(
+                    running, self._answer(loaded), clock=self._resting,
+                    decision=Decision(number, most=0), rng=random.Random(seed + 1),
+                    least=least - len(trial.pairs),
+                )  # fmt: skip
+                pairs = (*trial.pairs, *more.pairs)
+            else:
+                pairs = trial.pairs
+            timed = self._timed(seed)
+        device = [one.now.device_us / one.candidate.device_us for one in pairs]
+        wall = [one.now.wall_us / one.candidate.wall_us for one in pairs]
+        return {
+            "ok": True, "faster": trial.decision.faster, "why": "",
+            "choices": loaded.choices() or dict(keep or {}),
+            "timed": {
+                "tolerances": timed.tolerances, "spared": timed.spared, "exact": timed.exact,
+                "typical": timed.typical,
+            },
+            "device": _ratio(device), "wall": _ratio(wall),
+            "decided_after": trial.decision.pairs, "wins": trial.decision.wins,
+            "evalue": trial.decision.evalue, "needed": trial.decision.needed,
+            "device_us": [[one.now.device_us, one.candidate.device_us] for one in pairs],
+            "wall_us": [[one.now.wall_us, one.candidate.wall_us] for one in pairs],
+        }  # fmt: skip
+
+    # -- what is called -------------------------------------------------------------------------
+
+    def _load(self, source: str, choices: Mapping[str, Any] | None) -> Loaded:
+        """A candidate whose tuners have chosen: nothing is tuned later."""
+        loaded = load(source, self.traced.task.entry.name, self._folder)
+        if choices:
+            loaded.pin(choices)
+        elif loaded.tuned:
+            args, kwargs = self.examples[0]
+            loaded.call(*self.binding.answer_arguments(self.function, args, kwargs))
+            loaded.pin(loaded.choices())
+        return loaded
+
+    def _answer(self, loaded: Loaded) -> Callable[[int], Callable[[], Any]]:
+        given = [self.binding.answer_arguments(self.function, *one) for one in self._sets]
+
+        def make(number: int) -> Callable[[], Any]:
+            arguments = given[number % len(given)]
+            return lambda: loaded.call(*arguments)
+
+        return make
+
+    def _original(self, against: str) -> Callable[[int], Callable[[], Any]]:
+        function = self.function
+        if against == "compile":
+            if self._compiled is None:
+                self._compiled = torch.compile(self.function)
+            function = self._compiled
+            for args, kwargs in self.examples:
+                function(*args, **kwargs)
+
+        def make(number: int) -> Callable[[], Any]:
+            args, kwargs = self._sets[number % len(self._sets)]
+            return lambda: function(*args, **kwargs)
+
+        return make
+
+    def _resting(self, call: Callable[[], Any]) -> Any:
+        began = time.perf_counter()
+        found = self._clock(call)
+        if self._share < 1:
+            time.sleep((time.perf_counter() - began) * (1 / self._share - 1))
+        return found
+
+    def _copies(self) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+        tensors = [t for one in self.examples for t in pytree.tree_leaves(one) if _is_tensor(t)]
+        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        if self.device.type == "cuda" and (
+            size * SETS > _SHARE_OF_MEMORY * torch.cuda.mem_get_info(self.device)[0]
+        ):
+            return list(self.examples)
+        copy = _detached
+        return [pytree.tree_map(copy, one) for _ in range(SETS) for one in self.examples]
+
+    # -- whether it is right ----------------------------------------------------------------------
+
+    def _wrong(self, loaded: Loaded, seed: int) -> str | None:
+        """What is wrong with a candidate's results, in words."""
+        timed = slackened(self._timed(seed))
+        for args, kwargs in self.examples:
+            arguments = self.binding.answer_arguments(self.function, args, kwargs)
+            why = self._unequal(
+                loaded, arguments, functools.partial(self.function, *args, **kwargs), timed,
+                "an example",
+            )  # fmt: skip
+            if why is not None:
+                return why
+        for case, arguments in self._drawn(seed):
+            task = bind(self.traced.task, case, seed, self.device)
+            plain = check.returned(task, arguments, case)
+            expected = check.expect(task, case, arguments, plain)
+            found = flatten(loaded.call(*arguments), numbers=True)[0]
+            why = unlike(found, plain.tensors)
+            if why is not None:
+                return f"on {case}, {why}"
+            verdict = check.compare(found, expected, str(case))
+            if not verdict.ok:
+                return verdict.message
+        return None
+
+    def _unequal(
+        self, loaded: Loaded, arguments: tuple[Any, ...], original: Callable[[], Any],
+        timed: check.Timed, where: str,
+    ) -> str | None:  # fmt: skip
+        tensors = [one for one in pytree.tree_leaves(arguments) if _is_tensor(one)]
+        before = [tensor.clone() for tensor in tensors]
+        found = flatten(loaded.call(*arguments), numbers=True)[0]
+        expected = flatten(original(), numbers=True)[0]
+        why = unlike(found, expected)
+        if why is not None:
+            return f"on {where}, {why}"
+        places = {tensor.untyped_storage().data_ptr() for tensor in tensors if tensor.numel()}
+        own = [result.untyped_storage().data_ptr() for result in found if result.numel()]
+        if places & set(own) or len(set(own)) < len(own):
+            return f"on {where}, a result shares memory with an argument or another result"
+        for tensor, kept in zip(tensors, before, strict=True):
+            if not torch.equal(_bits(tensor), _bits(kept)):
+                return f"on {where}, an argument was changed"
+        verdict = compare_results(found, timed.of(tuple(expected)), where)
+        return None if verdict.ok else verdict.message
+
+    def _drawn(self, seed: int) -> Iterator[tuple[Case, tuple[Any, ...]]]:
+        rng = random.Random(seed)
+        task = self.traced.task
+        for index, case in enumerate(task.hidden(rng, DRAWN, tiny=False)):
+            yield case, check.draw_inputs(task, case, seed + index, self.device)
+
+    def _timed(self, seed: int) -> check.Timed:
+        task, case = self.traced.task, self.traced.task.bench[0]
+        arguments = check.draw_inputs(task, case, seed, self.device)
+        bound = bind(task, case, seed, self.device)
+        return check.timed(bound, case, arguments, check.returned(bound, arguments, case))
+
+
+def _ratio(values: list[float]) -> list[float]:
+    found = Ratio.of(values)
+    return [found.median, found.low, found.high]
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor)
+
+
+def _detached(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, torch.Tensor) else value
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().reshape(-1).contiguous().view(torch.uint8)
+
+
+def main(folder: Path) -> None:
+    """Serve the requests of a search until it closes the pipe."""
+    replies = sys.stdout
+    sys.stdout = sys.stderr  # what candidates print is no reply
+    spec = cloudpickle.loads((folder / "trial.pkl").read_bytes())
+    bench = Bench(
+        spec["function"], spec["traced"], spec["examples"], folder / "kernels", spec["share"]
+    )
+    print(json.dumps({"ready": True}), file=replies, flush=True)
+    for line in sys.stdin:
+        try:
+            reply = bench.try_candidate(**json.loads(line))
+        except Exception as error:
+            reply = {"ok": False, "faster": False, "why": f"{type(error).__name__}: {error}"}
+            if bench.device.type == "cuda":
+                torch.cuda.synchronize()  # raises where the context is lost: this process ends
+        print(json.dumps(reply), file=replies, flush=True)
+
+
+if __name__ == "__main__":
+    sys.path[:0] = json.loads((Path(sys.argv[1]) / "path.json").read_text(encoding="utf-8"))
+    main(Path(sys.argv[1]))

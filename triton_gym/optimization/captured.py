@@ -23,6 +23,8 @@ class Step(enum.StrEnum):
     """The object of a bound method; its key is empty."""
     ATTRIBUTE = "attribute"
     """An attribute of an object, a parameter or buffer of a module included."""
+    METHOD = "method"
+    """A function of an object's class."""
     ITEM = "item"
     """An item of a list, tuple or dict."""
 
@@ -38,7 +40,7 @@ class Path:
         for step, key in self.steps:
             if step is Step.OWNER:
                 text = "self"
-            elif step is Step.ATTRIBUTE:
+            elif step in (Step.ATTRIBUTE, Step.METHOD):
                 text = f"{text}.{key}" if text else f"self.{key}"
             elif step is Step.ITEM:
                 text += f"[{key!r}]"
@@ -82,6 +84,8 @@ def _container(found: Any, step: Step, key: str | int) -> tuple[Any, str | int]:
         inner = getattr(found, "__func__", found)
         place = inner.__code__.co_freevars.index(str(key))
         return inner.__closure__[place], "cell_contents"
+    if step is Step.METHOD:
+        return type(found), key
     if step is Step.ITEM:
         return found, key
     for name in ("_parameters", "_buffers", "_modules"):  # where a torch.nn.Module keeps them

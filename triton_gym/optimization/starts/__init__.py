@@ -1,0 +1,125 @@
+"""Answers to start a search from, each by a route of its own."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from torch.export import ExportedProgram
+
+from triton_gym.optimization.building import Inputs
+from triton_gym.optimization.exporting import Flat, result_text
+from triton_gym.optimization.inspection import Text
+from triton_gym.optimization.shipping import Request
+from triton_gym.optimization.starts.conversion import converted
+from triton_gym.optimization.starts.inductor import wrapper_of
+from triton_gym.optimization.starts.own import own_answer
+from triton_gym.optimization.starts.route import NoStartError
+from triton_gym.optimization.starts.template import template_answer
+from triton_gym.optimization.traced import Start
+
+
+@dataclass(frozen=True, slots=True)
+class Graphs:
+    """A traced function, as routes need it."""
+
+    request: Request
+    text: Text
+    flat: Flat
+    program: ExportedProgram
+    """In PyTorch's own operators."""
+    core: ExportedProgram
+    """Taken apart."""
+    inputs: Inputs
+
+
+def starts_of(graphs: Graphs) -> tuple[tuple[Start, ...], dict[str, str]]:
+    """Answers by every route that has one, and what became of each route."""
+    starts: list[Start] = []
+    told: dict[str, str] = {}
+    for route in graphs.request.routes:
+        for name, note, make in _ROUTES[route](graphs):
+            try:
+                source = make()
+                compile(ast.parse(source), "start", "exec")
+                starts.append(Start(source, name, note))
+                told[name] = "a start"
+            except NoStartError as error:
+                told[name] = str(error)
+            except Exception as error:  # Inductor's parts differ between versions of PyTorch
+                told[name] = f"not available here: {type(error).__name__}: {error}"[:400]
+    return tuple(starts), told
+
+
+_Variants = Iterator[tuple[str, str, Callable[[], str]]]
+
+
+def _own(graphs: Graphs) -> _Variants:
+    yield (
+        "own",
+        "the function's own kernel",
+        lambda: own_answer(graphs.request, graphs.inputs, graphs.flat),
+    )
+
+
+def _template(graphs: Graphs) -> _Variants:
+    yield (
+        "template",
+        "a kernel of this library's",
+        lambda: template_answer(graphs.program, graphs.inputs, graphs.flat, graphs.request.name),
+    )
+
+
+def _inductor(graphs: Graphs) -> _Variants:
+    yield (
+        "inductor",
+        "PyTorch's compiler, products by a kernel of this library's",
+        (lambda: _compiled(graphs, {})),
+    )
+    if _multiplies(graphs.core):
+        yield (
+            "inductor-fused",
+            "PyTorch's compiler, products within its kernels",
+            (lambda: _compiled(graphs, {"triton.native_matmul": True})),
+        )
+
+
+_ROUTES: dict[str, Callable[[Graphs], _Variants]] = {
+    "own": _own, "template": _template, "inductor": _inductor,
+}  # fmt: skip
+
+
+def _multiplies(core: ExportedProgram) -> bool:
+    names = {getattr(node.target, "__name__", "").partition(".")[0] for node in core.graph.nodes}
+    return bool(names & {"mm", "bmm", "addmm", "baddbmm"})
+
+
+def _compiled(graphs: Graphs, settings: dict[str, object]) -> str:
+    """An answer by PyTorch's compiler."""
+    inputs = graphs.inputs
+    parameters = [
+        *(inputs.parameters[name] for name in inputs.placeholders),
+        *(one.name for one in inputs.captured),
+    ]
+    device = f"{parameters[0]}.device"
+    code = wrapper_of(graphs.core, graphs.request.gpu, settings)
+    arguments = [_given(name, inputs, device) for name in _placeholders(graphs.core)]
+    return converted(
+        code, graphs.request.name, arguments, device, result_text(graphs.flat.called.tree),
+        parameters,
+    )  # fmt: skip
+
+
+def _placeholders(core: ExportedProgram) -> list[str]:
+    return [node.name for node in core.graph.nodes if node.op == "placeholder"]
+
+
+def _given(placeholder: str, inputs: Inputs, device: str) -> str:
+    """What the wrapper's input is in an answer: a parameter, or a tensor made of numbers."""
+    if placeholder in inputs.parameters:
+        return inputs.parameters[placeholder]
+    value = inputs.constants.get(placeholder)
+    if value is None:
+        return "None"  # held by a module, and not used
+    return f"torch.tensor({value.tolist()!r}, dtype={value.dtype}, device={device})"

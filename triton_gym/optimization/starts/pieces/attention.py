@@ -1,0 +1,101 @@
+# mypy: ignore-errors
+"""Scaled dot-product attention, with an optional mask or bias, grouped heads, and causal or not."""
+
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def attention_kernel(
+    q_ptr, k_ptr, v_ptr, bias_ptr, out_ptr, heads, group, rows, cols, scale,
+    q_batch, q_head, q_row, q_col, k_batch, k_head, k_row, k_col, v_batch, v_head, v_row, v_col,
+    bias_batch, bias_head, bias_row, bias_col, out_batch, out_head, out_row, out_col,
+    depth, value_depth,
+    BIAS: tl.constexpr, BOOLEAN: tl.constexpr, CAUSAL: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr, BLOCK_COLS: tl.constexpr, DEPTH: tl.constexpr,
+    VALUE_DEPTH: tl.constexpr,
+):  # fmt: skip
+    """BLOCK_ROWS queries of a head against all keys, with a running maximum and sum."""
+    batch = (tl.program_id(1) // heads).to(tl.int64)
+    head = (tl.program_id(1) % heads).to(tl.int64)
+    row = tl.program_id(0) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
+    inner = tl.arange(0, DEPTH)
+    wide = tl.arange(0, VALUE_DEPTH)
+    q = tl.load(
+        q_ptr + batch * q_batch + head * q_head + row[:, None].to(tl.int64) * q_row
+        + inner[None, :] * q_col,
+        mask=(row[:, None] < rows) & (inner[None, :] < depth), other=0.0,
+    )  # fmt: skip
+    k_base = k_ptr + batch * k_batch + head // group * k_head
+    v_base = v_ptr + batch * v_batch + head // group * v_head
+    bias_base = bias_ptr + batch * bias_batch + head * bias_head
+    best = tl.full((BLOCK_ROWS,), float("-inf"), tl.float32)
+    total = tl.zeros((BLOCK_ROWS,), tl.float32)
+    acc = tl.zeros((BLOCK_ROWS, VALUE_DEPTH), tl.float32)
+    end = cols
+    if CAUSAL:
+        end = min(cols, (tl.program_id(0) + 1) * BLOCK_ROWS)
+    for start in range(0, end, BLOCK_COLS):
+        col = start + tl.arange(0, BLOCK_COLS)
+        k = tl.load(
+            k_base + col[None, :].to(tl.int64) * k_row + inner[:, None] * k_col,
+            mask=(col[None, :] < cols) & (inner[:, None] < depth), other=0.0,
+        )  # fmt: skip
+        scores = tl.dot(q, k, input_precision=PRECISION) * scale
+        allowed = (row[:, None] < rows) & (col[None, :] < cols)
+        if CAUSAL:
+            allowed = allowed & (col[None, :] <= row[:, None])
+        if BIAS:
+            bias = tl.load(
+                bias_base + row[:, None].to(tl.int64) * bias_row + col[None, :] * bias_col,
+                mask=allowed, other=0,
+            )  # fmt: skip
+            if BOOLEAN:
+                allowed = allowed & (bias != 0)
+            else:
+                scores += bias.to(tl.float32)
+        scores = tl.where(allowed, scores, float("-inf"))
+        newest = tl.maximum(best, tl.max(scores, axis=1))
+        # A row with nothing allowed so far has a maximum of -inf: its weights are zero.
+        safe = tl.where(newest == float("-inf"), 0.0, newest)
+        weights = tl.exp(scores - safe[:, None])
+        fade = tl.exp(best - safe)
+        v = tl.load(
+            v_base + col[:, None].to(tl.int64) * v_row + wide[None, :] * v_col,
+            mask=(col[:, None] < cols) & (wide[None, :] < value_depth), other=0.0,
+        )  # fmt: skip
+        acc = acc * fade[:, None] + tl.dot(weights.to(v.dtype), v, input_precision=PRECISION)
+        total = total * fade + tl.sum(weights, axis=1)
+        best = newest
+    acc = acc / tl.where(total == 0.0, 1.0, total)[:, None]
+    tl.store(
+        out_ptr + batch * out_batch + head * out_head + row[:, None].to(tl.int64) * out_row
+        + wide[None, :] * out_col,
+        acc.to(out_ptr.dtype.element_ty),
+        mask=(row[:, None] < rows) & (wide[None, :] < value_depth),
+    )  # fmt: skip
+
+
+def attention(q, k, v, bias=None, causal=False, scale=None):
+    """softmax(q kᵀ · scale + bias) v, of (batch, heads, rows, depth); keys may have fewer heads."""
+    batches, heads, rows, depth = q.shape
+    cols, value_depth = k.shape[-2], v.shape[-1]
+    scale = depth**-0.5 if scale is None else scale
+    out = torch.empty((batches, heads, rows, value_depth), dtype=q.dtype, device=q.device)
+    wide = q.dtype == torch.float32
+    block_rows = 16 if rows <= 16 else 32 if wide or rows <= 64 else 128
+    block_cols = 32 if wide else 64
+    given = out if bias is None else bias.expand(batches, heads, rows, cols)
+    attention_kernel[(triton.cdiv(rows, block_rows), batches * heads)](
+        q, k, v, given, out, heads, heads // k.shape[1], rows, cols, scale,
+        *q.stride(), *k.stride(), *v.stride(), *given.stride(), *out.stride(),
+        depth, value_depth,
+        BIAS=bias is not None, BOOLEAN=bias is not None and bias.dtype == torch.bool,
+        CAUSAL=causal, PRECISION="tf32x3" if wide else "ieee",
+        BLOCK_ROWS=block_rows, BLOCK_COLS=block_cols,
+        DEPTH=max(16, triton.next_power_of_2(depth)),
+        VALUE_DEPTH=max(16, triton.next_power_of_2(value_depth)),
+        num_warps=8 if block_rows == 128 else 4, num_stages=2,
+    )  # fmt: skip
+    return out

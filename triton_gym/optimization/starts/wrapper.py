@@ -1,0 +1,169 @@
+"""Inductor's wrapper read: the kernels that it holds, and the statements that call them."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+from triton_gym.optimization.starts.route import NoStartError
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A kernel of a wrapper."""
+
+    name: str
+    function: ast.FunctionDef
+    """Its definition, decorated with `triton.jit` alone."""
+    parameters: tuple[str, ...]
+    constants: dict[str, Any]
+    """The meta-parameters of the configuration that was taken."""
+    num_warps: int
+    num_stages: int
+    meta: dict[str, Any]
+    """What Inductor notes of it, the kind of its grid among others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapper:
+    """A wrapper's kernels, and the statements of its call."""
+
+    kernels: dict[str, Kernel]
+    statements: tuple[ast.stmt, ...]
+
+
+def read_wrapper(code: str) -> Wrapper:
+    """A wrapper from its text.
+
+    Raises:
+        NoStartError: this version of Inductor writes another one.
+    """
+    tree = ast.parse(code)
+    kernels = {}
+    for node in tree.body:
+        if (
+            isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
+            and ast.unparse(node.value.func) == "async_compile.triton"
+        ):  # fmt: skip
+            name, source = (ast.literal_eval(given) for given in node.value.args[:2])
+            kernels[ast.unparse(node.targets[0])] = _kernel(name, source)
+    return Wrapper(kernels, tuple(_statements(_call_of(tree).body)))
+
+
+def _call_of(tree: ast.Module) -> ast.FunctionDef:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.name == "call":
+            return node
+    raise NoStartError("Inductor's wrapper has no function call")
+
+
+def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """Statements in order, those within `with` blocks too."""
+    for node in body:
+        if isinstance(node, ast.With):
+            yield from _statements(node.body)
+        else:
+            yield node
+
+
+def _kernel(name: str, source: str) -> Kernel:
+    function = next(
+        node
+        for node in ast.parse(source).body
+        if isinstance(node, ast.FunctionDef) and node.name == name
+    )
+    decorator = next((d for d in function.decorator_list if isinstance(d, ast.Call)), None)
+    if decorator is None or not isinstance(decorator.func, ast.Attribute):
+        raise NoStartError(f"kernel {name} has no heuristic")
+    configs, meta = _heuristic(decorator.func.attr, decorator)
+    function.decorator_list = [d for d in function.decorator_list if not isinstance(d, ast.Call)]
+    parameters = tuple(argument.arg for argument in function.args.args)
+    config = configs[0]
+    return Kernel(
+        name, function, parameters, dict(config.kwargs), config.num_warps, config.num_stages, meta
+    )
+
+
+def _heuristic(kind: str, decorator: ast.Call) -> tuple[list[Any], dict[str, Any]]:
+    """Configurations and notes that one of Inductor's heuristics makes for a kernel."""
+    from torch._inductor.runtime import hints, triton_heuristics
+
+    scope = {"triton_heuristics": triton_heuristics, **vars(hints), "__file__": "kernel.py",
+             "float": float, "inf": float("inf")}  # fmt: skip
+    given = {
+        keyword.arg: eval(compile(ast.Expression(keyword.value), "kernel", "eval"), scope)
+        for keyword in decorator.keywords
+        if keyword.arg
+    }
+    caught: dict[str, Any] = {}
+
+    def autotune(size_hints: Any, configs: Any, *rest: Any, **named: Any) -> Any:
+        caught.update(named, configs=configs)
+        return lambda function: function
+
+    with mock.patch.object(triton_heuristics, "cached_autotune", autotune):
+        getattr(triton_heuristics, kind)(**given)
+    if not caught.get("configs"):
+        raise NoStartError(f"Inductor's heuristic {kind} makes no configuration")
+    return caught["configs"], caught.get("inductor_meta") or given.get("inductor_meta") or {}
+
+
+def helpers_for(kernels: Iterable[Kernel]) -> list[ast.FunctionDef]:
+    """Definitions of Inductor's helper functions that kernels call, each after those it calls."""
+    from torch._inductor.runtime import triton_helpers
+
+    known: dict[str, ast.FunctionDef] = {}
+    for name, function in vars(triton_helpers).items():
+        inner = getattr(function, "fn", None)
+        if inner is not None and hasattr(function, "src"):
+            parsed = ast.parse(textwrap.dedent(inspect.getsource(inner))).body[0]
+            if isinstance(parsed, ast.FunctionDef):
+                known[name] = parsed
+    ordered: list[str] = []
+
+    def visit(name: str) -> None:
+        if name in ordered or name not in known:
+            return
+        for node in ast.walk(known[name]):
+            if isinstance(node, ast.Name) and node.id != name:
+                visit(node.id)
+        ordered.append(name)
+
+    for kernel in kernels:
+        for node in ast.walk(kernel.function):
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "triton_helpers":
+                visit(node.attr)
+    return [known[name] for name in ordered]
+
+
+def grid_of(kernel: Kernel, arguments: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """Statements before a launch, its grid, and its arguments.
+
+    Raises:
+        NoStartError: this version of Inductor computes grids elsewhere.
+    """
+    from torch._inductor.runtime import triton_heuristics
+
+    maker = getattr(triton_heuristics, "GridExpr", None)
+    if maker is None:
+        raise NoStartError("this version of Inductor computes grids elsewhere")
+    if kernel.meta.get("grid_type") == "FixedGrid":
+        return [], arguments[-3:], arguments[:-3]
+    taken = [name for name in kernel.parameters if name not in kernel.constants]
+    given = dict(zip(taken, arguments, strict=False))
+    grid = maker.from_meta(kernel.meta, dict(kernel.constants), mode="python")
+    prefix = [_bound(str(line), given) for line in grid.prefix]
+    sizes = [_bound(str(size), given) for size in (grid.x_grid, grid.y_grid, grid.z_grid)]
+    return prefix, sizes, arguments
+
+
+def _bound(text: str, given: dict[str, str]) -> str:
+    """An expression with names replaced by what they are given."""
+    return re.sub(r"\b[A-Za-z_]\w*\b", lambda hit: f"({given[hit[0]]})" if hit[0] in given
+                  else hit[0], text)  # fmt: skip

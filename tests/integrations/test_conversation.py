@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 
-from triton_gym import InvalidOptionError
+from triton_gym import Evaluator, InvalidOptionError
 from triton_gym.integrations.conversation import Conversation
 from triton_gym.integrations.nemo_gym import KernelResource, text_of
 from triton_gym.integrations.replies import evaluate_replies
@@ -39,6 +46,52 @@ def test_a_family_draws_its_task(evaluator):
     first = episode.task.name
     episode.open(seed=2)
     assert episode.task.name != first
+
+
+def children():
+    files = Path("/proc/self/task").glob("*/children")
+    return {int(pid) for file in files for pid in file.read_text().split()}
+
+
+def test_a_session_goes_on_when_its_judge_is_killed(answers):
+    before = children()
+    with Evaluator("simulated", workers=1) as own, ThreadPoolExecutor(1) as threads:
+        episode = Conversation("softmax", evaluator=own)
+        episode.open(seed=0)
+        reply = threads.submit(episode.reply, answers["expert"])
+        while own.progress().running == 0:
+            time.sleep(0.01)
+        (judge,) = children() - before
+        os.kill(judge, signal.SIGKILL)
+        assert reply.result(timeout=120).info["status"] == "correct"
+        assert episode.reply(answers["zeros"]).info["status"] == "incorrect"
+
+
+class Slow:
+    """An evaluator that takes its time; `most` counts how many evaluate at once."""
+
+    def __init__(self, stub, seconds=0.2):
+        self._stub, self._seconds = stub, seconds
+        self.device, self.deterministic, self.describe = stub.device, False, stub.describe
+        self.running, self.most = 0, 0
+
+    def evaluate(self, *args, **options):
+        self.running += 1
+        self.most = max(self.most, self.running)
+        time.sleep(self._seconds)
+        self.running -= 1
+        return self._stub.evaluate(*args, **options)
+
+
+def test_a_session_that_says_two_things_at_once_has_them_one_after_the_other(stub, answers):
+    slow = Slow(stub)
+    one, two = (Conversation("softmax", evaluator=slow, max_turns=2) for _ in range(2))
+    one.open(seed=0)
+    two.open(seed=0)
+    with ThreadPoolExecutor(3) as threads:
+        turns = list(threads.map(lambda of: of.reply(answers["expert"]), [one, one, two]))
+    assert sorted(turn.info["turn"] for turn in turns) == [1, 1, 2]
+    assert slow.most == 2  # two sessions at once, each with one
 
 
 def test_an_unknown_task_is_named():
@@ -77,7 +130,6 @@ def test_replies_need_a_task_each():
 
 def test_a_resource_server_keeps_its_sessions_apart(evaluator, answers):
     """NeMo-Gym by its protocol alone."""
-    import asyncio
 
     class Server(KernelResource):
         kernel_options = {"evaluator": evaluator}  # noqa: RUF012
@@ -94,6 +146,30 @@ def test_a_resource_server_keeps_its_sessions_apart(evaluator, answers):
         assert not truncated
         with pytest.raises(InvalidOptionError, match="reset comes first"):
             await server.step(response, {}, "three")
+
+    asyncio.run(play())
+
+
+def test_a_client_that_leaves_or_begins_anew_loses_no_session(stub, answers):
+    class Server(KernelResource):
+        kernel_options = {"evaluator": Slow(stub), "max_turns": 2}  # noqa: RUF012
+
+    async def play():
+        server = Server()
+        await server.reset({"task": "softmax"}, "one")
+        await server.reset({"task": "softmax"}, "two")
+        left = asyncio.create_task(server.step(answers["expert"], {}, "one"))
+        await asyncio.sleep(0.05)
+        left.cancel()
+        assert (await server.step(answers["zeros"], {}, "two"))[4]["turn"] == 1
+        # What the first client said counts; it comes back for its second turn.
+        assert (await server.step(answers["expert"], {}, "one"))[4]["turn"] == 2
+        await server.reset({"task": "sum_rows"}, "two")
+        for kind in ("empty", "huge"):
+            found = await server.step(answers[kind], {}, "two")
+            assert found[4]["status"] == "invalid_action"
+        with pytest.raises(InvalidOptionError, match="must name the task"):
+            await server.reset({}, "three")
 
     asyncio.run(play())
 

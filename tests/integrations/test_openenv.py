@@ -58,6 +58,17 @@ def test_sessions_are_apart_and_one_may_leave(client, answers):
         assert talk(two, "state")["data"]["task"] == "sum_rows"
 
 
+def test_a_client_that_leaves_while_its_reply_is_evaluated(client, answers):
+    with client.websocket_connect("/ws") as leaving:
+        talk(leaving, "reset", task="softmax")
+        step = {"type": "step", "data": {"reply": answers["expert"]}}
+        leaving.send_text(json.dumps(step))
+    with client.websocket_connect("/ws") as staying:
+        talk(staying, "reset", task="softmax")
+        right = talk(staying, "step", reply=answers["expert"])["data"]
+        assert right["observation"]["status"] == "correct"
+
+
 def test_tasks_are_discovered(client):
     found = client.get("/triton-gym/splits")
     assert found.status_code == 200, found.text

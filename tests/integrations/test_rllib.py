@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -26,6 +28,38 @@ def test_ppo_takes_a_step_on_the_simulated_device():
         algorithm.stop()
     assert result["env_runners"]["num_env_steps_sampled"] >= 8
     assert result["env_runners"]["episode_return_mean"] > 0
+
+
+def test_ppo_learns_on_a_recorded_table(tmp_path):
+    """The last returns are better than the first ones by more than these differ."""
+    import importlib.util
+
+    from ray.rllib.algorithms.ppo import PPOConfig
+
+    from triton_gym.integrations.rllib import register
+    from triton_gym.tables import files
+
+    made_up = Path(__file__).parents[1] / "tables" / "made_up.py"
+    spec = importlib.util.spec_from_file_location("made_up", made_up)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    files.save(module.made_up(), tmp_path / "softmax.npz")
+    config = (
+        PPOConfig()
+        .environment(
+            register("softmax", device=f"recorded:{tmp_path}", reward="roofline", max_turns=4)
+        )
+        .env_runners(num_env_runners=0)
+        .training(train_batch_size=256, minibatch_size=64, num_epochs=8, lr=3e-3, gamma=0.0)
+        .rl_module(model_config={"fcnet_hiddens": [32]})
+        .debugging(seed=0)
+    )
+    algorithm = config.build_algo()
+    try:
+        returns = [algorithm.train()["env_runners"]["episode_return_mean"] for _ in range(12)]
+    finally:
+        algorithm.stop()
+    assert sum(returns[-3:]) / 3 > 1.2 * sum(returns[:3]) / 3, returns
 
 
 def test_an_unknown_task_is_refused_at_once():

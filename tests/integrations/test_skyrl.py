@@ -39,6 +39,16 @@ def test_a_reply_without_a_kernel_has_no_reward(answers, kind):
     assert (step["reward"], step["done"]) == (0.0, True)
 
 
+def test_two_episodes_at_once_are_apart_and_one_may_be_left(answers):
+    one, two = make(max_turns=2), make("sum_rows", max_turns=2)
+    one.init([])
+    two.init([])
+    one.step(answers["zeros"])
+    one.close()  # its client is gone
+    assert two.step(answers["empty"])["metadata"]["turn"] == 1
+    assert "sum_rows" in two.step(answers["expert"])["metadata"]["message"]
+
+
 def test_a_row_without_a_task_is_refused():
     with pytest.raises(InvalidOptionError, match="extra_info"):
         skyrl_gym.make(register(), env_config=DEVICE, extras={})

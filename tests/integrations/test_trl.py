@@ -127,6 +127,19 @@ def test_a_group_is_one_batch_and_what_is_no_kernel_gets_nothing(evaluator, answ
     assert columns["status"][:3] == ["correct", "correct", "incorrect"]
 
 
+def test_two_episodes_at_once_are_apart_and_bad_input_is_told(evaluator, answers):
+    one, two = (KernelTools(evaluator=evaluator, max_turns=2) for _ in range(2))
+    one.reset(task="softmax")
+    two.reset(task="softmax")
+    for kind in ("empty", "huge"):
+        assert one.submit_kernel(answers[kind]).startswith("invalid_action")
+    assert "over" in one.submit_kernel(SHORT)
+    assert two.submit_kernel(SHORT).startswith("correct")
+    assert (one.get_reward(), two.get_reward() > 0) == (0.0, True)
+    one.reset(task="softmax")  # the next episode of the same session
+    assert one.submit_kernel(SHORT).startswith("correct")
+
+
 def test_a_data_set_without_tasks_is_refused(evaluator):
     with pytest.raises(InvalidOptionError, match="column `task`"):
         reward_function(evaluator=evaluator)(completions=["x"])

@@ -22,7 +22,10 @@ def _endpoint():
     return module.endpoint
 
 
-@pytest.mark.parametrize(("kind", "reward"), [("expert", 1.0), ("zeros", 0.0), ("prose", 0.0)])
+@pytest.mark.parametrize(
+    ("kind", "reward"),
+    [("expert", 1.0), ("zeros", 0.0), ("prose", 0.0), ("empty", 0.0), ("huge", 0.0)],
+)
 def test_the_evaluation_command_scores_a_scripted_policy(answers, kind, reward, tmp_path):
     with _endpoint()(answers[kind]) as url:
         done = subprocess.run(
@@ -44,3 +47,13 @@ def test_the_evaluation_command_scores_a_scripted_policy(answers, kind, reward, 
     assert not trace.get("errors"), trace["errors"]
     value = trace["rewards"]["kernel_reward"]["score"]
     assert value == reward
+
+
+def test_the_example_plays_two_episodes_of_two_turns_at_once(answers, run_example, tmp_path):
+    with _endpoint()(answers["zeros"]) as url:
+        printed = run_example(
+            "verifiers_eval", "--model", "scripted", "--base-url", url, "--device", "simulated",
+            "--tasks", "softmax,sum_rows", "--turns", "2", "--out", str(tmp_path),
+        )  # fmt: skip
+    assert "['incorrect', 'incorrect']" in printed  # of softmax
+    assert "['compile_error', 'compile_error']" in printed  # it defines no sum_rows

@@ -64,6 +64,27 @@ def test_an_episode_of_two_turns(evaluator, answers):
     assert len(server.prompts[1]) > len(server.prompts[0])
 
 
+def test_an_episode_that_is_left_and_two_at_once(evaluator, answers):
+    """A cancelled episode ends; another goes on beside it, through empty and huge replies."""
+    leaving, _ = loop_for(evaluator, answers["expert"], answers["expert"])
+    staying, _ = loop_for(
+        evaluator, "", "x" * 300_000, answers["expert"], max_turns=3, longest=10**6
+    )
+
+    async def play():
+        left = asyncio.create_task((await leaving()).run({}, **ROW))
+        stayed = asyncio.create_task((await staying()).run({}, **ROW))
+        await asyncio.sleep(0.3)
+        left.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await left
+        return await stayed
+
+    output = asyncio.run(play())
+    assert output.extra_fields["turn_scores"][:2] == [0.0, 0.0]
+    assert output.reward_score > 0.3
+
+
 def test_the_reward_function(evaluator, answers, monkeypatch):
     from triton_gym.integrations import verl
 
@@ -71,9 +92,17 @@ def test_the_reward_function(evaluator, answers, monkeypatch):
     score = verl.compute_score("", answers["expert"], None, {"task": "softmax"})
     assert score["score"] > 0.3
     assert score["correct"] == 1.0
-    assert verl.compute_score("", "", None, {"task": "softmax"})["score"] == 0.0
+    for kind in ("empty", "prose", "huge"):
+        assert verl.compute_score("", answers[kind], None, {"task": "softmax"})["score"] == 0.0
     with pytest.raises(InvalidOptionError, match="extra_info"):
         verl.compute_score("", "", None, {})
+
+
+def test_the_example_writes_settings_that_the_trainer_knows(run_example, tmp_path):
+    printed = run_example("verl_grpo", "--config", "--tasks", "softmax", "--out", str(tmp_path))
+    assert "default_agent_loop: triton_kernel" in printed
+    assert "KernelAgentLoop" in (tmp_path / "loops.yaml").read_text()
+    assert (tmp_path / "train.parquet").stat().st_size > 0
 
 
 def test_the_loop_is_registered():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,9 @@ class Turn:
 class Conversation:
     """An episode of a `TritonKernel` environment, for those who pass text and a number.
 
+    Safe for use from several threads: a server's client that says the same twice, or leaves and
+    comes back, has its replies evaluated one after the other.
+
     Args:
         task: a task, its name or its environment's id; a family draws one at each `open`.
         options: of `KernelEnv`: `device`, `reward`, `action_mode`, `max_turns`, `baseline`,
@@ -41,6 +45,7 @@ class Conversation:
 
     def __init__(self, task: str | Task, **options: Any) -> None:
         self._env: KernelEnv = environment_of(task, **options)
+        self._turns = threading.Lock()
 
     @property
     def task(self) -> Task:
@@ -63,12 +68,14 @@ class Conversation:
             The system's message and the user's first.
         """
         options = None if kernel is None else {"kernel": kernel}
-        observation, _ = self._env.reset(seed=seed, options=options)
+        with self._turns:
+            observation, _ = self._env.reset(seed=seed, options=options)
         return prompt.opening(observation)
 
     def reply(self, text: str) -> Turn:
         """Evaluate a reply: a kernel, or edits under `action_mode="edit"`, with text around it."""
-        observation, reward, terminated, truncated, info = self._env.step(text)
+        with self._turns:
+            observation, reward, terminated, truncated, info = self._env.step(text)
         message = prompt.next_turn(observation)
         return Turn(message, float(reward), terminated or truncated, info)
 

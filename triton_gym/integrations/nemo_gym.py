@@ -38,15 +38,19 @@ class KernelResource:
     async def reset(
         self, metadata: dict[str, Any], session_id: str | None = None
     ) -> tuple[str, dict[str, Any]]:
-        """Begin a session's episode: its first message, and what it is about.
+        """Begin a session's episode, in place of any that it has: its first message, and what it
+        is about.
 
         Raises:
             InvalidOptionError: the metadata names no task, or an unknown one.
         """
         if "task" not in metadata:
             raise InvalidOptionError("metadata must name the task, e.g. {'task': 'softmax'}.")
-        episode = Conversation(metadata["task"], **self.kernel_options)
+        # In a thread: the first episode starts the device's judges.
+        episode = await asyncio.to_thread(Conversation, metadata["task"], **self.kernel_options)
         opened = await asyncio.to_thread(episode.open, metadata.get("seed"))
+        if before := self._episodes.pop(session_id or "", None):
+            before.close()
         self._episodes[session_id or ""] = episode
         if len(self._episodes) > SESSIONS:
             self._episodes.popitem(last=False)[1].close()
@@ -63,8 +67,9 @@ class KernelResource:
         key = session_id or ""
         if key not in self._episodes:
             raise InvalidOptionError(f"Session {session_id!r} has no episode; reset comes first.")
-        turn = await asyncio.to_thread(self._episodes[key].reply, text_of(response))
-        if turn.done:
+        episode = self._episodes[key]
+        turn = await asyncio.to_thread(episode.reply, text_of(response))
+        if turn.done and self._episodes.get(key) is episode:  # unless the session began anew
             self._episodes.pop(key).close()
         return turn.message, turn.reward, False, turn.done, turn.info
 

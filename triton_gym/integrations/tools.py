@@ -21,7 +21,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 import triton_gym
 from triton_gym.action import LIMIT, InvalidAction, extract
-from triton_gym.errors import TritonGymError
+from triton_gym.errors import EvaluatorError, TritonGymError
 from triton_gym.evaluation.service.evaluator import Evaluator
 from triton_gym.observation import task_text
 from triton_gym.outcome import Outcome, Status
@@ -88,12 +88,15 @@ def make_server(evaluator: Evaluator, baseline: str = "eager") -> MCPServer:
     shelf = KernelShelf()
 
     async def judged(task: Task, source: str) -> dict[str, Any]:
-        future = evaluator.submit(task, source, baseline=baseline, wait=False)
         try:
-            outcome = await asyncio.wrap_future(future)
-        except asyncio.CancelledError:
-            future.cancel()  # the client is gone
-            raise
+            future = evaluator.submit(task, source, baseline=baseline, wait=False)
+            try:
+                outcome = await asyncio.wrap_future(future)
+            except asyncio.CancelledError:
+                future.cancel()  # the client is gone
+                raise
+        except EvaluatorError as error:  # too much asked at once, or a judge that cannot go on
+            raise ToolError(str(error)) from None
         return {"kernel": shelf.put(task.name, source), **told(outcome)}
 
     @server.tool()  # type: ignore[untyped-decorator]

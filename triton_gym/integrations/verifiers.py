@@ -120,11 +120,12 @@ class KernelEnv(vf.Env[KernelEnvConfig]):  # type: ignore[misc]
     async def run(self, task: KernelTask, agents: Any) -> None:
         """Play an episode."""
         data = task.data
-        episode = Conversation(
-            data.kernel, device=data.device, reward=data.reward, baseline=data.baseline,
-            max_turns=data.max_turns,
+        # In a thread: the first episode starts the device's judges.
+        episode = await asyncio.to_thread(
+            Conversation, data.kernel, device=data.device, reward=data.reward,
+            baseline=data.baseline, max_turns=data.max_turns,
         )  # fmt: skip
-        episode.open()
+        await asyncio.to_thread(episode.open)
         try:
             async with agents.agent.interaction(task) as interaction:
                 segment = await interaction.turn()

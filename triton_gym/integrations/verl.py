@@ -52,7 +52,8 @@ class KernelAgentLoop(AgentLoopBase):  # type: ignore[misc]
 
     async def run(self, sampling_params: dict[str, Any], **row: Any) -> AgentLoopOutput:
         """Play an episode for a row of the data."""
-        episode = Conversation(task_named(row), **self._options)
+        # In a thread: the first episode starts the device's judges.
+        episode = await asyncio.to_thread(Conversation, task_named(row), **self._options)
         try:
             return await self._play(episode, sampling_params, row)
         finally:
@@ -61,7 +62,8 @@ class KernelAgentLoop(AgentLoopBase):  # type: ignore[misc]
     async def _play(
         self, episode: Conversation, sampling_params: dict[str, Any], row: dict[str, Any]
     ) -> AgentLoopOutput:
-        opened = episode.open(seed=(row.get("extra_info") or {}).get("seed"))
+        seed = (row.get("extra_info") or {}).get("seed")
+        opened = await asyncio.to_thread(episode.open, seed)
         messages: list[dict[str, Any]] = list(row.get("raw_prompt") or opened)
         tokens = await self.ct_build_initial_tokens(messages)
         prompt = len(tokens)

@@ -29,7 +29,7 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
 autodoc_class_signature = "separated"
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True}
 autodoc_mock_imports = ["ray"]  # the adapters of frameworks that are not installed here
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
@@ -59,6 +59,7 @@ def setup(app: Any) -> None:
 
     app.connect("builder-inited", make)
     app.connect("autodoc-process-docstring", _attribute, priority=400)  # before napoleon
+    app.connect("autodoc-process-docstring", _headings)
     app.connect("source-read", _catalogue)
     app.connect("source-read", _files)
     app.connect("include-read", lambda app, path, page, source: _files(app, page, source))
@@ -68,6 +69,15 @@ def _attribute(app: Any, what: str, name: str, found: Any, options: Any, lines: 
     """Keep napoleon from taking what stands before a colon in a field's docstring for a type."""
     if what in ("attribute", "data", "property"):
         lines.insert(0, "")
+
+
+def _headings(app: Any, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
+    """Headings of an environment's docstring, which Gymnasium writes as Markdown, in bold."""
+    lines[:] = [
+        part
+        for line in lines
+        for part in ([f"**{line[3:]}**", ""] if line.startswith("## ") else [line])
+    ]
 
 
 def _catalogue(app: Any, name: str, source: list[str]) -> None:

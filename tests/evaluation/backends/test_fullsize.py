@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import triton_gym
-from triton_gym import Case, Limits, Status
+from triton_gym import Case, Limits, Span, Status
 from triton_gym.audit.exploits import all_exploits
 from triton_gym.evaluation import check
 from triton_gym.evaluation.backends.simulated import fullsize
@@ -212,3 +212,49 @@ def test_what_other_kernels_decide_is_computed_first(evaluator, when, status, to
     outcome = evaluator.evaluate(triton_gym.load("softmax"), source, seed=1)
     assert outcome.status is status, outcome.message
     assert told in outcome.message
+
+
+OUTER = (
+    HEAD
+    + """
+@triton.jit
+def outer_kernel(a_ptr, b_ptr, y_ptr, cols, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    col = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    b = tl.load(b_ptr + col, mask=col < cols)
+    tl.store(y_ptr + row * cols + col, tl.load(a_ptr + row) * b, mask=col < cols)
+
+
+def outer(a, b):
+    y = torch.empty((a.shape[0], b.shape[0]), device=a.device, dtype=a.dtype)
+    outer_kernel[(a.shape[0], triton.cdiv(b.shape[0], 1024))](a, b, y, b.shape[0], BLOCK=1024)
+    return y
+"""
+)
+
+
+def draw_outer(case, generator):
+    return tuple(
+        torch.randn(case[name], generator=generator, device=generator.device)
+        for name in ("rows", "cols")
+    )
+
+
+def test_arguments_and_results_larger_than_a_worker_may_have(evaluator):
+    softmax = triton_gym.load("softmax")
+    rows = Case("float32", {"rows": (1 << 20) + 3, "cols": 2055})
+    large = dataclasses.replace(softmax, name="softmax", bench=(rows,))
+    assert rows["rows"] * rows["cols"] * 4 > Limits().host_bytes
+    outcome = evaluator.evaluate(large, softmax.starter, seed=1)
+    assert outcome.correct, outcome.message
+    task = triton_gym.Task(
+        name="outer", title="Outer product", statement="The outer product of two vectors.",
+        entry=triton_gym.Entry("outer", ("a", "b")), reference=torch.outer, inputs=draw_outer,
+        flops=lambda case: case["rows"] * case["cols"],
+        min_bytes=lambda case: 4 * case["rows"] * case["cols"],
+        tiny=(Case("float32", {"rows": 5, "cols": 77}),),
+        bench=(Case("float32", {"rows": 40_000, "cols": 60_001}),), spans={"rows": Span(1, 99, 9), "cols": Span(1, 99, 9)},
+        reduction=lambda case: 1, starter=OUTER, expert="",
+    )  # fmt: skip
+    outcome = evaluator.evaluate(task, OUTER, seed=1)
+    assert outcome.correct, outcome.message

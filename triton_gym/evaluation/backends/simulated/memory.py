@@ -19,7 +19,9 @@ POISON = 0xFF
 _FIXED_NO_REPLACE = 0x100000
 _NO_RESERVE = 0x4000
 _LEAST_SCRATCH = 4 << 30
-"""Bytes of addresses that are reserved; pages come as they are touched."""
+"""Bytes of addresses that are reserved; pages come as they are touched. What goes beyond is shared
+with nobody, but mapped as shared: the kernel counts reserved private memory as used (RLIMIT_DATA),
+where results of a large case take gigabytes of addresses and some pages."""
 _RAW = {1: "u1", 2: "u2", 4: "u4", 8: "u8", 16: "c16"}
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -32,6 +34,7 @@ class HostMemory:
 
     def __init__(self) -> None:
         self._mapped: dict[int, int] = {}
+        self._scratch_end = SCRATCH.start
 
     def arguments(self, fd: int, nbytes: int, *, private: bool) -> None:
         """Map a file as the zone of arguments.
@@ -49,13 +52,14 @@ class HostMemory:
 
     def scratch_to(self, end: int) -> None:
         """Have memory for all scratch buffers below an address; what there is stays."""
-        if end - SCRATCH.start <= self._mapped.get(SCRATCH.start, 0):
-            return
-        size = max(end - SCRATCH.start, _LEAST_SCRATCH)
-        self._map(
-            SCRATCH.start, size, -1,
-            mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE,
-        )  # fmt: skip
+        anonymous = mmap.MAP_ANONYMOUS | _NO_RESERVE
+        if self._scratch_end == SCRATCH.start:
+            self._map(SCRATCH.start, _LEAST_SCRATCH, -1, mmap.MAP_PRIVATE | anonymous)
+            self._scratch_end += _LEAST_SCRATCH
+        if end > self._scratch_end:
+            size = -(-(end - self._scratch_end) // _LEAST_SCRATCH) * _LEAST_SCRATCH
+            self._map(self._scratch_end, size, -1, mmap.MAP_SHARED | anonymous)
+            self._scratch_end += size
 
     def _map(self, address: int, nbytes: int, fd: int, flags: int) -> None:
         size = -(-max(nbytes, 1) // mmap.PAGESIZE) * mmap.PAGESIZE

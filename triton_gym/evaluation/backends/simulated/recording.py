@@ -71,14 +71,16 @@ class Recording:
         case: which the answer's module is built for; of no account for a function.
         arguments: file and size of the arguments' zone.
         full: whether it is the timed case, which is compiled, and run in part.
+        private: whether what kernels write to arguments is to stay out of their file.
         seed: that a module is built with.
     """
 
     def __init__(
-        self, setting: Setting, case: Case, arguments: tuple[int, int], *, full: bool, seed: int
-    ) -> None:
+        self, setting: Setting, case: Case, arguments: tuple[int, int], *, full: bool,
+        private: bool, seed: int,
+    ) -> None:  # fmt: skip
         self._setting, self._full = setting, full
-        self._arguments = arguments
+        self._arguments, self._private = arguments, private
         self._requests: dict[int, Compile] = {}
         self._begun: set[int] = set()
         self._compiling = CompileService(
@@ -205,7 +207,7 @@ class Recording:
         module = task.entry.kind == Kind.MODULE
         blobs = self._recorder.blobs
         if not module:
-            self.interpreter.open(blobs.fd, self._arguments, None, private=self._full)
+            self.interpreter.open(blobs.fd, self._arguments, None, private=self._private)
         self._recorder.load(
             Load(
                 setting.scratch.path, setting.request.source, task.entry.name,
@@ -236,8 +238,9 @@ class Recording:
                         written += os.pwrite(file, data[written:], offset + written)
                 states.append(State(name, view, offset))
             self.interpreter.open(
-                self._recorder.blobs.fd, self._arguments, (file, max(size, 1)), private=self._full
-            )
+                self._recorder.blobs.fd, self._arguments, (file, max(size, 1)),
+                private=self._private,
+            )  # fmt: skip
             init = lay_out_arguments(flatten(tuple(task.init(case)))[1]).arguments
             build = Build(init, init_seed(seed), case.dtype, tuple(states), max(size, 1))
             self._recorder.build(build, file)

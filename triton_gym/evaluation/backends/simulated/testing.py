@@ -105,7 +105,7 @@ class Tests:
 
     def _opened(self, case: Case, arena: HostArena, stack: contextlib.ExitStack) -> Recording:
         zone, seed = (arena.fd, arena.size), self._setting.seed
-        made = Recording(self._setting, case, zone, full=False, seed=seed)
+        made = Recording(self._setting, case, zone, full=False, private=False, seed=seed)
         return stack.enter_context(made)
 
     def _judge(

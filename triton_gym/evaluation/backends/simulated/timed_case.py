@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ class TimedCase:
     def __init__(self, setting: Setting, full: FullSize, phases: Phases) -> None:
         self._setting, self._full, self._phases = setting, full, phases
         self._lock = threading.Lock()
+        self._undrawn = -1
         self._recording: Recording | None = None
         self._abandoned = False
         self._plan: Plan | None = None
@@ -62,6 +64,9 @@ class TimedCase:
         """End its processes."""
         if self._recording is not None:
             self._recording.close()
+        if self._undrawn >= 0:
+            os.close(self._undrawn)
+            self._undrawn = -1
 
     def abandon(self) -> None:
         """Have `prepare` end soon: nobody waits for what it finds."""
@@ -155,9 +160,14 @@ class TimedCase:
     def _recorded(self) -> Plan:
         full = self._full
         size = max(full.layout.nbytes, full.size, 1)
-        file = full.block.fd if full.block else sparse(size)
+        if not full.block:
+            self._undrawn = sparse(size)
+        file = full.block.fd if full.block else self._undrawn
         for _ in range(2):
-            recording = Recording(self._setting, full.case, (file, size), full=True, seed=full.seed)
+            recording = Recording(
+                self._setting, full.case, (file, size), full=True, private=full.block is not None,
+                seed=full.seed,
+            )  # fmt: skip
             with self._lock:
                 self._recording = recording
                 if self._abandoned:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +10,23 @@ import numpy as np
 from triton_gym.evaluation.simulate.interpreter.formats import Array
 
 _RAW = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
+
+
+_SMALL_BYTES = 64 << 20
+_NO_RESERVE = 0x4000  # MAP_NORESERVE of Linux
+
+
+def sparse_zeros(count: int, dtype: type[np.generic]) -> Array:
+    """Zeros that take memory only where they are touched.
+
+    Many of them are mapped as shared, with nobody: the kernel counts private memory that is
+    reserved as if it were used (RLIMIT_DATA).
+    """
+    nbytes = count * np.dtype(dtype).itemsize
+    if nbytes <= _SMALL_BYTES:
+        return np.zeros(count, dtype)
+    flags = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | _NO_RESERVE
+    return np.frombuffer(mmap.mmap(-1, nbytes, flags=flags), dtype)
 
 
 def read(addresses: Array, itemsize: int) -> Array:

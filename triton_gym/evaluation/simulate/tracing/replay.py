@@ -17,7 +17,7 @@ import numpy as np
 
 from triton_gym.evaluation.simulate.interpreter.effort import Effort, Exhausted
 from triton_gym.evaluation.simulate.interpreter.formats import Array
-from triton_gym.evaluation.simulate.interpreter.memory import Undo
+from triton_gym.evaluation.simulate.interpreter.memory import Undo, sparse_zeros
 from triton_gym.evaluation.simulate.tracing.launched import Launched, observed
 from triton_gym.evaluation.simulate.tracing.store_finder import Finder
 from triton_gym.evaluation.simulate.tracing.trace import Traced
@@ -151,7 +151,7 @@ class Replay:
     def tags_of(self, start: int, end: int) -> Array:
         """For each byte of a buffer, one more than the launch that wrote it last."""
         if start not in self._tags:
-            self._tags[start] = np.zeros(end - start, dtype=np.int16)
+            self._tags[start] = sparse_zeros(end - start, np.int16)
         return self._tags[start]
 
     def writers(self, start: int) -> list[int]:

@@ -102,3 +102,27 @@ def test_a_kernel_is_compiled_once_and_failures_are_told(compiled, pool):
     with Compiler(pool, Target(90), cache, Limits()) as compiler:
         assert compiler.artifact(artifact.id) is None  # only what this evaluation was given out
         assert compiler.compile(kernel.asm["ttir"], options) is artifact
+
+
+ASSEMBLY = """
+module {
+  tt.func public @kernel(%y: !tt.ptr<i32>) {
+    %range = tt.make_range {end = 128 : i32, start = 0 : i32} : tensor<128xi32>
+    %value = tt.elementwise_inline_asm "TEXT" {constraints = "=r,r", packed_element = 1 : i32, pure = false} %range : tensor<128xi32> -> tensor<128xi32>
+    %ys = tt.splat %y : !tt.ptr<i32> -> tensor<128x!tt.ptr<i32>>
+    %to = tt.addptr %ys, %range : tensor<128x!tt.ptr<i32>>, tensor<128xi32>
+    tt.store %to, %value : tensor<128x!tt.ptr<i32>>
+    tt.return
+  }
+}
+"""
+LOCAL = "{ .local .align 4 .b8 area[64]; ld.volatile.local.b32 $0, [area]; }"
+
+
+@pytest.mark.parametrize("text", [LOCAL, LOCAL.replace(".local", "\\2Elocal")])
+def test_assembly_has_no_local_memory_of_its_own(pool, text):
+    with Compiler(pool, Target(90), ArtifactCache(), Limits(seconds=60)) as compiler:
+        with pytest.raises(CompileFailure, match="local memory"):
+            compiler.compile(ASSEMBLY.replace("TEXT", text), {})
+        fine = "{ .reg .b32 t; add.s32 t, $1, 1; mov.b32 $0, t; }"
+        assert compiler.compile(ASSEMBLY.replace("TEXT", fine), {}).binary.local_bytes == 0

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from triton_gym.evaluation.compiling.artifact import Target
-from triton_gym.evaluation.compiling.options import allowed_options, check_derived
+from triton_gym.evaluation.compiling.options import (
+    InvalidOption,
+    allowed_options,
+    check_derived,
+)
 from triton_gym.evaluation.simulate.machine_code.ptxas import limited
 
+_ASSEMBLY = re.compile(r'\basm\b[a-z ]* "([^"]*)"')
+"""Inline assembly in LLVM's IR, which is printed anew: what is not plain ASCII is escaped there."""
+_LOCAL = re.compile(r"\.local\b|\balloca\b")
 TEXTS = ("ttgir", "llir", "ptx")
 DIALECTS = {"ttir": "TRITON", "gluon": "GLUON"}
 """In what form a kernel comes, with Triton's name of its language: after Triton's own first stage,
@@ -70,7 +78,23 @@ def lower(
             made = stage(made, metadata)
             if name in TEXTS:
                 texts[name] = str(made)
+            if name == "llir":
+                _hold_assembly(texts[name])
     return Lowered(bytes(made), json.loads(json.dumps(metadata, default=vars)), texts)
+
+
+def _hold_assembly(llir: str) -> None:
+    """See that no inline assembly has local memory of its own.
+
+    It would find there what another answer's kernels left. What the compiler puts there, spilled
+    registers and arrays, is written before it is read.
+    """
+    for text in _ASSEMBLY.findall(llir):
+        if _LOCAL.search(text):
+            raise InvalidOption(
+                "Inline assembly may not use local memory (`.local`, `alloca`): another kernel's "
+                "values may lie there."
+            )
 
 
 def _parsed(ttir: str, context: Any) -> Any:

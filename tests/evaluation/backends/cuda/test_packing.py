@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 import struct
+import subprocess
 
 import pytest
+import triton
 
+from triton_gym.evaluation.backends.cuda.device import scrubber
 from triton_gym.evaluation.backends.cuda.packing import (
     TensorMap,
     Unlaunchable,
@@ -95,3 +100,12 @@ def test_what_a_device_cannot_do():
     check_local_memory(artifact(8, 8, local=4096), 132, 2048)
     with pytest.raises(Unlaunchable, match="local memory"):
         check_local_memory(artifact(8, 8, local=1 << 19), 132, 2048)
+
+
+def test_the_scrubber_takes_all_registers(tmp_path):
+    path = tmp_path / "scrub.ptx"
+    path.write_text(scrubber())
+    command = [triton.knobs.nvidia.ptxas.path, "-v", "--gpu-name=sm_90", path, "-o", os.devnull]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    assert 56 < int(re.search(r"Used (\d+) registers", told)[1]) <= 64
+    assert "0 bytes spill stores" in told

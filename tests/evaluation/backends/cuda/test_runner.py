@@ -80,6 +80,28 @@ module {
   }
 }
 """
+RESIDUE = """
+module {
+  tt.func public @kernel(%x: !tt.ptr<f32>, %y: !tt.ptr<f32>, %n: i32) {
+    %size = arith.constant 128 : i32
+    %program = tt.get_program_id x : i32
+    %start = arith.muli %program, %size : i32
+    %range = tt.make_range {end = 128 : i32, start = 0 : i32} : tensor<128xi32>
+    %found = tt.elementwise_inline_asm "{ .shared .align 16 .b8 area[49152]; .reg .pred %p; .reg .b32 %i, %a, %v, %c; mov.u32 %i, $1; mov.u32 %c, 0; again: shl.b32 %a, %i, 2; mov.u32 %v, area; add.u32 %a, %a, %v; ACT add.u32 %i, %i, 128; setp.lt.u32 %p, %i, 12288; @%p bra again; mov.u32 $0, %c; }" {constraints = "=r,r", packed_element = 1 : i32, pure = false} %range : tensor<128xi32> -> tensor<128xi32>
+    %starts = tt.splat %start : i32 -> tensor<128xi32>
+    %index = arith.addi %starts, %range : tensor<128xi32>
+    %value = arith.sitofp %found : tensor<128xi32> to tensor<128xf32>
+    %ys = tt.splat %y : !tt.ptr<f32> -> tensor<128x!tt.ptr<f32>>
+    %to = tt.addptr %ys, %index : tensor<128x!tt.ptr<f32>>, tensor<128xi32>
+    tt.store %to, %value : tensor<128x!tt.ptr<f32>>
+    tt.return
+  }
+}
+"""
+KEEP = RESIDUE.replace("ACT", "st.volatile.shared.u32 [%a], 305419896;")
+FIND = RESIDUE.replace(
+    "ACT", "ld.volatile.shared.u32 %v, [%a]; setp.eq.u32 %p, %v, 305419896; @%p add.u32 %c, %c, 1;"
+)
 COUNT = 1000
 
 
@@ -110,7 +132,8 @@ def compiled(servers):
     target = Target(10 * major + minor)
     with Compiler(servers[1], target, ArtifactCache(), Limits(seconds=60)) as compiler:
         yield {
-            name: compiler.compile(text, {}) for name, text in (("double", TTIR), ("spin", SPIN))
+            name: compiler.compile(text, {})
+            for name, text in (("double", TTIR), ("spin", SPIN), ("keep", KEEP), ("find", FIND))
         }
 
 
@@ -232,4 +255,29 @@ def test_times_are_of_the_steps_alone(runners, blocks, compiled, memory):
     assert len(found[count]["wall_us"]) == len(found[count]["device_us"]) >= 20
     assert 0 < min(found[count]["beside_us"]) < min(found[count]["wall_us"])
     for block in big:
+        blocks.give_back(block)
+
+
+def test_shared_memory_of_an_answer_is_gone_before_the_next(runners, blocks, compiled):
+    programs = 8 * torch.cuda.get_device_properties(0).multi_processor_count
+    nbytes = 4 * 128 * programs
+    taken = blocks.take(nbytes), blocks.take(nbytes)
+    buffers = (Buffer(0, OUT, nbytes, BufferKind.SCRATCH, 0, 3),)
+    arguments = (Pointer(IN), Pointer(OUT), Scalar("i32", programs))
+    kernels = tuple(
+        Kernel(n, "kernel", ("*fp32", "*fp32", "i32"), (), (), 4, 3, 1, False, False, 1)
+        for n in range(2)
+    )
+    keep, find = (Launch(n, (programs, 1, 1), arguments, 0, 1) for n in range(2))
+    artifacts = {0: compiled["keep"], 1: compiled["find"]}
+
+    def found(*steps: Launch) -> float:
+        what = Program(buffers, kernels, artifacts, (), steps, steps, b"")
+        execute(runners, what, *taken)
+        return float(floats(taken[1], OUT, 128 * programs).sum())
+
+    assert found(keep, find) > 0  # within an answer it is there
+    found(keep)
+    assert found(find) == 0
+    for block in taken:
         blocks.give_back(block)

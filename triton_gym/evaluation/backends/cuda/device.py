@@ -21,6 +21,7 @@ _SCRUB = """
 .address_size 64
 .extern .shared .align 16 .b8 area[];
 .visible .entry scrub(.param .u32 words)
+.reqntid 1024
 {{
   .reg .pred %p;
   .reg .b32 %i, %n, %t, %a;
@@ -45,9 +46,19 @@ done:
   ret;
 }}
 """
-_REGISTERS = 48
-"""Words that each of 1,024 threads holds at once: three quarters of a multiprocessor's registers,
-the rest of which the kernel itself takes."""
+_REGISTERS = 58
+"""Words that each of 1,024 threads holds at once. With the few that the kernel itself takes these
+are 64 registers a thread, which is all that a multiprocessor has."""
+
+
+def scrubber() -> str:
+    """PTX of a kernel that overwrites shared memory and registers of a multiprocessor."""
+    numbers = range(_REGISTERS)
+    return _SCRUB.format(
+        registers=_REGISTERS,
+        loads="\n".join(f"  ld.volatile.shared.u32 %r{i}, [%a+{4 * i}];" for i in numbers),
+        stores="\n".join(f"  st.volatile.shared.u32 [%a+{4 * i}], %r{i};" for i in numbers),
+    )
 
 
 class Device:
@@ -141,13 +152,7 @@ class Device:
 
     def _scrubber(self) -> tuple[Any, int]:
         cu = self._cu
-        numbers = range(_REGISTERS)
-        text = _SCRUB.format(
-            registers=_REGISTERS,
-            loads="\n".join(f"  ld.volatile.shared.u32 %r{i}, [%a+{4 * i}];" for i in numbers),
-            stores="\n".join(f"  st.volatile.shared.u32 [%a+{4 * i}], %r{i};" for i in numbers),
-        )
-        module = check(cu.cuModuleLoadData(text.encode() + b"\0"))
+        module = check(cu.cuModuleLoadData(scrubber().encode() + b"\0"))
         function = check(cu.cuModuleGetFunction(module, b"scrub"))
         largest = cu.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
         check(cu.cuFuncSetAttribute(function, largest, self.shared_limit))

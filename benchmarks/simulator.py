@@ -165,7 +165,7 @@ def followed(
             secret(request.source, 0),
         )  # fmt: skip
         with TimedCase(setting, full, Phases()) as timed:
-            return timed.prepare().followed()
+            return timed.followed()
 
 
 def collect(jobs: Sequence[Job], gpu: str, folder: Path, workers: int) -> None:

@@ -56,6 +56,10 @@ class Interpreter:
             multiprocessors=self._multiprocessors, seed=self._seed,
         )  # fmt: skip
 
+    def kill(self) -> None:
+        """End the process, whoever waits for it."""
+        self._session.kill()
+
     def know(self, artifact: int, text: str) -> None:
         """A kernel that plans may launch."""
         self._texts[artifact] = text

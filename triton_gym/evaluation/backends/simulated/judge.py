@@ -54,6 +54,8 @@ class SimulatedJudge(Judge):
         self._target = Target(self._gpu.capability, lines=True)
         self._baselines: dict[tuple[str, str], float] = {}
         self._full = FullSizes()
+        for pool, processes in zip(self._pools, (2, 2, 1), strict=True):
+            pool.keep_spares(processes)  # what the next answer needs
         torch.set_num_threads(1)
 
     def close(self) -> None:
@@ -90,7 +92,8 @@ class SimulatedJudge(Judge):
                     timed.abandon()  # nothing else can become of it
                     wait((ready,))
                 else:
-                    ready.result()  # a kernel that does not compile is not worth testing
+                    timed.hurry()
+                    ready.result().build()  # a kernel that does not compile is not worth testing
                 raise
             finally:
                 if sys.exc_info()[0] is not None:

@@ -22,6 +22,8 @@ from triton_gym.evaluation.backends.simulated.client import Interpreter
 from triton_gym.evaluation.backends.simulated.fullsize import FullSize, part_of, whole_tolerance
 from triton_gym.evaluation.comparison import imprecise
 from triton_gym.evaluation.exchange.arena import HostArena, Slot
+from triton_gym.evaluation.judging.returned import Part
+from triton_gym.evaluation.plan.view import View
 from triton_gym.evaluation.simulate.launches import LaunchTrace
 from triton_gym.evaluation.workers.session import Ended
 from triton_gym.outcome import Status
@@ -58,46 +60,70 @@ class Proof:
     """How many times what its time was estimated from it really does, 1 or more."""
 
 
+@dataclass(slots=True)
+class Looked:
+    """What an interpreter found out about a call at full size."""
+
+    parts: list[Part]
+    """The call's result."""
+    traces: list[LaunchTrace]
+    findings: dict[str, Any] | None = None
+    """Of replayed programs, if any were; see `tracing.evidence.Evidence.reply`."""
+    arena: HostArena | None = None
+    """What they stored."""
+
+    def verify(self, interpreter: Interpreter) -> None:
+        """Have programs replayed of what was followed last.
+
+        Raises:
+            Ended: one failed.
+        """
+        self.arena = HostArena(FINDINGS_BYTES)
+        try:
+            self.findings = interpreter.verify(self.arena)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give back the memory."""
+        if self.arena is not None:
+            self.arena.close()
+
+
 def prove(
-    interpreter: Interpreter, task: Task, full: FullSize, results: Mapping[int, int],
-    traces: Sequence[LaunchTrace], seed: int, tested: Mapping[str, float],
-) -> Proof:  # fmt: skip
-    """Have programs replayed and hold what they did against the reference.
+    task: Task, full: FullSize, looked: Looked, seed: int, tested: Mapping[str, float]
+) -> Proof:
+    """Hold what replayed programs did against the reference.
 
     Args:
-        interpreter: has traced the call.
         task: the task.
         full: its timed case.
-        results: which of the results that were traced stands for which of the task's; those that no
-            kernel has to write are left out.
-        traces: of the call.
+        looked: what is known of the call.
         seed: decides which parts are compared.
         tested: tolerances of the tests by dtype, which are not undercut.
 
     Raises:
         Ended: a result is wrong, or is not computed, or an argument was changed.
     """
-    if full.block is None:
+    findings, arena = looked.findings, looked.arena
+    if findings is None or arena is None:
         return Proof("the timed case is too large for the judge to draw", False, 1.0)
-    arena = HostArena(FINDINGS_BYTES)
-    try:
-        reply = interpreter.verify(arena)
-        outputs = reply.get("outputs")
-        if not isinstance(outputs, list) or len(outputs) < len(results):
-            raise reports.forged("other results than the task has")
-        if reply.get("changed") is not False:
-            raise Ended(
-                Status.INCORRECT, f"The answer changed one of its arguments on {full.case}."
-            )
-        doubts = [str(reply.get("reason", ""))[:200]]
-        ratio = _work(reports.numbers(reply, "work"))
-        for number, place in results.items():
-            record = outputs[place]
-            doubts.append(_covered(full, record))
-            doubts.append(_compared(task, full, number, record, arena, seed, tested))
-            ratio = max(ratio, _beside_traces(record, traces))
-    finally:
-        arena.close()
+    traced = [number for number, part in enumerate(looked.parts) if isinstance(part, View)]
+    # Results that no kernel has to write are left out.
+    results = {number: place for place, number in enumerate(traced) if number not in full.handed}
+    outputs = findings.get("outputs")
+    if not isinstance(outputs, list) or len(outputs) < len(results):
+        raise reports.forged("other results than the task has")
+    if findings.get("changed") is not False:
+        raise Ended(Status.INCORRECT, f"The answer changed one of its arguments on {full.case}.")
+    doubts = [str(findings.get("reason", ""))[:200]]
+    ratio = _work(reports.numbers(findings, "work"))
+    for number, place in results.items():
+        record = outputs[place]
+        doubts.append(_covered(full, record))
+        doubts.append(_compared(task, full, number, record, arena, seed, tested))
+        ratio = max(ratio, _beside_traces(record, looked.traces))
     doubt = next((doubt for doubt in doubts if doubt), "")
     return Proof(doubt, bool(doubt) and doubt != _TOO_MUCH, ratio)
 

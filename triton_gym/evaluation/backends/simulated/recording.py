@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -63,24 +64,69 @@ class Setting:
     """Decides which programs are looked at."""
 
 
+class Zone:
+    """The memory that arguments lie in, which cases take in turns.
+
+    Args:
+        file: the memory, if it is there: its descriptor and size.
+        private: whether what kernels write to arguments is to stay out of the file.
+    """
+
+    def __init__(self, file: tuple[int, int] | None = None, *, private: bool = False) -> None:
+        self._file, self.private = file, private
+        self._turn = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def place(self, file: tuple[int, int]) -> None:
+        """Tell where the memory is."""
+        with self._changed:
+            self._file = file
+            self._changed.notify_all()
+
+    def advance(self) -> None:
+        """The inputs of another case lie there now."""
+        with self._changed:
+            self._turn += 1
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """No case will come any more: who waits is told."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def file(self) -> tuple[int, int]:
+        """Wait for the memory: its descriptor and size."""
+        self._wait(lambda: self._file is not None)
+        return self._file or (-1, 0)
+
+    def wait(self, turn: int) -> None:
+        """Wait until the inputs of a case lie there."""
+        self._wait(lambda: self._turn >= turn)
+
+    def _wait(self, ready: Callable[[], bool]) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or ready())
+            if self._closed:
+                raise Ended(Status.RUNTIME_ERROR, "The evaluation is over.")
+
+
 class Recording:
     """One recorder of the answer and one interpreter beside it; a context manager.
 
     Args:
         setting: of the evaluation.
         case: which the answer's module is built for; of no account for a function.
-        arguments: file and size of the arguments' zone.
+        zone: where arguments lie.
         full: whether it is the timed case, which is compiled, and run in part.
-        private: whether what kernels write to arguments is to stay out of their file.
         seed: that a module is built with.
     """
 
-    def __init__(
-        self, setting: Setting, case: Case, arguments: tuple[int, int], *, full: bool,
-        private: bool, seed: int,
-    ) -> None:  # fmt: skip
-        self._setting, self._full = setting, full
-        self._arguments, self._private = arguments, private
+    def __init__(self, setting: Setting, case: Case, zone: Zone, *, full: bool, seed: int) -> None:
+        self._setting, self._full, self._zone = setting, full, zone
+        self._turn = 0
+        self._mapped = False
         self._requests: dict[int, Compile] = {}
         self._begun: set[int] = set()
         self._compiling = CompileService(
@@ -112,16 +158,31 @@ class Recording:
         self._recorder.close()
 
     def kill(self) -> None:
-        """End the recorder, whoever waits for it."""
+        """End both processes, whoever waits for them."""
         self._worker.kill()
+        self.interpreter.kill()
 
-    def record(self, case: Case, layout: CaseLayout) -> Plan:
+    def _map(self, parameters: tuple[int, int] | None = None) -> None:
+        """Have the interpreter map its memory."""
+        if not self._mapped:
+            self._mapped = True
+            blobs, arguments = self._recorder.blobs.fd, self._zone.file()
+            self.interpreter.open(blobs, arguments, parameters, private=self._zone.private)
+
+    def record(self, case: Case, layout: CaseLayout, turn: int = 0) -> Plan:
         """The plan of a case.
+
+        Args:
+            case: the case.
+            layout: of its arguments.
+            turn: from which turn of the zone on its inputs lie there.
 
         Raises:
             Ended: the answer failed, or has a kernel that cannot be interpreted.
             CaseEntangled: it must be recorded by a recorder of its own.
         """
+        self._turn = turn
+        self._map()
         return self._recorder.record(Record(str(case)[:512], layout.arguments, layout.buffers))
 
     def blob(self, offset: int, nbytes: int) -> bytes:
@@ -165,6 +226,7 @@ class Recording:
 
     def look(self, question: Look) -> bytes:
         """Bytes in memory after what was recorded so far."""
+        self._zone.wait(self._turn)
         return self.interpreter.look(
             question.so_far, question.address, question.nbytes, whole=not self._full
         )
@@ -205,14 +267,11 @@ class Recording:
     def _load(self, case: Case, seed: int) -> None:
         setting, task = self._setting, self._setting.request.task
         module = task.entry.kind == Kind.MODULE
-        blobs = self._recorder.blobs
-        if not module:
-            self.interpreter.open(blobs.fd, self._arguments, None, private=self._private)
         self._recorder.load(
             Load(
                 setting.scratch.path, setting.request.source, task.entry.name,
                 EntryKind.MODULE if module else EntryKind.FUNCTION, facts_of(setting.gpu),
-                init_seed(setting.seed), blobs.size,
+                init_seed(setting.seed), self._recorder.blobs.size,
             )
         )  # fmt: skip
         if module:
@@ -237,10 +296,7 @@ class Recording:
                     while written < len(data):
                         written += os.pwrite(file, data[written:], offset + written)
                 states.append(State(name, view, offset))
-            self.interpreter.open(
-                self._recorder.blobs.fd, self._arguments, (file, max(size, 1)),
-                private=self._private,
-            )  # fmt: skip
+            self._map((file, max(size, 1)))
             init = lay_out_arguments(flatten(tuple(task.init(case)))[1]).arguments
             build = Build(init, init_seed(seed), case.dtype, tuple(states), max(size, 1))
             self._recorder.build(build, file)

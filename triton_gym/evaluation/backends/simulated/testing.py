@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
 
 from triton_gym.evaluation import check, trees
-from triton_gym.evaluation.backends.simulated.recording import Recording, Setting
+from triton_gym.evaluation.backends.simulated.recording import Recording, Setting, Zone
 from triton_gym.evaluation.exchange.arena import HostArena, Layout, Slot, put
 from triton_gym.evaluation.judging.case_layout import CaseLayout, lay_out_arguments
 from triton_gym.evaluation.judging.judge import test_cases
@@ -69,6 +69,10 @@ class Tests:
         task, seed = setting.request.task, setting.seed
         cases = [] if setting.request.tested else [*task.tiny, *test_cases(task, seed, tiny=True)]
         self._cases = [(case, seed + number) for number, case in enumerate(dict.fromkeys(cases))]
+        self._module = task.entry.kind == Kind.MODULE
+        self._zone = Zone()
+        self._opened: list[Recording] = []
+        self._arenas: list[HostArena] = []
         self._verdicts: list[check.Verdict] = []
         self.tolerances: dict[str, float] = {}
         """The largest of each dtype."""
@@ -81,32 +85,55 @@ class Tests:
         """
         if not self._cases:
             return UNTESTED
-        drawn = [(case, seed, draw(self._setting, case, seed)) for case, seed in self._cases]
-        arena = HostArena(max(inputs.end for _, _, inputs in drawn))
-        module = self._setting.request.task.entry.kind == Kind.MODULE
+        with ThreadPoolExecutor(1) as ahead:
+            try:
+                return self._run(ahead)
+            finally:
+                self._zone.close()
+                for recording in self._opened:
+                    recording.kill()
+                ahead.shutdown()
+                for recording in self._opened:
+                    recording.close()
+                for arena in self._arenas:
+                    arena.close()
+
+    def _run(self, ahead: Executor) -> check.Verdict:
+        """Each case is recorded while the one before it is interpreted."""
+        opening = ahead.submit(self._open, self._cases[0][0])
+        drawn = [draw(self._setting, case, seed) for case, seed in self._cases]
+        arena = HostArena(max(inputs.end for inputs in drawn))
+        self._arenas.append(arena)
+        self._zone.place((arena.fd, arena.size))
+        opening.result()
+        coming = ahead.submit(self._record, 0, drawn[0])
         moved = False
-        with contextlib.ExitStack() as stack:
-            stack.callback(arena.close)
-            recording: Recording | None = None
-            for case, seed, inputs in drawn:
-                if recording is None or module:
-                    recording = self._opened(case, arena, stack)
-                _load(arena, inputs)
-                try:
-                    plan = recording.record(case, inputs.layout)
-                except CaseEntangled:
-                    recording = self._opened(case, arena, stack)
-                    plan = recording.record(case, inputs.layout)
-                self._judge(recording, plan, case, seed, inputs, arena)
-                if not moved and _moves(plan):
-                    moved = True
-                    self._hold_movement(recording, plan, case, inputs, arena)
+        for number, ((case, seed), inputs) in enumerate(zip(self._cases, drawn, strict=True)):
+            _load(arena, inputs)
+            self._zone.advance()
+            recording, plan = coming.result()
+            if number + 1 < len(drawn):
+                coming = ahead.submit(self._record, number + 1, drawn[number + 1])
+            self._judge(recording, plan, case, seed, inputs, arena)
+            if not moved and _moves(plan):
+                moved = True
+                self._hold_movement(recording, plan, case, inputs, arena)
         return max(self._verdicts, key=lambda verdict: verdict.share)
 
-    def _opened(self, case: Case, arena: HostArena, stack: contextlib.ExitStack) -> Recording:
-        zone, seed = (arena.fd, arena.size), self._setting.seed
-        made = Recording(self._setting, case, zone, full=False, private=False, seed=seed)
-        return stack.enter_context(made)
+    def _record(self, number: int, inputs: Inputs) -> tuple[Recording, Plan]:
+        """A case's plan, and what recorded it."""
+        case, turn = self._cases[number][0], number + 1
+        if self._module and number:
+            self._open(case)
+        try:
+            return self._opened[-1], self._opened[-1].record(case, inputs.layout, turn)
+        except CaseEntangled:
+            self._open(case)
+            return self._opened[-1], self._opened[-1].record(case, inputs.layout, turn)
+
+    def _open(self, case: Case) -> None:
+        seed = self._setting.seed
+        self._opened.append(Recording(self._setting, case, self._zone, full=False, seed=seed))
 
     def _judge(
         self, recording: Recording, plan: Plan, case: Case, seed: int, inputs: Inputs,

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from triton_gym.evaluation.backends.simulated.client import sparse
 from triton_gym.evaluation.backends.simulated.fullsize import FullSize
 from triton_gym.evaluation.backends.simulated.pricing import price
-from triton_gym.evaluation.backends.simulated.proof import Proof, prove
-from triton_gym.evaluation.backends.simulated.recording import Recording, Setting
+from triton_gym.evaluation.backends.simulated.proof import Looked, Proof, prove
+from triton_gym.evaluation.backends.simulated.recording import Recording, Setting, Zone
 from triton_gym.evaluation.judging.judge import Phases
-from triton_gym.evaluation.judging.returned import Form, Part, lies_well, parts_of
-from triton_gym.evaluation.plan.plan import Call, Plan
+from triton_gym.evaluation.judging.returned import Form, lies_well, parts_of
+from triton_gym.evaluation.plan.plan import Plan
 from triton_gym.evaluation.plan.step import Copy, Launch
 from triton_gym.evaluation.plan.view import View
 from triton_gym.evaluation.recording.session import CaseEntangled
@@ -52,7 +52,9 @@ class TimedCase:
         self._recording: Recording | None = None
         self._abandoned = False
         self._plan: Plan | None = None
-        self._builds: list[Build] = []
+        self._hurried = self._looking = False
+        self._looks: list[Looked | Ended] = []
+        """Of the first call, if it does something else, and of the one that counts."""
 
     def __enter__(self) -> TimedCase:
         return self
@@ -67,6 +69,9 @@ class TimedCase:
         if self._undrawn >= 0:
             os.close(self._undrawn)
             self._undrawn = -1
+        for looked in self._looks:
+            if isinstance(looked, Looked):
+                looked.close()
 
     def abandon(self) -> None:
         """Have `prepare` end soon: nobody waits for what it finds."""
@@ -76,16 +81,34 @@ class TimedCase:
                 self._recording.kill()
 
     def prepare(self) -> TimedCase:
-        """Record the case, and compile what it launches.
+        """Record the case, and have its programs looked at while what it launches is compiled.
 
         Raises:
-            Ended: the answer failed, or does not compile.
+            Ended: the answer failed.
         """
         with self._phases("compile"):
             plan = self._plan = self._recorded()
-            recording = self._opened
+        with self._phases("profile"):
+            self._look(plan)
+        return self
+
+    def hurry(self) -> None:
+        """Have `prepare` look at nothing any more."""
+        with self._lock:
+            self._hurried = True
+            if self._looking:
+                self._opened.interpreter.kill()
+
+    def build(self) -> list[Build]:
+        """Wait for the machine code of all launches; that of the call that counts.
+
+        Raises:
+            Ended: a kernel does not compile.
+        """
+        with self._phases("compile"):
+            plan, recording = self._recorded_plan, self._opened
             start = len(plan.setup) + len(plan.first.steps) + 1
-            self._builds = [
+            builds = [
                 recording.build(start + place, "", step, plan)
                 for place, step in enumerate(plan.call.steps)
                 if isinstance(step, Launch)
@@ -93,63 +116,97 @@ class TimedCase:
             for step in (*plan.setup, *plan.first.steps):
                 if isinstance(step, Launch):
                     recording.build(0, "", step, plan)
-        return self
+        return builds
 
     def judge(self, tolerances: Mapping[str, float]) -> Found:
-        """Follow what the case launches, price it, and hold programs of it to the reference.
+        """Hold what programs of the case stored to the reference, and price what it launches.
 
         Args:
             tolerances: of the tests, by dtype.
 
         Raises:
-            Ended: it is wrong, or cannot be followed.
+            Ended: it does not compile, is wrong, or cannot be followed.
         """
+        try:
+            with self._phases("profile"):
+                looked, proof = self._proved(tolerances)
+        except Ended:
+            self.build()  # that a kernel does not compile is told first
+            raise
+        builds = self.build()
         with self._phases("profile"):
-            plan, full, task = self._plan, self._full, self._setting.request.task
-            if plan is None:
-                raise RuntimeError("the timed case was not recorded")
-            gpu, steady = self._setting.gpu, plan.first == plan.call
-            if not steady:
-                self._proved(plan.first, tolerances, first=True)
-            parts, traces, proof = self._proved(plan.call, tolerances, first=False)
+            plan, full, task = self._recorded_plan, self._full, self._setting.request.task
             dense = [
                 Copy(part, _dense(part), 0)
-                for part, leaf in zip(parts, leaves(full.tree), strict=True)
+                for part, leaf in zip(looked.parts, leaves(full.tree), strict=True)
                 if isinstance(part, View) and not (task.same_strides or lies_well(part, leaf))
             ]
-            estimate = price(self._builds, traces, plan.call.steps, gpu, dense)
+            estimate = price(builds, looked.traces, plan.call.steps, self._setting.gpu, dense)
         return Found(estimate, proof, bool(plan.setup) or plan.first.steps != plan.call.steps)
 
+    def _proved(self, tolerances: Mapping[str, float]) -> tuple[Looked, Proof]:
+        """The call that counts, and what was verified of it.
+
+        Raises:
+            Ended: see `judge`.
+        """
+        for look in self._looks:
+            if isinstance(look, Ended):
+                raise look
+            found = (
+                look,
+                prove(
+                    self._setting.request.task, self._full, look, self._setting.secret, tolerances
+                ),
+            )
+        return found
+
     def followed(self) -> tuple[list[Build], list[LaunchTrace]]:
-        """Machine code and traces of the call that counts, of which nothing is verified.
+        """Record and compile the case, and follow the call that counts; verify nothing.
 
         Raises:
             Ended: it cannot be followed.
         """
-        if self._plan is None:
-            raise RuntimeError("the timed case was not recorded")
-        return self._builds, self._opened.interpreter.trace(self._plan, [])
+        plan = self._plan = self._recorded()
+        return self.build(), self._opened.interpreter.trace(plan, [])
 
-    def _proved(
-        self, call: Call, tolerances: Mapping[str, float], *, first: bool
-    ) -> tuple[list[Part], list[LaunchTrace], Proof]:
-        """The tensors of a call's result, what it launches, and what was verified of it.
+    def _look(self, plan: Plan) -> None:
+        """Follow what the case launches, and have programs replayed, up to the first failure."""
+        with self._lock:
+            self._looking = not self._hurried
+        try:
+            for first in (True, False):
+                if self._looking and not (first and plan.first == plan.call):
+                    self._looks.append(self._looked(plan, first=first))
+        except Ended as end:
+            self._looks.append(end)
+        finally:
+            with self._lock:
+                self._looking = False
+
+    def _looked(self, plan: Plan, *, first: bool) -> Looked:
+        """What a call's programs do.
 
         Raises:
-            Ended: it is wrong, or cannot be followed.
+            Ended: it cannot be followed, or its result has another form than the task's.
         """
-        plan, full, task = self._plan, self._full, self._setting.request.task
-        if plan is None:
-            raise RuntimeError("the timed case was not recorded")
+        full, task = self._full, self._setting.request.task
+        call = plan.first if first else plan.call
         form = Form(full.tree, task.same_strides, task.entry.name, str(full.case))
         parts = parts_of(call.result, form)
         views = [part for part in parts if isinstance(part, View)]
         interpreter = self._opened.interpreter
         traces = interpreter.trace(plan, views, first=first)
-        where = [number for number, part in enumerate(parts) if isinstance(part, View)]
-        written = {n: place for place, n in enumerate(where) if n not in full.handed}
-        proof = prove(interpreter, task, full, written, traces, self._setting.secret, tolerances)
-        return parts, traces, proof
+        looked = Looked(parts, traces)
+        if full.block is not None:
+            looked.verify(interpreter)
+        return looked
+
+    @property
+    def _recorded_plan(self) -> Plan:
+        if self._plan is None:
+            raise RuntimeError("the timed case was not recorded")
+        return self._plan
 
     @property
     def _opened(self) -> Recording:
@@ -164,10 +221,8 @@ class TimedCase:
             self._undrawn = sparse(size)
         file = full.block.fd if full.block else self._undrawn
         for _ in range(2):
-            recording = Recording(
-                self._setting, full.case, (file, size), full=True, private=full.block is not None,
-                seed=full.seed,
-            )  # fmt: skip
+            zone = Zone((file, size), private=full.block is not None)
+            recording = Recording(self._setting, full.case, zone, full=True, seed=full.seed)
             with self._lock:
                 self._recording = recording
                 if self._abandoned:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from triton_gym.evaluation.simulate.interpreter.races import Races
 from triton_gym.evaluation.simulate.interpreter.scalars import DTYPES
 
 Index = tuple[int, int, int]
+_ADDRESS = (1 << 64) - 1
 
 
 class Observer(Protocol):
@@ -75,17 +77,32 @@ class Descriptor:
     nan: bool = False
     """Whether what lies outside reads as NaN, instead of zero."""
 
-    def places(self, offsets: Sequence[int]) -> tuple[Array, Array]:
-        """Addresses of a block, and which of them lie inside."""
-        itemsize = DTYPES[self.element].itemsize
-        addresses: Any = np.uint64(self.base)
-        inside: Any = True
+    def places(self, offsets: Sequence[int]) -> tuple[Array, Array | None]:
+        """Addresses of a block, and which of them lie inside; None if all do."""
+        steps = tuple(DTYPES[self.element].itemsize * stride for stride in self.strides)
+        first = self.base + sum(
+            int(at) * step for at, step in zip(offsets, steps, strict=True)
+        )
+        addresses = _block(self.block, steps) + np.uint64(first & _ADDRESS)
+        inside: Any = None
         for axis, size in enumerate(self.block):
-            shape = [size if other == axis else 1 for other in range(len(self.block))]
-            along = (np.int64(offsets[axis]) + np.arange(size, dtype=np.int64)).reshape(shape)
-            addresses = addresses + (along * (itemsize * self.strides[axis])).view(np.uint64)
-            inside = inside & (along >= 0) & (along < self.shape[axis])
-        return np.asarray(addresses), np.asarray(inside)
+            low = int(offsets[axis])
+            if low >= 0 and low + size <= self.shape[axis]:
+                continue
+            along = np.arange(low, low + size).reshape(-1, *(1,) * (len(self.block) - axis - 1))
+            on = (along >= 0) & (along < self.shape[axis])
+            inside = on if inside is None else inside & on
+        return addresses, None if inside is None else np.broadcast_to(inside, self.block)
+
+
+@functools.lru_cache(256)
+def _block(shape: tuple[int, ...], steps: tuple[int, ...]) -> Array:
+    """Addresses of a block's elements from its first."""
+    found = np.zeros(shape, np.uint64)
+    for axis, (size, step) in enumerate(zip(shape, steps, strict=True)):
+        along = (np.arange(size) * step).view(np.uint64)
+        found += along.reshape(-1, *(1,) * (len(shape) - axis - 1))
+    return found
 
 
 class Machine:
@@ -290,7 +307,8 @@ class Machine:
             return
         how = "fadd" if how == "add" and value.dtype.kind not in "iu" else how
         if active.size:
-            exchange(how, active, value.reshape(pointers.shape)[inside])
+            data = value.reshape(pointers.shape)
+            exchange(how, active, data.ravel() if inside is None else data[inside])
 
     # -- what a sketch of a kernel only tells of
 

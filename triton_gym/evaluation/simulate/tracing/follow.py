@@ -13,7 +13,7 @@ import numpy as np
 from triton_gym.evaluation.simulate.interpreter.formats import Array
 from triton_gym.evaluation.simulate.interpreter.memory import Undo
 from triton_gym.evaluation.simulate.interpreter.scalars import TRITON
-from triton_gym.evaluation.simulate.tracing import footprint
+from triton_gym.evaluation.simulate.tracing.footprint import Footprints
 from triton_gym.evaluation.simulate.tracing.launched import Launched, observed
 
 ITERATIONS = 64
@@ -82,6 +82,7 @@ class Follower:
         self._launched = launched
         self._operations = launched.program.sketch.operations
         self._deadline = deadline
+        self._footprints = Footprints()
         self._begin(ITERATIONS, None)
 
     def follow(
@@ -135,7 +136,7 @@ class Follower:
             self._waiting = True
         owner = bounds.owner(int(active[0])) if active.size else -1
         key = (self._operations[number].line, number, kind, owner, bulk, itemsize)
-        distinct = footprint.lines(active)
+        distinct, sectors = self._footprints.of(number, pointers, active, itemsize)
         self.counts.lines.setdefault(key, []).append(distinct)
         if self._awaited is not None:
             self._awaited.discard(key)
@@ -145,7 +146,7 @@ class Follower:
         totals = self.counts.totals
         totals[key, "count"] += 1
         totals[key, "bytes"] += active.size * itemsize
-        totals[key, "sectors"] += footprint.sectors(pointers, active, itemsize)
+        totals[key, "sectors"] += sectors
         totals[key, "lines"] += distinct.size
         if kind == "atomic":
             totals[key, "deepest"] += _deepest(active)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +17,9 @@ Source: Nsight Compute documentation, "Memory Tables"."""
 LINE = 128
 """Bytes of a cache line."""
 
+_PATTERNS = 4
+"""Patterns of one operation that are kept."""
+
 
 def contiguity(pointers: Array, itemsize: int) -> int:
     """Length of the runs of neighbouring elements along the axis that has the longest."""
@@ -22,14 +27,16 @@ def contiguity(pointers: Array, itemsize: int) -> int:
     for axis in range(pointers.ndim):
         if pointers.shape[axis] < 2:
             continue
-        first = np.moveaxis(pointers, axis, -1).reshape(-1, pointers.shape[axis])[0]
+        row: list[Any] = [0] * pointers.ndim
+        row[axis] = slice(None)
+        first = pointers[tuple(row)]
         breaks = np.flatnonzero(np.diff(first) != itemsize)
         run = int(breaks[0]) + 1 if breaks.size else first.size
         best = max(best, run)
     return best
 
 
-def sectors(pointers: Array, active: Array, itemsize: int) -> int:
+def sectors(active: Array, itemsize: int, run: int) -> int:
     """Sectors that the warps' requests of one access touch, summed over requests.
 
     The compiler lays threads along the axis in which addresses are contiguous, and gives each
@@ -37,13 +44,12 @@ def sectors(pointers: Array, active: Array, itemsize: int) -> int:
     is contiguous every lane has a sector of its own, unless lanes happen to share one.
 
     Args:
-        pointers: addresses of the access in the kernel's shape.
         active: the addresses that are not masked off, flat.
         itemsize: bytes of an element.
+        run: see `contiguity`.
     """
     if not active.size:
         return 0
-    run = contiguity(pointers, itemsize)
     lanes = 32 * max(1, min(16 // itemsize, run))
     ordered = np.ravel(active)
     if run > 1 and (ordered[1:] < ordered[:-1]).any():
@@ -71,6 +77,51 @@ def distinct(values: Array) -> Array:
     return np.asarray(
         ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])[: ordered.size]]
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    """An access, wherever it begins."""
+
+    run: int
+    offsets: Array
+    """Of the active lanes from the first of them."""
+    sectors: int
+    lines: Array
+    """The first one is line 0."""
+
+
+class Footprints:
+    """Footprints of the accesses of a kernel, of which most are alike but for where they begin."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int, int], list[_Pattern]] = {}
+
+    def of(
+        self, number: int, pointers: Array, active: Array, itemsize: int
+    ) -> tuple[Array, int]:
+        """Distinct lines and sectors of one access.
+
+        Args:
+            number: of the operation.
+            pointers: addresses of the access in the kernel's shape.
+            active: the addresses that are not masked off, flat.
+            itemsize: bytes of an element.
+        """
+        if not active.size:
+            return active, 0
+        first = active[0]
+        base, offsets = first // np.uint64(LINE), active - first
+        patterns = self._known.setdefault((number, int(first) % LINE, active.size), [])
+        run = contiguity(pointers, itemsize)
+        for pattern in patterns:
+            if pattern.run == run and np.array_equal(pattern.offsets, offsets):
+                return pattern.lines + base, pattern.sectors
+        touched = lines(active)
+        found = _Pattern(run, offsets, sectors(active, itemsize, run), touched - base)
+        if len(patterns) < _PATTERNS:
+            patterns.append(found)
+        return touched, found.sectors
 
 
 def sharing(footprints: Sequence[Array]) -> tuple[tuple[int, float], ...]:

@@ -61,10 +61,10 @@ class Late:
         return {"ok": True}
 
 
-def session(channel, seconds, gpu_seconds=20.0):
+def session(channel, seconds):
     made = Session.__new__(Session)
-    made._limits = Limits(seconds=seconds, gpu_seconds=gpu_seconds)
-    made._left, made._allowed, made._channel = seconds, f"{seconds:g} s", channel
+    made._limits = Limits(seconds=seconds)
+    made._left, made._channel = seconds, channel
     return made
 
 
@@ -99,22 +99,6 @@ def test_what_an_answer_took_is_taken_from_its_time():
     worker._channel = Late(0.2)
     with pytest.raises(Ended, match=r"did not finish within 0\.3 s"):
         worker.wait()
-
-
-@pytest.mark.parametrize(("whole", "ends"), [(60.0, "0.2 s on the GPU"), (0.1, "0.1 s")])
-def test_an_answer_has_the_gpu_for_so_long_and_then_what_was_left(tmp_path, whole, ends):
-    lock, worker = GpuLock(tmp_path / "gpu.lock"), session(Late(), whole, gpu_seconds=0.2)
-    with (
-        pytest.raises(Ended, match=f"did not finish within {ends}\\."),
-        worker.on_gpu(lock(alone=False)),
-    ):
-        worker.wait()
-    assert worker._left == pytest.approx(whole - min(whole, 0.2), abs=0.05)
-    worker._left = 0.0
-    with pytest.raises(Ended, match=f"within {whole:g} s\\."):
-        worker.wait()
-    with lock(alone=True):
-        pass
 
 
 def test_waiting_for_one_right_does_not_keep_others_from_another(tmp_path):

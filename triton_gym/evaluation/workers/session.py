@@ -6,8 +6,6 @@ import dataclasses
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -68,7 +66,6 @@ class Session:
         self._scratch = scratch
         self._yields = yields
         self.path, self.source = scratch.path, scratch.source
-        self._allowed = f"{limits.seconds:g} s"
         self._start()
         self.layers: tuple[str, ...] = ()
         """What the worker is held to; see `confine.layers.Layer`."""
@@ -153,7 +150,7 @@ class Session:
         except ChannelTimeout:
             raise Ended(
                 Status.TIMEOUT,
-                f"The answer did not finish within {self._allowed}. "
+                f"The answer did not finish within {self._limits.seconds:g} s. "
                 "Look for a loop that never ends, or for too much work per program.",
             ) from None
         except ChannelClosed as closed:
@@ -194,20 +191,6 @@ class Session:
                 raise ChannelTimeout
             if time.monotonic() >= until:
                 return None
-
-    @contextmanager
-    def on_gpu(self, lock: AbstractContextManager[None]) -> Iterator[None]:
-        """Hold a lock of the GPU, and let the worker have `Limits.gpu_seconds` for what it does."""
-        with lock:
-            whole, allowed = self._left, self._allowed
-            given = min(whole, self._limits.gpu_seconds)
-            if given < whole:
-                self._left = given
-                self._allowed = f"{self._limits.gpu_seconds:g} s on the GPU"
-            try:
-                yield
-            finally:
-                self._left, self._allowed = whole - (given - self._left), allowed
 
     def _crashed(self) -> Ended:
         """How the worker ended, once it has.

@@ -47,10 +47,9 @@ def price(
         gpu: the device.
         dense: copies that results need besides.
     """
-    moves = [s for s in steps if isinstance(s, (Copy, Gather))]
+    moves = [s for s in steps if isinstance(s, (Copy, Fill, Gather))]
     return model.estimate(
         builds, traces, gpu,
         copies=[moved_bytes(move) for move in (*moves, *dense)],
-        fills=[moved_bytes(step) for step in steps if isinstance(step, Fill)],
         reads=sum(isinstance(step, Read) for step in steps),
     )  # fmt: skip

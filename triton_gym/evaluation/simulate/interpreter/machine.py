@@ -80,9 +80,7 @@ class Descriptor:
     def places(self, offsets: Sequence[int]) -> tuple[Array, Array | None]:
         """Addresses of a block, and which of them lie inside; None if all do."""
         steps = tuple(DTYPES[self.element].itemsize * stride for stride in self.strides)
-        first = self.base + sum(
-            int(at) * step for at, step in zip(offsets, steps, strict=True)
-        )
+        first = self.base + sum(int(at) * step for at, step in zip(offsets, steps, strict=True))
         addresses = _block(self.block, steps) + np.uint64(first & _ADDRESS)
         inside: Any = None
         for axis, size in enumerate(self.block):

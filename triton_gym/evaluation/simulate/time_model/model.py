@@ -53,7 +53,7 @@ class Estimate:
     configs: tuple[tuple[int, str], ...] = ()
     """Each launch's index with the configuration that counts."""
     coverage: float = 1.0
-    """Share of the time that is not spent in PyTorch's copies."""
+    """Share of the time that is not spent in PyTorch's copies and fills."""
 
     def describe(self) -> str:
         """One sentence of feedback."""
@@ -72,7 +72,6 @@ def estimate(
     constants: Constants = CONSTANTS,
     *,
     copies: Sequence[int] = (),
-    fills: Sequence[int] = (),
     reads: int = 0,
 ) -> Estimate:
     """The time of one call: its launches one after the other, and what PyTorch moves beside them.
@@ -84,8 +83,7 @@ def estimate(
         traces: what `trace` returned for the same call.
         gpu: the device, the one that `builds` are for.
         constants: the model's constants.
-        copies: bytes that each copy of PyTorch's reads and writes.
-        fills: bytes that each of PyTorch's kernels that set memory writes.
+        copies: bytes that each of PyTorch's kernels reads and writes that copy or set memory.
         reads: how often host code looks at values, and waits for the device.
     """
     known = {(t.index, t.config): t for t in traces}
@@ -109,13 +107,13 @@ def estimate(
         "pipes": sum(x.pipes_us for x in launches),
         "latency": sum(x.latency_us for x in launches),
     }
-    copying, filling = (_moving_us(some, gpu) for some in (copies, fills))
-    if copying or filling:
-        parts["copies"] = copying + filling
+    copying = _moving_us(copies, gpu)
+    if copying:
+        parts["copies"] = copying
     waiting = FIRST_READ_US + NEXT_READ_US * (reads - 1) if reads else 0.0
     if waiting:
         parts["reads"] = waiting
-    work = sum(x.us for x in launches) + copying + filling + waiting
+    work = sum(x.us for x in launches) + copying + waiting
     return Estimate(
         us=overhead + work,
         bound=_bound(parts, work),

@@ -97,9 +97,7 @@ class Footprints:
     def __init__(self) -> None:
         self._known: dict[tuple[int, int, int], list[_Pattern]] = {}
 
-    def of(
-        self, number: int, pointers: Array, active: Array, itemsize: int
-    ) -> tuple[Array, int]:
+    def of(self, number: int, pointers: Array, active: Array, itemsize: int) -> tuple[Array, int]:
         """Distinct lines and sectors of one access.
 
         Args:

@@ -66,3 +66,10 @@ SPECIAL = frozenset(n for n in BLOCKS if n.startswith("math.") and n not in FLOA
     "arith.divf", "tt.precise_sqrt", "tt.precise_divf",
 }  # fmt: skip
 """Operations by the class under which a trace counts them; all others count as integer."""
+CONVERTED = {
+    "arith.extsi": "sext", "arith.extui": "zext", "arith.trunci": "trunc",
+    "arith.sitofp": "signed", "arith.uitofp": "unsigned", "arith.fptosi": "signed",
+    "arith.fptoui": "unsigned", "arith.extf": "float", "arith.truncf": "float",
+    "tt.fp_to_fp": "float", "arith.index_cast": "sext", "arith.index_castui": "zext",
+}  # fmt: skip
+"""Conversions, and how they take a value."""

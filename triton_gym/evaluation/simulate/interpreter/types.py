@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -90,3 +91,11 @@ class Module:
     def kernel(self) -> Function:
         """The function that is launched."""
         return next(f for f in self.functions.values() if f.public)
+
+
+def callee(operation: Operation) -> str:
+    """Name of the function that an operation calls; empty if it names none."""
+    found = re.search(r"@([\w.$]+)|@\"(\d+)\"", operation.text)
+    if not found:
+        return ""
+    return found[1] or operation.strings[int(found[2])]

@@ -16,10 +16,14 @@ from typing import Any
 import numpy as np
 
 from triton_gym.evaluation.simulate.interpreter import blocks, memory
-from triton_gym.evaluation.simulate.interpreter.emit import _CONVERTED
 from triton_gym.evaluation.simulate.interpreter.formats import Array
 from triton_gym.evaluation.simulate.interpreter.scalars import DTYPES, literal
-from triton_gym.evaluation.simulate.interpreter.templates import BLOCKS, COMPARED, ORDERED
+from triton_gym.evaluation.simulate.interpreter.templates import (
+    BLOCKS,
+    COMPARED,
+    CONVERTED,
+    ORDERED,
+)
 from triton_gym.evaluation.simulate.interpreter.types import (
     Block,
     Function,
@@ -383,9 +387,9 @@ class _Walker:
                 return np.asarray(eval(f"a {COMPARED[how]} b", {"a": found[0], "b": found[1]}))
             return np.asarray(eval(ORDERED[how].format("a", "b"),
                                    {"np": np, "a": found[0], "b": found[1]}))  # fmt: skip
-        if name in _CONVERTED:
+        if name in CONVERTED:
             source = {v: k for k, v in DTYPES.items()}[found[0].dtype]
-            return np.asarray(blocks.cast(found[0], source, kind.element, _CONVERTED[name]))
+            return np.asarray(blocks.cast(found[0], source, kind.element, CONVERTED[name]))
         if name in BLOCKS:
             if name == "arith.select":
                 shape = max((v.ndim for v in found), default=1)

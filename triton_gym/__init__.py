@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         RunError,
         TritonGymError,
     )
+    from triton_gym.evaluation.service.deferring import DeferringEvaluator
     from triton_gym.evaluation.service.evaluator import Evaluator
     from triton_gym.evaluation.workers.sandbox import Limits
     from triton_gym.optimization.decorator import optimize
@@ -35,6 +36,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Case": "task",
+    "DeferringEvaluator": "evaluation.service.deferring",
     "DeviceError": "errors",
     "Entry": "task",
     "Evaluator": "evaluation.service.evaluator",
@@ -61,6 +63,7 @@ _HOMES = {
 
 __all__ = [
     "Case",
+    "DeferringEvaluator",
     "DeviceError",
     "Entry",
     "Evaluator",

@@ -1,4 +1,4 @@
-"""Many replies at once: a group costs what `Evaluator.map` costs, and equal ones cost one."""
+"""Many replies at once: those of a group are evaluated together, and equal ones once."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 from triton_gym.action import InvalidAction, extract
 from triton_gym.errors import InvalidOptionError
-from triton_gym.evaluation.service.evaluator import Evaluator
+from triton_gym.evaluation.service.protocol import EvaluatorLike
 from triton_gym.outcome import Outcome, Status
 from triton_gym.registration import task_of
 from triton_gym.task import Task
 
 
 def evaluate_replies(
-    evaluator: Evaluator, tasks: Sequence[str | Task], replies: Sequence[str], **options: Any
+    evaluator: EvaluatorLike, tasks: Sequence[str | Task], replies: Sequence[str], **options: Any
 ) -> list[Outcome]:
     """The outcome of each reply.
 
@@ -55,7 +55,15 @@ def evaluate_replies(
             chosen.append(task)
             sources.append(source)
         places.append((len(outcomes) - 1, place))
-    found = list(evaluator.map(chosen, sources, **options))
+    futures = [
+        evaluator.submit(task, source, **options)
+        for task, source in zip(chosen, sources, strict=True)
+    ]
+    try:
+        found = [future.result() for future in futures]
+    finally:
+        for future in futures:
+            future.cancel()  # one failed: nobody wants the others
     for index, place in places:
         outcomes[index] = found[place]
     return [outcome for outcome in outcomes if outcome is not None]

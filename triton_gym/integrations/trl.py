@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from triton_gym.errors import InvalidOptionError
-from triton_gym.evaluation.service.evaluator import Evaluator
 from triton_gym.evaluation.service.pool import evaluator_for
+from triton_gym.evaluation.service.protocol import EvaluatorLike
 from triton_gym.integrations.conversation import Conversation, Message
 from triton_gym.integrations.replies import evaluate_replies
 from triton_gym.reward import Reward, finite, reward_named
@@ -27,7 +27,7 @@ def reward_function(
     reward: str | Reward = "kevin",
     *,
     device: str = "auto",
-    evaluator: Evaluator | None = None,
+    evaluator: EvaluatorLike | None = None,
     **options: Any,
 ) -> RewardFunction:
     """A reward function for `GRPOTrainer(reward_funcs=...)`.

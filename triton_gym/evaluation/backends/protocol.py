@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from triton_gym.device import Device
+from triton_gym.device import Device, Gpu
 
 if TYPE_CHECKING:
     from triton_gym.evaluation.judging.judge import Judge
@@ -80,6 +80,9 @@ class Backend(Protocol):
             InvalidOptionError: there is no such thing.
             DeviceError: it is not there.
         """
+
+    def sheet(self, device: Device) -> Gpu | None:
+        """The published limits of a device, if they are known."""
 
     def requirements(self) -> Iterator[Requirement]:
         """What it needs, and what of that this machine has."""

@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import threading
 
-from triton_gym.errors import unknown
+from triton_gym.errors import InvalidOptionError, unknown
+from triton_gym.evaluation.backends import backend_of, resolve
+from triton_gym.evaluation.service.deferring import DeferringEvaluator
 from triton_gym.evaluation.service.evaluator import Evaluator, Path
+from triton_gym.evaluation.service.protocol import EvaluatorLike
 
-KINDS = ("local", "ray")
-"""What `evaluator=` may name: processes of this machine, or a Ray cluster."""
-_evaluators: dict[tuple[int, str, str, str], Evaluator] = {}
+KINDS = ("local", "ray", "deferring")
+"""What `evaluator=` may name: processes of this machine, a Ray cluster, or processes of this
+machine that simulate and leave to a GPU what is uncertain or best (`DeferringEvaluator`)."""
+_evaluators: dict[tuple[int, str, str, str], EvaluatorLike] = {}
 _lock = threading.Lock()
 
 
-def evaluator_for(device: str, kind: str = "local", store: Path | None = None) -> Evaluator:
+def evaluator_for(device: str, kind: str = "local", store: Path | None = None) -> EvaluatorLike:
     """The shared evaluator of a device; its processes start with the first evaluation.
 
     Args:
@@ -39,7 +43,7 @@ def evaluator_for(device: str, kind: str = "local", store: Path | None = None) -
 
 def make_evaluator(
     kind: str, device: str, *, workers: int | None = None, store: Path | None = None
-) -> Evaluator:
+) -> EvaluatorLike:
     """A new evaluator of a kind, one of `KINDS`; further arguments as of `Evaluator`.
 
     Raises:
@@ -52,4 +56,27 @@ def make_evaluator(
         from triton_gym.evaluation.service.cluster import RayEvaluator
 
         return RayEvaluator(device=device, workers=workers, store=store)
+    if kind == "deferring":
+        return _deferring(device, workers, store)
     return Evaluator(device, workers=workers, store=store)
+
+
+def _deferring(device: str, workers: int | None, store: Path | None) -> DeferringEvaluator:
+    """Simulates the GPU that it measures on."""
+    measured = resolve(device)
+    backend = backend_of(measured)
+    if backend.deterministic:
+        raise InvalidOptionError(
+            f"evaluator='deferring' measures on a GPU what its simulation does not know; "
+            f"device={device!r} is {measured}. Allowed: cuda or cuda:<ordinal>."
+        )
+    sheet = backend.sheet(measured)
+    if sheet is None:
+        raise InvalidOptionError(
+            f"evaluator='deferring' does not know which GPU to simulate for {measured}. Say it: "
+            "DeferringEvaluator(Evaluator('simulated:<gpu>'), Evaluator(device))."
+        )
+    return DeferringEvaluator(
+        Evaluator(f"simulated:{sheet.name}", workers=workers, store=store),
+        Evaluator(str(measured), workers=workers, store=store),
+    )

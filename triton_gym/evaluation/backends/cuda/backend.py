@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
-from triton_gym.device import Device, cuda_device_count
+from triton_gym.device import Device, Gpu, cuda_device_count, gpu_matching
 from triton_gym.errors import DeviceError, InvalidOptionError
 from triton_gym.evaluation.backends.cuda import requirements
 from triton_gym.evaluation.backends.protocol import Fault, Placement, Requirement
@@ -60,6 +60,11 @@ class CudaBackend:
             )
         found = range(count) if which.lower() == "all" else [index]
         return tuple(Device(self.name, str(one)) for one in found)
+
+    def sheet(self, device: Device) -> Gpu | None:
+        """By what the driver's tool calls it: asking CUDA would touch it."""
+        _, chosen = self.isolated(device)
+        return gpu_matching(requirements.driver_name(chosen["CUDA_VISIBLE_DEVICES"]))
 
     def requirements(self) -> Iterator[Requirement]:
         """Driver, GPUs, and whether processes can share their memory."""

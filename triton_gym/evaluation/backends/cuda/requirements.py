@@ -48,6 +48,11 @@ def found() -> Iterator[Requirement]:
     )  # fmt: skip
 
 
+def driver_name(which: str) -> str:
+    """What the driver calls a GPU, by its number or identifier; empty if it does not say."""
+    return _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader", f"--id={which}")
+
+
 def _of(name: str, there: object, told: str, cost: str = "") -> Requirement:
     return Requirement(name, bool(there), told, "" if there else cost)
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from triton_gym.device import GPUS, Device, gpu_named
+from triton_gym.device import GPUS, Device, Gpu, gpu_named
 from triton_gym.evaluation.backends.protocol import Fault, Placement, Requirement
 from triton_gym.evaluation.workers.worker_pool import WorkerPool, with_pools
 
@@ -35,6 +35,10 @@ class SimulatedBackend:
     def devices(self, which: str) -> tuple[Device, ...]:
         """A GPU by its key in `GPUS`."""
         return (Device(self.name, gpu_named(which.lower() or DEFAULT).name),)
+
+    def sheet(self, device: Device) -> Gpu | None:
+        """Those of the GPU that it is made of."""
+        return gpu_named(device.which)
 
     def requirements(self) -> Iterator[Requirement]:
         """Nothing but what compiles kernels, which every device needs."""

@@ -12,6 +12,7 @@ from triton_gym.evaluation.simulate.launches import LaunchTrace
 from triton_gym.evaluation.simulate.machine_code.binary import read_code
 from triton_gym.evaluation.simulate.machine_code.build import Build
 from triton_gym.evaluation.simulate.time_model import model
+from triton_gym.evaluation.simulate.time_model.constants import CONSTANTS, Constants
 from triton_gym.evaluation.simulate.time_model.moves import moved_bytes
 
 _code = functools.lru_cache(64)(read_code)
@@ -36,7 +37,7 @@ def build_of(index: int, config: str, step: Launch, kernel: Kernel, artifact: Ar
 
 def price(
     builds: Sequence[Build], traces: Sequence[LaunchTrace], steps: Sequence[Step], gpu: Gpu,
-    dense: Sequence[Copy] = (),
+    dense: Sequence[Copy] = (), constants: Constants = CONSTANTS,
 ) -> model.Estimate:  # fmt: skip
     """The modelled time of a call.
 
@@ -46,10 +47,11 @@ def price(
         steps: all that it does.
         gpu: the device.
         dense: copies that results need besides.
+        constants: the model's.
     """
     moves = [s for s in steps if isinstance(s, (Copy, Fill, Gather))]
     return model.estimate(
-        builds, traces, gpu,
+        builds, traces, gpu, constants,
         copies=[moved_bytes(move) for move in (*moves, *dense)],
         reads=sum(isinstance(step, Read) for step in steps),
     )  # fmt: skip

@@ -15,6 +15,7 @@ from triton_gym.device import Gpu
 from triton_gym.evaluation.backends.simulated.client import Interpreter
 from triton_gym.evaluation.backends.simulated.facts import facts_of
 from triton_gym.evaluation.backends.simulated.pricing import build_of, price
+from triton_gym.evaluation.compiling.artifact import Artifact
 from triton_gym.evaluation.compiling.compiler import Compiler
 from triton_gym.evaluation.compiling.service import CompileService
 from triton_gym.evaluation.judging.case_layout import CaseLayout, lay_out_arguments, place
@@ -195,9 +196,17 @@ class Recording:
         Raises:
             Ended: it does not compile, or does not fit on the device.
         """
-        kernel = plan.kernels[step.kernel]
-        self._begin(kernel.artifact)
-        return build_of(index, config, step, kernel, self._compiling.artifact(kernel.artifact))
+        return build_of(index, config, step, plan.kernels[step.kernel], self.artifact(step, plan))
+
+    def artifact(self, step: Launch, plan: Plan) -> Artifact:
+        """What a launch was compiled to.
+
+        Raises:
+            Ended: see `build`.
+        """
+        compiled = plan.kernels[step.kernel].artifact
+        self._begin(compiled)
+        return self._compiling.artifact(compiled)
 
     # What the recorder asks.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from triton_gym.evaluation.backends.simulated.client import sparse
@@ -12,10 +12,11 @@ from triton_gym.evaluation.backends.simulated.fullsize import FullSize
 from triton_gym.evaluation.backends.simulated.pricing import price
 from triton_gym.evaluation.backends.simulated.proof import Looked, Proof, prove
 from triton_gym.evaluation.backends.simulated.recording import Recording, Setting, Zone
+from triton_gym.evaluation.compiling.artifact import Artifact
 from triton_gym.evaluation.judging.judge import Phases
-from triton_gym.evaluation.judging.returned import Form, lies_well, parts_of
+from triton_gym.evaluation.judging.returned import Form, Part, lies_well, parts_of
 from triton_gym.evaluation.plan.plan import Plan
-from triton_gym.evaluation.plan.step import Copy, Launch
+from triton_gym.evaluation.plan.step import Copy, Launch, Step
 from triton_gym.evaluation.plan.view import View
 from triton_gym.evaluation.recording.session import CaseEntangled
 from triton_gym.evaluation.simulate.launches import LaunchTrace
@@ -34,6 +35,20 @@ class Found:
     proof: Proof
     prepared: bool
     """Whether something was prepared before the call that counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What a call at full size does, for whoever holds the time model against measurements."""
+
+    builds: list[Build]
+    artifacts: list[Artifact]
+    """Of the same launches."""
+    traces: list[LaunchTrace]
+    steps: list[Step]
+    """All that the call does, in order."""
+    dense: list[Copy]
+    """What results need besides."""
 
 
 class TimedCase:
@@ -135,12 +150,8 @@ class TimedCase:
             raise
         builds = self.build()
         with self._phases("profile"):
-            plan, full, task = self._recorded_plan, self._full, self._setting.request.task
-            dense = [
-                Copy(part, _dense(part), 0)
-                for part, leaf in zip(looked.parts, leaves(full.tree), strict=True)
-                if isinstance(part, View) and not (task.same_strides or lies_well(part, leaf))
-            ]
+            plan = self._recorded_plan
+            dense = self._made_dense(looked.parts)
             estimate = price(builds, looked.traces, plan.call.steps, self._setting.gpu, dense)
         return Found(estimate, proof, bool(plan.setup) or plan.first.steps != plan.call.steps)
 
@@ -161,14 +172,33 @@ class TimedCase:
             )
         return found
 
-    def followed(self) -> tuple[list[Build], list[LaunchTrace]]:
+    def followed(self) -> Followed:
         """Record and compile the case, and follow the call that counts; verify nothing.
 
         Raises:
             Ended: it cannot be followed.
         """
-        plan = self._plan = self._recorded()
-        return self.build(), self._opened.interpreter.trace(plan, [])
+        plan, task = self._recorded(), self._setting.request.task
+        self._plan = plan
+        form = Form(self._full.tree, task.same_strides, task.entry.name, str(self._full.case))
+        builds = self.build()
+        artifacts = [
+            self._opened.artifact(step, plan)
+            for step in plan.call.steps
+            if isinstance(step, Launch)
+        ]
+        traces = self._opened.interpreter.trace(plan, [])
+        dense = self._made_dense(parts_of(plan.call.result, form))
+        return Followed(builds, artifacts, traces, list(plan.call.steps), dense)
+
+    def _made_dense(self, parts: Sequence[Part]) -> list[Copy]:
+        """Copies of results that do not lie as one may expect."""
+        same = self._setting.request.task.same_strides
+        return [
+            Copy(part, _dense(part), 0)
+            for part, leaf in zip(parts, leaves(self._full.tree), strict=True)
+            if isinstance(part, View) and not (same or lies_well(part, leaf))
+        ]
 
     def _look(self, plan: Plan) -> None:
         """Follow what the case launches, and have programs replayed, up to the first failure."""

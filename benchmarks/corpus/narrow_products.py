@@ -90,7 +90,7 @@ def kernel(a, b, EXTRA c, M, N, K):
         k = start + tl.arange(0, _TK)
         x = tl.load(a + m * K + k[None, :], mask=(m < M) & (k[None, :] < K), other=OTHER)
         y = tl.load(b + k[:, None] * N + n, mask=(k[:, None] < K) & (n < N), other=OTHER)
-        acc = tl.dot(x, YTYPE, acc)
+        acc = tl.dot(x, YTYPE, acc, out_dtype=ACC)
     tl.store(c + m * N + n, RESULT, mask=(m < M) & (n < N))
 
 def NAME(a, b, EXTRA_ARGS):
@@ -127,7 +127,7 @@ def kernel(a, b, c, K):
     m, n = tl.program_id(0) * _TM, tl.program_id(1) * _TN
     acc = tl.zeros((_TM, _TN), ACC)
     for k in range(0, K, _TK):
-        acc = tl.dot(a.load([m, k]), b.load([n, k]).T, acc)
+        acc = tl.dot(a.load([m, k]), b.load([n, k]).T, acc, out_dtype=ACC)
     c.store([m, n], acc.to(c.dtype))
 
 def NAME(a, b):

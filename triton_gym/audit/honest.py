@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from triton_gym.audit import drawn, modules, published
+from triton_gym.audit.seams import SEAMS
 from triton_gym.audit.styles import COPY, MULTIPROCESSORS, RUN, Style
 from triton_gym.audit.variety import VARIETY
 from triton_gym.audit.victims import VICTIMS
@@ -294,7 +295,7 @@ def spread_kernel(x_ptr, y_ptr, size, BLOCK: tl.constexpr):
 
 def all_honest() -> Iterator[Honest]:
     """Every style on every victim, modules, published and drawn ones, in a fixed order."""
-    for style in (*STYLES, *VARIETY):
+    for style in (*STYLES, *VARIETY, *SEAMS):
         for victim in VICTIMS.values():
             source = victim.answer(
                 style.body, module=style.module, imports=style.imports,

@@ -124,7 +124,7 @@ print(json.dumps(found))
 """
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60,
-        cwd=ROOT,
+        cwd=ROOT, start_new_session=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

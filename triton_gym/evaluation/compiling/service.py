@@ -6,6 +6,7 @@ from concurrent.futures import Executor, Future
 
 from triton_gym.evaluation.compiling.artifact import Artifact
 from triton_gym.evaluation.compiling.compiler import CompileFailure, Compiler
+from triton_gym.evaluation.compiling.diagnostics import diagnostics
 from triton_gym.evaluation.plan.codec import Malformed
 from triton_gym.evaluation.plan.messages import Compile, Compiled, Refusal, Uncompiled
 from triton_gym.evaluation.plan.value import Plain, PlainKind
@@ -79,7 +80,7 @@ class CompileService:
         try:
             made = future.result()
         except CompileFailure as failure:
-            text = str(failure)
+            text = diagnostics(str(failure))
             text = text if len(text) <= MESSAGE_LIMIT else "… " + text[-MESSAGE_LIMIT:]
             raise Ended(Status.COMPILE_ERROR, f"{where}: {text}") from None
         refused = self._too_large(made)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import linecache
+import re
 from typing import Any
 
 from triton_gym.evaluation.plan.messages import Failed
@@ -58,6 +60,37 @@ def _text(error: BaseException) -> str:
     return f"{text}\n{cause}".strip() if cause not in text else text or "no message"
 
 
+def _innermost(error: BaseException, path: str) -> str:
+    """Which line of which kernel function an error of Triton's front end came from, and by which
+    calls: Triton counts lines from each function's first one, and says what is wrong last."""
+    chain = [error]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    places = [place for each in chain if (place := _place(each, path))]
+    if not places:
+        return ""
+    *outer, (name, number) = places
+    reason = str(getattr(chain[-1], "error_message", None) or chain[-1]).strip()
+    calls = "".join(f", called by {caller} at line {at}" for caller, at in reversed(outer))
+    told = reason.splitlines()[0] if reason else "it does not compile"
+    return f"In {name}{line_at(path, number)}{calls}: {told}"
+
+
+def _place(error: BaseException, path: str) -> tuple[str, int] | None:
+    """Name of a kernel function and line of the answer that a compilation error speaks of."""
+    text, node = getattr(error, "src", None), getattr(error, "node", None)
+    number = getattr(node, "lineno", None)
+    if not isinstance(text, str) or not isinstance(number, int):
+        return None
+    wanted = [line.strip() for line in text.strip().splitlines()]
+    lines = [line.strip() for line in linecache.getlines(path)]
+    for start in range(len(lines) - len(wanted) + 1):
+        if lines[start : start + len(wanted)] == wanted:
+            head = re.match(r"def\s+(\w+)", wanted[0])
+            return head[1] if head else "a kernel", start + number
+    return None
+
+
 def failure(status: Status, error: BaseException, path: str, case: str) -> Failure:
     """The failure of an answer that raised.
 
@@ -86,5 +119,6 @@ def failure(status: Status, error: BaseException, path: str, case: str) -> Failu
     library = type(error).__module__.partition(".")[0]
     if library == "triton" or kind == "CompileFailed":
         status = Status.COMPILE_ERROR
-    told = f"{kind}{where}{line_in(error, path)}: {_text(error)}"
+    inner = _innermost(error, path) if status == Status.COMPILE_ERROR else ""
+    told = f"{kind}{where}{line_in(error, path)}: {inner and inner + chr(10)}{_text(error)}"
     return Failure(status, told, again=lacks_room(error))

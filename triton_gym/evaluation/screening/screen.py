@@ -49,12 +49,31 @@ def screened(source: str, entry: Entry) -> tuple[tuple[Status, str] | None, str]
         what = reached(source, tree, entry)
         tree = tree if what == source else syntax.parse(what)
         if not any(_names_jit(node) for node in ast.walk(tree)):
-            return (Status.REJECTED, _NO_KERNEL), ""
+            return (Status.REJECTED, _no_kernel(source, entry)), ""
         if line := misread(what, tree):
             return (Status.REJECTED, f"Line {line}: {_MISREAD}"), ""
     except RecursionError:
         return (Status.REJECTED, "The source is nested too deeply."), ""
     return None, what
+
+
+def _no_kernel(source: str, entry: Entry) -> str:
+    """Why there is none: kernels that nothing calls were taken out."""
+    unused = [
+        node for node in ast.walk(syntax.parse(source))
+        if isinstance(node, ast.FunctionDef) and any(map(_names_jit, _decorators(node)))
+    ]  # fmt: skip
+    if not unused:
+        return _NO_KERNEL
+    names = ", ".join(f"{node.name} (line {node.lineno})" for node in unused[:5])
+    return (
+        f"{entry.name!r} launches no Triton kernel: nothing that a call of it reaches names "
+        f"{names}. Launch it, as in `{unused[0].name}[grid](...)`."
+    )
+
+
+def _decorators(node: ast.FunctionDef) -> list[ast.AST]:
+    return [inner for decorator in node.decorator_list for inner in ast.walk(decorator)]
 
 
 def _names_jit(node: ast.AST) -> bool:

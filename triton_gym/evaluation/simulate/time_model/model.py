@@ -116,7 +116,7 @@ def estimate(
     work = sum(x.us for x in launches) + copying + waiting
     return Estimate(
         us=overhead + work,
-        bound=_bound(parts, work),
+        bound=_bound(parts),
         parts=parts,
         registers=max((b.registers for b in chosen), default=0),
         spills=max((b.spill_bytes for b in chosen), default=0),
@@ -133,9 +133,11 @@ def _moving_us(sizes: Sequence[int], gpu: Gpu) -> float:
     return NEXT_LAUNCH_US * len(some) + sum(some) / (gpu.memory_gbps * COPY_EFFICIENCY) / 1e3
 
 
-def _bound(parts: Mapping[str, float], work: float) -> str:
-    """Which kind of resource a call waits for most."""
-    if parts["launch"] > work:
-        return "launch"
+def _bound(parts: Mapping[str, float]) -> str:
+    """Which kind of resource a call waits for most. Where host code looks at values it is the host,
+    as with launches."""
+    host = parts["launch"] + parts.get("reads", 0.0)
     memory = max(parts["dram"] + parts.get("copies", 0.0), parts["l2"])
+    if host >= max(memory, parts["pipes"], parts["latency"]):
+        return "launch"
     return "memory" if memory >= parts["pipes"] else "compute"

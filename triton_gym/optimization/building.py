@@ -191,9 +191,10 @@ def _tensor_draw(
 
 
 def _bound(likeness: Likeness, example: Mapping[str, int]) -> str:
-    """The size that indices most likely stay below: one that they nearly reach."""
+    """The size that indices most likely stay below: the next larger one. They are drawn smaller
+    where it is smaller, and never larger than in the example."""
     low, high = likeness.quantiles[:2]
-    near = [(size, name) for name, size in example.items() if high < size <= 2 * high + 2]
+    near = [(size, name) for name, size in example.items() if high < size]
     return min(near)[1] if low >= 0 and near else ""
 
 

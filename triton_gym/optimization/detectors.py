@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,6 @@ from torch.utils._pytree import tree_leaves
 
 from triton_gym.errors import NotOptimizableError
 from triton_gym.evaluation import trees
-from triton_gym.optimization.graph_text import line_of
 from triton_gym.optimization.inspection import Text
 
 _READS = frozenset({"_local_scalar_dense", "item", "_to_cpu", "is_nonzero", "equal"})
@@ -22,8 +21,13 @@ _MUTATIONS = frozenset({OutputKind.USER_INPUT_MUTATION, OutputKind.BUFFER_MUTATI
                         getattr(OutputKind, "PARAMETER_MUTATION", None)})  # fmt: skip
 
 
-def hold_graph(program: ExportedProgram, text: Text) -> None:
+def hold_graph(program: ExportedProgram, text: Text, lines: Mapping[str, int]) -> None:
     """Refuse a graph of core operators that is random, reads values, or writes to its arguments.
+
+    Args:
+        program: in core operators.
+        text: of the function.
+        lines: of its file, by function of PyTorch that is called there.
 
     Raises:
         NotOptimizableError: it does; the message names the operator and the line.
@@ -31,13 +35,19 @@ def hold_graph(program: ExportedProgram, text: Text) -> None:
     for node in program.graph.nodes:
         problem = _problem(node)
         if problem:
-            raise NotOptimizableError(f"{text.name} {problem}{line_of(node)}.")
+            raise NotOptimizableError(f"{text.name} {problem} ({_where(node, text, lines)}).")
     for spec in program.graph_signature.output_specs:
         if spec.kind in _MUTATIONS:
             raise NotOptimizableError(
                 f"{text.name} ({text.path}:{text.line}) writes to {spec.target}, which it was "
                 "given or holds: make a copy of it first."
             )
+
+
+def _where(node: Node, text: Text, lines: Mapping[str, int]) -> str:
+    """Where a node comes from: the line if it is known, or the function's first."""
+    name = str((node.meta.get("torch_fn") or ("", ""))[1]).rpartition(".")[2]
+    return f"{text.path}:{lines.get(name, text.line)}"
 
 
 def _problem(node: Node) -> str:

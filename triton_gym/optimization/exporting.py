@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch.export import Dim, ExportedProgram
+from torch.overrides import TorchFunctionMode
 
 from triton_gym.errors import NotOptimizableError
 from triton_gym.evaluation import trees
@@ -90,7 +92,30 @@ class Called:
     function: Callable[..., Any]
     arguments: Arguments
     signature: Any
+    path: str
+    """Of the function's file."""
     tree: Any = None
+    lines: dict[str, int] = field(default_factory=dict)
+    """The line of the file where each function of PyTorch was called first."""
+
+
+class _Lines(TorchFunctionMode):
+    """Notes lines: graphs know those of modules alone."""
+
+    def __init__(self, called: Called) -> None:
+        super().__init__()
+        self._called = called
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:  # fmt: skip
+        name = getattr(func, "__name__", "")
+        frame = sys._getframe(1)
+        while frame is not None and name not in self._called.lines:
+            if frame.f_code.co_filename == self._called.path:
+                self._called.lines[name] = frame.f_lineno
+            frame = frame.f_back  # type: ignore[assignment]
+        return func(*args, **(kwargs or {}))
 
 
 class Flat(torch.nn.Module):
@@ -110,7 +135,8 @@ class Flat(torch.nn.Module):
         called = self.called
         bound = called.signature.bind_partial()
         bound.arguments.update(_assembled(called.arguments.template, tensors))
-        result = called.function(*bound.args, **bound.kwargs)
+        with _Lines(called):
+            result = called.function(*bound.args, **bound.kwargs)
         found: list[Any] = []
         called.tree = _shaped(result, found)
         return tuple(found)

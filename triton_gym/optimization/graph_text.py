@@ -145,8 +145,7 @@ def _target(node: Node) -> str:
     if isinstance(target, torch._ops.OpOverload):
         if target.namespace not in ("aten", "prims"):
             raise NotOptimizableError(
-                f"It calls the operator {target}, which PyTorch does not have by itself"
-                f"{line_of(node)}."
+                f"It calls the operator {target}, which PyTorch does not have by itself."
             )
         return f"torch.ops.{target}"
     module = _MODULES.get(getattr(target, "__module__", "") or "")
@@ -154,16 +153,5 @@ def _target(node: Node) -> str:
     if module is None and getattr(torch, name, None) is target:
         module = "torch"
     if module is None or not name:
-        raise NotOptimizableError(f"Its graph calls {target}, which stands for no operator"
-                                  f"{line_of(node)}.")  # fmt: skip
+        raise NotOptimizableError(f"Its graph calls {target}, which stands for no operator.")
     return f"{module}.{name}"
-
-
-def line_of(node: Node) -> str:
-    """The user's line that a node comes from, in words; empty if it is not known."""
-    for line in reversed(str(node.meta.get("stack_trace") or "").splitlines()):
-        piece = line.strip()
-        if piece.startswith('File "') and "/torch/" not in piece:
-            path, _, rest = piece.removeprefix('File "').partition('", line ')
-            return f" ({path}:{rest.partition(',')[0]})"
-    return ""

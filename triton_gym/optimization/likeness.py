@@ -133,7 +133,7 @@ class Likeness:
             return row.to(dtype, memory_format=torch.contiguous_format)
         low, high = (int(end) for end in self.quantiles[:2])
         if below is not None:
-            high = max(low, below - 1)
+            high = max(low, min(high, below - 1))
         drawn = torch.randint(
             low, high + 1, tuple(shape), generator=generator, device=device, dtype=torch.int64
         )

@@ -97,14 +97,20 @@ def _conditions(env: Any, names: Mapping[sympy.Symbol, sympy.Symbol]) -> tuple[s
     """What the trace relied on and the ranges do not say, as expressions over names."""
     found: dict[str, None] = {}
     for guard in env.guards if env is not None else ():
-        expression = env.simplify(guard.expr.xreplace(env.replacements))
-        known = env._maybe_evaluate_static(expression) if expression.free_symbols else expression
-        if known in (True, sympy.true) or not expression.free_symbols:
+        expression = guard.expr
+        while expression.free_symbols & set(env.replacements):
+            expression = expression.xreplace(env.replacements)
+        if not expression.free_symbols or _certain(env, expression):
             continue
         if expression.free_symbols <= set(names):
             text = PythonPrinter().doprint(expression.xreplace(dict(names)))
             found[str(text)] = None
     return tuple(found)
+
+
+def _certain(env: Any, expression: Any) -> bool:
+    """Whether a condition follows from the ranges alone; other conditions are no evidence."""
+    return env._maybe_evaluate_static(expression, axioms=()) in (True, sympy.true)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ longer than a call may take.
 from __future__ import annotations
 
 import importlib
+import keyword
 import os
 import pickle
 import subprocess
@@ -102,7 +103,8 @@ def task_name(function: Any) -> str:
     """The name of a function's task: its own, as an identifier."""
     name = getattr(function, "__name__", type(function).__name__)
     clean = "".join(letter if letter.isalnum() else "_" for letter in name).strip("_")
-    clean = clean if clean and not clean[0].isdigit() else f"function_{clean}"
+    if not clean.isidentifier() or keyword.iskeyword(clean):
+        clean = f"function_{clean}"
     return clean.lower() if clean.isupper() else clean
 
 

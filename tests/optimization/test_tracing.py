@@ -1,0 +1,280 @@
+"""What tracing makes of functions, and which it refuses."""
+
+from __future__ import annotations
+
+import random
+
+import cloudpickle
+import pytest
+import torch
+from torch import nn
+
+from triton_gym.errors import NotOptimizableError
+from triton_gym.evaluation import check
+from triton_gym.optimization.shipping import Request, packed
+from triton_gym.optimization.tracing import task_name, trace
+from triton_gym.optimization.tracing_worker import traced
+
+CPU = torch.device("cpu")
+WEIGHT = torch.randn(32)
+SCALE = 3.0
+CALLS = []
+COUNT = 0
+
+
+def traced_here(function, *args, dynamic=None, draw=None, reference=None, **kwargs):
+    """What `trace` does, in this process and without starts."""
+    request = Request(
+        function=function, examples=((args, kwargs),), dynamic=dynamic, draw=draw,
+        reference=reference, name=task_name(function), gpu="h200", routes=(),
+    )  # fmt: skip
+    return traced(cloudpickle.loads(packed(request)))
+
+
+def agrees(found, function, *arguments):
+    """Whether the task's reference computes what the function does."""
+    ours = found.task.reference(*found.answer_arguments(function, arguments, {}))
+    theirs = function(*arguments)
+    torch.testing.assert_close(ours, theirs)
+    return True
+
+
+# -- what is refused -----------------------------------------------------------------------------
+
+
+def random_one(x):
+    return torch.nn.functional.dropout(x, 0.5)
+
+
+def reads_a_value(x):
+    return x * x.sum().item()
+
+
+def decides(x):
+    return x + 1 if x.sum() > 0 else x - 1
+
+
+def of_unknown_size(x):
+    return x[x > 0] * 2
+
+
+def writes_to_an_argument(x):
+    x.add_(1)
+    return x * 2
+
+
+def returns_a_view(x):
+    return x.transpose(0, 1)
+
+
+def two_views(x):
+    y = x * 2
+    return y, y[0]
+
+
+def counts(x):
+    global COUNT
+    COUNT += 1
+    return x * 2
+
+
+def keeps(x):
+    CALLS.append(x.shape)
+    return x * 2
+
+
+def prints(x):
+    print("called")
+    return x * 2
+
+
+def ignores_its_argument(x):
+    return torch.zeros_like(x) + 1
+
+
+def returns_an_object(x):
+    return object(), x * 2
+
+
+class Caches(nn.Module):
+    def forward(self, x):
+        self.last = x * 2
+        return self.last + 1
+
+
+REFUSED = {
+    "random": (random_one, "random"),
+    "item": (reads_a_value, "value"),
+    "branch": (decides, "depends on values"),
+    "nonzero": (of_unknown_size, "depends on values"),
+    "mutation": (writes_to_an_argument, "writes to|changes"),
+    "view": (returns_a_view, "returns one of its arguments or a view"),
+    "shared": (two_views, "share memory"),
+    "global": (counts, "COUNT"),
+    "append": (keeps, "append"),
+    "print": (prints, "print"),
+    "attribute": (Caches(), "self.last"),
+    "constant": (ignores_its_argument, "Nothing can be judged"),
+    "object": (returns_an_object, "object"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refuses(what):
+    function, why = REFUSED[what]
+    with pytest.raises(NotOptimizableError, match=why) as found:
+        traced_here(function, torch.randn(6, 8))
+    assert getattr(function, "__name__", type(function).__name__) in str(found.value)
+
+
+def test_says_the_line():
+    line = reads_a_value.__code__.co_firstlineno + 1
+    with pytest.raises(NotOptimizableError, match=f"test_tracing.py:{line}"):
+        traced_here(reads_a_value, torch.randn(6, 8))
+
+
+def test_refuses_tensor_subclasses():
+    own = torch.randn(4, 8).as_subclass(type("Own", (torch.Tensor,), {}))
+    with pytest.raises(NotOptimizableError, match="subclass"):
+        traced_here(lambda x: x * 2, own)
+
+
+# -- what is traced ------------------------------------------------------------------------------
+
+
+def scaled(x, options, *, bias=None):
+    y = x * options["weight"][0] * SCALE
+    return {"y": y + bias if bias is not None else y, "kept": [y.sum(-1), None, 3]}
+
+
+def test_containers_names_and_settings():
+    arguments = (torch.randn(6, 32), {"weight": [torch.randn(32)], "mode": "plain"})
+    found = traced_here(scaled, *arguments)
+    assert found.guard.arguments == ("x", "options['weight'][0]")
+    assert {one.argument for one in found.guard.constants} == {"options['mode']", "bias"}
+    assert [(str(one.path), one.value) for one in found.settings] == [("SCALE", 3.0)]
+    assert found.guard.matches(arguments, {})
+    assert not found.guard.matches(arguments, {"bias": torch.zeros(32)})
+    assert agrees(found, scaled, *arguments)
+    result = found.task.reference(*found.answer_arguments(scaled, arguments, {}))
+    assert result["kept"][1:] == [None, 3]
+
+
+def with_captured(x):
+    return torch.relu(x * WEIGHT)
+
+
+class Norm(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(32, 16), nn.LayerNorm(16))
+
+    def forward(self, x):
+        return torch.nn.functional.silu(self.inner(x))
+
+    def twice(self, x):
+        return self(x) * 2
+
+
+def test_captured_tensors_are_arguments():
+    found = traced_here(with_captured, torch.randn(6, 32))
+    assert found.captured_tensors(with_captured)[0] is WEIGHT
+    assert agrees(found, with_captured, torch.randn(9, 32))
+    module = Norm()
+    for function in (module, module.twice):
+        found = traced_here(function, torch.randn(6, 32))
+        held = found.captured_tensors(function)
+        assert {id(one) for one in held} == {id(one) for one in module.parameters()}
+        assert agrees(found, function, torch.randn(9, 32))
+        assert any(str(one.path).endswith("training") for one in found.settings)
+
+
+def masked(x, index, mask, table):
+    rows = table[index]
+    return torch.softmax((x + rows).masked_fill(~mask, float("-inf")), -1)
+
+
+def test_arguments_are_drawn_like_the_examples():
+    mask = torch.rand(12, 20) > 0.7
+    mask[:, 3] = True
+    arguments = (
+        torch.rand(12, 20) + 5, torch.randint(0, 7, (12,)), mask, torch.randn(7, 20),
+    )  # fmt: skip
+    found = traced_here(masked, *arguments, dynamic={"x": (0,), "index": (0,), "mask": (0,)})
+    assert set(found.guard.sizes) == {"x_0"}
+    assert found.guard.ranges["x_0"] == (2, None)
+    task = found.task
+    cases = {task.draw(random.Random(seed), tiny=True)["x_0"] for seed in range(20)}
+    assert len(cases) > 5
+    x, index, drawn, table = check.draw_inputs(task, task.bench[0], 1, CPU)
+    assert 5 <= float(x.min()) <= float(x.max()) <= 6
+    assert 0 <= int(index.min()) <= int(index.max()) <= 6
+    assert drawn.any(-1).all()
+    assert 0.1 < drawn.float().mean() < 0.6
+    assert not torch.equal(table, arguments[3])
+    assert task.flops(task.bench[0]) > 0
+    assert task.min_bytes(task.bench[0]) >= 2 * 12 * 20 * 4
+
+
+def test_a_users_own_draw():
+    def draw(generator, x, offsets):
+        return x, torch.arange(len(offsets), dtype=offsets.dtype) * 2
+
+    found = traced_here(
+        lambda x, offsets: x[offsets] * 2, torch.randn(64, 8), torch.tensor([0, 5, 11, 30]),
+        dynamic={}, draw=draw,
+    )  # fmt: skip
+    _, offsets = check.draw_inputs(found.task, found.task.bench[0], 1, CPU)
+    assert offsets.tolist() == [0, 2, 4, 6]
+
+
+def test_the_oracle_is_exact_whatever_the_function_casts():
+    def norm(x):
+        return x * torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + 1e-6)
+
+    task = traced_here(norm, torch.randn(8, 64)).task
+    (x,) = check.draw_inputs(task, task.bench[0], 1, CPU)
+    wide = x.double()
+    exact = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + 1e-6)
+    assert (check.oracle(task, [x])[0] - exact).abs().max() < 1e-14
+
+
+def test_sizes_that_hang_together_are_conditions():
+    found = traced_here(lambda x: x.view(x.shape[0] // 4, 4, -1).sum(1), torch.randn(12, 8))
+    assert any("4" in condition for condition in found.guard.conditions)
+    assert not found.guard.matches((torch.randn(10, 8),), {})
+    assert all(
+        found.task.draw(random.Random(seed), tiny=True)["x_0"] % 4 == 0 for seed in range(10)
+    )
+
+
+# -- a whole trace, in a process of its own --------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def gated():
+    """A local function that holds a tensor, traced with Inductor's kernels to start from."""
+    weight = torch.randn(48)
+
+    def gate(x, y):
+        h = torch.nn.functional.silu(x) * y
+        return h * torch.rsqrt(h.pow(2).mean(-1, keepdim=True) + 1e-6) * weight, h
+
+    return gate, trace(gate, [(torch.randn(20, 48), torch.randn(20, 48))], seconds=240)
+
+
+def test_a_start_is_judged_correct(gated, evaluator):
+    _, found = gated
+    assert found.routes["inductor"] == "a start"
+    assert "triton_helpers" not in found.starts[0].source
+    outcome = evaluator.evaluate(found.task, found.starts[0].source)
+    assert outcome.status == "correct", outcome.message
+
+
+def test_what_a_start_leaves_out_is_found(gated, evaluator):
+    """An answer that does not use the captured tensor is wrong: it is drawn anew."""
+    _, found = gated
+    (name,) = (one.name for one in found.captured)
+    wrong = found.starts[0].source.replace(f" = {name}\n", f" = {name} * 0 + 1\n")
+    assert wrong != found.starts[0].source
+    assert evaluator.evaluate(found.task, wrong).status != "correct"

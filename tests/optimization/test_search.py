@@ -1,0 +1,183 @@
+"""A search from its folder to a kernel that answers: all but the GPU, with a judge in its place.
+
+Pairs are taken by the real trial process; "kernels" are plain PyTorch, faster or not by sleeping.
+"""
+
+from __future__ import annotations
+
+import json
+
+import cloudpickle
+import pytest
+import torch
+
+from triton_gym.optimization.binding import Binding
+from triton_gym.optimization.cache import Cache
+from triton_gym.optimization.handle import Optimization
+from triton_gym.optimization.search import SearchRun
+from triton_gym.optimization.spec import Spec
+from triton_gym.optimization.traced import TracedFunction
+from triton_gym.optimization.watcher import WATCHER
+from triton_gym.outcome import Outcome, Status
+from triton_gym.task import Case, Span, Task
+from triton_gym.task import Entry as TaskEntry
+
+FASTER = """
+import torch
+
+def scaled(x, w):
+    return torch.mul(x, w) * 2.0
+"""
+SLOWER = """
+import time
+import torch
+
+def scaled(x, w):
+    return torch.mul(x, w) * 2.0
+"""
+
+
+def slow(x, w, factor=2.0):
+    import time
+
+    time.sleep(0.002)
+    return x * w * factor
+
+
+def inputs(case, generator):
+    return (
+        torch.randn(case["n"], 8, generator=generator), torch.randn(8, generator=generator)
+    )  # fmt: skip
+
+
+def reference(x, w):
+    return x * w * 2.0
+
+
+@pytest.fixture
+def traced(binding_of):
+    case = Case("float32", {"n": 4})
+    task = Task(
+        name="scaled", title="Scaled", statement="Twice the product.",
+        entry=TaskEntry("scaled", ("x", "w")), reference=reference, inputs=inputs, tiny=(case,),
+        bench=(case,), spans={"n": Span(2, 64, 16)}, flops=lambda case: 2.0 * case["n"] * 8,
+        min_bytes=lambda case: 8.0 * case["n"] * 8, reduction=lambda case: 1, starter="", expert="",
+    )  # fmt: skip
+    binding = binding_of(slow)
+    return TracedFunction(
+        task=task, guard=binding.guard, starts=(), captured=(), settings=(),
+        results=binding.results, tree=binding.tree, digest="1" * 64,
+    )  # fmt: skip
+
+
+class Judge:
+    """Finds every answer correct, and each a tenth faster than the one before."""
+
+    deterministic, workers = True, 1
+
+    def __init__(self, device):
+        self.device, self.seen = device, []
+
+    def describe(self):
+        return "cpu"
+
+    def evaluate(self, task, source, **options):
+        self.seen.append(source)
+        speedup = 1.1 ** len(self.seen)
+        return Outcome(status=Status.CORRECT, speedup=speedup, runtime_us=100 / speedup)
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def search(tmp_path, traced, monkeypatch):
+    """Runs a search in this process and tells what it said."""
+
+    def traced_now(run):
+        content = {"function": slow, "traced": traced, "examples": run._examples, "share": 1.0}
+        (run.folder / "trial.pkl").write_bytes(cloudpickle.dumps(content))
+        return traced
+
+    monkeypatch.setattr(SearchRun, "_traced", traced_now)
+
+    def run(*sources, heard=lambda event: None, **changes):
+        folder = tmp_path / "run"
+        folder.mkdir(exist_ok=True)
+        example = (torch.randn(4, 8), torch.randn(8))
+        given = {"seconds": 60.0, "key": "a" * 64, "cache": str(tmp_path / "cache")} | changes
+        spec = Spec(
+            name="scaled", function=slow, examples=[example], device="simulated", sources=sources,
+            **given,
+        )  # fmt: skip
+        spec.write(folder)
+        said = []
+
+        def say(event, **values):
+            said.append({"event": event, **json.loads(json.dumps(values))})
+            heard(said[-1])
+
+        made = SearchRun(folder, spec, say, judge=Judge, live=True)
+        monkeypatch.setattr(made, "_agents", lambda *given: None)
+        monkeypatch.setattr(made, "_compare_with_compile", lambda active: None)  # takes a minute
+        made.run()
+        return said
+
+    return run
+
+
+def named(said, kind):
+    return [event for event in said if event["event"] == kind]
+
+
+def test_a_faster_kernel_is_handed_over_and_kept(search, tmp_path, traced):
+    wrong = FASTER.replace("2.0", "2.1")
+    faults = FASTER.replace("return", "import os; os.abort(); return")
+    said = search(wrong, faults, SLOWER, FASTER)
+    told = [(one["ok"], one["faster"]) for one in named(said, "candidate")]
+    assert told == [(False, False), (False, False), (False, False), (True, True)]
+    why = [one["why"] for one in named(said, "candidate")]
+    assert "Wrong result" in why[0]
+    assert "imports os" in why[1]
+    assert "imports time" in why[2]
+    last = named(said, "candidate")[-1]
+    assert last["evalue"] >= last["needed"]
+    assert last["device"][1] > 1
+    assert named(said, "finished")[0]["tried"] == {"correct": 4}
+    entry = Cache(tmp_path / "cache").get("a" * 64)
+    assert entry.finished
+    assert entry.verified.source == FASTER
+    assert entry.verified.binding == Binding.of(traced)
+    # Begun again, it remembers what it tried and what it had handed over.
+    said = search(wrong, faults, SLOWER, FASTER)
+    assert [one["number"] for one in named(said, "swap")] == [4]
+    assert not named(said, "candidate")
+    assert (tmp_path / "run" / "best.py").read_text(encoding="utf-8") == FASTER
+
+
+def test_what_the_search_hands_over_answers_calls(search, tmp_path):
+    spec = Spec(name="scaled", function=slow, examples=[(torch.zeros(4, 8), torch.zeros(8))])
+    handle = Optimization(slow, spec, share=0.0, backward=None, folder=None, cache=None)
+    handle._cache = Cache(tmp_path / "cache")
+    search(FASTER, heard=handle._heard)
+    x, w = torch.randn(6, 8), torch.randn(8)
+    assert WATCHER.drain()
+    handle.swap.now(x, w)
+    assert WATCHER.drain()
+    report = handle.report()
+    assert report.runs == "kernel", report
+    assert report.device.median > 1
+    assert report.search == "finished"
+    torch.testing.assert_close(handle.swap.now(x, w), slow(x, w))
+
+
+def test_a_kernel_that_takes_its_process_along_is_banned(search, tmp_path, monkeypatch):
+    from triton_gym.optimization import search as module
+
+    monkeypatch.setattr(module, "objection", lambda source: None)
+    faults = FASTER.replace("return", "import os; os.abort(); return")
+    said = search(faults, FASTER)
+    first, second = named(said, "candidate")
+    assert first["died"]
+    assert second["faster"]
+    assert Cache(tmp_path / "cache").banned(faults)

@@ -22,8 +22,9 @@ from triton_gym.errors import InvalidOptionError
 from triton_gym.optimization import dispatch
 from triton_gym.optimization.handle import Optimization, check_options
 from triton_gym.optimization.report import Report
-from triton_gym.optimization.search_process import OFF, SWITCH, TRACING
+from triton_gym.optimization.search_process import OFF, SWITCH
 from triton_gym.optimization.spec import Spec
+from triton_gym.optimization.tracing import TRACING
 
 
 def optimize(

@@ -39,6 +39,7 @@ from triton_gym.optimization.pairs import Ratio
 from triton_gym.optimization.spec import AGENTS, Call, Spec, calls
 from triton_gym.optimization.throttle import Throttled
 from triton_gym.optimization.traced import Start, TracedFunction
+from triton_gym.optimization.tracing import trace
 from triton_gym.outcome import Outcome, to_json
 from triton_gym.runs.execution import execute, machine
 from triton_gym.runs.folder import RunFolder, write_whole
@@ -122,9 +123,6 @@ class SearchRun:
         self._finish()
 
     def _traced(self) -> TracedFunction:
-        trace: Callable[..., TracedFunction] = importlib.import_module(
-            "triton_gym.optimization.tracing"
-        ).trace
         given = [_named_arguments(self.spec.function, one) for one in self._examples]
         traced = trace(
             self.spec.function, given, dynamic=dict(self.spec.dynamic) or None, draw=self.spec.draw,

@@ -16,8 +16,6 @@ from triton_gym.optimization.spec import search_path
 
 SWITCH = "TRITON_GYM_OPTIMIZE"
 """Environment variable: `off` leaves every function as it is, in this process and those below."""
-TRACING = "TRITON_GYM_TRACING"
-"""Set where a function is traced: importing the user's module must not start another search."""
 OFF = ("0", "off", "false", "no")
 
 

@@ -57,8 +57,8 @@ def search_all(subjects: Sequence[Subject], options: argparse.Namespace, work: P
             subject = waiting.pop(0)
             arguments = subject.example(device, small=simulated)
             function = triton_gym.optimize(
-                subject.function, examples=[arguments], seconds=options.seconds, share=1.0,
-                device=options.device, start="now", cache=work / "cache", folder=work / "runs",
+                subject.function, examples=[arguments], dynamic=subject.dynamic,
+                seconds=options.seconds, share=1.0, device=options.device, start="now", cache=work / "cache", folder=work / "runs",
             )  # fmt: skip
             running.append((subject, function, arguments, time.monotonic()))
         for one in list(running):
@@ -136,7 +136,7 @@ def correctness(function: Any, folder: Path, cases: int) -> dict[str, Any]:
         return {"cases": 0}
     traced = cloudpickle.loads(file.read_bytes())["traced"]
     binding, task, original = Binding.of(traced), traced.task, function.__wrapped__
-    rng, wrong, seen = random.Random(1), [], 0
+    rng, wrong, skipped, seen = random.Random(1), [], [], 0
     before = function.report()
     for number in range(cases):
         case = task.draw(rng, tiny=number % 4 == 0)
@@ -156,9 +156,11 @@ def correctness(function: Any, folder: Path, cases: int) -> dict[str, Any]:
             seen += 1
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
+        except triton_gym.TritonGymError as error:  # a draw that nothing can be judged by
+            skipped.append(f"{case}: {error}")
     after = function.report()
     return {
-        "cases": seen, "wrong": len(wrong), "wrong_first": wrong[:3],
+        "cases": seen, "wrong": len(wrong), "wrong_first": wrong[:3], "skipped": skipped[:3],
         "cases_outside": after.outside - before.outside,
         "cases_not_compiled": after.not_compiled - before.not_compiled,
     }  # fmt: skip
@@ -252,7 +254,8 @@ def latency(options: argparse.Namespace, work: Path) -> dict[str, Any]:
         for place in places:
             share = options.share if place == "cuda:0" else 1.0
             function = triton_gym.optimize(
-                subject.function, examples=[arguments], seconds=options.caller_s + 60,
+                subject.function, examples=[arguments], dynamic=subject.dynamic,
+                seconds=options.caller_s + 60,
                 share=share, device=place, start="now", seed=repetition,
                 cache=work / f"latency-{repetition}-{place}",
             )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ class Subject:
     function: Callable[..., Any]
     make: Callable[[Callable[..., torch.Tensor], bool], tuple[Any, ...]]
     """Makes the arguments from `normal(*shape, dtype=)`; small ones if so asked."""
+    dynamic: Mapping[str, tuple[int, ...]]
+    """Axes that vary in its calls."""
     product: bool = False
     """Whether it is a matrix product or attention."""
 
@@ -158,17 +160,18 @@ def _mlp(n: Any, s: bool) -> tuple[Any, ...]:
     return n(rows, width), n(width), n(width), first, n(4 * width), second, n(width)
 
 
+_ATTENTION = {"q": (2,), "k": (2,), "v": (2,), "bias": (2, 3)}
 SUBJECTS = (
-    Subject("rms_norm_residual", rms_norm_residual, _norm),
-    Subject("swiglu", swiglu, _swiglu, product=True),
-    Subject("rotary", rotary, _rotary),
-    Subject("cross_entropy", cross_entropy, _entropy),
-    Subject("gelu_linear", gelu_linear, _linear, product=True),
-    Subject("dequantized_product", dequantized_product, _quantized, product=True),
-    Subject("masked_softmax", masked_softmax, _masked),
-    Subject("group_norm_silu", group_norm_silu, _group),
-    Subject("top2_gate", top2_gate, _gate),
-    Subject("stencil", stencil, _field),
-    Subject("biased_attention", biased_attention, _attention, product=True),
-    Subject("mlp_block", mlp_block, _mlp, product=True),
+    Subject("rms_norm_residual", rms_norm_residual, _norm, {"x": (0,), "r": (0,)}),
+    Subject("swiglu", swiglu, _swiglu, {"x": (0,)}, product=True),
+    Subject("rotary", rotary, _rotary, {"q": (2,), "cos": (0,), "sin": (0,)}),
+    Subject("cross_entropy", cross_entropy, _entropy, {"x": (0,), "target": (0,)}),
+    Subject("gelu_linear", gelu_linear, _linear, {"x": (0,)}, product=True),
+    Subject("dequantized_product", dequantized_product, _quantized, {"x": (0,)}, product=True),
+    Subject("masked_softmax", masked_softmax, _masked, {"x": (0,), "mask": (0,)}),
+    Subject("group_norm_silu", group_norm_silu, _group, {"x": (0,)}),
+    Subject("top2_gate", top2_gate, _gate, {"x": (0,)}),
+    Subject("stencil", stencil, _field, {"u": (0, 1)}),
+    Subject("biased_attention", biased_attention, _attention, _ATTENTION, product=True),
+    Subject("mlp_block", mlp_block, _mlp, {"x": (0,)}, product=True),
 )

@@ -59,7 +59,7 @@ def optimize(
     handle = _handle(
         function, examples, resume, heard, out,
         {"seconds": seconds, "agents": tuple(agent or ()), "device": device, "share": share,
-         "against": against, "seed": seed, "dynamic": _axes(dynamic or [])},
+         "against": against, "seed": seed, "dynamic": _axes(dynamic) if dynamic else None},
     )  # fmt: skip
     console = Console()
     with interruptible():

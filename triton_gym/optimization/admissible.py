@@ -13,10 +13,10 @@ import ast
 from collections.abc import Iterator
 
 _MODULES = frozenset(
-    {"__future__", "collections.abc", "dataclasses", "enum", "itertools", "math", "operator",
-     "torch", "torch.nn.functional", "triton", "triton.language", "triton.language.extra",
-     "triton.language.extra.cuda", "triton.language.extra.libdevice", "triton.language.math",
-     "typing"}
+    {"__future__", "collections.abc", "dataclasses", "enum", "functools", "itertools", "math",
+     "operator", "torch", "torch.nn.functional", "triton", "triton.language",
+     "triton.language.extra", "triton.language.extra.cuda", "triton.language.extra.libdevice",
+     "triton.language.math", "triton.tools.tensor_descriptor", "typing"}
 )  # fmt: skip
 _NAMES = frozenset(
     {"breakpoint", "compile", "delattr", "eval", "exec", "exit", "getattr", "globals", "input",
@@ -24,10 +24,12 @@ _NAMES = frozenset(
 )  # fmt: skip
 _ATTRIBUTES = frozenset(
     {"backends", "classes", "compiler", "cpp_extension", "ctypes", "distributed", "fx", "hub",
-     "jit_cache_hook", "knobs", "library", "load", "load_library", "multiprocessing", "ops",
-     "overrides", "package", "random", "runtime", "save", "serialization", "set_default_device",
+     "jit_cache_hook", "knobs", "library", "load_library", "multiprocessing", "ops",
+     "overrides", "package", "random", "runtime", "serialization", "set_default_device",
      "set_default_dtype", "storage", "testing", "tools", "untyped_storage", "utils"}
 )  # fmt: skip
+_FILES = frozenset({"load", "save", "from_file"})
+"""Of `torch` itself: tensors in a kernel are loaded, too."""
 _HOLDERS = (ast.Dict, ast.List, ast.Set, ast.DictComp, ast.ListComp, ast.SetComp)
 _MAKERS = frozenset({"dict", "list", "set", "bytearray", "defaultdict", "deque", "iter", "count"})
 _KEEPERS = frozenset({"cache", "lru_cache", "cached_property"})
@@ -43,6 +45,8 @@ def objection(source: str) -> str | None:
 
 
 def _objections(tree: ast.Module) -> Iterator[str]:
+    torch_names = _torch_names(tree)
+    below = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     for node in ast.walk(tree):
         line = f"line {getattr(node, 'lineno', 0)}"
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -50,10 +54,17 @@ def _objections(tree: ast.Module) -> Iterator[str]:
         elif isinstance(node, ast.Name) and (node.id in _NAMES or _hidden(node.id)):
             yield f"{line} uses {node.id}"
         elif isinstance(node, ast.Attribute):
-            if node.attr in _ATTRIBUTES or node.attr.startswith("_"):
+            of_torch = isinstance(node.value, ast.Name) and node.value.id in torch_names
+            if (
+                node.attr in _ATTRIBUTES
+                or node.attr.startswith("_")
+                or (of_torch and node.attr in _FILES)
+            ):
                 yield f"{line} uses .{node.attr}"
             elif not isinstance(node.ctx, ast.Load):
                 yield f"{line} assigns to an attribute"
+        elif isinstance(node, ast.Name) and node.id in torch_names and id(node) not in below:
+            yield f"{line} takes {node.id} as a value"
         elif isinstance(node, ast.Global | ast.Nonlocal):
             yield f"{line} keeps state in a variable of an outer scope"
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
@@ -77,9 +88,20 @@ def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
         below = [f"{node.module}.{alias.name}" for alias in node.names]
         names = [] if node.module in _MODULES else [n for n in below if n not in _MODULES]
         # `from torch import hub` is no less than `torch.hub`.
-        names += [n for n in below if n.rpartition(".")[2] in _ATTRIBUTES or "._" in n]
+        names += [n for n in below if n.rpartition(".")[2] in _ATTRIBUTES | _FILES or "._" in n]
         return (yield from names)
     yield from (name for name in names if name not in _MODULES)
+
+
+def _torch_names(tree: ast.Module) -> set[str]:
+    """Names under which a module holds PyTorch."""
+    return {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+        if alias.name == "torch" or (alias.asname and alias.name.startswith("torch"))
+    }
 
 
 def _kept(statement: ast.stmt) -> Iterator[str]:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-SECONDS = 240.0
+SECONDS = 300.0
 """Longest that a candidate may take: importing PyTorch and compiling included."""
 
 

@@ -10,6 +10,7 @@ rms_norm.report()            # what runs now, since when, how fast, what was tri
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -90,12 +91,15 @@ def optimize(
         raise InvalidOptionError(f"start must be 'call' or 'now'; got {start!r}.")
     if examples is None:
         raise InvalidOptionError("optimize needs examples=[(x, w)]: calls that matter.")
+    if torch.cuda.is_available():
+        importlib.import_module("triton")  # half a second that no call should share
     agents = (agent,) if isinstance(agent, str) else tuple(agent)
 
     def made(original: Callable[..., Any]) -> Optimization:
         spec = Spec(
             name=dispatch.identifier(original), function=original, examples=examples,
-            dynamic=dict(dynamic or {}), draw=draw, reference=reference, seconds=float(seconds),
+            dynamic=None if dynamic is None else dict(dynamic), draw=draw,
+            reference=reference, seconds=float(seconds),
             agents=agents, device=device, share=share, against=against, seed=seed,
         )  # fmt: skip
         return Optimization(
@@ -109,36 +113,42 @@ def optimize(
     if _is_method(function):
         return _method(function, made)
     handle = made(function)
-    return _started(_attached(_wrapper(function, handle), handle), handle, start)
+    return _started(_attached(wrapped(function, handle), handle), handle, start)
 
 
-def _wrapper(function: Callable[..., Any], handle: Optimization) -> Any:
+def wrapped(function: Callable[..., Any], handle: Any) -> Any:
     """The function that stands for the original."""
     swap = handle.swap
     taken = dispatch.parameters_of(signature := inspect.signature(function))
     scope: dict[str, Any] = {
-        **dispatch.defaults_of(signature), "operator": _operator_of(swap), "function": function,
+        **dispatch.defaults_of(signature), "chosen": _chosen(swap, held := []), "operator": held,
+        "function": function,
     }  # fmt: skip
     named = dispatch.names_of(signature)
     source = (
         f"def traced({taken}):\n"
-        f"    chosen = operator()\n"
-        f"    if chosen is None: return function({named})\n"
-        f"    return chosen({named})\n"
+        f"    if not chosen(): return function({named})\n"
+        f"    return operator[0]({named})\n"
     )
     exec(compile(source, "<traced call>", "exec"), scope)
     return dispatch.wrapper(function, swap, scope["traced"])
 
 
-def _operator_of(swap: Any) -> Callable[[], Any]:
-    """What a traced program calls, a constant to Dynamo: a program that was compiled before a swap
-    stays as it is, since nobody waits for it to be compiled again."""
+def _chosen(swap: Any, held: list[Any]) -> Callable[[], bool]:
+    """Whether a traced program is to hold the operator, which is put where it finds it.
+
+    It is a constant to Dynamo: a program that was compiled before a swap stays as it is, since
+    nobody waits for it to be compiled again.
+    """
 
     @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-    def operator() -> Any:
-        return swap.operator()
+    def chosen() -> bool:
+        operator = swap.operator()
+        if operator is not None and held[:1] != [operator]:
+            held[:] = [operator]
+        return operator is not None
 
-    found: Callable[[], Any] = operator
+    found: Callable[[], bool] = chosen
     return found
 
 
@@ -190,7 +200,7 @@ def _method(function: Any, made: Callable[..., Optimization]) -> Any:
         if not held:
             bound = function.__get__(self)
             handle = made(bound)
-            held[:] = [self, _started(_wrapper(bound, handle), handle, "call")]
+            held[:] = [self, _started(wrapped(bound, handle), handle, "call")]
             _attached(method, handle)
         if held[0] is self:
             return held[1](*args, **kwargs)
@@ -204,7 +214,7 @@ def _module(module: torch.nn.Module, made: Callable[..., Optimization], start: s
     base: type[Any] = type(module)
     plain = base.forward.__get__(module)
     handle = made(plain)
-    wrapper = _attached(_started(_wrapper(plain, handle), handle, start), handle)
+    wrapper = _attached(_started(wrapped(plain, handle), handle, start), handle)
 
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
         if self is module:

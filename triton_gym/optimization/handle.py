@@ -122,7 +122,7 @@ class Optimization:
         cache = self._cache = Cache(self._cache_folder)
         key = key_of(
             code_fingerprint(self.swap.function), specs.kind_of(spec.examples),
-            {name: tuple(axes) for name, axes in spec.dynamic.items()}, environment_of(device),
+            _axes(spec.dynamic), environment_of(device),
         )  # fmt: skip
         entry = cache.get(key)
         if entry is not None:
@@ -247,6 +247,12 @@ class Optimization:
             lock, self._lock = self._lock, None
             lock.__exit__(None, None, None)
         self._done.set()
+
+
+def _axes(dynamic: Mapping[str, Any] | None) -> dict[str, tuple[int, ...]] | None:
+    if dynamic is None:
+        return None
+    return {name: tuple(axes) for name, axes in sorted(dynamic.items())}
 
 
 def _in_search(on: str, device: str) -> str:

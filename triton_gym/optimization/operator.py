@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 
 from triton_gym.evaluation.trees import Branch, Leaf
 from triton_gym.optimization import dispatch
@@ -70,6 +71,12 @@ def define(
             with torch._C._AutoDispatchBelowAutograd():
                 return operator(*given)
 
+        if forward_ad._current_level >= 0 and any(
+            forward_ad.unpack_dual(one).tangent is not None for one in tensors
+        ):
+            raise NotImplementedError(
+                f"{own} has no forward-mode derivative; call the original, {name}.__wrapped__."
+            )
         if not torch.is_grad_enabled() or not any(one.requires_grad for one in tensors):
             return forward(*tensors)
         return differentiable(

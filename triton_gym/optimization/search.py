@@ -125,7 +125,7 @@ class SearchRun:
     def _traced(self) -> TracedFunction:
         given = [_named_arguments(self.spec.function, one) for one in self._examples]
         traced = trace(
-            self.spec.function, given, dynamic=dict(self.spec.dynamic) or None, draw=self.spec.draw,
+            self.spec.function, given, dynamic=self.spec.dynamic, draw=self.spec.draw,
             reference=self.spec.reference, device=self.device, seconds=max(self._left, 30.0),
         )  # fmt: skip
         if self._live:

@@ -8,7 +8,7 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,8 @@ class Spec:
     function: Callable[..., Any]
     examples: Any
     """Calls of the function, or a function that makes them; see `calls`."""
-    dynamic: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    """Axes that vary, by argument."""
+    dynamic: Mapping[str, Sequence[int]] | None = None
+    """Axes that vary, by argument; None for all that can."""
     draw: Callable[..., Any] | None = None
     """Draws the arguments of a call of given sizes; see `tracing.trace`."""
     reference: Callable[..., Any] | None = None

@@ -16,8 +16,6 @@ from triton_gym.task import Task
 
 _BUSY = ("learn", "test", "profile")
 """Phases of an evaluation that use the GPU, at times."""
-LONGEST = 10.0
-"""Seconds of one rest."""
 
 
 class Throttled(EvaluatorWrapper):
@@ -45,7 +43,7 @@ class Throttled(EvaluatorWrapper):
         """Evaluate, then rest."""
         outcome = self.evaluator.evaluate(task, source, **options)
         busy = sum(seconds for phase, seconds in outcome.phases if phase in _BUSY)
-        rest = min(busy * (1 / self._share - 1), LONGEST, self._until - time.monotonic())
+        rest = min(busy * (1 / self._share - 1), self._until - time.monotonic())
         if self._share < 1 and rest > 0:
             time.sleep(rest)
         return outcome

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -164,9 +165,13 @@ class Bench:
     def _resting(self, call: Callable[[], Any]) -> Any:
         began = time.perf_counter()
         found = self._clock(call)
+        self._rest(began)
+        return found
+
+    def _rest(self, began: float) -> None:
+        """Leave the GPU to others for as long as the share asks."""
         if self._share < 1:
             time.sleep((time.perf_counter() - began) * (1 / self._share - 1))
-        return found
 
     def _copies(self) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
         tensors = [t for one in self.examples for t in pytree.tree_leaves(one) if _is_tensor(t)]
@@ -191,18 +196,30 @@ class Bench:
             )  # fmt: skip
             if why is not None:
                 return why
-        for case, arguments in self._drawn(seed):
-            task = bind(self.traced.task, case, seed, self.device)
-            plain = check.returned(task, arguments, case)
-            expected = check.expect(task, case, arguments, plain)
-            found = flatten(loaded.call(*arguments), numbers=True)[0]
-            why = unlike(found, plain.tensors)
+        rng = random.Random(seed)
+        for index, case in enumerate(self.traced.task.hidden(rng, DRAWN, tiny=False)):
+            began = time.perf_counter()
+            try:
+                why = self._wrong_on(loaded, case, seed + index)
+            except torch.OutOfMemoryError:  # the judge has looked at large ones already
+                torch.cuda.empty_cache()
+                continue
             if why is not None:
-                return f"on {case}, {why}"
-            verdict = check.compare(found, expected, str(case))
-            if not verdict.ok:
-                return verdict.message
+                return why
+            self._rest(began)
         return None
+
+    def _wrong_on(self, loaded: Loaded, case: Case, seed: int) -> str | None:
+        task = bind(self.traced.task, case, seed, self.device)
+        arguments = check.draw_inputs(task, case, seed, self.device)
+        plain = check.returned(task, arguments, case)
+        expected = check.expect(task, case, arguments, plain)
+        found = flatten(loaded.call(*arguments), numbers=True)[0]
+        why = unlike(found, plain.tensors)
+        if why is not None:
+            return f"on {case}, {why}"
+        verdict = check.compare(found, expected, str(case))
+        return None if verdict.ok else verdict.message
 
     def _unequal(
         self, loaded: Loaded, arguments: tuple[Any, ...], original: Callable[[], Any],
@@ -224,12 +241,6 @@ class Bench:
                 return f"on {where}, an argument was changed"
         verdict = compare_results(found, timed.of(tuple(expected)), where)
         return None if verdict.ok else verdict.message
-
-    def _drawn(self, seed: int) -> Iterator[tuple[Case, tuple[Any, ...]]]:
-        rng = random.Random(seed)
-        task = self.traced.task
-        for index, case in enumerate(task.hidden(rng, DRAWN, tiny=False)):
-            yield case, check.draw_inputs(task, case, seed + index, self.device)
 
     def _timed(self, seed: int) -> check.Timed:
         task, case = self.traced.task, self.traced.task.bench[0]
@@ -257,8 +268,8 @@ def _bits(tensor: torch.Tensor) -> torch.Tensor:
 
 def main(folder: Path) -> None:
     """Serve the requests of a search until it closes the pipe."""
-    replies = sys.stdout
-    sys.stdout = sys.stderr  # what candidates print is no reply
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what candidates print is no reply
     spec = cloudpickle.loads((folder / "trial.pkl").read_bytes())
     bench = Bench(
         spec["function"], spec["traced"], spec["examples"], folder / "kernels", spec["share"]

@@ -120,8 +120,9 @@ def wrapped(function: Callable[..., Any], handle: Any) -> Any:
     """The function that stands for the original."""
     swap = handle.swap
     taken = dispatch.parameters_of(signature := inspect.signature(function))
+    held: list[Any] = []
     scope: dict[str, Any] = {
-        **dispatch.defaults_of(signature), "chosen": _chosen(swap, held := []), "operator": held,
+        **dispatch.defaults_of(signature), "chosen": _chosen(swap, held), "operator": held,
         "function": function,
     }  # fmt: skip
     named = dispatch.names_of(signature)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 
 import numpy as np
@@ -36,13 +37,16 @@ class Bounds:
 
     def _sort(self) -> None:
         self._order = sorted(range(len(self.ranges)), key=lambda i: self.ranges[i][0])
+        self._sorted = [self.ranges[i][0] for i in self._order]
         self._starts = np.array([self.ranges[i][0] for i in self._order], dtype=np.uint64)
         self._ends = np.array([self.ranges[i][1] for i in self._order], dtype=np.uint64)
 
     def owner(self, address: int) -> int:
         """Which of `ranges` holds an address; -1 if none does."""
-        place = int(np.searchsorted(self._starts, np.uint64(address), side="right")) - 1
-        return self._order[place] if place >= 0 and address < int(self._ends[place]) else -1
+        place = bisect_right(self._sorted, address) - 1
+        if place < 0 or address >= self.ranges[self._order[place]][1]:
+            return -1
+        return self._order[place]
 
     def window(self, index: int) -> Window:
         """The memory of one of `ranges`."""

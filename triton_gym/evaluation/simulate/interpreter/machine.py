@@ -64,7 +64,7 @@ class Observer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Descriptor:
     """A tensor descriptor: a rectangle of blocks in memory."""
 
@@ -77,11 +77,17 @@ class Descriptor:
     nan: bool = False
     """Whether what lies outside reads as NaN, instead of zero."""
 
+    @functools.cached_property
+    def steps(self) -> tuple[int, ...]:
+        """Bytes between neighbours along each axis."""
+        return tuple(DTYPES[self.element].itemsize * stride for stride in self.strides)
+
     def places(self, offsets: Sequence[int]) -> tuple[Array, Array | None]:
         """Addresses of a block, and which of them lie inside; None if all do."""
-        steps = tuple(DTYPES[self.element].itemsize * stride for stride in self.strides)
-        first = self.base + sum(int(at) * step for at, step in zip(offsets, steps, strict=True))
-        addresses = _block(self.block, steps) + np.uint64(first & _ADDRESS)
+        first = self.base + sum(
+            int(at) * step for at, step in zip(offsets, self.steps, strict=True)
+        )
+        addresses = _block(self.block, self.steps) + np.uint64(first & _ADDRESS)
         inside: Any = None
         for axis, size in enumerate(self.block):
             low = int(offsets[axis])
@@ -283,6 +289,15 @@ class Machine:
     def load_bulk(self, number: int, what: Descriptor, offsets: Sequence[int]) -> Array:
         """A block through a descriptor."""
         pointers, inside = what.places(offsets)
+        if inside is None:
+            dtype = DTYPES[what.element]
+            active, window, _ = self._access(
+                "load", number, pointers, None, dtype.itemsize, bulk=True
+            )
+            if window is not None:
+                first = int(pointers.flat[0])
+                return window.block(first, what.block, what.steps, dtype.itemsize).view(dtype)
+            return _fetch(active, window, dtype).reshape(pointers.shape)
         other = math.nan if what.nan else None
         return self._load(number, pointers, inside, other, what.element, bulk=True)
 

@@ -63,6 +63,20 @@ class Window:
         found = self._view(1).take(self._bytes(addresses, itemsize))
         return found.view(_RAW[itemsize])[..., 0]
 
+    def block(
+        self, first: int, shape: tuple[int, ...], steps: tuple[int, ...], itemsize: int
+    ) -> Array:
+        """The raw values of a rectangle inside.
+
+        Args:
+            first: address of its first element.
+            shape: elements along each axis.
+            steps: bytes from one to the next along each axis.
+            itemsize: bytes of an element.
+        """
+        at = first - int(self._start)
+        return np.ndarray(shape, _RAW[itemsize], self._view(1), at, steps).copy()
+
     def write(self, addresses: Array, values: Array) -> None:
         """Put raw values at addresses inside; of equal ones the last counts."""
         itemsize = values.itemsize

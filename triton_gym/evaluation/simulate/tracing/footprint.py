@@ -83,7 +83,9 @@ def distinct(values: Array) -> Array:
 class _Pattern:
     """An access, wherever it begins."""
 
+    shape: tuple[int, ...]
     run: int
+    """See `contiguity`."""
     offsets: Array
     """Of the active lanes from the first of them."""
     sectors: int
@@ -111,12 +113,16 @@ class Footprints:
         first = active[0]
         base, offsets = first // np.uint64(LINE), active - first
         patterns = self._known.setdefault((number, int(first) % LINE, active.size), [])
-        run = contiguity(pointers, itemsize)
-        for pattern in patterns:
-            if pattern.run == run and np.array_equal(pattern.offsets, offsets):
-                return pattern.lines + base, pattern.sectors
-        touched = lines(active)
-        found = _Pattern(run, offsets, sectors(active, itemsize, run), touched - base)
+        # Of lanes that are masked off the addresses are not among the offsets.
+        run = 0 if active.size == pointers.size else contiguity(pointers, itemsize)
+        for known in patterns:
+            if known.shape == pointers.shape and (not run or known.run == run) and np.array_equal(
+                known.offsets, offsets
+            ):  # fmt: skip
+                return known.lines + base, known.sectors
+        run = run or contiguity(pointers, itemsize)
+        touched, count = lines(active), sectors(active, itemsize, run)
+        found = _Pattern(pointers.shape, run, offsets, count, touched - base)
         if len(patterns) < _PATTERNS:
             patterns.append(found)
         return touched, found.sectors

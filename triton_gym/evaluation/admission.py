@@ -15,7 +15,7 @@ import torch
 
 from triton_gym.errors import InvalidTaskError
 from triton_gym.evaluation import check
-from triton_gym.evaluation.fingerprint import task_fingerprint
+from triton_gym.evaluation.fingerprint import remembered_fingerprint
 from triton_gym.evaluation.modules import bind
 from triton_gym.task import Case, Task
 
@@ -176,7 +176,7 @@ class Admissions:
         Raises:
             InvalidTaskError: see `admit`.
         """
-        key = task_fingerprint(task)
+        key = remembered_fingerprint(task)
         with self._lock:
             if key not in self._found:
                 self._found[key] = _refusal(task, device)

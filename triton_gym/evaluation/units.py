@@ -17,7 +17,7 @@ from torch.utils.flop_counter import flop_registry
 
 from triton_gym.device import Gpu
 from triton_gym.evaluation import check, trees
-from triton_gym.evaluation.fingerprint import task_fingerprint
+from triton_gym.evaluation.fingerprint import remembered_fingerprint
 from triton_gym.evaluation.modules import bind
 from triton_gym.task import Case, Task, Unit
 
@@ -41,7 +41,7 @@ def peak_tflops(task: Task, case: Case, gpu: Gpu) -> float:
 
 def _seen(task: Task, case: Case) -> tuple[bool, tuple[str, ...]]:
     """Whether the reference multiplies matrices, and the dtypes of factors among its arguments."""
-    key = (task_fingerprint(task), case)
+    key = (remembered_fingerprint(task), case)
     if key not in _known:
         _known[key] = _look(task, case)
         while len(_known) > _KEPT:

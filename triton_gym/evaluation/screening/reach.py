@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import ast
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from triton_gym import syntax
 from triton_gym.task import Entry
@@ -41,10 +42,11 @@ def reachable(source: str, entry: Entry) -> str:
 def reached(source: str, tree: ast.Module, entry: Entry) -> str:
     """The same for a source whose tree is known."""
     source = _unix(source)
-    if not _FINDERS.isdisjoint(_names(tree)):
+    parts = [_Part.of(node) for node in tree.body]
+    if any(not _FINDERS.isdisjoint(part.names) for part in parts):
         return source
     lines = source.encode().split(b"\n")
-    stays = _stays(tree, entry)
+    stays = _stays(tree, parts, entry)
     kept = set(map(id, stays))
     shared = _shared(tree.body)
     for node in tree.body:
@@ -57,29 +59,57 @@ def _unix(source: str) -> str:
     return source.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _stays(tree: ast.Module, entry: Entry) -> list[ast.stmt]:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A statement of the module."""
+
+    node: ast.stmt
+    names: set[str]
+    """Those that occur in it, whatever for."""
+    bound: set[str]
+    """Those that something in it binds."""
+
+    @classmethod
+    def of(cls, node: ast.stmt) -> _Part:
+        names: set[str] = set()
+        bound: set[str] = set()
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.Name):
+                names.add(inner.id)
+                if not isinstance(inner.ctx, ast.Load):
+                    bound.add(inner.id)
+            elif isinstance(inner, (ast.Global, ast.Nonlocal)):
+                names.update(inner.names)
+                bound.update(inner.names)
+            elif isinstance(inner, ast.arg):
+                bound.add(inner.arg)
+            elif isinstance(inner, (Definition, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)):
+                bound.add(inner.name or "")
+            elif isinstance(inner, (ast.Import, ast.ImportFrom)):
+                bound.update(_imported(inner))
+        return cls(node, names, bound)
+
+
+def _stays(tree: ast.Module, parts: Sequence[_Part], entry: Entry) -> list[ast.stmt]:
     """The module's statements that run, or that something that runs could call."""
-    if not any(entry.name in _bound(node) for node in ast.walk(tree)):
+    if not any(entry.name in part.bound for part in parts):
         return tree.body  # without its entry point; a worker says what there is instead
     imported = {name for node in tree.body for name in _imported(node)}
-    main = all("__name__" not in _bound(node) for node in ast.walk(tree))
-    waiting = {id(node): node for node in tree.body if _optional(node, imported, main)}
-    binders: dict[str, list[ast.stmt]] = {}
-    for node in waiting.values():
-        for name in _binds(node):
-            binders.setdefault(name, []).append(node)
-    named = {entry.name}
-    for node in tree.body:
-        if id(node) not in waiting:
-            named |= _names(node)
+    main = all("__name__" not in part.bound for part in parts)
+    waiting = {id(part): part for part in parts if _optional(part.node, imported, main)}
+    binders: dict[str, list[_Part]] = {}
+    for part in waiting.values():
+        for name in _binds(part.node):
+            binders.setdefault(name, []).append(part)
+    named = {entry.name}.union(*(part.names for part in parts if id(part) not in waiting))
     asked = list(named)
     while asked:  # each name is asked for once, and each statement read once
-        for node in binders.pop(asked.pop(), ()):
-            if waiting.pop(id(node), None) is not None:
-                fresh = _names(node) - named
+        for part in binders.pop(asked.pop(), ()):
+            if waiting.pop(id(part), None) is not None:
+                fresh = part.names - named
                 named |= fresh
                 asked += fresh
-    return [node for node in tree.body if id(node) not in waiting]
+    return [part.node for part in parts if id(part) not in waiting]
 
 
 def _optional(node: ast.stmt, imported: set[str], main: bool) -> bool:
@@ -129,30 +159,6 @@ def _imported(node: ast.AST) -> Iterator[str]:
 def _binds(node: ast.stmt) -> Iterable[str]:
     """Names that an optional statement binds."""
     return (node.name,) if isinstance(node, Definition) else _imported(node)
-
-
-def _bound(node: ast.AST) -> Iterator[str]:
-    if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-        yield node.id
-    elif isinstance(node, (ast.Global, ast.Nonlocal)):
-        yield from node.names
-    elif isinstance(node, ast.arg):
-        yield node.arg
-    elif isinstance(node, (Definition, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)):
-        yield node.name or ""
-    else:
-        yield from _imported(node)
-
-
-def _names(node: ast.AST) -> set[str]:
-    """Names that occur in a part of the source, whatever for."""
-    found: set[str] = set()
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.Name):
-            found.add(inner.id)
-        elif isinstance(inner, (ast.Global, ast.Nonlocal)):
-            found.update(inner.names)
-    return found
 
 
 def _root(node: ast.expr) -> str:

@@ -33,7 +33,7 @@ from triton_gym.evaluation.backends.cuda.stage import NoMemory, Stage
 from triton_gym.evaluation.backends.cuda.testing import Test, run_tests
 from triton_gym.evaluation.compiling.artifact import Target
 from triton_gym.evaluation.compiling.compiler import ArtifactCache, Compiler
-from triton_gym.evaluation.fingerprint import task_fingerprint
+from triton_gym.evaluation.fingerprint import remembered_fingerprint
 from triton_gym.evaluation.judging.judge import Judge, Phases, Request, test_cases
 from triton_gym.evaluation.judging.sharing import gpu_lock
 from triton_gym.evaluation.modules import bind
@@ -275,7 +275,7 @@ class CudaJudge(Judge):
 
     def _calibration_of(self, request: Request) -> Calibration:
         """What is known of the request's task. Who comes while it is found out waits for that."""
-        key = (task_fingerprint(request.task), request.baseline)
+        key = (remembered_fingerprint(request.task), request.baseline)
         with self._knowing:
             lesson = self._lessons.setdefault(key, _Lesson())
             self._lessons.move_to_end(key)

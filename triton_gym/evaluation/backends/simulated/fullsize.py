@@ -23,7 +23,7 @@ from triton_gym.errors import InvalidTaskError
 from triton_gym.evaluation import check, trees
 from triton_gym.evaluation.exchange.arena import Layout, PrivateArena, SealedBlock, Slot
 from triton_gym.evaluation.faults import blaming
-from triton_gym.evaluation.fingerprint import task_fingerprint
+from triton_gym.evaluation.fingerprint import remembered_fingerprint
 from triton_gym.evaluation.judging.case_layout import CaseLayout, lay_out_arguments
 from triton_gym.evaluation.modules import bind
 from triton_gym.evaluation.oracle import Exact
@@ -88,7 +88,7 @@ class FullSizes:
     @contextmanager
     def of(self, task: Task) -> Iterator[FullSize]:
         """The timed case of a task, which stays until the block is left."""
-        key = task_fingerprint(task)
+        key = remembered_fingerprint(task)
         with self._lock:
             kept = self._kept.pop(key, None) or _Kept()
             self._kept[key] = kept  # the one used last is dropped last

@@ -19,7 +19,7 @@ from triton_gym.evaluation.backends.simulated.testing import Tests
 from triton_gym.evaluation.backends.simulated.timed_case import Found, TimedCase
 from triton_gym.evaluation.compiling.artifact import Target
 from triton_gym.evaluation.compiling.compiler import ArtifactCache, Compiler
-from triton_gym.evaluation.fingerprint import task_fingerprint
+from triton_gym.evaluation.fingerprint import remembered_fingerprint
 from triton_gym.evaluation.judging.judge import Judge, Phases, Request
 from triton_gym.evaluation.profile import speed_of_light
 from triton_gym.evaluation.simulate.time_model.eager import baseline_us
@@ -119,7 +119,7 @@ class SimulatedJudge(Judge):
                 f"light of {light.floor_us:.1f} µs: the work is not done there, or the task's "
                 "FLOPs or bytes are wrong.",
             )
-        key = (task_fingerprint(task), request.baseline)
+        key = (remembered_fingerprint(task), request.baseline)
         if key not in self._baselines:
             self._baselines[key] = baseline_us(task, case, self._gpu, request.baseline, light)
         baseline = self._baselines[key]

@@ -54,7 +54,6 @@ def lower(
         Exception: whatever Triton raises where it cannot compile the kernel.
     """
     from triton import __version__, knobs
-    from triton._C.libtriton import ir
     from triton.backends.compiler import GPUTarget, Language
     from triton.compiler.compiler import make_backend
 
@@ -63,10 +62,7 @@ def lower(
     # The default changes with Triton 3.10; results must not.
     parsed = backend.parse_options({"enable_fp_fusion": True, **allowed_options(options)})
     check_derived(options, parsed.__dict__)
-    context = ir.context()
-    ir.load_dialects(context)
-    backend.load_dialects(context)
-    module = _parsed(ttir, context)
+    module = _parsed(ttir, context_of(backend))
     metadata = {"target": gpu, **parsed.__dict__, "triton_version": __version__}
     stages: dict[str, Any] = {}
     backend.add_stages(stages, parsed, Language[DIALECTS[dialect]])
@@ -81,6 +77,25 @@ def lower(
             if name == "llir":
                 _hold_assembly(texts[name])
     return Lowered(bytes(made), json.loads(json.dumps(metadata, default=vars)), texts)
+
+
+def context_of(backend: Any) -> Any:
+    """MLIR's context for a backend's kernels.
+
+    Loading its dialects takes a tenth of what Triton's front end takes for a kernel. So a process
+    has one, which is there before it is forked.
+    """
+    from triton._C.libtriton import ir
+
+    kind = type(backend)
+    if kind not in _contexts:
+        context = _contexts[kind] = ir.context()
+        ir.load_dialects(context)
+        backend.load_dialects(context)
+    return _contexts[kind]
+
+
+_contexts: dict[type, Any] = {}
 
 
 def _hold_assembly(llir: str) -> None:

@@ -18,6 +18,7 @@ from triton.compiler import CompiledKernel
 from triton.compiler.compiler import make_backend
 from triton.runtime.errors import OutOfResources, PTXASError
 
+from triton_gym.evaluation.compiling.lower import context_of
 from triton_gym.evaluation.plan.messages import (
     Compile,
     Compiled,
@@ -110,14 +111,11 @@ _NOT_TOLD = frozenset({"extern_libs", "backend_name", "ptx_options", "ir_overrid
 
 def _lower(src: Any, backend: Any, options: Any) -> tuple[str, Dialect]:
     """A kernel in Triton's own representation, or Gluon's."""
-    from triton._C.libtriton import ir
     from triton.compiler.compiler import filter_traceback
 
     stages: dict[str, Any] = {}
     backend.add_stages(stages, options, src.language)
-    context = ir.context()
-    ir.load_dialects(context)
-    backend.load_dialects(context)
+    context = context_of(backend)
     try:
         module = src.make_ir(
             backend.target, options, backend.get_codegen_implementation(options),

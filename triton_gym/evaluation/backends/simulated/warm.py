@@ -1,9 +1,13 @@
-"""Runs a small kernel before a process forks, so that its children find all that it loads."""
+"""Does all once before a process forks, so that its children find what that takes."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from triton_gym.evaluation.plan import codec
+from triton_gym.evaluation.plan.messages import Partial
+from triton_gym.evaluation.plan.plan import Plan, Steps
+from triton_gym.evaluation.plan.view import View
 from triton_gym.evaluation.simulate.interpreter.bounds import Bounds
 from triton_gym.evaluation.simulate.interpreter.emit import program_of
 from triton_gym.evaluation.simulate.tracing.launched import Launched
@@ -35,7 +39,9 @@ module {
 
 
 def warm() -> None:
-    """Parse, run and trace it."""
+    """Parse, run and trace it, and learn to read plans."""
+    for kind in (Plan, Partial, Steps, View):
+        codec.reader(kind)
     data = np.zeros(64, np.float32)
     start = data.ctypes.data
     program = program_of(_KERNEL)

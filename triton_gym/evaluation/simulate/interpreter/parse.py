@@ -6,6 +6,7 @@ is refused.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from typing import NoReturn
@@ -53,6 +54,7 @@ def parse(text: str) -> Module:
         raise UnknownText(f"{type(error).__name__} in line {reader.at}: {reader.now}") from None
 
 
+@functools.lru_cache(1024)
 def type_of(text: str) -> Type:
     """The type that a text names.
 

@@ -14,13 +14,14 @@ from typing import Any
 
 from triton_gym.errors import InvalidOptionError, unknown
 
-from .protocol import Agent, Learner, Maker, Recaller, Saver, Trainer, play
+from .protocol import Agent, Learner, Maker, Pretrained, Recaller, Saver, Trainer, play
 
 __all__ = [
     "AGENTS",
     "Agent",
     "Learner",
     "Maker",
+    "Pretrained",
     "Recaller",
     "Saver",
     "Trainer",
@@ -35,17 +36,21 @@ AGENTS: Mapping[str, str] = MappingProxyType(
         "grid": "triton_gym.agents.grid:GridSearch",
         "annealing": "triton_gym.agents.annealing:SimulatedAnnealing",
         "tpe": "triton_gym.agents.tpe:TPE",
+        "gp": "triton_gym.agents.gaussian_process:GaussianProcess",
+        "kernel-tuner": "triton_gym.agents.kernel_tuner:KernelTuner",
         "ppo": "triton_gym.agents.sb3:PPOAgent",
         "a2c": "triton_gym.agents.sb3:A2CAgent",
         "dqn": "triton_gym.agents.sb3:DQNAgent",
+        "maskable-ppo": "triton_gym.agents.sb3:MaskablePPOAgent",
+        "recurrent-ppo": "triton_gym.agents.sb3:RecurrentPPOAgent",
         "best-of-n": "triton_gym.agents.chat.agents:BestOfN",
         "chat": "triton_gym.agents.chat.agents:Chat",
         "grpo": "triton_gym.agents.chat.agents:Chat",
     }
 )
 """The bundled agents, as `module:Class`; a module is imported when its agent is asked for."""
-MODELS = ("best-of-n", "chat", "grpo")
-"""Of them, those that take the name of a model after a colon."""
+MODELS = ("best-of-n", "chat", "grpo", "kernel-tuner")
+"""Of them, those that take the name of a model, or of a strategy, after a colon."""
 
 
 def load(name: str) -> Maker:
@@ -54,7 +59,8 @@ def load(name: str) -> Maker:
     Args:
         name: a key of `AGENTS`, or `module:Class` of your own, importable from here. After a key
             in `MODELS`, a colon and a model's name, e.g. `chat:http://localhost:8000/v1#qwen`,
-            `best-of-n:smollm2` or `grpo:runs/grpo` for the last checkpoint of a run.
+            `best-of-n:smollm2` or `grpo:runs/grpo` for the last checkpoint of a run; or a
+            strategy's, `kernel-tuner:genetic_algorithm`.
 
     Raises:
         InvalidOptionError: there is no such agent, or it has no `act`.

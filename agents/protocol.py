@@ -83,6 +83,20 @@ class Recaller(Protocol):
         """Called in place of `act` for every step that was taken before the interruption."""
 
 
+@runtime_checkable
+class Pretrained(Protocol):
+    """An agent that learns on other shapes before it is tried on one, as in `triton-gym bench`."""
+
+    @classmethod
+    def pretrain(cls, env: Environment, *, seed: int) -> Any:
+        """What is learned, to be given to the constructor as `learned`; it can be pickled.
+
+        Args:
+            env: a `TritonTune` environment on the recorded times of the train shapes.
+            seed: of all randomness.
+        """
+
+
 class Maker(Protocol):
     """How an agent is made: its class, or any function with these parameters."""
 

@@ -1,4 +1,5 @@
-"""stable-baselines3's PPO, A2C and DQN on `TritonTune` environments. Needs the extra `sb3`.
+"""PPO, A2C and DQN of stable-baselines3, and sb3-contrib's MaskablePPO and RecurrentPPO, on
+`TritonTune` environments. Needs the extra `sb3`.
 
 The defaults are for budgets of tens to hundreds of steps, since a step compiles and runs a kernel.
 The discount is zero: a step's reward depends on that step's knobs alone, so a return over later
@@ -16,11 +17,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import gymnasium as gym
+import numpy as np
 
 from triton_gym.errors import InvalidOptionError
 from triton_gym.wrappers import FlattenActions
 
 from .protocol import Environment
+from .spaces import every_choice
 
 _EXPLORE = 64
 """Steps over which DQN goes from random choices to its own."""
@@ -32,7 +35,10 @@ class _Algorithm:
     numeric: ClassVar[bool] = True
     """A task's bare name stands for its `TritonTune` environment."""
     name: ClassVar[str]
-    """Of the class in `stable_baselines3`."""
+    """Of the class."""
+    package: ClassVar[str] = "stable_baselines3"
+    """Where it is."""
+    policy: ClassVar[str] = "MlpPolicy"
     defaults: ClassVar[dict[str, Any]]
     """Hyperparameters that differ from stable-baselines3's own."""
 
@@ -43,10 +49,10 @@ class _Algorithm:
                 f"'TritonTune-softmax-v0'; this one has {type(env.action_space).__name__} actions."
             )
         try:
-            library = importlib.import_module("stable_baselines3")
+            library = importlib.import_module(self.package)
         except ModuleNotFoundError:
             raise InvalidOptionError(
-                f"{self.name} needs stable-baselines3: pip install 'triton-gym[sb3]'."
+                f"{self.name} needs {self.package}: pip install 'triton-gym[sb3]'."
             ) from None
         self._library = library
         self._env = self.prepared(env)
@@ -72,7 +78,7 @@ class _Algorithm:
 
         algorithm = getattr(self._library, self.name)
         self.model = algorithm(
-            "MlpPolicy", self._env, seed=self._seed, device="cpu", **self.settings(steps)
+            self.policy, self._env, seed=self._seed, device="cpu", **self.settings(steps)
         )
         self.model.learn(total_timesteps=steps, callback=Budget())
 
@@ -128,3 +134,36 @@ class DQNAgent(_Algorithm):
     def settings(self, steps: int) -> dict[str, Any]:
         """Exploration ends after a fixed number of steps, so that a run can be prolonged."""
         return {"exploration_fraction": min(1.0, _EXPLORE / steps), **self._settings}
+
+
+class MaskablePPOAgent(_Algorithm):
+    """PPO that never asks for what the environment's `action_masks` exclude, on the configurations
+    by number: what a table lacks is masked, which the knobs one by one could not say."""
+
+    name = "MaskablePPO"
+    package = "sb3_contrib"
+    defaults: ClassVar[dict[str, Any]] = PPOAgent.defaults
+
+    def prepared(self, env: Environment) -> Environment:
+        """The numbers of configurations, with the mask of those that are in the table."""
+        return MaskedNumbers(env)
+
+
+class RecurrentPPOAgent(_Algorithm):
+    """PPO with an LSTM, which remembers more than the observation's history."""
+
+    name = "RecurrentPPO"
+    package = "sb3_contrib"
+    policy = "MlpLstmPolicy"
+    defaults: ClassVar[dict[str, Any]] = PPOAgent.defaults
+
+
+class MaskedNumbers(FlattenActions):
+    """`FlattenActions` that says which numbers are in the table."""
+
+    def action_masks(self) -> Any:
+        """(N,): true for what can be asked for on this episode's shape."""
+        space: Any = self.env.action_space
+        mask = np.zeros(int(np.prod(space.nvec)), np.bool_)
+        mask[np.ravel_multi_index(np.array(every_choice(self.env)).T, space.nvec)] = True
+        return mask

@@ -6,6 +6,7 @@ over; a run that is there is not repeated.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import multiprocessing
@@ -51,21 +52,49 @@ class Settings:
     reward: str
 
 
-def trace_of(run: Run, settings: Settings) -> list[float]:
-    """The time of each unique evaluation of a run, in order; infinite for a failure."""
+def traces_of(runs: Sequence[Run], settings: Settings) -> list[tuple[Run, list[float]]]:
+    """The time of each unique evaluation of runs, in order; infinite for a failure.
+
+    An agent that learns on other shapes first does so once for all of them.
+
+    Args:
+        runs: of one agent, one task and one seed.
+        settings: what they share.
+    """
     from triton_gym import agents
 
-    env: gym.Env[Any, Any] = gym.make(
-        f"TritonTune-{run.task}-v0", device=settings.device, split=settings.split,
-        reward=settings.reward, max_turns=STEPS * settings.budget, missing="nearest",
+    first = runs[0]
+    maker = agents.load(first.agent)
+    learned = {}
+    if isinstance(maker, agents.Pretrained):
+        with _opened(first.task, settings, _TRAIN[settings.split]) as env:
+            learned = {"learned": maker.pretrain(env, seed=first.seed)}
+    found = []
+    for run in runs:
+        with _opened(run.task, settings, settings.split, held_out=True) as env:
+            watched = Watched(env, run.case, settings.budget)
+            agent = maker(watched, seed=run.seed, **learned)
+            try:
+                agents.play(agent, watched, STEPS * settings.budget, seed=run.seed)
+            except _Enough:
+                pass
+            found.append((run, watched.trace))
+    return found
+
+
+_TRAIN = {"test": "train", "all": "all", "train": "train", "inside": "inside", "largest": "largest"}
+"""The shapes that an agent may learn on before it is tried on a split's."""
+
+
+def _opened(
+    task: str, settings: Settings, split: str, *, held_out: bool = False
+) -> contextlib.closing[gym.Env[Any, Any]]:
+    return contextlib.closing(
+        gym.make(
+            f"TritonTune-{task}-v0", device=settings.device, split=split, held_out=held_out,
+            reward=settings.reward, max_turns=STEPS * settings.budget, missing="nearest",
+        )
     )  # fmt: skip
-    watched = Watched(env, run.case, settings.budget)
-    agent = agents.load(run.agent)(watched, seed=run.seed)
-    try:
-        agents.play(agent, watched, STEPS * settings.budget, seed=run.seed)
-    except _Enough:
-        pass
-    return watched.trace
 
 
 class _Enough(Exception):
@@ -83,7 +112,7 @@ class Watched(gym.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: gym.Env[Any, Any], case: int, budget: int) -> None:
         super().__init__(env)
-        self._case, self._budget = case, budget
+        self._case, self.budget = case, budget
         self._seen: set[int] = set()
         self.trace: list[float] = []
         """Times of what was new, infinite for a failure."""
@@ -101,7 +130,7 @@ class Watched(gym.Wrapper[Any, Any, Any, Any]):
         if info["index"] not in self._seen:
             self._seen.add(info["index"])
             self.trace.append(float(info["runtime_us"]) if info["correct"] else math.inf)
-        if len(self.trace) >= self._budget:
+        if len(self.trace) >= self.budget:
             raise _Enough
         return result
 
@@ -170,25 +199,36 @@ def run_all(
     journal = Journal(folder, settings)
     left = [run for run in runs if run.key not in journal.traces]
     progress(len(runs) - len(left), len(runs))
-    for number, (run, trace) in enumerate(_made(left, settings, workers), start=1):
-        journal.add(run, trace)
-        progress(len(runs) - len(left) + number, len(runs))
+    number = len(runs) - len(left)
+    for group in _made(_grouped(left), settings, workers):
+        for run, trace in group:
+            journal.add(run, trace)
+            number += 1
+            progress(number, len(runs))
     return journal
 
 
+def _grouped(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs of one agent, task and seed together, in order."""
+    groups: dict[tuple[str, str, int], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.agent, run.task, run.seed), []).append(run)
+    return list(groups.values())
+
+
 def _made(
-    runs: Sequence[Run], settings: Settings, workers: int
-) -> Iterator[tuple[Run, list[float]]]:
+    groups: Sequence[list[Run]], settings: Settings, workers: int
+) -> Iterator[list[tuple[Run, list[float]]]]:
     if workers == 1:
-        for run in runs:
-            yield run, trace_of(run, settings)
+        for group in groups:
+            yield traces_of(group, settings)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        futures = {pool.submit(trace_of, run, settings): run for run in runs}
+        futures = [pool.submit(traces_of, group, settings) for group in groups]
         try:
             for future in as_completed(futures):
-                yield futures[future], future.result()
+                yield future.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -21,7 +21,7 @@ def bench(
     device: Annotated[str, typer.Option(help="recorded, or recorded:PATH.")] = "recorded",
     seeds: Annotated[int, typer.Option(min=1)] = 25,
     budget: Annotated[int, typer.Option(min=1, help="Unique evaluations of a run.")] = 64,
-    split: Annotated[str, typer.Option(help="Shapes: test, train, all.")] = "test",
+    split: Annotated[str, typer.Option(help="Shapes: test, inside, largest, train, all.")] = "test",
     out: Annotated[Path, typer.Option(help="Folder of runs and report.")] = Path("runs/bench"),
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:
@@ -42,7 +42,7 @@ def bench(
     tables = {}
     for name in names:
         table = recorded_table(name, device)
-        tables[name] = table.only(chosen(table, split))
+        tables[name] = table.only(chosen(table, split, held_out=True))
     wanted = [agent.strip() for agent in agents.split(",") if agent.strip()]
     runs = planned(wanted, {name: len(table.cases) for name, table in tables.items()}, seeds)
     settings = Settings(device=device, budget=budget, split=split, reward="best")

@@ -15,6 +15,7 @@ from triton_gym.evaluation.service.evaluator import BASELINES
 from triton_gym.evaluation.service.protocol import EvaluatorLike
 from triton_gym.outcome import Outcome, Status, TimeSource
 from triton_gym.reward import Reward, finite, reward_named
+from triton_gym.tables.table import Table
 from triton_gym.task import Task
 from triton_gym.tuning.choosing import (
     ACTION_MODES,
@@ -169,6 +170,16 @@ class TuneEnv(gym.Env[Values, Any]):
     def case(self) -> Any:
         """The shape and dtype of this episode."""
         return self._world.cases[self._case]
+
+    @property
+    def case_index(self) -> int:
+        """Which of the task's or table's cases that is."""
+        return self._case
+
+    @property
+    def table(self) -> Table | None:
+        """The recorded times of this episode's task; None on a device."""
+        return self._world.table if isinstance(self._world, TableWorld) else None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PACKAGE := pyproject.toml constraints.txt
 
 # Frameworks whose adapters have tests of their own: they pin against each other.
-FRAMEWORKS := mcp skyrl trl verifiers openenv verl rllib
+FRAMEWORKS := mcp skyrl trl verifiers openenv verl rllib kernel_tuner rliable
 
 .PHONY: integrations demo test test-all check docs clean
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from typer.testing import CliRunner
 
 from triton_gym import InvalidOptionError
 from triton_gym.benchmark.report import page
-from triton_gym.benchmark.running import Settings, planned, run_all
+from triton_gym.benchmark.running import Run, Settings, planned, run_all, traces_of
 from triton_gym.benchmark.summary import summarise
 from triton_gym.cli import app
 from triton_gym.errors import RunError
@@ -20,13 +22,17 @@ from triton_gym.tables import files
 AGENTS = ["random", "grid", "evolution", "annealing"]
 
 
-@pytest.fixture(scope="module")
-def made():
+def made_up_tables():
     where = Path(__file__).parents[1] / "tables" / "made_up.py"
     spec = importlib.util.spec_from_file_location("made_up", where)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.made_up(cases=2)
+    return module
+
+
+@pytest.fixture(scope="module")
+def made():
+    return made_up_tables().made_up(cases=2)
 
 
 @pytest.fixture
@@ -49,6 +55,44 @@ def test_every_agent_spends_its_budget_on_what_is_new(settings, made, tmp_path):
     json.dumps(summary)
 
 
+@pytest.mark.parametrize(
+    ("agent", "reached"), [("gp", 0.9), ("average", 0.6), ("nearest", 0.9), ("trees", 0.9)]
+)
+def test_agents_with_a_model_find_a_smooth_optimum_early(settings, tmp_path, agent, reached):
+    """The optimum moves with the shape; the others' mean knows less of it than who looks at it."""
+    table = made_up_tables().made_up(cases=6)
+    files.save(table, tmp_path / "tables" / "softmax.npz")
+    settings = dataclasses.replace(settings, split="leave-one-out", budget=10)
+    run = Run(agent, "softmax", 3, 0)
+    ((_, trace),) = traces_of([run], settings)
+    assert len(trace) == 10
+    assert table.best_us[3] / min(trace) > reached
+    assert traces_of([run], settings) == [(run, trace)]
+
+
+def test_an_agent_that_learns_first_sees_no_time_of_the_shape_it_is_tried_on(settings, made):
+    seen = []
+
+    class Spy:
+        def __init__(self, env, seed, learned=None):
+            self.env = env
+
+        @classmethod
+        def pretrain(cls, env, *, seed):
+            seen.append(set(env.unwrapped.table.cases))
+            return ()
+
+        def act(self, observation, info):
+            return self.env.action_space.sample()
+
+    settings = dataclasses.replace(settings, split="leave-one-out", budget=2)
+    spied = importlib.util.module_from_spec(importlib.util.spec_from_loader("spied", None))
+    spied.Spy = Spy
+    sys.modules["spied"] = spied
+    traces_of([Run("spied:Spy", "softmax", case, 0) for case in range(2)], settings)
+    assert seen == [{made.cases[1]}, {made.cases[0]}]
+
+
 def test_runs_that_are_there_are_not_made_again(settings, tmp_path):
     runs = planned(["random"], {"softmax": 2}, seeds=3)
     told = []
@@ -65,8 +109,6 @@ def test_runs_that_are_there_are_not_made_again(settings, tmp_path):
 
 
 def test_a_folder_with_other_settings_is_refused(settings, tmp_path):
-    import dataclasses
-
     run_all([], settings, tmp_path / "out")
     with pytest.raises(RunError, match="other settings"):
         run_all([], dataclasses.replace(settings, budget=3), tmp_path / "out")

@@ -16,6 +16,8 @@ FRAMEWORKS = {
     "test_openenv.py": "openenv",
     "test_verl.py": "verl",
     "test_rllib.py": "ray.rllib",
+    "test_kernel_tuner.py": "kernel_tuner",
+    "test_rliable.py": "rliable",
 }
 
 

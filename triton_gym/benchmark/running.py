@@ -20,6 +20,8 @@ import gymnasium as gym
 
 from triton_gym.errors import InvalidOptionError, RunError
 
+LEAVE_ONE_OUT = "leave-one-out"
+"""Every shape of a table is tried, by agents that learned on all its others."""
 STEPS = 4
 """Steps for each unique evaluation of the budget: who repeats itself has no more."""
 
@@ -49,6 +51,7 @@ class Settings:
     budget: int
     """Unique evaluations of a run."""
     split: str
+    """Of `tables.split.SPLITS`, or `LEAVE_ONE_OUT`."""
     reward: str
 
 
@@ -65,15 +68,17 @@ def traces_of(runs: Sequence[Run], settings: Settings) -> list[tuple[Run, list[f
 
     first = runs[0]
     maker = agents.load(first.agent)
-    learned = {}
-    if isinstance(maker, agents.Pretrained):
-        with _opened(first.task, settings, _TRAIN[settings.split]) as env:
-            learned = {"learned": maker.pretrain(env, seed=first.seed)}
+    learns = isinstance(maker, agents.Pretrained)
+    learned: dict[str, dict[str, Any]] = {}
     found = []
     for run in runs:
-        with _opened(run.task, settings, settings.split, held_out=True) as env:
+        train = train_split(settings.split, run.case)
+        if learns and train not in learned:
+            with _opened(run.task, settings, train) as env:
+                learned[train] = {"learned": maker.pretrain(env, seed=run.seed)}
+        with _opened(run.task, settings, tried_split(settings.split), held_out=True) as env:
             watched = Watched(env, run.case, settings.budget)
-            agent = maker(watched, seed=run.seed, **learned)
+            agent = maker(watched, seed=run.seed, **learned.get(train, {}))
             try:
                 agents.play(agent, watched, STEPS * settings.budget, seed=run.seed)
             except _Enough:
@@ -82,8 +87,16 @@ def traces_of(runs: Sequence[Run], settings: Settings) -> list[tuple[Run, list[f
     return found
 
 
-_TRAIN = {"test": "train", "all": "all", "train": "train", "inside": "inside", "largest": "largest"}
-"""The shapes that an agent may learn on before it is tried on a split's."""
+def tried_split(split: str) -> str:
+    """The split of a table that holds the shapes of a benchmark's `split`."""
+    return "all" if split == LEAVE_ONE_OUT else split
+
+
+def train_split(split: str, case: int) -> str:
+    """The split that an agent may learn on before it is tried on a shape."""
+    if split == LEAVE_ONE_OUT:
+        return f"without:{case}"
+    return "train" if split == "test" else split
 
 
 def _opened(

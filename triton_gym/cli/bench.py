@@ -21,14 +21,14 @@ def bench(
     device: Annotated[str, typer.Option(help="recorded, or recorded:PATH.")] = "recorded",
     seeds: Annotated[int, typer.Option(min=1)] = 25,
     budget: Annotated[int, typer.Option(min=1, help="Unique evaluations of a run.")] = 64,
-    split: Annotated[str, typer.Option(help="Shapes: test, inside, largest, train, all.")] = "test",
+    split: Annotated[str, typer.Option(help="Shapes: test, leave-one-out, all, ...")] = "test",
     out: Annotated[Path, typer.Option(help="Folder of runs and report.")] = Path("runs/bench"),
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:
     """Compare tuners on recorded tables. Goes on where it was stopped; writes report.html."""
     try:
         from triton_gym.benchmark.report import page
-        from triton_gym.benchmark.running import Settings, planned, run_all
+        from triton_gym.benchmark.running import Settings, planned, run_all, tried_split
         from triton_gym.benchmark.summary import summarise
     except ModuleNotFoundError as error:
         raise InvalidOptionError(
@@ -42,7 +42,7 @@ def bench(
     tables = {}
     for name in names:
         table = recorded_table(name, device)
-        tables[name] = table.only(chosen(table, split, held_out=True))
+        tables[name] = table.only(chosen(table, tried_split(split), held_out=True))
     wanted = [agent.strip() for agent in agents.split(",") if agent.strip()]
     runs = planned(wanted, {name: len(table.cases) for name, table in tables.items()}, seeds)
     settings = Settings(device=device, budget=budget, split=split, reward="best")

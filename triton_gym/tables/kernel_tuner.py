@@ -7,7 +7,8 @@ there unless restrictions exclude the gaps, so those are returned with it.
 
 T4 (the FAIR auto-tuning schema): a list of results, each with a configuration, `times`, its
 `invalidity` and measurements. The schema says `compilation_time`, the tool writes `compilation`,
-and files of its hub spell "miliseconds"; all of them are read.
+and files of its hub spell "miliseconds"; all of them are read. The tool writes a failure's name as
+the value of its time.
 """
 
 from __future__ import annotations
@@ -171,7 +172,8 @@ def read_t4(source: Mapping[str, Any] | str | os.PathLike[str], kernel: str = "k
             times = result.get("times", {})
             ms = next(
                 (float(m["value"]) * _TO_MS.get(str(m.get("unit", "ms")).lower(), 1.0)
-                 for m in result.get("measurements", []) if m["name"] == "time"), None,
+                 for m in result.get("measurements", [])
+                 if m["name"] == "time" and not isinstance(m["value"], str)), None,
             )  # fmt: skip
             kind = _VALIDITY.get(str(result.get("invalidity", "correct")))
             status = _BACK.get(kind or "ErrorConfig", Status.INCORRECT)

@@ -12,7 +12,8 @@ from triton_gym.task import Case
 
 SPLITS = ("all", "train", "test", "inside", "largest")
 """`train` and `test` as the table's card says, or `inside`'s; `inside`: one shape in four, chosen
-by a hash, is for testing; `largest`: the largest third is."""
+by a hash, is for testing; `largest`: the largest third is. Beside them `without:N`: all cases but
+the one of that index."""
 
 
 def chosen(table: Table, split: str, *, held_out: bool = False) -> tuple[int, ...]:
@@ -26,9 +27,12 @@ def chosen(table: Table, split: str, *, held_out: bool = False) -> tuple[int, ..
     Raises:
         InvalidOptionError: there is no such split.
     """
-    if split not in SPLITS:
-        raise unknown("split", split, SPLITS)
     every = range(len(table.cases))
+    name, _, index = split.partition(":")
+    if name == "without" and index.isdecimal() and int(index) in every:
+        return tuple(i for i in every if i != int(index))
+    if split not in SPLITS:
+        raise unknown("split", split, [*SPLITS, "without:N"])
     if split == "all":
         return tuple(every)
     if split in ("train", "test"):

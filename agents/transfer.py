@@ -1,0 +1,211 @@
+"""Agents that carry what was recorded of other shapes to a new one.
+
+`average` tries configurations in the order of their mean on the train shapes; `nearest` in the
+order that they have on the train shape that is most alike; `trees` by a model of boosted trees,
+which it corrects by what it finds. `triton-gym bench` lets them learn on the split's train shapes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+
+from triton_gym.errors import InvalidOptionError
+from triton_gym.tables.table import Table
+
+from .protocol import Environment
+from .shape_features import features, relative_times
+from .spaces import Choice, every_choice, scaled_choices
+
+ENSEMBLE = 5
+"""Models, each of a bootstrap sample: where they differ, little is known."""
+LENGTH, NOISE = 0.5, 0.02
+"""Of the process that corrects the model: length over scaled knobs, and relative noise of times."""
+
+
+class _Transfer:
+    """An agent with an order of the configurations, best first.
+
+    Args:
+        env: `TritonTune` on a recorded table.
+        seed: of what is left to chance.
+        learned: what `pretrain` returned.
+
+    Raises:
+        InvalidOptionError: there is no table, or nothing was learned.
+    """
+
+    numeric: ClassVar[bool] = True
+
+    def __init__(self, env: Environment, *, seed: int, learned: Any = None) -> None:
+        if learned is None:
+            raise InvalidOptionError(
+                f"{type(self).__name__} learns on other shapes first: use `triton-gym bench`, or "
+                "give learned=pretrain(env of the train shapes, seed=...)."
+            )
+        self._env, self._learned = env, learned
+        self._scores: Any = None
+        self._left: Any = None
+        self._choices: list[Choice] = []
+        self._at = 0
+
+    @classmethod
+    def pretrain(cls, env: Environment, *, seed: int) -> Any:
+        """What is learned of the train shapes; see `Pretrained`."""
+        return recorded(env)
+
+    def act(self, observation: Any, info: dict[str, Any]) -> Any:
+        """The best that was not tried yet."""
+        if self._scores is None:
+            self._choices = every_choice(self._env)
+            self._left = np.ones(len(self._choices), np.bool_)
+            self._scores = self.scored(recorded(self._env), self._case)
+        if not self._left.any():
+            self._left[:] = True
+        self._at = int(np.argmin(np.where(self._left, self.corrected(), np.inf)))
+        self._left[self._at] = False
+        return np.array(self._choices[self._at], np.int64)
+
+    def scored(self, table: Table, case: int) -> Any:
+        """(C,): expected log time of each configuration of the shape, by what was learned."""
+        raise NotImplementedError
+
+    def corrected(self) -> Any:
+        """The same after what was found on the shape."""
+        return self._scores
+
+    @property
+    def _case(self) -> int:
+        tuning: Any = self._env.unwrapped
+        return int(tuning.case_index)
+
+    def _of(self, learned: Table, values: Any) -> Any:
+        """Values of the learned table's configurations in the order of the shape's own; the worst
+        for those that it does not hold."""
+        worst = np.nanmax(values) + 1.0
+        filled = np.where(np.isnan(values), worst, values)
+        return np.array(
+            [filled[learned.places[c]] if c in learned.places else worst for c in self._choices]
+        )
+
+
+class BestOnAverage(_Transfer):
+    """The mean of relative log times over the train shapes."""
+
+    def scored(self, table: Table, case: int) -> Any:
+        """See `_Transfer`."""
+        learned: Table = self._learned
+        shapes = np.array([relative_times(learned, i) for i in range(len(learned.cases))])
+        known = ~np.isnan(shapes)
+        total = np.where(known, shapes, 0.0).sum(0)
+        mean = np.where(known.any(0), total / np.maximum(known.sum(0), 1), math.nan)
+        return self._of(learned, mean)
+
+
+class NearestShape(_Transfer):
+    """The train shape whose sizes' logarithms and dtype are most alike."""
+
+    def scored(self, table: Table, case: int) -> Any:
+        """See `_Transfer`."""
+        learned: Table = self._learned
+        here = _place(table, case)
+        apart = [np.abs(_place(learned, i) - here).sum() for i in range(len(learned.cases))]
+        return self._of(learned, relative_times(learned, int(np.argmin(apart))))
+
+
+class BoostedTrees(_Transfer):
+    """Boosted trees on knobs, shape and what follows from both (extra `bench`).
+
+    On the shape itself their error is modelled by a Gaussian process over the knobs, so that what
+    was found there counts for what is alike; the next is the least expected time, less one standard
+    deviation of the ensemble and the process together.
+    """
+
+    @classmethod
+    def pretrain(cls, env: Environment, *, seed: int) -> Any:
+        """The models."""
+        try:
+            ensemble: Any = importlib.import_module("sklearn.ensemble")
+        except ModuleNotFoundError:
+            raise InvalidOptionError(
+                "trees needs scikit-learn: pip install 'triton-gym[bench]'."
+            ) from None
+        table, rng = recorded(env), np.random.default_rng(seed)
+        parts = [features(table, case) for case in range(len(table.cases))]
+        found = [relative_times(table, case) for case in range(len(table.cases))]
+        inputs, wanted = np.concatenate(parts), np.concatenate(found)
+        known = np.flatnonzero(~np.isnan(wanted))
+        models = []
+        for number in range(ENSEMBLE):
+            drawn = rng.choice(known, len(known))
+            model = ensemble.HistGradientBoostingRegressor(
+                max_iter=150, learning_rate=0.08, min_samples_leaf=5, early_stopping=False,
+                random_state=1000 * seed + number,
+            )  # fmt: skip
+            models.append(model.fit(inputs[drawn], wanted[drawn]))
+        return models
+
+    def __init__(self, env: Environment, *, seed: int, learned: Any = None) -> None:
+        super().__init__(env, seed=seed, learned=learned)
+        self._spread: Any = None
+        self._covariance: Any = None
+        self._tried: list[int] = []
+        self._costs: list[float] = []
+
+    def scored(self, table: Table, case: int) -> Any:
+        """See `_Transfer`."""
+        held = [table.places[choice] for choice in self._choices]
+        inputs = features(table, case)[held]
+        told = np.array([model.predict(inputs) for model in self._learned])
+        points = scaled_choices(self._env, self._choices)
+        apart = ((points[:, None, :] - points[None, :, :]) ** 2).sum(-1)
+        self._spread = np.maximum(told.std(0), NOISE)
+        scale = self._spread[:, None] * self._spread[None, :]
+        self._covariance = scale * np.exp(-apart / (2 * LENGTH**2))
+        return told.mean(0)
+
+    def learn(
+        self, action: Any, observation: Any, reward: float, terminated: bool, truncated: bool,
+        info: dict[str, Any],
+    ) -> None:  # fmt: skip
+        """Note the logarithm of the time; failures are not asked for again."""
+        if info["correct"]:
+            self._tried.append(self._at)
+            self._costs.append(math.log(float(info["runtime_us"])))
+
+    def corrected(self) -> Any:
+        """See `_Transfer`: the posterior's mean, less its standard deviation."""
+        tried = self._tried
+        if not tried:
+            return self._scores
+        error = np.array(self._costs) - self._scores[tried]
+        error = error - error.mean()  # the level of the shape's times is of no account
+        among = self._covariance[np.ix_(tried, tried)] + NOISE**2 * np.eye(len(tried))
+        toward = self._covariance[:, tried]
+        gain = np.linalg.solve(among, toward.T)
+        mean = self._scores + error @ gain
+        variance = np.maximum(self._spread**2 - (toward * gain.T).sum(1), 0.0)
+        return mean - np.sqrt(variance)
+
+
+def recorded(env: Environment) -> Table:
+    """The table of an environment's shapes.
+
+    Raises:
+        InvalidOptionError: it has none.
+    """
+    table = getattr(env.unwrapped, "table", None)
+    if not isinstance(table, Table):
+        raise InvalidOptionError(
+            "This agent learns from recorded tables: device='recorded' or 'recorded:PATH'."
+        )
+    return table
+
+
+def _place(table: Table, case: int) -> Any:
+    one = table.cases[case]
+    width = {"float64": 3.0, "float32": 2.0}.get(one.dtype, 1.0)
+    return np.array([*(math.log2(size) for size in one.sizes.values()), width])

@@ -6,6 +6,7 @@ program that runs beside it.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import sys
@@ -31,10 +32,10 @@ from triton_gym.optimization.captures import captures_of
 from triton_gym.optimization.detectors import hold_graph, hold_results
 from triton_gym.optimization.exporting import Called, Flat, decomposed, exported, taken_apart
 from triton_gym.optimization.inspection import Text, hold_text, launches, text_of
-from triton_gym.optimization.shipping import Request, signature_of
+from triton_gym.optimization.shipping import DEVICE, Request, signature_of
 from triton_gym.optimization.sizes import sizes_of
 from triton_gym.optimization.starts import Graphs, starts_of
-from triton_gym.optimization.traced import Result, TracedFunction
+from triton_gym.optimization.traced import Guard, Result, TracedFunction
 from triton_gym.task import Task
 
 RUN_FLOPS = 2e10
@@ -71,7 +72,9 @@ def traced(request: Request) -> TracedFunction:
     drawing = drawing_of(core, inputs, sizes, examples[0], request.draw)
     task = task_of(request.name, reference, drawing, sizes, examples, _statement(text, drawing), ())
     _hold_tried(task, flat, inputs, text)
-    results, tree = _results(task, core, sizes)
+    results, tree, contiguous = _results(task, core, sizes)
+    if not contiguous and not _laid_out_by_device(core):
+        task = dataclasses.replace(task, same_strides=True)
     starts, routes = starts_of(Graphs(request, text, flat, program, core, inputs))
     first = starts[0].source if starts else ""
     return TracedFunction(
@@ -111,8 +114,6 @@ def _has_other_path(request: Request) -> bool:
 def _hold_devices(
     given: tuple[torch.Tensor, ...], captured: list[torch.Tensor], text: Text
 ) -> None:
-    from triton_gym.optimization.shipping import DEVICE
-
     found = {getattr(tensor, DEVICE, str(tensor.device)) for tensor in (*given, *captured)}
     if len(found) > 1:
         raise NotOptimizableError(
@@ -131,35 +132,21 @@ def _dynamic(given: Any, names: tuple[str, ...]) -> dict[str, tuple[int, ...]] |
     return {name: (axes,) if isinstance(axes, int) else tuple(axes) for name, axes in given.items()}
 
 
-def _sizes(guard: Any, call: Any, text: Text) -> dict[str, int]:
+def _sizes(guard: Guard, call: Any, text: Text) -> dict[str, int]:
     """The named sizes of an example.
 
     Raises:
         NotOptimizableError: it is no call that the first example's graph holds for.
     """
-    moved = _Elsewhere(guard)
-    failure = moved.failure(call.args, call.kwargs)
+    tensors = tuple(dataclasses.replace(one, device="cpu") for one in guard.tensors)
+    here = dataclasses.replace(guard, tensors=tensors)
+    failure = here.failure(call.args, call.kwargs)
     if failure is not None:
         raise NotOptimizableError(
             f"The examples of {text.name} are not calls of one kind: {failure}. Trace each kind by "
             "itself."
         )
-    found: dict[str, int] = guard.size_values(call.args, call.kwargs)
-    return found
-
-
-class _Elsewhere:
-    """A guard for tensors that were moved here from their device."""
-
-    def __init__(self, guard: Any) -> None:
-        import dataclasses
-
-        tensors = tuple(dataclasses.replace(one, device="cpu") for one in guard.tensors)
-        self._guard = dataclasses.replace(guard, tensors=tensors)
-
-    def failure(self, args: Any, kwargs: Any) -> str | None:
-        found: str | None = self._guard.failure(args, kwargs)
-        return found
+    return guard.size_values(call.args, call.kwargs)
 
 
 def _statement(text: Text, drawing: Any) -> str:
@@ -208,11 +195,21 @@ def _hold_tried(task: Task, flat: Flat, inputs: Inputs, text: Text) -> None:
         )
 
 
-def _results(task: Task, core: Any, sizes: Any) -> tuple[tuple[Result, ...], Any]:
-    """Every tensor of the result, and the tree around them."""
+_BY_DEVICE = frozenset({"bmm", "convolution", "_scaled_dot_product_flash_attention_for_cpu"})
+"""Operators whose result, in attention and convolutions, has other strides on other devices."""
+
+
+def _laid_out_by_device(core: Any) -> bool:
+    """Whether strides that were seen on the CPU say little of a GPU."""
+    names = (getattr(node.target, "__name__", "").partition(".")[0] for node in core.graph.nodes)
+    return any(name in _BY_DEVICE for name in names)
+
+
+def _results(task: Task, core: Any, sizes: Any) -> tuple[tuple[Result, ...], Any, bool]:
+    """Every tensor of the result, the tree around them, and whether all are contiguous."""
     case = task.tiny[0]
     given = check.draw_inputs(task, case, 0, torch.device("cpu"))
-    tree = check.returned(task, given, case).tree
+    returned = check.returned(task, given, case)
     outputs = [spec.arg.name for spec in core.graph_signature.output_specs]
     nodes = {node.name: node for node in core.graph.nodes}
     results = []
@@ -225,12 +222,11 @@ def _results(task: Task, core: Any, sizes: Any) -> tuple[tuple[Result, ...], Any
                 tuple(sizes.text(step) for step in value.stride()),
             )
         )
-    return tuple(results), tree
+    contiguous = all(tensor.is_contiguous() for tensor in returned.tensors)
+    return tuple(results), returned.tree, contiguous
 
 
 def _with_start(task: Task, source: str) -> Task:
-    import dataclasses
-
     return dataclasses.replace(task, starter=source, expert=source)
 
 

@@ -30,6 +30,9 @@ def pretend(gpu: str) -> None:
     if torch.version.cuda is None:
         torch.version.cuda = "13.0"
     triton.runtime.driver.set_active(Driver(facts, SimpleNamespace(bench=None)))  # type: ignore[arg-type]
+    fake: Any = torch._subclasses.fake_tensor
+    if hasattr(fake, "init_gpu_context"):  # some versions make a tensor on the GPU there
+        fake.init_gpu_context = lambda device: None
     _pretend_to_dynamo(facts.capability, about)
     _forget_the_gpu_in_passes()
 

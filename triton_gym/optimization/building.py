@@ -21,7 +21,7 @@ from triton_gym.optimization.guard import ConstantGuard, Guard, TensorGuard
 from triton_gym.optimization.inspection import Text
 from triton_gym.optimization.likeness import Likeness
 from triton_gym.optimization.shipping import DEVICE, LIKENESS
-from triton_gym.optimization.sizes import CaseDrawer, Sizes, tested_ranges
+from triton_gym.optimization.sizes import CaseDrawer, Sizes
 from triton_gym.optimization.work import Work
 from triton_gym.task import Case, Entry, Task
 
@@ -207,7 +207,8 @@ def task_of(
     bench = tuple(case.resized(example) for example in examples)
     work = Work(reference, drawing)
     drawer = CaseDrawer(
-        case=case, ranges=tested_ranges(sizes, examples), conditions=sizes.conditions,
+        case=case, ranges={name: (low, high or low) for name, (low, high) in sizes.ranges.items()},
+        conditions=sizes.conditions,
         shapes=tuple(one.shape for one in drawing.tensors), fallback=tuple(map(dict, examples)),
     )  # fmt: skip
     return Task(

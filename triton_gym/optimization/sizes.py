@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +18,8 @@ from triton_gym.task import Case
 
 TINY_ELEMENTS = 1 << 13
 """Most elements of the arguments in tests that are interpreted, where the fixed sizes allow it."""
+TESTED_ELEMENTS = 1 << 27
+"""Most elements of the arguments in tests that are larger than the examples."""
 _TRIES = 400
 _BUILTINS = {"max": max, "min": min, "abs": abs}
 
@@ -157,22 +161,28 @@ class CaseDrawer:
 
     def elements(self, sizes: Mapping[str, int]) -> int:
         """Elements of all arguments."""
-        return sum(_product(evaluated(size, sizes) for size in shape) for shape in self.shapes)
+        return elements_of(self.shapes, sizes)
 
 
-def _product(values: Iterable[int]) -> int:
-    total = 1
-    for value in values:
-        total *= value
-    return total
+def bounded(
+    sizes: Sizes, examples: Sequence[Mapping[str, int]], shapes: Sequence[tuple[int | str, ...]]
+) -> Sizes:
+    """The sizes, none larger than what tests reach.
 
-
-def tested_ranges(
-    sizes: Sizes, examples: Sequence[Mapping[str, int]]
-) -> dict[str, tuple[int, int]]:  # fmt: skip
-    """The range of each size in tests: from the smallest to the largest of the examples."""
-    found = {}
+    That is twice the largest example's, or the example's own where that would be too large: a
+    kernel that is right on all sizes up to one may be wrong above it.
+    """
+    largest = {name: max(example[name] for example in examples) for name in sizes.ranges}
+    doubled = {name: 2 * size for name, size in largest.items()}
+    fits = elements_of(shapes, doubled) <= TESTED_ELEMENTS
+    reached = doubled if fits else largest
+    ranges: dict[str, tuple[int, int | None]] = {}
     for name, (low, high) in sizes.ranges.items():
-        most = max(example[name] for example in examples)
-        found[name] = (low, max(low, most if high is None else min(most, high)))
-    return found
+        most = reached[name] if high is None else min(high, reached[name])
+        ranges[name] = (low, max(low, most))
+    return dataclasses.replace(sizes, ranges=ranges)
+
+
+def elements_of(shapes: Iterable[tuple[int | str, ...]], sizes: Mapping[str, int]) -> int:
+    """Elements of tensors of these shapes."""
+    return sum(math.prod(evaluated(size, sizes) for size in shape) for shape in shapes)

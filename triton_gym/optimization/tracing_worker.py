@@ -33,7 +33,7 @@ from triton_gym.optimization.detectors import hold_graph, hold_results
 from triton_gym.optimization.exporting import Called, Flat, decomposed, exported, taken_apart
 from triton_gym.optimization.inspection import Text, hold_text, launches, text_of
 from triton_gym.optimization.shipping import DEVICE, Request, signature_of
-from triton_gym.optimization.sizes import sizes_of
+from triton_gym.optimization.sizes import bounded, sizes_of
 from triton_gym.optimization.starts import Graphs, starts_of
 from triton_gym.optimization.traced import Guard, Result, TracedFunction
 from triton_gym.task import Task
@@ -68,6 +68,8 @@ def traced(request: Request) -> TracedFunction:
     sizes = sizes_of(core, inputs.placeholders)
     guard = guard_of(core, inputs, called, sizes)
     examples = [_sizes(guard, call, text) for call in calls]
+    sizes = bounded(sizes, examples, [one.shape for one in guard.tensors])
+    guard = dataclasses.replace(guard, ranges=dict(sizes.ranges))
     reference = reference_of(program, inputs, flat, request.name)
     drawing = drawing_of(core, inputs, sizes, examples[0], request.draw)
     task = task_of(request.name, reference, drawing, sizes, examples, _statement(text, drawing), ())

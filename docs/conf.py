@@ -68,7 +68,7 @@ def setup(app: Any) -> None:
 def _attribute(app: Any, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
     """Keep napoleon from taking what stands before a colon in a field's docstring for a type."""
     if what in ("attribute", "data", "property"):
-        lines.insert(0, "")
+        lines.insert(0, "\\ ")  # an escaped space, which is nothing
 
 
 def _headings(app: Any, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:

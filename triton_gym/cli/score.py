@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from triton_gym.cli import answers
 from triton_gym.cli.interrupts import interruptible
 from triton_gym.cli.names import LARGEST_SEED, environment_id, options_from
 from triton_gym.errors import InvalidOptionError
@@ -22,10 +25,16 @@ def score(
     model: Annotated[
         str,
         typer.Argument(
-            help="smollm2, a Hugging Face id, a folder or run, or https://host/v1#model."
+            help="smollm2, a Hugging Face id, a folder or run, or https://host/v1#model; or "
+            "answers: expert, starter, a folder of <task>.py or of an agent's runs."
         ),
     ],
-    envs: Annotated[list[str], typer.Argument(metavar="ENV...", help="Ids or names of tasks.")],
+    envs: Annotated[
+        list[str] | None, typer.Argument(metavar="[ENV...]", help="Ids or names of tasks.")
+    ] = None,
+    tag: Annotated[
+        str, typer.Option(help="All tasks of a suite: core, mlperf, spec or backward.")
+    ] = "",
     tries: Annotated[int, typer.Option(help="Conversations about each task.", min=1)] = 8,
     turns: Annotated[int, typer.Option(help="Replies of each; the best counts.", min=1)] = 1,
     draws: Annotated[
@@ -44,23 +53,34 @@ def score(
     env_arg: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Further arguments of the ids.")
     ] = None,
+    best_known: Annotated[
+        Path | None,
+        typer.Option(help="Times of benchmarks/suite_score.py in place of the shipped ones."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="The scores as JSON; replies beside it. In runs/ unless given."),
     ] = None,
 ) -> None:
-    """Score a model: correct@k, fast_p and speedups, per task and in total.
+    """Score a model or answers: correct@k, fast_p, speedups, and the suite's score.
 
-    Replies are kept as they come: the same command goes on where an earlier one was ended.
+    The suite's score is the mean over tasks of min(1, best known time / ours). Replies are kept as
+    they come: the same command goes on where an earlier one was ended.
     """
     from triton_gym.evaluation.service.evaluator import Evaluator
+    from triton_gym.registration import tasks as tagged
 
-    names = [environment_id(name) for name in envs]
+    names = [environment_id(name) for name in (*(envs or ()), *(tagged(tag=tag) if tag else ()))]
+    if not names:
+        raise InvalidOptionError("Scoring needs tasks: give their names, or --tag with a suite's.")
     other = [name for name in names if "TritonKernel-" not in name]
     if other:
         raise InvalidOptionError(f"Models write kernels; {other[0]} takes no text.")
     options = options_from(env_arg or [])
     out = out or _place(model, seed)
+    if answers.is_answers(model):
+        _score_answers(model, names, device, workers, tries, best_known, out)
+        return
     journal = importlib.import_module("triton_gym.agents.chat.replies")
     kept = out.with_suffix(".replies.jsonl")
     for path in (out, kept):
@@ -91,14 +111,69 @@ def score(
                     replies=replies,
                     watch=lambda done, total: progress.update(bar, completed=done, total=total),
                 )  # fmt: skip
+                hardware = evaluator.hardware()
         except KeyboardInterrupt:
             console.print(f"\nInterrupted. The same command goes on with the replies in {kept}.")
             raise typer.Exit(130) from None
     console.print(_table(model, found))
     _tell_empty(console, found["replies"])
-    _write(out, {**about, **found})
+    suite = _suite(console, found, hardware, best_known)
+    _write(out, {**about, **found, "suite": suite})
     for label, path in (("scores", out), ("replies", kept)):
         console.print(f"{label}: {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _score_answers(
+    model: str, names: list[str], device: str, workers: int, tries: int,
+    best_known: Path | None, out: Path,
+) -> None:  # fmt: skip
+    """The same for answers that need no model."""
+    from triton_gym.evaluation.service.evaluator import Evaluator
+    from triton_gym.registration import name_in
+
+    scoring = importlib.import_module("triton_gym.agents.scoring")
+    console = Console()
+    tasks = [name_in(name) for name in names]
+    with interruptible(), Evaluator(device, workers=workers) as evaluator:
+        outcomes = answers.evaluated(evaluator, tasks, answers.sources(model, tasks), tries)
+        about = {"model": model, "device": evaluator.describe(), "tries": tries}
+        hardware = evaluator.hardware()
+    attempts = [
+        scoring.Attempt(name, one.status.value, one.speedup)
+        for name in tasks
+        for one in outcomes.get(name, [])
+    ]
+    missing = [
+        scoring.Attempt(name, "no_answer", math.nan) for name in tasks if name not in outcomes
+    ]
+    found = scoring.scores([*attempts, *missing], [1])
+    console.print(_table(model, found))
+    suite = _suite(console, found, hardware, best_known)
+    _write(out, {**about, **found, "suite": suite})
+    console.print(f"scores: {out}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _suite(
+    console: Console, found: dict[str, Any], hardware: str, path: Path | None
+) -> dict[str, Any]:
+    """Print and return the suite's score; what tasks are scored by stands beside it."""
+    from triton_gym.benchmark.suite_score import best_known, suite_score
+
+    known = best_known(hardware, path)
+    speedups = {
+        name: row["best_speedup"] for name, row in found["tasks"].items() if row["best_speedup"]
+    }
+    got = suite_score(speedups, list(found["tasks"]), known)
+    console.print(
+        f"suite score {got.score:.3f} (best known time over ours, each task at most 1; "
+        f"uncapped {got.uncapped:.3f}) of {got.tasks} tasks, {got.answered} answered",
+        markup=False, highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    if got.by_eager:
+        console.print(f"{got.by_eager} tasks are scored by eager PyTorch: nothing faster is known.")
+    if known.told:
+        console.print(f"best known times: {known.told}", markup=False, highlight=False)
+    return {**dataclasses.asdict(got), "best_known": known.told}
 
 
 def _place(model: str, seed: int) -> Path:

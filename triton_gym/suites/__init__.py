@@ -28,6 +28,8 @@ SUITES = {
     "multikernelbench": "triton_gym.suites.multikernelbench",
     "robust-kbench": "triton_gym.suites.robust_kbench",
     "tritonbench-t": "triton_gym.suites.tritonbench",
+    "tritonbench-g": "triton_gym.suites.tritonbench_g",
+    "backendbench": "triton_gym.suites.backendbench",
     "flashinfer-bench": "triton_gym.suites.definitions",
     "gpumode": "triton_gym.suites.gpumode",
     "sol-execbench": "triton_gym.suites.definitions:discover_sol",

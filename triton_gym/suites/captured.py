@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import ast
 import inspect
+import io
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
@@ -28,7 +29,7 @@ from triton_gym.suites.module_file import converted
 from triton_gym.task import Case, Kind
 
 _DROPPED = ("out",)
-"""Parameters that say where a result goes: an answer returns its own."""
+"""Optional parameters that say where a result goes: an answer returns its own."""
 
 
 class Redraw:
@@ -59,23 +60,50 @@ class CapturedFile:
 
     kind = Kind.FUNCTION
 
+    def scope(self) -> dict[str, Any]:
+        """The names of the file after it ran."""
+        return executed(self.source, self.path)
+
     def function(self) -> Callable[..., Any]:
         """The function itself."""
-        found = executed(self.source, self.path).get(self.name)
+        found = self.scope().get(self.name)
         if not callable(found):
             raise InvalidTaskError(f"{self.path} defines no function {self.name}.")
         return found  # type: ignore[no-any-return]
 
-    def calls(self, seed: int, device: torch.device) -> list[dict[str, Any]]:
-        """Arguments by parameter of every call of the tests, up to the first that fails."""
+    def watched_run(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """What runs where the tests call the function."""
+        return function
+
+    def environment(self, seed: int, device: torch.device) -> AbstractContextManager[None]:
+        """What the tests run in."""
+        return drawing(seed, device)
+
+    def calls(
+        self, seed: int, device: torch.device, most: int = sys.maxsize
+    ) -> list[dict[str, Any]]:
+        """Arguments by parameter of every call of the tests, up to the first that fails.
+
+        Args:
+            seed: of what they draw.
+            device: where they draw it.
+            most: calls that are wanted; the tests end at the last of them.
+        """
         function = self.function()
-        recorder = _Recorder(function)
-        scope = executed(self.source, self.path)
+        recorder = _Recorder(function, self.watched_run(function), most)
+        scope = self.scope()
         scope[self.name] = recorder
         code = compile(_without(self.tests, self.name), self.path, "exec")
-        with drawing(seed, device), _importable(self.name, scope), torch.no_grad():
+        with (
+            self.environment(seed, device), _importable(self.name, scope), torch.no_grad(),
+            redirect_stdout(io.StringIO()),
+        ):  # fmt: skip
             try:
                 exec(code, scope)
+                if not recorder.calls:
+                    _run_tests(scope)
+            except _EnoughError:
+                pass
             except Exception:
                 if not recorder.calls:
                     raise
@@ -89,7 +117,7 @@ class CapturedFile:
         """The arguments of a call, drawn anew."""
         seed, device = generator.initial_seed(), generator.device
         index = case["call"] - 1
-        given = self.calls(seed, device)[index]
+        given = self.calls(seed, device, index + 1)[index]
         values = [given.get(name) for name in self.parameters]
         if self.redraw != Redraw.NOTHING and device.type != "meta":
             written = self._written(index)
@@ -110,7 +138,7 @@ class CapturedFile:
 
 @lru_cache(maxsize=4096)
 def _written_places(form: CapturedFile, index: int) -> frozenset[int]:
-    one, other = (form.calls(seed, torch.device("cpu"))[index] for seed in (1, 2))
+    one, other = (form.calls(s, torch.device("cpu"), index + 1)[index] for s in (1, 2))
     found = set()
     for place, name in enumerate(form.parameters):
         first, second = (trees.flatten(call.get(name))[0] for call in (one, other))
@@ -142,18 +170,36 @@ def _other(tensor: torch.Tensor, how: str, seed: int) -> torch.Tensor:
     return (low + (high - low) * drawn).to(tensor.dtype)
 
 
+def _run_tests(scope: dict[str, Any]) -> None:
+    """Call the test functions of a file that only defines them."""
+    for name, found in list(scope.items()):
+        if name.startswith("test") and inspect.isfunction(found):
+            if not inspect.signature(found).parameters:
+                found()
+
+
+class _EnoughError(BaseException):
+    """The last call that is wanted; tests catch exceptions, but not this."""
+
+
 class _Recorder:
     """Stands for a function and keeps what it is called with."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], run: Callable[..., Any], most: int) -> None:
         self._function = function
+        self._run = run
+        self._most = most
         self.calls: list[dict[str, Any]] = []
         self.__name__ = getattr(function, "__name__", "function")
         self.__doc__ = function.__doc__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self.calls.append(_kept(bound(self._function, args, kwargs)))
-        return self._function(*args, **kwargs)
+        if len(self.calls) >= self._most:
+            raise _EnoughError
+        return self._run(*args, **kwargs)
+
+    apply = __call__  # of a `torch.autograd.Function`
 
 
 def bound(
@@ -175,7 +221,15 @@ def bound(
             found |= value
         else:
             found[name] = value
-    return {name: value for name, value in found.items() if name not in _DROPPED}
+    return {
+        name: value for name, value in found.items()
+        if name not in _DROPPED or _required(signature, name)
+    }  # fmt: skip
+
+
+def _required(signature: inspect.Signature, name: str) -> bool:
+    one = signature.parameters.get(name)
+    return one is not None and one.default is inspect.Parameter.empty
 
 
 def called(function: Callable[..., Any], names: tuple[str, ...], values: tuple[Any, ...]) -> Any:

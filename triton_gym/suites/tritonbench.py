@@ -52,7 +52,7 @@ def load(path: str | Path) -> Task:
     from triton_gym.suites.execution import told
 
     path = Path(path)
-    source, tests = _parts(path)
+    source, tests = parts(path)
     form = CapturedFile(source, tests, str(path), path.stem)
     try:
         import torch
@@ -101,7 +101,8 @@ def captured_task(
     return tried_cases(forms, described, cases, form.path)
 
 
-def _parts(path: Path) -> tuple[str, str]:
+def parts(path: Path) -> tuple[str, str]:
+    """Source and tests of a problem file."""
     source, *tests = _LINE.split(path.read_text(encoding="utf-8"))
     if not tests:
         raise InvalidTaskError(f"{path} is no problem of TritonBench: no line of # parts it.")

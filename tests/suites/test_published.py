@@ -1,0 +1,167 @@
+"""TritonBench-G: published Triton kernels as references, emulated where there is no GPU."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from triton_gym import InvalidTaskError, suites
+from triton_gym.evaluation import check
+from triton_gym.suites.eager_triton import emulated, hosted
+
+LINE = "#" * 80
+KERNEL = """
+import torch
+import triton
+import triton.language as tl
+
+@triton.jit
+def scaled_kernel(x_ptr, out_ptr, n, factor, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = offsets < n
+    x = tl.load(x_ptr + offsets, mask=inside, other=0.0)
+    kept = x
+    x *= factor
+    tl.store(out_ptr + offsets, (kept + x).to(out_ptr.dtype.element_ty), mask=inside)
+
+def scaled(x, factor=2.0):
+    assert x.is_cuda and x.dtype in (torch.float16, torch.float32)
+    out = torch.empty_like(x)
+    scaled_kernel[lambda meta: (triton.cdiv(x.numel(), meta["BLOCK"]),)](
+        x, out, x.numel(), factor, BLOCK=128, num_warps=4
+    )
+    return out
+"""
+PRODUCT = """
+import torch
+import triton
+import triton.language as tl
+
+@triton.autotune(configs=[triton.Config({"BLOCK": 16})], key=["m"])
+@triton.jit
+def product_kernel(a_ptr, b_ptr, c_ptr, m, n, k, BLOCK: tl.constexpr):
+    row, column = tl.program_id(0), tl.program_id(1)
+    a = tl.make_block_ptr(a_ptr, (m, k), (k, 1), (row * BLOCK, 0), (BLOCK, BLOCK), (1, 0))
+    b = tl.make_block_ptr(b_ptr, (k, n), (n, 1), (0, column * BLOCK), (BLOCK, BLOCK), (1, 0))
+    total = tl.zeros((BLOCK, BLOCK), dtype=tl.float32)
+    for start in range(0, k, BLOCK):
+        left = tl.load(a, boundary_check=(0, 1), padding_option="zero")
+        right = tl.load(b, boundary_check=(0, 1), padding_option="zero")
+        total += tl.dot(left, right)
+        a = tl.advance(a, (0, BLOCK))
+        b = tl.advance(b, (BLOCK, 0))
+    c = tl.make_block_ptr(c_ptr, (m, n), (n, 1), (row * BLOCK, column * BLOCK), (BLOCK, BLOCK), (1, 0))
+    tl.store(c, total.to(c_ptr.dtype.element_ty), boundary_check=(0, 1))
+
+def product_into(a, b, c):
+    (m, k), n = a.shape, b.shape[1]
+    product_kernel[lambda meta: (triton.cdiv(m, meta["BLOCK"]), triton.cdiv(n, meta["BLOCK"]))](
+        a, b, c, m, n, k
+    )
+"""
+ATOMIC = """
+import torch
+import triton
+import triton.language as tl
+
+@triton.jit
+def count_kernel(x_ptr, out_ptr, n, BINS: tl.constexpr):
+    for i in range(n):
+        tl.atomic_add(out_ptr + tl.load(x_ptr + i) % BINS, 1)
+
+def count(x):
+    out = torch.zeros(4, dtype=torch.int32, device="cuda")
+    count_kernel[(1,)](x, out, x.numel(), BINS=4)
+    return out
+"""
+PROBLEMS = {
+    "scaled": (KERNEL, "import torch\nfor n in (100, 300):\n    x = torch.randn(n, device='cuda')"
+               "\n    print(scaled(x), scaled(x.half(), 3.0))"),
+    "product": (PRODUCT, "import torch\ndef test():\n    a = torch.randn(20, 40, device='cuda')\n"
+                "    b = torch.randn(40, 24, device='cuda')\n    c = torch.empty(20, 24, device='cuda')"
+                "\n    product_into(a, b, c)\n    return c"),
+    "count": (ATOMIC, "import torch\ncount(torch.randint(0, 9, (50,), device='cuda'))"),
+    "kernel_alone": (ATOMIC, "count_kernel[(1,)](None, None, 0, BINS=4)"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory):
+    root = tmp_path_factory.mktemp("checkout")
+    folder = root / "data" / "TritonBench_G_v1"
+    folder.mkdir(parents=True)
+    for name, (source, tests) in PROBLEMS.items():
+        (folder / f"{name}.py").write_text(f"{source}\n{LINE}\n{tests}\n")
+    told = [{"file": "scaled.py", "comp_instru": "Adds {factor} times x to x."}]
+    (root / "data" / "TritonBench_G_v1.json").write_text(json.dumps(told))
+    return suites.load("tritonbench-g", root)
+
+
+def test_a_published_kernel_is_a_reference_and_an_oracle(suite):
+    task = suite.problem("scaled").task()
+    assert task.entry.parameters == ("x", "factor")
+    assert "Adds {factor} times x" in task.statement
+    assert "tl.load" not in task.statement
+    assert len({case["call"] for case in (*task.tiny, *task.bench)}) == 4
+    for case in task.tiny:
+        x, factor = check.draw_inputs(task, case, 3, torch.device("cpu"))
+        expected = check.expect(task, case, (x, factor))
+        torch.testing.assert_close(expected.outputs[0], x.double() * (1 + factor))
+        assert check.compare([x * (1 + factor)], expected, str(case)).ok
+        assert not check.compare([x * factor], expected, str(case)).ok
+
+
+def test_what_a_kernel_writes_to_an_argument_is_what_an_answer_returns(suite):
+    task = suite.problem("product").task()
+    (case,) = task.tiny
+    a, b, c = check.draw_inputs(task, case, 3, torch.device("cpu"))
+    before = c.clone()
+    torch.testing.assert_close(task.reference(a, b, c), a @ b, rtol=1e-5, atol=1e-5)
+    assert torch.equal(c, before), "the reference leaves its arguments alone"
+    assert "must not change an argument" in task.statement
+
+
+def test_atomics_run_one_after_the_other(suite):
+    task = suite.problem("count").task()
+    (x,) = check.draw_inputs(task, task.tiny[0], 3, torch.device("cpu"))
+    assert task.reference(x).tolist() == torch.bincount(x % 4, minlength=4).tolist()
+
+
+def test_what_cannot_be_called_is_told(suite):
+    with pytest.raises(InvalidTaskError, match="call no function that launches a kernel"):
+        suite.problem("kernel_alone").task()
+
+
+READING = """
+import torch
+import triton
+import triton.language as tl
+
+@triton.jit
+def beyond_kernel(x_ptr, out_ptr, n, far, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + offsets)
+    tl.store(out_ptr + offsets + far, x, mask=offsets < n)
+"""
+
+
+def test_memory_outside_is_nan_to_read_and_an_error_to_write():
+    scope = emulated(READING, "reading.py")
+    x, out = torch.arange(5.0), torch.zeros(8)
+    with hosted():
+        scope["beyond_kernel"][(1,)](x, out, 8, 0, BLOCK=8)
+        assert out[:5].tolist() == x.tolist()
+        assert out[5:].isnan().all()
+        with pytest.raises(RuntimeError, match="writes to memory outside"):
+            scope["beyond_kernel"][(1,)](x, out, 8, 4, BLOCK=8)
+
+
+def test_random_numbers_are_those_of_the_published_generator():
+    from triton_gym.suites.eager_triton import language
+
+    # Random123's known answers for Philox 4x32-10 with counter and key of zeros, and of ones.
+    zero = torch.zeros((), dtype=torch.int64)
+    found = [int(x) for x in language.philox(0, zero, zero, zero, zero)]
+    assert found == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]

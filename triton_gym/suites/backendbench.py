@@ -1,0 +1,169 @@
+"""BackendBench's problems: overloads of ATen's operators, with the arguments of PyTorch's tests.
+
+(Saroufim et al., "BackendBench: An evaluation suite for testing how well LLMs and humans can write
+PyTorch backends", Meta, 2025.) The checkout says which overloads there are, and which are left out
+as random or as not to be tested. The arguments are what PyTorch's own tests of its operators
+(`op_db`) lead to: a sample of an operator is run, and each call of the overload on its way is a
+case, its number the size `call`.
+"""
+
+from __future__ import annotations
+
+import ast
+import keyword
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from triton_gym import syntax
+from triton_gym.errors import InvalidTaskError
+from triton_gym.suites.suite import Problem, task_name
+from triton_gym.task import Case, Kind
+
+if TYPE_CHECKING:
+    import torch
+
+    from triton_gym.task import Task
+
+_LEFT_OUT = ("UNSUPPORTED_OPERATORS", "RANDOM_OPS", "TENSOR_CREATION_AND_MANIPULATION_OPS")
+"""Lists of the checkout whose overloads it does not test."""
+_ASKED = (
+    "Write a function `{name}` that returns what PyTorch's operator `torch.ops.aten.{overload}` "
+    "does, computed with Triton kernels of your own only. The operator's schema:\n\n"
+    "    {schema}\n\nThe function is called with `{name}({parameters})` by position; what is not "
+    "among them has the schema's default. It is tried on the arguments of PyTorch's own tests."
+)
+MOST_CALLS = 48
+"""Calls of an overload that become cases."""
+
+
+def discover(checkout: Path) -> Iterator[Problem]:
+    """The functional overloads of the checkout's map that it tests."""
+    path = checkout / "BackendBench" / "scripts" / "op_map.py"
+    left_out = _left_out(checkout / "BackendBench" / "op_categories.py")
+    for overload in _functional(path):
+        if overload not in left_out:
+            name = task_name("backendbench", overload)
+            yield Problem(
+                suite="backendbench",
+                key=overload,
+                name=name,
+                path=path,
+                loader=partial(load, overload),
+                text=partial(_base, overload),
+            )
+
+
+def _functional(path: Path) -> tuple[str, ...]:
+    """The functional overloads that a map names, but for internal ones."""
+    found: dict[str, None] = {}
+    for line in _strings(path).get("op_map_data", "").splitlines():
+        fields = dict(field.split(":", 1) for field in line.split() if ":" in field)
+        overload = fields.get("func", "")
+        if overload and not overload.startswith("_"):
+            found[overload] = None
+    return tuple(found)
+
+
+def _strings(path: Path) -> dict[str, Any]:
+    """The constants of a file that are written out."""
+    if not path.is_file():
+        return {}
+    found = {}
+    for node in syntax.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            try:
+                found[node.targets[0].id] = ast.literal_eval(node.value)
+            except ValueError:  # computed
+                continue
+    return found
+
+
+def _left_out(path: Path) -> frozenset[str]:
+    lists = _strings(path)
+    return frozenset(name for key in _LEFT_OUT for name in lists.get(key, ()))
+
+
+def _base(overload: str) -> str:
+    """An operator's name: its overloads are near-duplicates, and so is what it is built on."""
+    return overload.partition(".")[0].strip("_")
+
+
+@dataclass(frozen=True, slots=True)
+class Overload:
+    """An overload of an ATen operator, with samples of PyTorch's tests that lead to it."""
+
+    name: str
+    """E.g. `add.Tensor`."""
+    sources: tuple[str, ...]
+    """Names of the entries of `op_db` whose samples call it."""
+    parameters: tuple[str, ...] = ()
+    """Those of the schema that some call gives another value than the default."""
+
+    kind = Kind.FUNCTION
+
+    def calls(self, seed: int) -> list[dict[str, Any]]:
+        """Arguments by parameter of the calls, on the CPU."""
+        from triton_gym.suites.op_samples import calls_of
+
+        return calls_of(self.name, self.sources, seed, MOST_CALLS)
+
+    def init(self, case: Case) -> tuple[Any, ...]:
+        """A function has none."""
+        return ()
+
+    def inputs(self, case: Case, generator: torch.Generator) -> tuple[Any, ...]:
+        """The arguments of a call, drawn anew."""
+        from triton_gym.suites.module_file import converted
+        from triton_gym.suites.op_samples import default_of
+
+        call = self.calls(generator.initial_seed())[case["call"] - 1]
+        values = (call.get(name, default_of(self.name, name)) for name in self.parameters)
+        return tuple(converted(value, case.dtype, generator.device) for value in values)
+
+    def reference(self, *arguments: Any) -> Any:
+        """The operator."""
+        from triton_gym.suites.op_samples import called
+
+        return called(self.name, dict(zip(self.parameters, arguments, strict=True)))
+
+
+def load(overload: str) -> Task:
+    """The task of an overload.
+
+    Raises:
+        InvalidTaskError: PyTorch has no such operator or no sample of it, or nothing can be judged.
+    """
+    from dataclasses import replace
+
+    from triton_gym.suites.loading import Description
+    from triton_gym.suites.op_samples import passed, resolved, sources_of
+    from triton_gym.suites.trying import tried_cases
+    from triton_gym.task import Entry
+
+    operator = resolved(overload)
+    form = Overload(overload, sources_of(overload))
+    calls = form.calls(1)
+    if not calls:
+        raise InvalidTaskError(f"No sample of PyTorch's op_db calls {overload} on numbers.")
+    form = replace(form, parameters=passed(overload, calls))
+    base = overload.partition(".")[0]
+    shown = tuple(_identifier(name) for name in form.parameters)
+    asked = _ASKED.format(
+        name=base, overload=overload, schema=operator._schema, parameters=", ".join(shown)
+    )
+    described = Description(
+        name=task_name("backendbench", overload),
+        title=f"aten.{overload}",
+        statement=asked,
+        entry=Entry(base, shown),
+        tags=("backendbench",),
+    )
+    cases = [Case("float32", {"call": i + 1}) for i in range(len(calls))]
+    return tried_cases([form], described, cases, f"aten.{overload}")
+
+
+def _identifier(name: str) -> str:
+    return f"{name}_" if keyword.iskeyword(name) else name

@@ -1,0 +1,57 @@
+"""Kernels rewritten so that Python means by them what Triton does.
+
+A block is a value there: `a += b` makes another one, where PyTorch would change what others hold
+too. `and` and `or` of blocks go by element, and numbers have a dtype that `.to` changes.
+"""
+
+from __future__ import annotations
+
+import ast
+
+
+def rewritten(tree: ast.Module) -> ast.Module:
+    """A file with its kernels rewritten."""
+    for node in tree.body:
+        for function in ast.walk(node):
+            if isinstance(function, ast.FunctionDef) and is_kernel(function):
+                function.body = [_Kernel().visit(line) for line in function.body]
+    return ast.fix_missing_locations(tree)
+
+
+def is_kernel(function: ast.FunctionDef) -> bool:
+    """Whether it is decorated with `triton.jit`."""
+    return any("jit" in ast.unparse(one) for one in function.decorator_list)
+
+
+class _Kernel(ast.NodeTransformer):
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
+        self.generic_visit(node)
+        if not isinstance(node.target, ast.Name):
+            return node
+        value = ast.BinOp(ast.Name(node.target.id, ast.Load()), node.op, node.value)
+        return ast.copy_location(ast.Assign([node.target], value), node)
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.AST:
+        self.generic_visit(node)
+        name = "_triton_gym_both" if isinstance(node.op, ast.And) else "_triton_gym_either"
+        found = node.values[0]
+        for value in node.values[1:]:
+            later = ast.Lambda(ast.arguments([], [], None, [], [], None, []), value)
+            found = ast.Call(ast.Name(name, ast.Load()), [found, later], [])
+        return ast.copy_location(found, node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "to":
+            to = ast.Name("_triton_gym_to", ast.Load())
+            return ast.copy_location(
+                ast.Call(to, [node.func.value, *node.args], node.keywords), node
+            )
+        return node
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        self.generic_visit(node)
+        if node.attr == "value" and isinstance(node.ctx, ast.Load):
+            helper = ast.Name("_triton_gym_value", ast.Load())
+            return ast.copy_location(ast.Call(helper, [node.value], []), node)
+        return node

@@ -1,0 +1,200 @@
+"""Calls of ATen's overloads that samples of PyTorch's own tests (`op_db`) lead to."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from triton_gym.errors import InvalidTaskError
+from triton_gym.evaluation import trees
+from triton_gym.suites.execution import drawing
+
+_DTYPES = (torch.float32, torch.int64, torch.bool, torch.complex64)
+"""What samples are drawn in: the first that an operator takes."""
+_SCANNED = 6
+"""Samples of an operator that are run to see what it calls."""
+_CPU = torch.device("cpu")
+
+
+def resolved(overload: str) -> Any:
+    """The operator of a name as `add.Tensor`.
+
+    Raises:
+        InvalidTaskError: this version of PyTorch has none, or its result is a view of an argument.
+    """
+    base, _, name = overload.partition(".")
+    try:
+        operator = getattr(getattr(torch.ops.aten, base), name)
+    except AttributeError:
+        raise InvalidTaskError(f"PyTorch {torch.__version__} has no aten.{overload}.") from None
+    if any(result.alias_info is not None for result in operator._schema.returns):
+        raise InvalidTaskError(
+            f"aten.{overload} returns a view or an argument: nothing to compute."
+        )
+    return operator
+
+
+def called(overload: str, given: Mapping[str, Any]) -> Any:
+    """The operator's result for arguments by parameter."""
+    operator = resolved(overload)
+    args: list[Any] = []
+    named: dict[str, Any] = {}
+    for one in operator._schema.arguments:
+        if one.name in given and (one.kwarg_only or len(args) < _place(operator, one.name)):
+            named[one.name] = given[one.name]
+        elif one.name in given:
+            args.append(given[one.name])
+    return operator(*args, **named)
+
+
+def _place(operator: Any, name: str) -> int:
+    return [one.name for one in operator._schema.arguments].index(name)
+
+
+def default_of(overload: str, name: str) -> Any:
+    """What a parameter is where it is not given."""
+    arguments = resolved(overload)._schema.arguments
+    return next((one.default_value for one in arguments if one.name == name), None)
+
+
+def passed(overload: str, calls: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Parameters that some call gives another value than the default, in the schema's order."""
+    found = []
+    for one in resolved(overload)._schema.arguments:
+        values = [call[one.name] for call in calls if one.name in call]
+        if values and not all(_equal(value, one.default_value) for value in values):
+            found.append(one.name)
+    return tuple(found)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        return False
+    return type(one) is type(other) and bool(one == other)
+
+
+def calls_of(overload: str, sources: Sequence[str], seed: int, most: int) -> list[dict[str, Any]]:
+    """Arguments by parameter of the calls, on the CPU.
+
+    Args:
+        overload: e.g. `add.Tensor`.
+        sources: names of `op_db`'s entries.
+        seed: of what they draw.
+        most: calls that are wanted.
+    """
+    operator = resolved(overload)
+    found: list[dict[str, Any]] = []
+    with drawing(seed, _CPU), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for info in (one for name in sources for one in _entries()[name]):
+            for sample in _samples(info):
+                with _Watching(operator) as watching:
+                    if _runs(info, sample):
+                        found += watching.calls
+                if len(found) >= most:
+                    return found[:most]
+    return found
+
+
+def sources_of(overload: str) -> tuple[str, ...]:
+    """The entries of `op_db` whose samples call an overload: those of its name, or all others."""
+    base = overload.partition(".")[0]
+    entries = _entries()
+    named = tuple(
+        name
+        for name, infos in entries.items()
+        if base in (name.replace(".", "_"), name.rpartition(".")[2], *(i.aten_name for i in infos))
+    )
+    if any(overload in _callees(name) for name in named):
+        return named
+    return tuple(name for name in entries if overload in _callees(name))
+
+
+@lru_cache(maxsize=1)
+def _entries() -> dict[str, list[Any]]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from torch.testing._internal.common_methods_invocations import op_db
+
+    found: dict[str, list[Any]] = {}
+    for info in op_db:
+        found.setdefault(info.name, []).append(info)
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _callees(name: str) -> frozenset[str]:
+    """Overloads that the first samples of an entry call."""
+    with drawing(1, _CPU), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        watching = _Watching(None)
+        for info in _entries()[name]:
+            for _, sample in zip(range(_SCANNED), _samples(info), strict=False):
+                with watching:
+                    _runs(info, sample)
+    return frozenset(watching.seen)
+
+
+def _samples(info: Any) -> Iterator[Any]:
+    dtype = next((one for one in _DTYPES if one in info.supported_dtypes("cpu")), None)
+    if dtype is None:
+        return
+    try:
+        yield from info.sample_inputs("cpu", dtype, set_seed=False)  # the seed is ours
+    except Exception:  # it needs a package or a device that is not here
+        return
+
+
+def _runs(info: Any, sample: Any) -> bool:
+    try:
+        info.op(sample.input, *sample.args, **sample.kwargs)
+    except Exception:  # e.g. without LAPACK
+        return False
+    return True
+
+
+class _Watching(TorchDispatchMode):
+    """Keeps the arguments of an operator's calls, or the names of all that are called.
+
+    Args:
+        operator: the one that is watched; None to note names.
+    """
+
+    def __init__(self, operator: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._operator = operator
+        self.seen: set[str] = set()
+        self.calls: list[dict[str, Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        self.seen.add(str(func).removeprefix("aten."))
+        kept = self._kept(args, kwargs) if func is self._operator else None
+        result = func(*args, **kwargs)
+        if kept is not None and _judgeable(result):
+            self.calls.append(kept)
+        return result
+
+    def _kept(self, args: Any, kwargs: Any) -> dict[str, Any] | None:
+        names = [one.name for one in self._operator._schema.arguments]
+        call = {**dict(zip(names, args, strict=False)), **kwargs}
+        try:
+            tensors, tree = trees.flatten(call)
+        except trees.TreeError:  # a layout, a generator
+            return None
+        if any(not x.numel() for x in tensors):
+            return None
+        kept: dict[str, Any] = trees.assemble(tree, iter([x.clone() for x in tensors]))
+        return kept
+
+
+def _judgeable(result: Any) -> bool:
+    try:
+        return any(x.numel() for x in trees.flatten(result, numbers=True)[0])
+    except trees.TreeError:
+        return False

@@ -1,0 +1,196 @@
+"""A published file of Triton kernels: its host function with the calls of its tests."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import _disable_current_modes
+
+from triton_gym.errors import InvalidTaskError
+from triton_gym.evaluation import trees
+from triton_gym.suites.captured import CapturedFile, called
+from triton_gym.suites.eager_triton import emulated, hosted, idle
+from triton_gym.suites.execution import drawing, executed
+from triton_gym.task import Case
+
+_CPU = torch.device("cpu")
+_TRIED = 2
+"""Calls that are watched for what they write to."""
+_PRETENDED = (None, torch.float16, torch.float32, torch.bfloat16)
+"""What float64 tensors are said to be, in turn, until a host function takes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFile(CapturedFile):
+    """A file whose kernels are Triton's; see `eager_triton` for how they run without a GPU."""
+
+    writes: tuple[str, ...] = ()
+    """Parameters that the function writes to, which an answer must not."""
+    returned: tuple[str, ...] = ()
+    """Those of them that an answer returns after the result, which does not hold them."""
+    returns_nothing: bool = False
+    """Whether they are all that there is."""
+
+    def scope(self) -> dict[str, Any]:
+        """The names of the file, its kernels emulated."""
+        with hosted():
+            return emulated(self.source, self.path)
+
+    def function(self) -> Callable[..., Any]:
+        """The function, emulated."""
+        return _function(self.scope(), self)
+
+    def watched_run(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function without its kernels: later calls hardly ever use earlier results."""
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with idle():
+                return function(*args, **kwargs)
+
+        return run
+
+    @contextmanager
+    def environment(self, seed: int, device: torch.device) -> Iterator[None]:
+        """Tensors of the tests pass for a GPU's."""
+        with drawing(seed, device), hosted(device):
+            yield
+
+    def inputs(self, case: Case, generator: torch.Generator) -> tuple[Any, ...]:
+        """The arguments of a call, drawn on the CPU, where kernels are emulated."""
+        if generator.device.type != "cuda":
+            return CapturedFile.inputs(self, case, generator)
+        seeded = torch.Generator().manual_seed(generator.initial_seed())
+        drawn = CapturedFile.inputs(self, case, seeded)
+        return tuple(_moved(value, generator.device) for value in drawn)
+
+    @property
+    def reference(self) -> _Reference:
+        """The function, which also knows how to be exact."""
+        return _Reference(self)
+
+    def watched(self, calls: Sequence[Mapping[str, Any]]) -> PublishedFile:
+        """The same, knowing what of its arguments the calls change."""
+        written: set[str] = set()
+        held: set[str] = set()
+        result: Any = None
+        for call in sorted(calls, key=_elements)[:_TRIED]:
+            before = [call.get(name) for name in self.parameters]
+            after = [_copied(value) for value in before]
+            with hosted(), torch.no_grad():
+                result = called(self.function(), self.parameters, tuple(after))
+            places = {x.data_ptr() for x in trees.flatten(result)[0]}
+            for name, one, other in zip(self.parameters, before, after, strict=True):
+                if not _same(one, other):
+                    written.add(name)
+                if places & {x.data_ptr() for x in trees.flatten(other)[0]}:
+                    held.add(name)
+        writes = tuple(name for name in self.parameters if name in written)
+        rest = tuple(name for name in writes if name not in held)
+        return replace(self, writes=writes, returned=rest, returns_nothing=result is None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """The published function: it returns its result, and what it writes to arguments."""
+
+    form: PublishedFile
+
+    def __call__(self, *arguments: Any) -> Any:
+        """On a GPU as Triton compiles it, elsewhere emulated."""
+        tensors, _ = trees.flatten(list(arguments))
+        if any(x.is_cuda for x in tensors):
+            function = _function(_compiled(self.form.source, self.form.path), self.form)
+            return self._result(function, arguments)
+        device = tensors[0].device if tensors and tensors[0].device.type == "meta" else _CPU
+        return self._emulated(arguments, device, None)
+
+    def exact(self, *arguments: Any) -> Any:
+        """Emulated on the CPU, for arguments in float64."""
+        tensors, _ = trees.flatten(list(arguments))
+        device = tensors[0].device if tensors else _CPU
+        given = [_moved(value, _CPU) for value in arguments] if device.type == "cuda" else arguments
+        if not any(x.is_floating_point() for x in tensors):
+            with _disable_current_modes():  # it may take numbers apart into bits
+                return _moved(self._emulated(given, _CPU, None), device)
+        first: Exception | None = None
+        for pretended in _PRETENDED:
+            try:
+                return _moved(self._emulated(given, _CPU, pretended), device)
+            except Exception as error:  # it holds that tensors are of a narrow dtype
+                first = first or error
+        raise first or InvalidTaskError(f"{self.form.path} does not run in float64.")
+
+    def _emulated(
+        self, arguments: Sequence[Any], device: torch.device, pretended: torch.dtype | None
+    ) -> Any:
+        function = self.form.function()
+        with hosted(device, pretended):
+            return self._result(function, arguments)
+
+    def _result(self, function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+        names, writes = self.form.parameters, self.form.writes
+        given = [
+            _copied(value) if name in writes else value
+            for name, value in zip(names, arguments, strict=True)
+        ]
+        result = called(function, names, tuple(given))
+        rest = [given[names.index(name)] for name in self.form.returned]
+        if self.form.returns_nothing:
+            return rest[0] if len(rest) == 1 else tuple(rest)
+        return (result, *rest) if rest else result
+
+
+def _function(scope: Mapping[str, Any], form: PublishedFile) -> Callable[..., Any]:
+    found = scope.get(form.name)
+    if isinstance(found, type) and issubclass(found, torch.autograd.Function):
+        return _applied(found)
+    owner = getattr(found, "__self__", None)
+    if isinstance(owner, type) and issubclass(owner, torch.autograd.Function):
+        return _applied(owner)
+    if not callable(found) or isinstance(found, type):
+        raise InvalidTaskError(f"{form.path} defines no function {form.name}.")
+    return found  # type: ignore[no-any-return]
+
+
+def _applied(cls: Any) -> Callable[..., Any]:
+    """A function of autograd's, with the signature of its forward."""
+
+    def applied(*args: Any) -> Any:
+        return cls.apply(*args)
+
+    forward = list(inspect.signature(cls.forward).parameters.values())[1:]
+    applied.__signature__ = inspect.Signature(forward)  # type: ignore[attr-defined]
+    return applied
+
+
+@lru_cache(maxsize=256)
+def _compiled(source: str, path: str) -> dict[str, Any]:
+    """The names of the file with Triton's own kernels, which keep what they compiled."""
+    scope = executed(source, path)
+    scope.setdefault("torch", torch)
+    return scope
+
+
+def _copied(value: Any) -> Any:
+    tensors, tree = trees.flatten(value)
+    return trees.assemble(tree, iter([x.detach().clone() for x in tensors]))
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    tensors, tree = trees.flatten(value, numbers=False)
+    return trees.assemble(tree, iter([x.to(device) for x in tensors]))
+
+
+def _elements(call: Mapping[str, Any]) -> int:
+    return sum(x.numel() for value in call.values() for x in trees.flatten(value)[0])
+
+
+def _same(one: Any, other: Any) -> bool:
+    pairs = zip(trees.flatten(one)[0], trees.flatten(other)[0], strict=True)
+    return all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in pairs)

@@ -85,6 +85,8 @@ class SearchRun:
         self._live = self.device.startswith("cuda") if live is None else live
         self.best: tuple[float, str, str] | None = None
         """Judge's speedup, source and route of the best so far."""
+        self._bar = 0.0
+        """Judge's speedup of the fastest that could be swapped in, if pairs say so."""
         self._examples: list[Call] = calls(spec.examples)
         self._active: Verified | None = None
         self._tried: dict[str, int] = {}
@@ -209,8 +211,8 @@ class SearchRun:
                     "step", agent=agent, step=step.step, status=str(step.outcome.status),
                     speedup=_number(step.outcome.speedup), left=round(self._left, 1),
                 )  # fmt: skip
-            if step is best and step.outcome.correct and (path / "best.py").exists():
-                source = (path / "best.py").read_text(encoding="utf-8")
+            source = _source(step, path if step is best else None)
+            if source and step.outcome.correct:
                 self._found(source, agent, step.outcome, traced)
             self._spend()
             if time.monotonic() >= until or self._left <= 0:
@@ -230,14 +232,17 @@ class SearchRun:
         """Take an outcome in; whether it is the best so far. A better one is tried."""
         if not outcome.correct or not outcome.speedup > 0:
             return False
-        if self.best is not None and outcome.speedup < GAIN * self.best[0]:
-            return False
-        self.best = (outcome.speedup, source, route)
-        write_whole(self.folder / "best.py", source)
-        write_whole(self.folder / "best.json", json.dumps(to_json(outcome), indent=1))
-        if self._live and source not in self._state["candidates"]:
-            self._try(source, route, traced)
-        return True
+        better = self.best is None or outcome.speedup >= GAIN * self.best[0]
+        if better:
+            self.best = (outcome.speedup, source, route)
+            write_whole(self.folder / "best.py", source)
+            write_whole(self.folder / "best.json", json.dumps(to_json(outcome), indent=1))
+        if self._live and outcome.speedup >= GAIN * self._bar:
+            if source not in self._state["candidates"]:
+                self._try(source, route, traced)
+            if self._state["candidates"][source]["ok"]:  # what cannot be swapped in sets no bar
+                self._bar = outcome.speedup
+        return better
 
     def _try(self, source: str, route: str, traced: TracedFunction) -> None:
         """Pairs against what runs now; a candidate that shows that it is faster is handed over."""
@@ -352,6 +357,13 @@ def _named_arguments(function: Any, call: Call) -> Any:
     if not kwargs:
         return args
     return dict(inspect.signature(function).bind(*args, **kwargs).arguments)
+
+
+def _source(step: Step, best: Path | None) -> str:
+    """The kernel of a step; that of the best one lies in its run's folder."""
+    if best is not None and (best / "best.py").exists():
+        return (best / "best.py").read_text(encoding="utf-8")
+    return step.action if isinstance(step.action, str) and "@triton.jit" in step.action else ""
 
 
 def _timed(told: Mapping[str, Any]) -> Timed:

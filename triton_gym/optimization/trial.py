@@ -165,13 +165,9 @@ class Bench:
     def _resting(self, call: Callable[[], Any]) -> Any:
         began = time.perf_counter()
         found = self._clock(call)
-        self._rest(began)
-        return found
-
-    def _rest(self, began: float) -> None:
-        """Leave the GPU to others for as long as the share asks."""
-        if self._share < 1:
+        if self._share < 1:  # leave the GPU to others
             time.sleep((time.perf_counter() - began) * (1 / self._share - 1))
+        return found
 
     def _copies(self) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
         tensors = [t for one in self.examples for t in pytree.tree_leaves(one) if _is_tensor(t)]
@@ -197,16 +193,16 @@ class Bench:
             if why is not None:
                 return why
         rng = random.Random(seed)
-        for index, case in enumerate(self.traced.task.hidden(rng, DRAWN, tiny=False)):
-            began = time.perf_counter()
+        # Where the GPU is shared, shapes are small: a judge has looked at large ones already.
+        tiny = self._share < 1
+        for index, case in enumerate(self.traced.task.hidden(rng, DRAWN, tiny=tiny)):
             try:
                 why = self._wrong_on(loaded, case, seed + index)
-            except torch.OutOfMemoryError:  # the judge has looked at large ones already
+            except torch.OutOfMemoryError:
                 torch.cuda.empty_cache()
                 continue
             if why is not None:
                 return why
-            self._rest(began)
         return None
 
     def _wrong_on(self, loaded: Loaded, case: Case, seed: int) -> str | None:

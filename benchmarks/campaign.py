@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import argparse
 import collections
+import concurrent.futures
 import json
+import math
 import os
 import random
 import subprocess
@@ -81,6 +83,7 @@ def program(given: argparse.Namespace) -> dict[str, Any]:
     blamed: list[str] = []
     errors: list[str] = []
     # Both programs have the same answers, half of them in another order: they find each other's.
+    until = time.monotonic() + given.most
     asked = answers(given.count, random.Random(given.seed))
     random.Random(given.part).shuffle(asked)
     with Evaluator(given.device, workers=given.workers, store=given.store) as evaluator:
@@ -90,7 +93,13 @@ def program(given: argparse.Namespace) -> dict[str, Any]:
             future = evaluator.submit(triton_gym.load(name), source, seed=number, limits=limits)
             future.add_done_callback(lambda _, number=number: ended.update([number]))
             futures.append(future)
+        late = 0
         for (kind, name, _), future in zip(asked, futures, strict=True):
+            left = until - time.monotonic()
+            concurrent.futures.wait([future], max(0.0, left) if left < math.inf else None)
+            if future.cancel():
+                late += 1
+                continue
             error = future.exception()
             status = type(error).__name__ if error else str(future.result().status)
             told = f"{name} {status}: {str(error or future.result().message)[:300]}"
@@ -104,7 +113,7 @@ def program(given: argparse.Namespace) -> dict[str, Any]:
     return {
         "ended_once": sum(times == 1 for times in ended.values()),
         "statuses": {group: dict(found) for group, found in statuses.items()},
-        "recorded": progress.recorded, "redone": progress.redone, "blamed": blamed,
+        "cancelled_late": late, "recorded": progress.recorded, "redone": progress.redone, "blamed": blamed,
         "errors": errors,
     }  # fmt: skip
 
@@ -176,6 +185,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pace", type=float, default=1.0, help="more is fewer faults")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long a fault lasts")
+    parser.add_argument("--most", type=float, default=math.inf, help="seconds after which what "
+                        "is not done is cancelled")  # fmt: skip
     parser.add_argument("--disk", default="", help="size of the temporary folder, e.g. 256m")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--part", type=int, default=0, help=argparse.SUPPRESS)

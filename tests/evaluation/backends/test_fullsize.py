@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import mmap
 import os
 import random
@@ -14,7 +15,7 @@ import triton_gym
 from triton_gym import Case, Limits, Span, Status
 from triton_gym.audit.exploits import all_exploits
 from triton_gym.evaluation import check
-from triton_gym.evaluation.backends.simulated import fullsize
+from triton_gym.evaluation.backends.simulated import fullsize, proof
 from triton_gym.evaluation.backends.simulated.judge import UNVERIFIED_SPEEDUP
 from triton_gym.evaluation.exchange.arena import Layout, PrivateArena, SealedBlock
 
@@ -258,3 +259,20 @@ def test_arguments_and_results_larger_than_a_worker_may_have(evaluator):
     )  # fmt: skip
     outcome = evaluator.evaluate(task, OUTER, seed=1)
     assert outcome.correct, outcome.message
+
+
+@pytest.mark.parametrize("shape", [(1 << 16, 1 << 16), (1 << 30,), (64, 256, 256, 256)])
+def test_a_reference_is_computed_for_what_lies_together(shape):
+    rng, most = random.Random(3), math.prod(shape)
+    pieces = [
+        torch.arange(4096) * (most // 4096),
+        torch.tensor(sorted(rng.sample(range(most), 8192))),
+        torch.cat([torch.arange(1024) + n * (most // 4) for n in range(4)]),
+        torch.arange(8192) * shape[-1] % most,
+        torch.arange(1 << 16) + most // 3,
+    ]
+    for positions in pieces:
+        for chosen in proof._boxed(positions, shape, rng):
+            index = torch.unravel_index(positions[chosen], shape)
+            volume = math.prod(int(i.max() - i.min()) + 1 for i in index)
+            assert 1 <= volume <= max(16 * len(positions), 1 << 16)

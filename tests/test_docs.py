@@ -144,3 +144,15 @@ def test_the_command_lines_page_has_every_command(tmp_path):
     for command in ("eval", "run", "serve", "train grpo", "store export"):
         assert f"## triton-gym {command}\n" in page
     assert "`--device`" in page
+
+
+def test_the_tests_that_pages_name_are_there():
+    page = (DOCS / "judging.md").read_text(encoding="utf-8")
+    files = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    functions = {
+        name for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }  # fmt: skip
+    named = re.findall(r"`(?:[\w/]*/)?(test_\w+(?:\.py)?)`", page)
+    assert len(named) > 50
+    assert [name for name in named if name not in files | functions] == []

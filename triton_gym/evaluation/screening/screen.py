@@ -68,7 +68,7 @@ def _no_kernel(source: str, entry: Entry) -> str:
     names = ", ".join(f"{node.name} (line {node.lineno})" for node in unused[:5])
     return (
         f"{entry.name!r} launches no Triton kernel: nothing that a call of it reaches names "
-        f"{names}. Launch it, as in `{unused[0].name}[grid](...)`."
+        f"{names}. A kernel counts that a call launches."
     )
 
 

@@ -246,7 +246,7 @@ def overhead(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def scaling(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The same workers for each GPU on 1, 2, 4, … of them.
+    """The same workers and as many processors for each GPU on 1, 2, 4, … of them.
 
     `softmax_kernelbench` among the tasks is level1/23 at its own size.
     """
@@ -257,6 +257,7 @@ def scaling(options: argparse.Namespace) -> list[dict[str, Any]]:
     else:
         kinds = {n: [f"cuda:{i}" for i in range(n)] for n in counts}
     workers = backend_of(resolve(kinds[1][0])).workers(counts[-1])
+    processors = sorted(os.sched_getaffinity(0))
     rows: list[dict[str, Any]] = []
     for name in options.tasks:
         large_one = name == "softmax_kernelbench"
@@ -264,15 +265,18 @@ def scaling(options: argparse.Namespace) -> list[dict[str, Any]]:
         answers = max(1, options.count // 4) if large_one else options.count
         alone = 0.0
         for count in counts:
+            allowed = set(processors[: len(processors) * count // counts[-1]])
+            os.sched_setaffinity(0, allowed)  # the evaluator's processes inherit it
             with Evaluator(devices=kinds[count], workers=workers) as evaluator:
                 row = {
-                    "part": "scaling", "devices": count,
+                    "part": "scaling", "devices": count, "processors": len(allowed),
                     **fleet(evaluator, task, getattr(task, options.answer),
                             answers * count, f"s{count}x"),
                 }  # fmt: skip
             alone = alone or row["evaluations_a_second"]
             row["of_linear"] = row["evaluations_a_second"] / alone / count
             rows.append(options.told(row))
+    os.sched_setaffinity(0, processors)
     return rows
 
 

@@ -34,6 +34,7 @@ def pretend(gpu: str) -> None:
     if hasattr(fake, "init_gpu_context"):  # some versions make a tensor on the GPU there
         fake.init_gpu_context = lambda device: None
     _pretend_to_dynamo(facts.capability, about)
+    _start_no_context()
     _forget_the_gpu_in_passes()
 
 
@@ -95,6 +96,14 @@ def _pretend_to_dynamo(capability: int, about: Any) -> None:
     worker: Any = CudaInterface.Worker
     worker.get_device_properties = staticmethod(lambda device=None: about)
     worker.current_device = staticmethod(lambda: 0)
+
+
+def _start_no_context() -> None:
+    """A tensor without values on the device would start CUDA, which finds no GPU here."""
+    from torch._subclasses import fake_tensor
+
+    if hasattr(fake_tensor, "init_gpu_context"):
+        fake_tensor.init_gpu_context = lambda device: None
 
 
 def _forget_the_gpu_in_passes() -> None:

@@ -102,8 +102,9 @@ def _start_no_context() -> None:
     """A tensor without values on the device would start CUDA, which finds no GPU here."""
     from torch._subclasses import fake_tensor
 
-    if hasattr(fake_tensor, "init_gpu_context"):
-        fake_tensor.init_gpu_context = lambda device: None
+    module: Any = fake_tensor
+    if hasattr(module, "init_gpu_context"):
+        module.init_gpu_context = lambda device: None
 
 
 def _forget_the_gpu_in_passes() -> None:

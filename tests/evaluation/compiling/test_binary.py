@@ -13,9 +13,9 @@ from triton_gym.evaluation.compiling.artifact import (
     checked_metadata,
 )
 from triton_gym.evaluation.compiling.binary import read_binary
-from triton_gym.evaluation.compiling.elf import InvalidBinary
 from triton_gym.evaluation.compiling.lower import Lowered, lower
 from triton_gym.evaluation.compiling.server import _WARM
+from triton_gym.evaluation.simulate.machine_code.elf import InvalidBinary
 
 
 @pytest.fixture(scope="module")

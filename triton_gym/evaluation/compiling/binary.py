@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from triton_gym.evaluation.compiling.elf import Elf, InvalidBinary, read_elf
+from triton_gym.evaluation.simulate.machine_code.elf import Elf, InvalidBinary, read_elf
 
 _EXECUTABLE = 0x4
 _WRITABLE = 0x1

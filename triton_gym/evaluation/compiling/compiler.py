@@ -22,9 +22,9 @@ from triton_gym.evaluation.compiling.artifact import (
     checked_metadata,
 )
 from triton_gym.evaluation.compiling.binary import read_binary
-from triton_gym.evaluation.compiling.elf import MOST_BYTES, InvalidBinary
 from triton_gym.evaluation.compiling.lower import DIALECTS
 from triton_gym.evaluation.compiling.options import InvalidOption, allowed_options
+from triton_gym.evaluation.simulate.machine_code.elf import MOST_BYTES, InvalidBinary
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.evaluation.workers.scratch import Scratch
 from triton_gym.evaluation.workers.session import Ended, Session

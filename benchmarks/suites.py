@@ -6,13 +6,18 @@
 A problem loads if its reference was judged on a case (`judged_at_load`: not so where its smallest
 case is too large for that). With `--device` its reference also runs at the timed size
 (`reference_ran`), and what it returns on a test case is held against its own oracle (`judged`).
+
+Without a device each problem is loaded in a process of its own, which is ended after `--seconds`,
+and rows that the file given by `--out` has already are kept: a run that was stopped goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -57,6 +62,7 @@ def main() -> None:
     parser.add_argument("--device", default="", help="cuda, to run references on it")
     parser.add_argument("--only", nargs="*", default=[""], help="beginnings of keys")
     parser.add_argument("--checkout-commit", default="", help="where the checkout is no git folder")
+    parser.add_argument("--seconds", type=float, default=300.0, help="for each problem at most")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -66,10 +72,16 @@ def main() -> None:
     head = about(options.checkout, options.device or "cpu")
     head["checkout_commit"] = options.checkout_commit or head["checkout_commit"]
     rows: list[dict[str, Any]] = []
+    kept = {row["problem"]: row for row in _rows(options.out)} if not options.device else {}
     for problem in suite:
         if not problem.key.startswith(tuple(options.only)):
             continue
-        rows.append(_row(problem, options.device))
+        if problem.key in kept:
+            rows.append(kept[problem.key])
+        elif options.device:
+            rows.append(_row(problem, options.device))
+        else:
+            rows.append(_alone(problem, options.seconds))
         if len(rows) % 20 == 0:
             print(len(rows), rows[-1], flush=True)
         if options.out:
@@ -78,6 +90,47 @@ def main() -> None:
     for row in rows:
         if not row["loaded"]:
             print(f"{row['problem']}: {row['why']}")
+
+
+def _rows(path: Path | None) -> list[dict[str, Any]]:
+    """Rows of a file that an earlier run wrote."""
+    if path is None or not path.is_file():
+        return []
+    return list(json.loads(path.read_text(encoding="utf-8"))["rows"])
+
+
+def _alone(problem: suites.Problem, seconds: float) -> dict[str, Any]:
+    """The row of a problem that is loaded in a process of its own."""
+    import torch
+
+    torch.set_num_threads(1)
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(read)
+        with os.fdopen(write, "w") as out:
+            try:
+                json.dump(_row(problem, ""), out)
+            except BaseException as error:  # told in the table
+                json.dump({"problem": problem.key, "loaded": False, "why": repr(error)[:300],
+                           "seconds": 0.0, "cpu_seconds": 0.0}, out)  # fmt: skip
+        os._exit(0)
+    os.close(write)
+    late = signal.signal(signal.SIGALRM, lambda *_: os.kill(child, signal.SIGKILL))
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        with os.fdopen(read) as text:
+            found = text.read()
+        os.waitpid(child, 0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, late)
+    if not found:
+        why = f"loading it takes more than {seconds:g} s, or ended its process"
+        return {"problem": problem.key, "loaded": False, "why": why, "seconds": seconds,
+                "cpu_seconds": 0.0}  # fmt: skip
+    row: dict[str, Any] = json.loads(found)
+    return row
 
 
 def _write(path: Path, head: dict[str, Any], rows: list[dict[str, Any]]) -> None:

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-IMAGES = 2
+IMAGES = 4
 BLOCK_H = 8
 BLOCK_W = 8
 BLOCK_N = 128

@@ -1,7 +1,7 @@
 """The SwiGLU gate at the speed of memory.
 
 A block gives every thread several accesses of 16 bytes, all asked for before the first is used, so
-the sigmoid hides behind them. What is read once is marked so, and leaves the cache to others.
+the sigmoid hides behind them.
 """
 
 import torch
@@ -20,13 +20,10 @@ def silu_mul_kernel(gate_ptr, up_ptr, y_ptr, size, BLOCK: tl.constexpr):
     for block in tl.range(tl.program_id(0), tl.cdiv(size, BLOCK), tl.num_programs(0)):
         offsets = tl.cast(block, tl.int64) * BLOCK + lane
         mask = offsets < size
-        gate = tl.load(gate_ptr + offsets, mask=mask, eviction_policy="evict_first").to(tl.float32)
-        up = tl.load(up_ptr + offsets, mask=mask, eviction_policy="evict_first").to(tl.float32)
+        gate = tl.load(gate_ptr + offsets, mask=mask).to(tl.float32)
+        up = tl.load(up_ptr + offsets, mask=mask).to(tl.float32)
         y = gate * tl.sigmoid(gate) * up
-        tl.store(
-            y_ptr + offsets, y.to(y_ptr.dtype.element_ty), mask=mask,
-            eviction_policy="evict_first",
-        )  # fmt: skip
+        tl.store(y_ptr + offsets, y.to(y_ptr.dtype.element_ty), mask=mask)
 
 
 def silu_mul(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,115 @@
+"""docs/standing.md: where the experts stand on a GPU, from what suite_score.py measured.
+
+    python benchmarks/standing.py h200 benchmarks/results/suites-h200.json
+
+Of every task: the expert's time beside the best known, the share of the speed of light that it
+reaches, and what bounds it there. What was tried where one falls short is kept in `TRIED`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import record
+
+import triton_gym
+from triton_gym.device import gpu_named
+from triton_gym.evaluation.profile import speed_of_light
+
+PAGE = record.RESULTS.parents[1] / "docs" / "standing.md"
+TARGETS = {"core": 0.95, "mlperf": 0.95, "spec": 0.90, "backward": 0.95}
+TRIED = {
+    "batched_matmul": (
+        "The matrix units. A product has 16 steps along k only, so filling and storing a tile is a "
+        "larger share than of the large product, whose kernel this is (0.99 there). A persistent "
+        "grid with one pipeline over all tiles, and tiles stored in halves, are in."
+    ),
+    "causal_attention": (
+        "The matrix units and the exponential between two products: the vector units work while "
+        "the matrix units wait. PyTorch's kernel gives both to groups of warps by turns, which "
+        "this version of Triton does for plain products only. Smaller tiles with two programs on "
+        "a multiprocessor, longest programs first, are in."
+    ),
+    "conv2d": (
+        "The matrix units. Timed with tiles of 128 by 128, whose factors are read from shared "
+        "memory twice as often as those of 256 by 128, which it has since."
+    ),
+    "matmul_fp32": (
+        "The vector units of PyTorch's product against three products on the matrix units. Timed "
+        "with factors split inside of the loop, which sends every tile through registers and back; "
+        "since, they are split once before it."
+    ),
+    "silu_mul": (
+        "Memory: both read their inputs once, at 0.78 of the datasheet's bandwidth against 0.84. "
+        "Timed with accesses marked as good for one use, which it has no more."
+    ),
+}
+"""What bounds a task whose time was over the best known by more than its suite allows, and what was
+tried; of the tasks' experts when the report was written."""
+_HEAD = """# Where the experts stand
+
+Times of the experts on one {gpu}, of PyTorch eager, `torch.compile` (mode {mode}) and of liger-kernel's
+and conch-triton-kernels' operators, one after the other in one process with a cold L2 cache
+(`benchmarks/suite_score.py`, {commit}, {date}; torch {torch}, Triton {triton};
+benchmarks/results/{file}). The range holds three fifths of the calls. The speed of light is the larger
+of the case's bytes at the datasheet's bandwidth and its operations at the datasheet's peak; where it is
+far away, what is named there is not what bounds the kernel: latency or the order of accesses is.
+Written by `benchmarks/standing.py`.
+"""
+
+
+def main() -> None:
+    gpu, path = gpu_named(sys.argv[1]), Path(sys.argv[2])
+    report = json.loads(path.read_text(encoding="utf-8"))
+    versions = report["versions"]
+    text = [
+        _HEAD.format(
+            gpu=report["gpu"].partition(",")[0], mode=report["mode"], commit=report["commit"],
+            date=report["date"][:10], torch=versions["torch"], triton=versions["triton"],
+            file=path.name,
+        )
+    ]  # fmt: skip
+    rows = {row["task"]: row for row in report["rows"]}
+    for suite, found in report["scores"].items():
+        names = [name for name in triton_gym.tasks(tag=suite) if name in rows]
+        text.append(
+            f"## {suite}\n\nScore {found['score']:.3f} (each task capped at 1; uncapped "
+            f"{found['uncapped']:.3f}) of {found['tasks']} of {found['of']} tasks.\n"
+        )
+        text.append("| task | expert, µs | best known, µs | ratio | of light | bound by |")
+        text.append("|---|---|---|---|---|---|")
+        text += [_line(name, rows[name], gpu) for name in names]
+        short = [n for n in names if rows[n]["ratio"] < TARGETS.get(suite, 0.95)]
+        text += ["", *_short(short, rows)]
+    PAGE.write_text("\n".join(text).rstrip() + "\n", encoding="utf-8")
+
+
+def _line(name: str, row: Mapping[str, Any], gpu: Any) -> str:
+    times = row.get("times", {})
+    if "ours" not in times:
+        return f"| `{name}` | – | – | – | – | {row.get('error', 'out of tolerance')[:80]} |"
+    ours, best = times["ours"], row["best_known"]
+    task = triton_gym.load(name)
+    light = speed_of_light(task, task.bench[0], gpu)
+    known = f"{times[best]['us']:.1f} ({best})" if best else "–"
+    return (
+        f"| `{name}` | {ours['us']:.1f} ({ours['low_us']:.1f} … {ours['high_us']:.1f}) | {known} | "
+        f"{row['ratio']:.2f} | {light.roofline(ours['us']):.2f} | {light.bound(ours['us'])} |"
+    )
+
+
+def _short(names: list[str], rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What is to be said of tasks under the target."""
+    said = []
+    for name in names:
+        reason = TRIED.get(name, "Not looked into yet.")
+        said.append(f"- `{name}`, {rows[name]['ratio']:.2f}: {reason}")
+    return [*said, ""] if said else []
+
+
+if __name__ == "__main__":
+    main()

@@ -165,20 +165,38 @@ def _module(small: Any, large: Any, s: bool) -> Any:
     return small() if s else large().to(torch.bfloat16)
 
 
+def _rows(*names: str) -> dict[str, tuple[int, ...]]:
+    """The first axis of each varies."""
+    return dict.fromkeys(names, (0,))
+
+
+def _words(n: Any, s: bool) -> tuple[Any, ...]:
+    return _square(n, *((24, 100) if s else (4096, 32000)), 2)
+
+
+def _row(n: Any, s: bool) -> tuple[Any, ...]:
+    return _square(n, *((24, 96) if s else (8192, 4096)), 1)
+
+
+def _states(n: Any, s: bool) -> tuple[Any, ...]:
+    return _square(n, *((24, 96) if s else (4096, 4096)), 4)
+
+
+_TREE = _rows("inputs['x']", "inputs['gate']", "heads[0]", "heads[1]")
 MORE = (
-    Subject("distillation", distillation, lambda n, s: _square(n, *((24, 100) if s else (4096, 32000)), 2)),
-    Subject("quantized_rows", quantized_rows, lambda n, s: _square(n, *((24, 96) if s else (8192, 4096)), 1)),
-    Subject("norm_relu_add", norm_relu_add, _images),
-    Subject("running_mean", running_mean, lambda n, s: _square(n, *((24, 96) if s else (8192, 2048)), 1)),
-    Subject("distances", distances, _points),
-    Subject("focal_loss", focal_loss, _labels),
-    Subject("causal_convolution", causal_convolution, _signal),
-    Subject("masked_mean", masked_mean, _sentences),
-    Subject("adam", adam, lambda n, s: _square(n, *((24, 96) if s else (4096, 4096)), 4)),
-    Subject("segment_sums", segment_sums, _segments),
-    Subject("complex_rotary", complex_rotary, _angles),
-    Subject("gated_heads", gated_heads, _tree),
-)  # fmt: skip
+    Subject("distillation", distillation, _words, _rows("student", "teacher")),
+    Subject("quantized_rows", quantized_rows, _row, _rows("x")),
+    Subject("norm_relu_add", norm_relu_add, _images, _rows("x", "residual")),
+    Subject("running_mean", running_mean, _row, _rows("x")),
+    Subject("distances", distances, _points, _rows("x", "y")),
+    Subject("focal_loss", focal_loss, _labels, _rows("logits", "labels")),
+    Subject("causal_convolution", causal_convolution, _signal, {"x": (2,)}),
+    Subject("masked_mean", masked_mean, _sentences, _rows("x", "mask")),
+    Subject("adam", adam, _states, _rows("p", "g", "m", "v")),
+    Subject("segment_sums", segment_sums, _segments, _rows("x", "index")),
+    Subject("complex_rotary", complex_rotary, _angles, {"x": (2,), "angle": (0,)}),
+    Subject("gated_heads", gated_heads, _tree, _TREE),
+)
 
 
 def modules(small: bool) -> tuple[Subject, ...]:
@@ -190,7 +208,10 @@ def modules(small: bool) -> tuple[Subject, ...]:
         lambda: Embedding(100, 64, 32), lambda: Embedding(32000, 2048, 1024), small
     )
     return (
-        Subject("causal_attention", attention, lambda n, s: (
-            (n(2, 20, 64),) if s else (n(4, 1024, 1024),)), product=True),
-        Subject("embedding", embedding, _tokens),
-    )  # fmt: skip
+        Subject("causal_attention", attention, _sequence, {"x": (1,)}, product=True),
+        Subject("embedding", embedding, _tokens, {"tokens": (0, 1)}),
+    )
+
+
+def _sequence(n: Any, s: bool) -> tuple[Any, ...]:
+    return (n(2, 20, 64),) if s else (n(4, 1024, 1024),)

@@ -3,9 +3,9 @@
     python benchmarks/optimize_starts.py                       # all functions, small sizes
     python benchmarks/optimize_starts.py --full --functions rotary swiglu
 
-Each function is traced with every axis free that can be, its starts are judged on the simulated
-device, and the best is tested on drawn shapes against the function itself, by evaluations with
-different seeds. With `--full` the examples have the sizes and dtypes that are timed on a GPU.
+Each function is traced with the axes that vary in its calls (all that can with `--free`), its starts
+are judged on the simulated device, and the best is tested on drawn shapes against the function's
+graph in float64, by evaluations with different seeds. With `--full` the examples have the sizes and dtypes that are timed on a GPU.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ def row_of(subject: Subject, options: argparse.Namespace, evaluator: Any) -> dic
     arguments = subject.example("cpu", small=not options.full)
     try:
         traced = trace(
-            subject.function, [arguments], device=options.device, seconds=options.trace_s
-        )
+            subject.function, [arguments], dynamic=None if options.free else subject.dynamic,
+            device=options.device, seconds=options.trace_s,
+        )  # fmt: skip
     except NotOptimizableError as error:
         return {"traced": False, "refused": str(error)}
     row: dict[str, Any] = {
@@ -97,6 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--functions", nargs="*", help="by name; all if left out")
     parser.add_argument("--full", action="store_true", help="sizes as on a GPU")
+    parser.add_argument("--free", action="store_true", help="every axis varies that can")
     parser.add_argument("--cases", type=int, default=100, help="drawn cases of the best start")
     parser.add_argument("--trace-s", type=float, default=300.0, help="most seconds of a trace")
     parser.add_argument("--device", default="simulated:h200")

@@ -7,6 +7,8 @@ import random
 import cloudpickle
 import pytest
 import torch
+import triton
+import triton.language as tl
 from torch import nn
 
 from triton_gym.errors import NotOptimizableError
@@ -22,11 +24,11 @@ CALLS = []
 COUNT = 0
 
 
-def traced_here(function, *args, dynamic=None, draw=None, reference=None, **kwargs):
+def traced_here(function, *args, dynamic=None, draw=None, reference=None, routes=(), **kwargs):
     """What `trace` does, in this process and without starts."""
     request = Request(
         function=function, examples=((args, kwargs),), dynamic=dynamic, draw=draw,
-        reference=reference, name=task_name(function), gpu="h200", routes=(),
+        reference=reference, name=task_name(function), gpu="h200", routes=routes,
     )  # fmt: skip
     return traced(cloudpickle.loads(packed(request)))
 
@@ -246,6 +248,32 @@ def test_sizes_that_hang_together_are_conditions():
     assert all(
         found.task.draw(random.Random(seed), tiny=True)["x_0"] % 4 == 0 for seed in range(10)
     )
+
+
+@triton.jit
+def doubling_kernel(x_ptr, y_ptr, n, BLOCK: tl.constexpr):
+    place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + place, mask=place < n)
+    tl.store(y_ptr + place, x + x, mask=place < n)
+
+
+def doubled(x, scale=2.0):
+    y = torch.empty_like(x)
+    doubling_kernel[(triton.cdiv(x.numel(), 256),)](x, y, x.numel(), BLOCK=256)
+    return y
+
+
+def test_a_kernel_of_the_users_needs_a_reference_and_is_a_start():
+    with pytest.raises(NotOptimizableError, match="launches the Triton kernel doubling_kernel"):
+        traced_here(doubled, torch.randn(6, 8))
+    found = traced_here(
+        doubled, torch.randn(6, 8), reference=lambda x, scale=2.0: x * 2, routes=("own",)
+    )
+    assert found.starts[0].route == "own"
+    assert "def doubling_kernel" in found.starts[0].source
+    assert "pytest" not in found.starts[0].source
+    with pytest.raises(NotOptimizableError, match="other parameters"):
+        traced_here(doubled, torch.randn(6, 8), reference=lambda x: x * 2)
 
 
 # -- a whole trace, in a process of its own --------------------------------------------------------

@@ -53,6 +53,11 @@ def traced(request: Request) -> TracedFunction:
     function = request.reference or request.function
     hold_text(function)
     signature = signature_of(function)
+    if list(signature.parameters) != list(signature_of(request.function).parameters):
+        raise NotOptimizableError(
+            f"reference= of {text.name} takes other parameters, {signature}: it must be called as "
+            "the function is."
+        )
     calls = [signature.bind(*args, **kwargs) for args, kwargs in request.examples]
     for call in calls:
         call.apply_defaults()
@@ -237,14 +242,25 @@ def _digest(source: str, described: Mapping[str, Any], settings: Any) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
+def _request() -> Request:
+    given = sys.stdin.buffer.read()
+    try:
+        request: Request = cloudpickle.loads(given)
+    except Exception as error:  # whatever importing the user's modules raises
+        raise NotOptimizableError(
+            "The function cannot be loaded in the process that traces it: "
+            f"{type(error).__name__}: {error}."
+        ) from error
+    return request
+
+
 def main() -> None:
     """Answer one request."""
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the function prints is no part of the answer
     answer: tuple[str, Any]
     try:
-        request = cloudpickle.loads(sys.stdin.buffer.read())
-        answer = ("traced", traced(request))
+        answer = ("traced", traced(_request()))
     except NotOptimizableError as error:
         answer = ("refused", str(error))
     output.write(cloudpickle.dumps(answer))

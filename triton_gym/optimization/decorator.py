@@ -223,9 +223,7 @@ def _module(module: torch.nn.Module, made: Callable[..., Optimization], start: s
         return base.forward(self, *args, **kwargs)
 
     def reduced(self: Any, protocol: Any) -> Any:
-        found = list(super(type(self), self).__reduce_ex__(protocol))
-        found[1] = tuple(base if one is type(self) else one for one in found[1])
-        return tuple(found)
+        return _plain, (base,), dict(vars(self))
 
     forward.__signature__ = inspect.signature(base.forward)  # type: ignore[attr-defined]
     own = {
@@ -237,6 +235,11 @@ def _module(module: torch.nn.Module, made: Callable[..., Optimization], start: s
     }
     module.__class__ = type(base.__name__, (base,), own)
     return module
+
+
+def _plain(base: type[Any]) -> Any:
+    """A module of a class, without its state."""
+    return base.__new__(base)
 
 
 _TOOLS = ("report", "begin", "wait", "disable", "enable", "stop")

@@ -195,6 +195,8 @@ class _Name:
 def identifier(function: Callable[..., Any]) -> str:
     """A function's name, as it can stand in source."""
     name = str(getattr(function, "__name__", "function"))
+    if inspect.ismethod(function):
+        name = f"{type(function.__self__).__name__}_{name}"
     return name if name.isidentifier() else "function"
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
@@ -79,11 +80,14 @@ def example(name, folder=ROOT / "examples"):
 def names():
     """What a page's words leave to the reader."""
     task, own = triton_gym.load("softmax"), example("custom_task")
+    service = example("live_service")
+    x, w = service.request("cpu", 8, 64)
     return {
         "gym": gym, "triton_gym": triton_gym, "Evaluator": triton_gym.Evaluator,
         "concurrent": concurrent, "kernel_source": task.starter, "task": task,
         "sources": [task.starter], "reply": f"```python\n{task.starter}```",
-        "draw": own.inputs, "STARTER": own.STARTER,
+        "draw": own.inputs, "STARTER": own.STARTER, "torch": torch, "x": x, "w": w,
+        "rms_norm": service.rms_norm,
     }  # fmt: skip
 
 
@@ -103,6 +107,7 @@ def registry():
 @pytest.mark.usefixtures("registry")
 def test_python(code, stubbed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRITON_GYM_OPTIMIZE", "off")  # no search in the background of the others
     for module in ("ray", "stable_baselines3", "transformers", "trl"):
         if module in code or (module == "ray" and "Ray" in code):
             pytest.importorskip(module)

@@ -239,7 +239,7 @@ def _module(module: torch.nn.Module, made: Callable[..., Optimization], start: s
 
 def _plain(base: type[Any]) -> Any:
     """A module of a class, without its state."""
-    return base.__new__(base)
+    return object.__new__(base)
 
 
 _TOOLS = ("report", "begin", "wait", "disable", "enable", "stop")

@@ -17,7 +17,7 @@ BLOCK_W = 8
 BLOCK_N = 128
 BLOCK_K = 64
 NUM_WARPS = 8
-NUM_STAGES = 4
+NUM_STAGES = 3
 
 
 @triton.jit

@@ -22,6 +22,7 @@ FLOORS = [
     {"env", "episode", "tables", "tuning", "vector", "wrappers", "runs", "prompt"},
     {"registration", "suites", "audit"},
     {"verification"},
+    {"report"},
     {"integrations", "benchmark", "optimization"},
     {"cli"},
     {"__main__"},

@@ -86,6 +86,7 @@ def run(
             with interruptible(), _Display(console, folder, total) as display:
                 execute(folder, steps=total, watch=display.show)
         except KeyboardInterrupt:
+            _page(folder)
             console.print(f"\nInterrupted. Go on with: triton-gym run --resume {folder.path}")
             raise typer.Exit(130) from None
         except TritonGymError:
@@ -188,6 +189,7 @@ def _report(console: Console, folder: RunFolder, best: Step | None) -> None:
     """Start → best, the best kernel, the curve, and where everything lies."""
     from triton_gym.runs.report import learning_curve
 
+    page = _page(folder)
     if best is None:
         return
     config, start = folder.config, folder.steps[0]
@@ -212,6 +214,17 @@ def _report(console: Console, folder: RunFolder, best: Step | None) -> None:
         ("steps", f"{summary['steps']} in {summary['seconds']:.0f} s: {counts}"),
         ("best kernel", str(kernel)),
         ("learning curve", str(curve) if curve else note),
+        ("report", str(page)),
         ("run folder", str(folder.path)),
     ):
         console.print(f"{label + ':':<16}{text}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _page(folder: RunFolder) -> Path:
+    """Write `report.html`."""
+    from triton_gym.report.run import run_page
+
+    summary, kernel = folder.path / "summary.json", folder.path / "best.py"
+    told = json.loads(summary.read_text(encoding="utf-8")) if summary.exists() else {}
+    source = kernel.read_text(encoding="utf-8") if kernel.exists() else ""
+    return folder.write("report.html", run_page(folder, told, source))

@@ -69,6 +69,7 @@ def score(
     """
     from triton_gym.evaluation.service.evaluator import Evaluator
     from triton_gym.registration import tasks as tagged
+    from triton_gym.report.score import score_page
 
     names = [environment_id(name) for name in (*(envs or ()), *(tagged(tag=tag) if tag else ()))]
     if not names:
@@ -119,7 +120,9 @@ def score(
     _tell_empty(console, found["replies"])
     suite = _suite(console, found, hardware, best_known)
     _write(out, {**about, **found, "suite": suite})
-    for label, path in (("scores", out), ("replies", kept)):
+    page = out.with_suffix(".html")
+    page.write_text(score_page({**about, **found}), encoding="utf-8")
+    for label, path in (("scores", out), ("replies", kept), ("report", page)):
         console.print(f"{label}: {path}", markup=False, highlight=False, soft_wrap=True)
 
 

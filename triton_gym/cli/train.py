@@ -86,6 +86,8 @@ def grpo(settings: Settings = None, config: Config = None, policy: Policy = None
 def _train(
     package: str, kind: str, config: Path | None, overrides: list[str], policy: str | None
 ) -> None:
+    from triton_gym.report.train import train_page
+
     if policy is not None:
         overrides = [*overrides, f"policy.model={policy}"]
     read = importlib.import_module("triton_gym.agents.training.settings").read_settings
@@ -107,10 +109,15 @@ def _train(
                 progress.update(bar, completed=step, description=_line(metrics))
 
             trainer.watch(show)
-            _interruptible(console, trainer.train)
+            try:
+                _interruptible(console, trainer.train)
+            finally:
+                page = Path(settings.run.out) / "report.html"
+                page.write_text(train_page(Path(settings.run.out)), encoding="utf-8")
         last = trainer.checkpoint()
     if last:
         console.print(f"checkpoint: {last}", markup=False, highlight=False)
+    console.print(f"report: {page}", markup=False, highlight=False)
 
 
 def _progress(console: Console) -> Progress:

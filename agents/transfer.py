@@ -20,7 +20,7 @@ from .protocol import Environment
 from .shape_features import features, relative_times
 from .spaces import Choice, every_choice, scaled_choices
 
-ENSEMBLE = 5
+ENSEMBLE = 4
 """Models, each of a bootstrap sample: where they differ, little is known."""
 LENGTH, NOISE = 0.5, 0.02
 """Of the process that corrects the model: length over scaled knobs, and relative noise of times."""
@@ -142,7 +142,7 @@ class BoostedTrees(_Transfer):
         for number in range(ENSEMBLE):
             drawn = rng.choice(known, len(known))
             model = ensemble.HistGradientBoostingRegressor(
-                max_iter=150, learning_rate=0.08, min_samples_leaf=5, early_stopping=False,
+                max_iter=80, learning_rate=0.1, max_leaf_nodes=10, min_samples_leaf=5, early_stopping=False,
                 random_state=1000 * seed + number,
             )  # fmt: skip
             models.append(model.fit(inputs[drawn], wanted[drawn]))

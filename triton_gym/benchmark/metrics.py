@@ -125,11 +125,9 @@ def probability_of_improvement(
     one, other = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
 
     def chance(drawn: Sequence[Floats]) -> float:
-        pairs = [
-            stats.mannwhitneyu(a, b, alternative="greater").statistic / (len(a) * len(b))
-            for a, b in zip(drawn[0], drawn[1], strict=True)
-        ]
-        return float(np.mean(pairs))
+        # U over the number of pairs, by its definition: a bootstrap asks for it thousands of times.
+        ahead = drawn[0][:, :, None] - drawn[1][:, None, :]
+        return float(((ahead > 0) + 0.5 * (ahead == 0)).mean((1, 2)).mean())
 
     value = chance([one, other])
     if min(one.shape[1], other.shape[1]) < 2:

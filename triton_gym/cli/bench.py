@@ -61,7 +61,7 @@ def bench(
         **versions(),
     }  # fmt: skip
     (out / "summary.json").write_text(json.dumps({**about, **summary}, indent=1), encoding="utf-8")
-    title = f"{', '.join(wanted)} on {', '.join(names)}"
+    title = f"{len(wanted)} tuners on {', '.join(names)}"
     (out / "report.html").write_text(page(summary, title, about), encoding="utf-8")
     told = Shown("agent", "interquartile mean", "to 95 %", "reached", "methodology")
     for name, found in summary["agents"].items():

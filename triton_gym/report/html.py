@@ -12,9 +12,11 @@ WIDTH, HEIGHT, LEFT, BELOW = 640, 320, 56, 36
 STYLE = """
 :root{color-scheme:light dark}
 body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:60rem;padding:1rem}
+h1{font-size:1.5rem;line-height:1.25}h2{font-size:1.15rem;margin-top:1.6rem}
+h1,h2,p,td:first-child{overflow-wrap:anywhere}
 svg{width:100%;height:auto;background:#fff}
 table{border-collapse:collapse;width:100%}
-th,td{padding:.3rem .6rem;text-align:right;border-bottom:1px solid #8884}
+th,td{padding:.3rem .6rem;text-align:right;border-bottom:1px solid #8884;white-space:nowrap}
 th:first-child,td:first-child{text-align:left}
 .scroll{overflow-x:auto}
 .note{opacity:.75;font-size:.9rem}
@@ -136,7 +138,7 @@ def plot(
         y = place(left, value)[1]
         marks.append(f'<line x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
         marks.append(f'<text x="4" y="{y + 4:.1f}" font-size="12">{format(value, form)}</text>')
-    for x in sorted({left, (left + right) / 2, right}):
+    for x in sorted({left, float(round((left + right) / 2)), right}):
         across = place(x, bottom)[0]
         marks.append(
             f'<text x="{across:.1f}" y="{HEIGHT - 8}" font-size="12" text-anchor="middle">'

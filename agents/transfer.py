@@ -142,8 +142,8 @@ class BoostedTrees(_Transfer):
         for number in range(ENSEMBLE):
             drawn = rng.choice(known, len(known))
             model = ensemble.HistGradientBoostingRegressor(
-                max_iter=80, learning_rate=0.1, max_leaf_nodes=10, min_samples_leaf=5, early_stopping=False,
-                random_state=1000 * seed + number,
+                max_iter=80, learning_rate=0.1, max_leaf_nodes=10, min_samples_leaf=5,
+                early_stopping=False, random_state=1000 * seed + number,
             )  # fmt: skip
             models.append(model.fit(inputs[drawn], wanted[drawn]))
         return models

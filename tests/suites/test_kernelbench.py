@@ -224,6 +224,16 @@ def test_what_can_be_judged_after_all_says_how(path, tmp_path):
     assert "hardly depends" in weak.notes[0]
 
 
+def test_what_its_own_parameters_leave_nothing_of_is_refused(path, tmp_path):
+    for judges_nothing in ("self.norm(x).mean(1)", "x * self.zero"):
+        with pytest.raises(InvalidTaskError, match=r"would pass|hardly more than rounding"):
+            _with(
+                path, tmp_path, ("self.factor = factor", "self.factor = factor; "
+                "self.norm = nn.LayerNorm(features); self.zero = nn.Parameter(torch.zeros(1))"),
+                ("return x * self.scale * self.factor + row", f"return {judges_nothing}"),
+            )  # fmt: skip
+
+
 def test_weights_that_are_not_here_are_named(path, tmp_path, monkeypatch):
     pytest.importorskip("transformers")
     monkeypatch.setenv("HF_HOME", str(tmp_path))

@@ -56,41 +56,6 @@ class Scaled:
 
 
 @dataclass(frozen=True, slots=True)
-class Stirred:
-    """A module whose constant parameters are drawn: a norm that neither scales nor shifts has a
-    mean of zero whatever its input."""
-
-    form: Form
-
-    note = "its own parameters leave nothing to judge, so constant ones are drawn at random"
-
-    @property
-    def kind(self) -> Kind:
-        """As it was."""
-        return self.form.kind
-
-    def inputs(self, case: Case, generator: torch.Generator) -> tuple[Any, ...]:
-        """As they were."""
-        return self.form.inputs(case, generator)
-
-    def init(self, case: Case) -> tuple[Any, ...]:
-        """As it was."""
-        return self.form.init(case)
-
-    def reference(self, *arguments: Any) -> Any:
-        """The module; an answer's parameters of the same names get the same values."""
-        import torch
-
-        module = self.form.reference(*arguments)
-        if isinstance(module, torch.nn.Module):
-            with torch.no_grad():
-                for value in module.parameters():
-                    if value.is_floating_point() and bool((value == value.flatten()[:1]).all()):
-                        value.add_(torch.rand_like(value) - 0.5)
-        return module
-
-
-@dataclass(frozen=True, slots=True)
 class WithoutDropout:
     """A reference whose dropout does nothing: what it drops nobody can foresee."""
 

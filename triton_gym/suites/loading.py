@@ -16,12 +16,12 @@ from triton_gym.errors import InvalidTaskError
 from triton_gym.evaluation import check
 from triton_gym.evaluation.admission import IndependentError, hold_dependence
 from triton_gym.evaluation.modules import bind, pack
-from triton_gym.suites.adjusted import SCALES, Scaled, Stirred, WithoutDropout
+from triton_gym.suites.adjusted import SCALES, Scaled, WithoutDropout
 from triton_gym.suites.execution import told
 from triton_gym.suites.shapes import Form, extent, fits, longest
 from triton_gym.suites.shapes import input_elements as elements
 from triton_gym.suites.shrinking import RUN_ELEMENTS, Small, halved
-from triton_gym.task import Case, Entry, Kind, Task
+from triton_gym.task import Case, Entry, Task
 
 TESTED_ELEMENTS = 1 << 28
 """Most elements of inputs, parameters and results in tests on a GPU, whose oracle takes 8 bytes for
@@ -73,9 +73,6 @@ def task_of(
             smaller = Small((case,), elements(form, case))
             with contextlib.suppress(InvalidTaskError):
                 return made(form, small=smaller)
-            if form.kind == Kind.MODULE:
-                with contextlib.suppress(InvalidTaskError):
-                    return _with_note(made(Stirred(form), small=smaller), Stirred.note)
         raise error
 
 
@@ -86,10 +83,7 @@ def _adjusted(form: Form, made: Callable[[Form], Task]) -> Task:
     except RandomError:
         return _with_note(made(WithoutDropout(form)), WithoutDropout.note)
     except IndependentError as error:
-        rest = [*(Scaled(form, factor) for factor in SCALES)]
-        if form.kind == Kind.MODULE:
-            rest.append(Stirred(form))  # type: ignore[arg-type]
-        for other in rest:
+        for other in (Scaled(form, factor) for factor in SCALES):
             with contextlib.suppress(InvalidTaskError):
                 return _with_note(made(other), other.note)
         raise error

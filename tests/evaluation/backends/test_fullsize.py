@@ -215,6 +215,24 @@ def test_what_other_kernels_decide_is_computed_first(evaluator, when, status, to
     assert told in outcome.message
 
 
+SCATTERED = (
+    HEAD
+    + """
+@triton.jit
+def scattered_kernel(x_ptr, y_ptr, n, step, BLOCK: tl.constexpr):
+    i = tl.program_id(0) + tl.arange(0, BLOCK).to(tl.int64) * step
+    x = tl.load(x_ptr + i, mask=i < n).to(tl.float32)
+    y = 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
+    tl.store(y_ptr + i, y.to(y_ptr.dtype.element_ty), mask=i < n)
+
+
+def gelu(x):
+    y = torch.empty_like(x)
+    step = triton.cdiv(x.numel(), 1024)
+    scattered_kernel[(step,)](x, y, x.numel(), step, BLOCK=1024)
+    return y
+"""
+)
 OUTER = (
     HEAD
     + """
@@ -261,9 +279,16 @@ def test_arguments_and_results_larger_than_a_worker_may_have(evaluator):
     assert outcome.correct, outcome.message
 
 
-@pytest.mark.parametrize("shape", [(1 << 16, 1 << 16), (1 << 30,), (64, 256, 256, 256)])
-def test_a_reference_is_computed_for_what_lies_together(shape):
+@pytest.mark.parametrize(
+    ("shape", "whole"),
+    [((1 << 30,), None)]
+    + [(s, w) for s in ((1 << 16, 1 << 16), (64, 256, 256, 256)) for w in (-1, 0, None)],
+)
+def test_a_reference_is_computed_for_what_lies_together(shape, whole):
     rng, most = random.Random(3), math.prod(shape)
+    axes = [False] * len(shape)
+    if whole is not None:
+        axes[whole] = True
     pieces = [
         torch.arange(4096) * (most // 4096),
         torch.tensor(sorted(rng.sample(range(most), 8192))),
@@ -272,7 +297,14 @@ def test_a_reference_is_computed_for_what_lies_together(shape):
         torch.arange(1 << 16) + most // 3,
     ]
     for positions in pieces:
-        for chosen in proof._boxed(positions, shape, rng):
+        for chosen in proof._boxed(positions, shape, tuple(axes), rng):
             index = torch.unravel_index(positions[chosen], shape)
-            volume = math.prod(int(i.max() - i.min()) + 1 for i in index)
-            assert 1 <= volume <= max(16 * len(positions), 1 << 16)
+            assert 1 <= proof._computed(index, shape, tuple(axes)) <= proof.MOST_VALUES
+
+
+def test_a_store_all_over_the_place_costs_the_judge_little(evaluator):
+    outcome = evaluator.evaluate(triton_gym.load("gelu"), SCATTERED, seed=1)
+    assert outcome.correct, outcome.message
+    wrong = SCATTERED.replace("0.7071067811865476", "0.7")
+    outcome = evaluator.evaluate(triton_gym.load("gelu"), wrong, seed=1)
+    assert outcome.status is Status.INCORRECT

@@ -45,6 +45,8 @@ MANY = 64
 OFTEN = 0.5
 """Share of the programs looked at that may store where another one does, by split sums, say."""
 _NEAR = 4096
+MOST_VALUES = 1 << 20
+"""Values of the reference that are computed to compare one store."""
 _TOO_MUCH = "the reference is too much to compute there"
 
 
@@ -201,12 +203,15 @@ def _compared(
     rng = random.Random(seed)
     rng.shuffle(pieces)
     work = 0.0
+    whole: tuple[bool, ...] | None = None
     for piece in pieces[:PIECES]:
         positions, values = _read(piece, slot, arena)
-        for chosen in _boxed(positions, slot.shape, rng):
+        if whole is None and (whole := _taken_whole(task, full, number, positions[0])) is None:
+            return _TOO_MUCH
+        for chosen in _boxed(positions, slot.shape, whole, rng):
             index = torch.unravel_index(positions[chosen], slot.shape)
             ranges = [slice(int(i.min()), int(i.max()) + 1) for i in index]
-            volume = math.prod(r.stop - r.start for r in ranges)
+            volume = _computed(index, slot.shape, whole)
             work += task.flops(full.case) * volume / math.prod(slot.shape)
             if not _agrees(task, full, number, index, ranges, values[chosen], tested):
                 return _TOO_MUCH
@@ -231,19 +236,45 @@ def _read(piece: Any, slot: Slot, arena: HostArena) -> tuple[torch.Tensor, torch
     return positions, values
 
 
+def _taken_whole(
+    task: Task, full: FullSize, number: int, position: torch.Tensor
+) -> tuple[bool, ...] | None:
+    """Which axes a part of the reference always has whole, as a softmax has rows; None if there is
+    no reference."""
+    shape = full.outputs[number].shape
+    ranges = [slice(int(i), int(i) + 1) for i in torch.unravel_index(position, shape)]
+    found = part_of(task, full, number, ranges)
+    return None if found is None else tuple(size > 1 for size in found[0].shape)
+
+
+def _computed(
+    index: Sequence[torch.Tensor], shape: tuple[int, ...], whole: tuple[bool, ...]
+) -> int:
+    """How many values of the reference are computed for some places: the box around them."""
+    return math.prod(
+        size if all_ else int(i.max() - i.min()) + 1
+        for i, size, all_ in zip(index, shape, whole, strict=True)
+    )
+
+
 def _boxed(
-    positions: torch.Tensor, shape: tuple[int, ...], rng: random.Random
+    positions: torch.Tensor, shape: tuple[int, ...], whole: tuple[bool, ...], rng: random.Random
 ) -> list[torch.Tensor]:
     """Which positions to compare together: all, or, where they are scattered, some neighbours."""
     index = torch.unravel_index(positions, shape)
-    volume = math.prod(int(i.max() - i.min()) + 1 for i in index)
-    if volume <= max(16 * len(positions), 1 << 16):
+    none = (False,) * len(shape)
+    close = _computed(index, shape, none) <= max(16 * len(positions), 1 << 16)
+    if close and _computed(index, shape, whole) <= MOST_VALUES:
         return [torch.ones(len(positions), dtype=torch.bool)]
     width = shape[-1] if len(shape) > 1 else _NEAR
     chosen = []
     for _ in range(4):
-        anchor = int(positions[rng.randrange(len(positions))])
-        near = (positions // width == anchor // width) & ((positions - anchor).abs() < _NEAR)
+        anchor = rng.randrange(len(positions))
+        at = int(positions[anchor])
+        near = (positions // width == at // width) & ((positions - at).abs() < _NEAR)
+        if _computed([i[near] for i in index], shape, whole) > MOST_VALUES:
+            for i, all_ in zip(index, whole, strict=True):
+                near &= all_ | (i == i[anchor])
         chosen.append(near)
     return chosen
 

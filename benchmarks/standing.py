@@ -1,6 +1,6 @@
 """docs/standing.md: where the experts stand on a GPU, from what suite_score.py measured.
 
-    python benchmarks/standing.py h200 benchmarks/results/suites-h200.json
+    python benchmarks/standing.py h200 benchmarks/results/suites-*-h200.json
 
 Of every task: the expert's time beside the best known, the share of the speed of light that it
 reaches, and what bounds it there. What was tried where one falls short is kept in `TRIED`.
@@ -38,6 +38,32 @@ TRIED = {
         "The matrix units. Timed with tiles of 128 by 128, whose factors are read from shared "
         "memory twice as often as those of 256 by 128, which it has since."
     ),
+    "llama_gqa_attention": (
+        "As `causal_attention`, whose kernel it is: the matrix units wait for exponentials."
+    ),
+    "llama_swiglu": (
+        "Memory. Timed with accesses marked as good for one use, which cost 8 % here and in "
+        "`silu_mul` and `cloverleaf_ideal_gas`; they have them no more."
+    ),
+    "mixtral_moe": (
+        "The matrix units, and rows gathered by expert between two grouped products. Not looked "
+        "into further yet."
+    ),
+    "retinanet_box_iou": (
+        "Instructions: timed with a 64-bit division for every pair to find its boxes. Since, a "
+        "program takes a tile of anchors and objects, and none is needed."
+    ),
+    "retinanet_focal_loss": (
+        "Instructions: timed with rows of 264 numbers copied through shared memory four bytes at a "
+        "time, since they are aligned to no more. Since, they go to registers directly."
+    ),
+    "unet3d_instance_norm": (
+        "Instructions: timed with a division and two gathered parameters for every element, though "
+        "a group is one channel. Since, both are numbers of the whole program."
+    ),
+    "cloverleaf_ideal_gas": (
+        "Memory: timed with accesses marked as good for one use, see `llama_swiglu`."
+    ),
     "matmul_fp32": (
         "The vector units of PyTorch's product against three products on the matrix units. Timed "
         "with factors split inside of the loop, which sends every tile through registers and back; "
@@ -52,40 +78,49 @@ TRIED = {
 tried; of the tasks' experts when the report was written."""
 _HEAD = """# Where the experts stand
 
-Times of the experts on one {gpu}, of PyTorch eager, `torch.compile` (mode {mode}) and of liger-kernel's
-and conch-triton-kernels' operators, one after the other in one process with a cold L2 cache
-(`benchmarks/suite_score.py`, {commit}, {date}; torch {torch}, Triton {triton};
-benchmarks/results/{file}). The range holds three fifths of the calls. The speed of light is the larger
-of the case's bytes at the datasheet's bandwidth and its operations at the datasheet's peak; where it is
-far away, what is named there is not what bounds the kernel: latency or the order of accesses is.
-Written by `benchmarks/standing.py`.
+Times of the experts on a GPU, of PyTorch eager, `torch.compile` and of liger-kernel's and
+conch-triton-kernels' operators, one after the other in one process with a cold L2 cache
+(`benchmarks/suite_score.py`). The range holds three fifths of the calls. The speed of light is the
+larger of the case's bytes at the datasheet's bandwidth and its operations at the datasheet's peak;
+where it is far away, what is named there is not what bounds the kernel: latency or the order of
+accesses is. Below each table stand the tasks under their suite's target, what bounds them and what
+was tried. Written by `benchmarks/standing.py`.
 """
+_SOURCE = (
+    "One {gpu}, {date}, commit {commit}, torch {torch}, Triton {triton}, `torch.compile`'s mode "
+    "{mode} (benchmarks/results/{file})."
+)
 
 
 def main() -> None:
-    gpu, path = gpu_named(sys.argv[1]), Path(sys.argv[2])
-    report = json.loads(path.read_text(encoding="utf-8"))
+    gpu = gpu_named(sys.argv[1])
+    text = [_HEAD]
+    for path in map(Path, sys.argv[2:]):
+        text += _sections(json.loads(path.read_text(encoding="utf-8")), path.name, gpu)
+    PAGE.write_text("\n".join(text).rstrip() + "\n", encoding="utf-8")
+
+
+def _sections(report: Mapping[str, Any], file: str, gpu: Any) -> list[str]:
+    """The suites of a report."""
     versions = report["versions"]
-    text = [
-        _HEAD.format(
-            gpu=report["gpu"].partition(",")[0], mode=report["mode"], commit=report["commit"],
-            date=report["date"][:10], torch=versions["torch"], triton=versions["triton"],
-            file=path.name,
-        )
-    ]  # fmt: skip
+    source = _SOURCE.format(
+        gpu=report["gpu"].partition(",")[0], mode=report["mode"], commit=report["commit"],
+        date=report["date"][:10], torch=versions["torch"], triton=versions["triton"], file=file,
+    )  # fmt: skip
+    text = []
     rows = {row["task"]: row for row in report["rows"]}
     for suite, found in report["scores"].items():
         names = [name for name in triton_gym.tasks(tag=suite) if name in rows]
         text.append(
             f"## {suite}\n\nScore {found['score']:.3f} (each task capped at 1; uncapped "
-            f"{found['uncapped']:.3f}) of {found['tasks']} of {found['of']} tasks.\n"
+            f"{found['uncapped']:.3f}) of {found['tasks']} of {found['of']} tasks. {source}\n"
         )
         text.append("| task | expert, µs | best known, µs | ratio | of light | bound by |")
         text.append("|---|---|---|---|---|---|")
         text += [_line(name, rows[name], gpu) for name in names]
         short = [n for n in names if rows[n]["ratio"] < TARGETS.get(suite, 0.95)]
         text += ["", *_short(short, rows)]
-    PAGE.write_text("\n".join(text).rstrip() + "\n", encoding="utf-8")
+    return text
 
 
 def _line(name: str, row: Mapping[str, Any], gpu: Any) -> str:

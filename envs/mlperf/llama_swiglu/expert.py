@@ -1,7 +1,7 @@
 """SwiGLU of a packed matrix at the speed of memory.
 
 A program takes a block of columns of one row, so that offsets stay multiples of the row's length
-and accesses stay 16 bytes wide. What is read once is marked so.
+and accesses stay 16 bytes wide.
 """
 
 import torch
@@ -19,13 +19,10 @@ def llama_swiglu_kernel(x_ptr, y_ptr, cols, BLOCK: tl.constexpr):
     col = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = col < cols
     gate_ptrs = x_ptr + row * 2 * cols + col
-    gate = tl.load(gate_ptrs, mask=mask, other=0.0, eviction_policy="evict_first").to(tl.float32)
-    up = tl.load(gate_ptrs + cols, mask=mask, other=0.0, eviction_policy="evict_first")
+    gate = tl.load(gate_ptrs, mask=mask, other=0.0).to(tl.float32)
+    up = tl.load(gate_ptrs + cols, mask=mask, other=0.0)
     y = gate * tl.sigmoid(gate) * up.to(tl.float32)
-    tl.store(
-        y_ptr + row * cols + col, y.to(y_ptr.dtype.element_ty), mask=mask,
-        eviction_policy="evict_first",
-    )  # fmt: skip
+    tl.store(y_ptr + row * cols + col, y.to(y_ptr.dtype.element_ty), mask=mask)
 
 
 def llama_swiglu(x: torch.Tensor) -> torch.Tensor:

@@ -82,7 +82,8 @@ TASK = Task(
     ),
     reduction=lambda case: 2,
     knobs={
-        "BLOCK": (256, 512, 1024, 2048),
+        "ROWS": (4, 8, 16, 32),
+        "BLOCK": (32, 64, 128, 256),
         "NUM_WARPS": (2, 4, 8),
     },
     tags=("mlperf", "pairs"),

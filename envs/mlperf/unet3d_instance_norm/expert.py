@@ -37,12 +37,11 @@ def sums_kernel(x_ptr, sums_ptr, size, parts, BLOCK: tl.constexpr, SPAN: tl.cons
 
 @triton.jit
 def apply_kernel(
-    x_ptr, weight_ptr, bias_ptr, y_ptr, sums_ptr, first_group, groups, width, pixels, parts, eps,
+    x_ptr, weight_ptr, bias_ptr, y_ptr, sums_ptr, first_group, channels, size, parts, eps,
     PARTS: tl.constexpr, BLOCK: tl.constexpr, SPAN: tl.constexpr,
 ):  # fmt: skip
     """The result of one part of a group."""
     group, part = tl.program_id(1), tl.program_id(0)
-    size = width * pixels
     x_ptr += group.to(tl.int64) * size
     y_ptr += group.to(tl.int64) * size
     first = tl.load(x_ptr).to(tl.float32)
@@ -52,15 +51,15 @@ def apply_kernel(
     squares = tl.sum(tl.load(at + 1, mask=each < parts, other=0.0), axis=0) / size
     scale = tl.rsqrt(tl.maximum(squares - mean * mean, 0.0) + eps)
     mean += first
-    channel = (first_group + group) % groups * width
+    # A group is one channel: its weight and bias are two numbers of the whole program.
+    channel = (first_group + group) % channels
+    slope = scale * tl.load(weight_ptr + channel).to(tl.float32)
+    bias = tl.load(bias_ptr + channel).to(tl.float32)
     for step in range(SPAN):
         lane = (part * SPAN + step) * BLOCK + tl.arange(0, BLOCK)
         mask = lane < size
         x = tl.load(x_ptr + lane, mask=mask, other=0.0, eviction_policy="evict_first")
-        c = channel + lane // pixels
-        weight = tl.load(weight_ptr + c, mask=mask, other=0.0).to(tl.float32)
-        bias = tl.load(bias_ptr + c, mask=mask, other=0.0).to(tl.float32)
-        y = (x.to(tl.float32) - mean) * (scale * weight) + bias
+        y = (x.to(tl.float32) - mean) * slope + bias
         y = tl.where(y > 0, y, 0.01 * y)
         # The result is not read again here: let it leave L2 before the input does.
         tl.store(
@@ -71,9 +70,8 @@ def apply_kernel(
 def unet3d_instance_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """Leaky ReLU of the normalised channels of (B, C, D, H, W)."""
     y = torch.empty_like(x)
-    groups = x.shape[1]
-    width, pixels = x.shape[1] // groups, x[0, 0].numel()
-    size, count = width * pixels, x.shape[0] * groups
+    channels, size = x.shape[1], x[0, 0].numel()
+    count = x.shape[0] * channels
     parts = triton.cdiv(size, BLOCK * SPAN)
     sums = torch.empty((count, parts, 2), device=x.device, dtype=torch.float32)
     at_once = max(1, (AT_ONCE_MB << 20) // (size * x.element_size()))
@@ -83,7 +81,7 @@ def unet3d_instance_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tens
         xs, ys = x.view(count, size)[first:last], y.view(count, size)[first:last]
         sums_kernel[grid](xs, sums[first:last], size, parts, BLOCK, SPAN, num_warps=NUM_WARPS)
         apply_kernel[grid](
-            xs, weight, bias, ys, sums[first:last], first, groups, width, pixels, parts, 1e-5,
+            xs, weight, bias, ys, sums[first:last], first, channels, size, parts, 1e-5,
             triton.next_power_of_2(parts), BLOCK, SPAN, num_warps=NUM_WARPS,
         )  # fmt: skip
     return y

@@ -8,7 +8,7 @@ import torch
 import triton
 import triton.language as tl
 
-BLOCK = 2048  # points handled at once
+BLOCK = 1024  # points handled at once
 NUM_WARPS = 4
 PROGRAMS = 0  # each takes every PROGRAMS-th block; 0: one program a block
 
@@ -20,11 +20,11 @@ def ideal_gas_kernel(density_ptr, energy_ptr, pressure_ptr, sound_ptr, n, BLOCK:
     for block in tl.range(tl.program_id(0), tl.cdiv(n, BLOCK), tl.num_programs(0)):
         at = tl.cast(block, tl.int64) * BLOCK + lane
         mask = at < n
-        density = tl.load(density_ptr + at, mask=mask, other=1.0, eviction_policy="evict_first")
-        energy = tl.load(energy_ptr + at, mask=mask, other=1.0, eviction_policy="evict_first")
+        density = tl.load(density_ptr + at, mask=mask, other=1.0)
+        energy = tl.load(energy_ptr + at, mask=mask, other=1.0)
         pressure, sound = 0.4 * density * energy, tl.sqrt(0.56 * energy)
-        tl.store(pressure_ptr + at, pressure, mask=mask, eviction_policy="evict_first")
-        tl.store(sound_ptr + at, sound, mask=mask, eviction_policy="evict_first")
+        tl.store(pressure_ptr + at, pressure, mask=mask)
+        tl.store(sound_ptr + at, sound, mask=mask)
 
 
 def cloverleaf_ideal_gas(

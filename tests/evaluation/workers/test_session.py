@@ -76,7 +76,7 @@ def test_an_answer_is_not_charged_for_a_stop_of_its_judge(monkeypatch):
     monkeypatch.setattr(session, "SPAN_S", 0.02)
     monkeypatch.setattr(session, "STALL_S", 0.05)
     one = Session.__new__(Session)
-    one._left, one._channel, one._allowed = 0.2, Stopped(), "0.2 s"
+    one._left, one._channel, one._limits = 0.2, Stopped(), Limits(seconds=0.2)
     assert one.wait() == {"done": True}
     assert one._left == pytest.approx(0.2 - 3 * 0.02, abs=0.01)
     one._channel = types.SimpleNamespace(receive=silent)

@@ -77,17 +77,12 @@ def example(name, folder=ROOT / "examples"):
     return module
 
 
-def rms_norm(x, w, eps=1e-6):
-    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * w
-
-
 def names():
     """What a page's words leave to the reader."""
     task, own = triton_gym.load("softmax"), example("custom_task")
     service = example("live_service")
     x, w = service.request("cpu", 8, 64)
     return {
-        "x": torch.randn(64, 128), "w": torch.ones(128), "rms_norm": rms_norm,
         "gym": gym, "triton_gym": triton_gym, "Evaluator": triton_gym.Evaluator,
         "concurrent": concurrent, "kernel_source": task.starter, "task": task,
         "sources": [task.starter], "reply": f"```python\n{task.starter}```",

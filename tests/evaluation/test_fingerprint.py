@@ -12,7 +12,7 @@ import gymnasium as gym
 
 import triton_gym
 from triton_gym import Case
-from triton_gym.evaluation.fingerprint import task_fingerprint
+from triton_gym.evaluation.fingerprint import remembered_fingerprint, task_fingerprint
 
 TASK = triton_gym.load("sum_rows")
 
@@ -125,3 +125,11 @@ def test_what_a_task_holds_need_not_be_picklable():
     for reference in (under_lock, opened):
         task = dataclasses.replace(TASK, reference=reference)
         assert task_fingerprint(task) == task_fingerprint(task)
+
+
+def test_what_is_remembered_of_a_task_is_of_that_task():
+    for version in range(100):  # more than are kept, so that their ids come again
+        task = dataclasses.replace(TASK, version=version)
+        assert (
+            remembered_fingerprint(task) == remembered_fingerprint(task) == task_fingerprint(task)
+        )

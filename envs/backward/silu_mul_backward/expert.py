@@ -18,15 +18,15 @@ def silu_mul_backward_kernel(
     for block in tl.range(tl.program_id(0), tl.cdiv(size, BLOCK), tl.num_programs(0)):
         at = tl.cast(block, tl.int64) * BLOCK + lane
         mask = at < size
-        gate = tl.load(gate_ptr + at, mask=mask, eviction_policy="evict_first").to(tl.float32)
-        up = tl.load(up_ptr + at, mask=mask, eviction_policy="evict_first").to(tl.float32)
-        dy = tl.load(dy_ptr + at, mask=mask, eviction_policy="evict_first").to(tl.float32)
+        gate = tl.load(gate_ptr + at, mask=mask).to(tl.float32)
+        up = tl.load(up_ptr + at, mask=mask).to(tl.float32)
+        dy = tl.load(dy_ptr + at, mask=mask).to(tl.float32)
         sigma = tl.sigmoid(gate)
         silu = gate * sigma
         dgate = dy * up * (sigma + silu - silu * sigma)
         dtype = dgate_ptr.dtype.element_ty
-        tl.store(dgate_ptr + at, dgate.to(dtype), mask=mask, eviction_policy="evict_first")
-        tl.store(dup_ptr + at, (dy * silu).to(dtype), mask=mask, eviction_policy="evict_first")
+        tl.store(dgate_ptr + at, dgate.to(dtype), mask=mask)
+        tl.store(dup_ptr + at, (dy * silu).to(dtype), mask=mask)
 
 
 def silu_mul_backward(

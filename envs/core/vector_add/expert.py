@@ -1,7 +1,7 @@
 """Vector addition at the speed of memory: wide accesses, and enough of them under way.
 
 A block of BLOCK elements gives every thread several accesses of 16 bytes, all asked for before
-the first is used. What is read once is marked so, and leaves the cache to others.
+the first is used.
 """
 
 import torch
@@ -20,9 +20,9 @@ def vector_add_kernel(x_ptr, y_ptr, z_ptr, n, BLOCK: tl.constexpr):
     for block in tl.range(tl.program_id(0), tl.cdiv(n, BLOCK), tl.num_programs(0)):
         offsets = tl.cast(block, tl.int64) * BLOCK + lane
         mask = offsets < n
-        x = tl.load(x_ptr + offsets, mask=mask, eviction_policy="evict_first")
-        y = tl.load(y_ptr + offsets, mask=mask, eviction_policy="evict_first")
-        tl.store(z_ptr + offsets, x + y, mask=mask, eviction_policy="evict_first")
+        x = tl.load(x_ptr + offsets, mask=mask)
+        y = tl.load(y_ptr + offsets, mask=mask)
+        tl.store(z_ptr + offsets, x + y, mask=mask)
 
 
 def vector_add(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

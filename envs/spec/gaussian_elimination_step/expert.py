@@ -22,14 +22,14 @@ def eliminate_kernel(
     col = (tl.program_id(0) * BLOCK_COLS + tl.arange(0, BLOCK_COLS))[None, :]
     at = row.to(tl.int64) * n
     mask = (row < n) & (col < n)
-    a = tl.load(a_ptr + at + col, mask=mask, eviction_policy="evict_first")
+    a = tl.load(a_ptr + at + col, mask=mask)
     inverse = 1.0 / tl.load(a_ptr + tl.cast(k, tl.int64) * n + k)
     factor = tl.load(a_ptr + at + k, mask=(row > k) & (row < n), other=0.0) * inverse
     pivot = tl.load(
         a_ptr + tl.cast(k, tl.int64) * n + col, mask=(col >= k) & (col < n), other=0.0,
         eviction_policy="evict_last",
     )  # fmt: skip
-    tl.store(out_ptr + at + col, a - factor * pivot, mask=mask, eviction_policy="evict_first")
+    tl.store(out_ptr + at + col, a - factor * pivot, mask=mask)
 
 
 def gaussian_elimination_step(a: torch.Tensor, k: int) -> torch.Tensor:

@@ -16,7 +16,7 @@ NUM_WARPS = 4
 @triton.jit
 def put(at, f, feq, omega, mask):
     """Stores a distribution as it is after its collision."""
-    tl.store(at, f - omega * (f - feq), mask=mask, eviction_policy="evict_first")
+    tl.store(at, f - omega * (f - feq), mask=mask)
 
 
 @triton.jit
@@ -34,25 +34,25 @@ def lbm_kernel(f_ptr, out_ptr, omega, nz, ny, nx, BLOCK: tl.constexpr):
     x, line = point % nx, point // nx
     y, z = line % ny, line // ny
     here = point
-    f0 = tl.load(f_ptr + 0 * size + here, mask=mask, other=1.0, eviction_policy="evict_first")
-    f1 = tl.load(f_ptr + 1 * size + here, mask=mask, other=1.0, eviction_policy="evict_first")
-    f2 = tl.load(f_ptr + 2 * size + here, mask=mask, other=1.0, eviction_policy="evict_first")
-    f3 = tl.load(f_ptr + 3 * size + here, mask=mask, other=1.0, eviction_policy="evict_first")
-    f4 = tl.load(f_ptr + 4 * size + here, mask=mask, other=1.0, eviction_policy="evict_first")
-    f5 = tl.load(f_ptr + 5 * size + here, mask=mask, other=1.0, eviction_policy="evict_first")
-    f6 = tl.load(f_ptr + 6 * size + here, mask=mask, other=1.0, eviction_policy="evict_first")
-    f7 = tl.load(f_ptr + 7 * size + here, mask=mask, other=1.0, eviction_policy="evict_first")
-    f8 = tl.load(f_ptr + 8 * size + here, mask=mask, other=1.0, eviction_policy="evict_first")
-    f9 = tl.load(f_ptr + 9 * size + here, mask=mask, other=1.0, eviction_policy="evict_first")
-    f10 = tl.load(f_ptr + 10 * size + here, mask=mask, other=1.0, eviction_policy="evict_first")
-    f11 = tl.load(f_ptr + 11 * size + here, mask=mask, other=1.0, eviction_policy="evict_first")
-    f12 = tl.load(f_ptr + 12 * size + here, mask=mask, other=1.0, eviction_policy="evict_first")
-    f13 = tl.load(f_ptr + 13 * size + here, mask=mask, other=1.0, eviction_policy="evict_first")
-    f14 = tl.load(f_ptr + 14 * size + here, mask=mask, other=1.0, eviction_policy="evict_first")
-    f15 = tl.load(f_ptr + 15 * size + here, mask=mask, other=1.0, eviction_policy="evict_first")
-    f16 = tl.load(f_ptr + 16 * size + here, mask=mask, other=1.0, eviction_policy="evict_first")
-    f17 = tl.load(f_ptr + 17 * size + here, mask=mask, other=1.0, eviction_policy="evict_first")
-    f18 = tl.load(f_ptr + 18 * size + here, mask=mask, other=1.0, eviction_policy="evict_first")
+    f0 = tl.load(f_ptr + 0 * size + here, mask=mask, other=1.0)
+    f1 = tl.load(f_ptr + 1 * size + here, mask=mask, other=1.0)
+    f2 = tl.load(f_ptr + 2 * size + here, mask=mask, other=1.0)
+    f3 = tl.load(f_ptr + 3 * size + here, mask=mask, other=1.0)
+    f4 = tl.load(f_ptr + 4 * size + here, mask=mask, other=1.0)
+    f5 = tl.load(f_ptr + 5 * size + here, mask=mask, other=1.0)
+    f6 = tl.load(f_ptr + 6 * size + here, mask=mask, other=1.0)
+    f7 = tl.load(f_ptr + 7 * size + here, mask=mask, other=1.0)
+    f8 = tl.load(f_ptr + 8 * size + here, mask=mask, other=1.0)
+    f9 = tl.load(f_ptr + 9 * size + here, mask=mask, other=1.0)
+    f10 = tl.load(f_ptr + 10 * size + here, mask=mask, other=1.0)
+    f11 = tl.load(f_ptr + 11 * size + here, mask=mask, other=1.0)
+    f12 = tl.load(f_ptr + 12 * size + here, mask=mask, other=1.0)
+    f13 = tl.load(f_ptr + 13 * size + here, mask=mask, other=1.0)
+    f14 = tl.load(f_ptr + 14 * size + here, mask=mask, other=1.0)
+    f15 = tl.load(f_ptr + 15 * size + here, mask=mask, other=1.0)
+    f16 = tl.load(f_ptr + 16 * size + here, mask=mask, other=1.0)
+    f17 = tl.load(f_ptr + 17 * size + here, mask=mask, other=1.0)
+    f18 = tl.load(f_ptr + 18 * size + here, mask=mask, other=1.0)
     rho = f0 + f1 + f2 + f3 + f4 + f5 + f6 + f7 + f8 + f9
     rho += f10 + f11 + f12 + f13 + f14 + f15 + f16 + f17 + f18
     inverse = 1.0 / rho

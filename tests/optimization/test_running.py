@@ -1,0 +1,70 @@
+"""Answers loaded into this process, which compile only where nobody waits."""
+
+from __future__ import annotations
+
+import pytest
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from triton_gym.optimization.running import NotCompiledError, _read_only, compiling, load
+
+SOURCE = """
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.autotune([triton.Config({"BLOCK": 64}), triton.Config({"BLOCK": 128})], key=["n"])
+@triton.jit
+def _copy(x, y, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(y + i, tl.load(x + i, mask=i < n), mask=i < n)
+
+
+def copied(x):
+    y = torch.empty_like(x)
+    _copy[lambda meta: (triton.cdiv(x.numel(), meta["BLOCK"]),)](x, y, x.numel())
+    return y
+"""
+
+
+def test_what_the_disk_holds_is_loaded_and_nothing_else_compiled(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "triton"))
+    loaded = load(SOURCE, "copied", tmp_path)
+    kernel = loaded.kernels["_copy"].fn
+    described = _read_only(ASTSource)(
+        kernel, {"x": "*fp32", "y": "*fp32", "n": "i32", "BLOCK": "constexpr"}, {(3,): 64}
+    )
+    target = GPUTarget("cuda", 90, 32)
+    with pytest.raises(NotCompiledError):
+        triton.compile(described, target=target)
+    with compiling():
+        made = triton.compile(described, target=target)
+    again = triton.compile(described, target=target)
+    assert again.asm["cubin"] == made.asm["cubin"]
+
+
+def test_tuners_are_pinned_to_what_they_chose(tmp_path):
+    loaded = load(SOURCE, "copied", tmp_path)
+    assert loaded.tuned
+    loaded.kernels["_copy"].best_config = triton.Config({"BLOCK": 128}, num_warps=8)
+    choices = loaded.choices()
+    other = load(SOURCE, "copied", tmp_path)
+    other.pin(choices)
+    assert not other.tuned
+    (config,) = other.kernels["_copy"].configs
+    assert config.kwargs == {"BLOCK": 128}
+    assert config.num_warps == 8
+
+
+def test_a_module_that_fails_leaves_nothing(tmp_path):
+    import sys
+
+    before = set(sys.modules)
+    with pytest.raises(ZeroDivisionError):
+        load("1 // 0\n", "f", tmp_path)
+    with pytest.raises(AttributeError):
+        load("x = 1\n", "f", tmp_path)
+    assert not {name for name in set(sys.modules) - before if name.startswith("_triton_gym")}

@@ -88,7 +88,7 @@ def gate(
     tensors += [f"{_PREFIX}tensor{i}" for i in range(len(binding.captured))]
     wanting = " or ".join(f"{one}.requires_grad" for one in tensors)
     scope[f"{_PREFIX}grad"] = torch.is_grad_enabled
-    body.append(f"if ({wanting}) and {_PREFIX}grad(): return {_PREFIX}differentiable({call})")
+    body.append(f"if {_PREFIX}grad() and ({wanting}): return {_PREFIX}differentiable({call})")
     if share >= 1:
         body.append(f"return {_PREFIX}sampled({call})")
     else:

@@ -302,6 +302,13 @@ class SearchRun:
 
     def _finish(self) -> None:
         says = "nothing that is right and faster was found"
+        if self.best is not None and self._live:
+            tried: list[dict[str, Any]] = list(self._state["candidates"].values())
+            last = tried[-1] if tried else {}
+            says = (
+                f"no kernel was shown to be faster; the judge's best was {self.best[0]:.2f} times "
+                f"({self.best[2]}). " + (last.get("why") or _pairs_said(last))
+            )  # fmt: skip
         if self._active is not None:
             says = f"{self._active.route}, {self._active.device} times on the device"
         elif not self._live and self.best is not None:
@@ -357,6 +364,17 @@ def _named_arguments(function: Any, call: Call) -> Any:
     if not kwargs:
         return args
     return dict(inspect.signature(function).bind(*args, **kwargs).arguments)
+
+
+def _pairs_said(found: Mapping[str, Any]) -> str:
+    """What the pairs of a candidate came to."""
+    if not found.get("device"):
+        return ""
+    device, wall = Ratio(*found["device"]), Ratio(*found["wall"])
+    return (
+        f"The last one's pairs: {device} on the device, {wall} of the caller's time, "
+        f"{found['wins']} of {found['decided_after']} won."
+    )
 
 
 def _source(step: Step, best: Path | None) -> str:

@@ -193,13 +193,19 @@ def _judged(task: Task, case: Case, path: str) -> tuple[str, ...]:
     # What takes least is looked at first: the oracle takes several times as long as the reference,
     # and by its tolerances, which are no smaller, no more can be judged.
     least = _least(plain.tensors, task.reduction(case))
-    hold_dependence(least, plain.tensors, other, path, case)
+    if any(_finite(result) for result in plain.tensors):
+        hold_dependence(least, plain.tensors, other, path, case)
     again = check.reference(bound, inputs)
     if not _alike(again, plain.tensors, least, case):
         raise RandomError(f"The reference of {path} is random: equal inputs differ in result.")
     return hold_dependence(
         check.expect(bound, case, inputs, plain), plain.tensors, other, path, case
     )
+
+
+def _finite(result: torch.Tensor) -> bool:
+    """Whether any value is: what has none is refused for that."""
+    return bool((result.float() if result.itemsize == 1 else result).isfinite().any())
 
 
 def _least(plain: tuple[torch.Tensor, ...], length: int) -> check.Expected:

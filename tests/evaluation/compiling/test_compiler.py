@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 import triton
 import triton.language as tl
@@ -126,3 +129,25 @@ def test_assembly_has_no_local_memory_of_its_own(pool, text):
             compiler.compile(ASSEMBLY.replace("TEXT", text), {})
         fine = "{ .reg .b32 t; add.s32 t, $1, 1; mov.b32 $0, t; }"
         assert compiler.compile(ASSEMBLY.replace("TEXT", fine), {}).binary.local_bytes == 0
+
+
+def test_a_killed_process_is_not_the_kernels_fault(pool, monkeypatch):
+    fine = ASSEMBLY.replace("TEXT", "mov.b32 $0, $1;")
+    tried = Compiler._tried
+    seen = []
+
+    def killed(self, *args):
+        session, scratch = self._take()
+        if len(seen) < 2:
+            os.kill(session._pid, signal.SIGKILL)
+        seen.append(session._pid)
+        self._give_back(session, scratch)
+        return tried(self, *args)
+
+    monkeypatch.setattr(Compiler, "_tried", killed)
+    with Compiler(pool, Target(90), ArtifactCache(), Limits(seconds=60)) as compiler:
+        assert compiler.compile(fine, {}).binary.registers
+        assert len(set(seen)) == len(seen) == 3
+        with pytest.raises(CompileFailure, match="crashed"):
+            compiler.compile("", {})  # that one crashes it by itself
+        assert len(seen) == 4

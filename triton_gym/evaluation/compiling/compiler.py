@@ -79,6 +79,12 @@ def _size(artifact: Artifact) -> int:
     return len(artifact.cubin) + sum(map(len, artifact.texts.values()))
 
 
+TRIES = 6
+"""How often a compiling process may be killed on one kernel before the kernel is to blame."""
+_KILLED = "killed"
+_CRASHED = "Triton's compiler crashed on this kernel."
+
+
 class Compiler:
     """Compiles the kernels of one evaluation. For use from several threads; a context manager.
 
@@ -182,6 +188,17 @@ class Compiler:
     def _build(
         self, key: str, ttir: str, options: dict[str, Any], dialect: str
     ) -> Artifact | CompileFailure:
+        """A process may be killed by anybody: a kernel is blamed for that only if it happens every
+        time."""
+        for _ in range(TRIES):
+            made = self._tried(key, ttir, options, dialect)
+            if self._closed or not isinstance(made, CompileFailure) or made.kind != _KILLED:
+                break
+        return made
+
+    def _tried(
+        self, key: str, ttir: str, options: dict[str, Any], dialect: str
+    ) -> Artifact | CompileFailure:
         session, scratch = self._take()
         self._busy.add(session)
         output = os.memfd_create("artifact", os.MFD_CLOEXEC)
@@ -201,7 +218,7 @@ class Compiler:
             _end(session, scratch)
             if end.status is Status.TIMEOUT:
                 return CompileFailure("timeout", _SLOW)
-            return CompileFailure("crash", "Triton's compiler crashed on this kernel.")
+            return CompileFailure(_KILLED if end.again else "crash", _CRASHED)
         except BaseException:
             _end(session, scratch)
             raise

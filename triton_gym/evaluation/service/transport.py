@@ -143,6 +143,9 @@ class ProcessTransport:
                 self._process.wait()
         if self._socket is not None:
             self._socket.close()
+        self._give_back_folder()
+
+    def _give_back_folder(self) -> None:
         if self._folder:
             remove(self._folder)
         if self._held >= 0:
@@ -181,6 +184,7 @@ class ProcessTransport:
                 with machine_errors():
                     return self._launch()
             except MachineError:
+                self._give_back_folder()
                 time.sleep(pause)
         return self._launch()
 

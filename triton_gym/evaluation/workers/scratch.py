@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-TRIES = 20
+TRIES = 100
 """How often a folder is removed into which a dying process still writes."""
 PAUSE_S = 0.05
 PREFIX = "triton-gym-"

@@ -235,3 +235,33 @@ def test_on_a_device_the_same_names_and_keys(evaluator, make):
     assert set(info) - own == set(theirs) - own
     with pytest.raises(InvalidOptionError, match="optimum"):
         gym.make("TritonTune-softmax-v0", evaluator=evaluator, reward="regret")
+
+
+def test_the_shipped_tables_are_complete_on_their_test_shapes_and_can_be_stepped():
+    for name in files.tables():
+        table = files.table_of(name)
+        named = set(table.card["test_cases"])
+        for index, case in enumerate(table.cases):
+            if str(case) in named:
+                assert table.complete(index)
+                assert len(table.choices) == np.prod([len(v) for v in table.knobs.values()])
+        assert table.card["time_source"] == "measured"
+        env = gym.make(f"TritonTune-{name}-v0", device="recorded", reward="regret")
+        env.reset(seed=0)
+        _, reward, *_, info = env.step(env.action_space.sample())
+        assert reward <= 0
+        assert info["task"] == name
+
+
+def test_a_reward_is_the_same_in_every_episode(made_up, tmp_path):
+    files.save(made_up(), tmp_path / "softmax.npz")
+    env = gym.make("TritonTune-softmax-v0", device=f"recorded:{tmp_path}")
+    action = np.zeros(3, np.int64)
+    seen: dict[int, set[float]] = {}
+    for episode in range(12):
+        env.reset(seed=episode)
+        reward = env.step(action)[1]
+        seen.setdefault(env.unwrapped.case_index, set()).add(reward)
+    assert len(seen) > 2
+    assert all(len(rewards) == 1 for rewards in seen.values())
+    assert len(set().union(*seen.values())) > 1

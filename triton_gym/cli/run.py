@@ -108,7 +108,6 @@ def _created(
 ) -> RunFolder:
     import importlib
 
-    from triton_gym.evaluation.backends import resolve
     from triton_gym.reward import reward_named
     from triton_gym.runs.execution import machine
     from triton_gym.runs.folder import RunFolder
@@ -117,7 +116,7 @@ def _created(
     importlib.import_module("triton_gym.agents").load(agent)  # before there is a folder
     reward_named(options.get("reward", "kevin"))
     # What `auto` means must not change when the run is resumed on another machine.
-    device = str(resolve(str(options.get("device", "auto"))))
+    device = _settled(options.get("device", "auto"))
     options = {"reward": "kevin", **options, "device": device}
     config = Config(agent, env, steps, seed, options)
     name = f"{agent}-{env}-seed{seed}".replace(":", ".").replace("/", "_")
@@ -127,16 +126,24 @@ def _created(
 def _reopened(
     path: Path, agent: str | None, env: str | None, seed: int | None, options: dict[str, Any]
 ) -> RunFolder:
-    from triton_gym.evaluation.backends import resolve
     from triton_gym.runs.execution import same
     from triton_gym.runs.folder import RunFolder, read_config
 
     if "device" in options:
-        options = {**options, "device": str(resolve(str(options["device"])))}
+        options = {**options, "device": _settled(options["device"])}
     wanted = {"agent": agent, "env": env, "seed": seed}
     asked = {name: value for name, value in wanted.items() if value is not None}
     same(read_config(path), {**asked, "options": options})
     return RunFolder.open(path)
+
+
+def _settled(device: Any) -> str:
+    """A device by its own name; a recorded table is named already."""
+    from triton_gym.evaluation.backends import resolve
+    from triton_gym.tuning.opening import is_recorded
+
+    named = str(device)
+    return named if is_recorded(named) else str(resolve(named))
 
 
 class _Display:

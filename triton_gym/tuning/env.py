@@ -123,7 +123,9 @@ class TuneEnv(gym.Env[Values, Any]):
         self._seen: set[Choice] = set()
         self._observation = np.zeros(layout.length, np.float32)
         self._row: Row | None = None
+        self._every_reward: dict[tuple[str, int], dict[int, float]] = {}
         self._rewards: dict[int, float] = {}
+        self._places = layout.context, layout.turn, layout.past, layout.entry
         self._turn, self._spent_s = 0, 0.0
         self._best_us, self._best = math.inf, WORST
         self._known: Mapping[Choice, Row] | None = None
@@ -312,7 +314,7 @@ class TuneEnv(gym.Env[Values, Any]):
         self._best_us, self._best = math.inf, WORST
         self._seen.clear()
         self._row = None
-        self._rewards = {}
+        self._rewards = self._every_reward.setdefault((world.name, case), {})
         seen = self._observation
         seen.fill(0.0)
         seen[: layout.context] = world.context(case)
@@ -321,13 +323,13 @@ class TuneEnv(gym.Env[Values, Any]):
         seen[layout.turn + 1 : layout.turn + 3] = WORST
 
     def _remember(self, row: Row) -> None:
-        layout, seen = self.layout, self._observation
-        turn, past, entry = layout.turn, layout.past, layout.entry
-        seen[layout.context : turn] = row.knobs
+        seen = self._observation
+        context, turn, past, entry = self._places
+        seen[context:turn] = row.knobs
         seen[turn] = self._turn / self._max_turns
         seen[turn + 1] = self._best
         seen[turn + 2] = row.score
-        if layout.history:
+        if self.layout.history:
             seen[past:-entry] = seen[past + entry :]
             seen[-entry:] = row.entry
 

@@ -157,7 +157,8 @@ def scale(x, out, n, top):
     tl.store(out + i, tl.load(x + i, mask=i < n) / top, mask=i < n)
 
 def scaled_small(x):
-    n, out, some = x.numel(), torch.empty_like(x), x.new_empty((triton.cdiv(n, 65536),))
+    n, out = x.numel(), torch.empty_like(x)
+    some = x.new_empty((triton.cdiv(n, 65536),))
     largest[(triton.cdiv(n, 65536),)](x, some, n, num_warps=WARPS)
     top = max(some[i].item() for i in range(some.numel()))
     scale[(triton.cdiv(n, BLOCK),)](x, out, n, top, num_warps=WARPS)

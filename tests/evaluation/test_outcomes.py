@@ -58,6 +58,8 @@ ANSWERS = {
     "no tensor": (GOOD.replace("return y", "return None"), Status.INCORRECT, "returned None"),
     "two results": (GOOD.replace("return y", "return y, y"), Status.INCORRECT, "a tuple of 2"),
     "an exception": (GOOD.replace("return y", "raise ValueError('no')"), Status.RUNTIME_ERROR, "no"),
+    "an exception beside a tensor": (
+        GOOD.replace("    rows,", "    z, k = torch.empty_like(x), unknown\n    rows,"), Status.RUNTIME_ERROR, "unknown"),
     "exception at import": (GOOD + "\nraise ValueError('no')\n", Status.COMPILE_ERROR, "no"),
     "kernel does not compile": (
         GOOD.replace("tl.exp(x", "tl.exp2(x, x"), Status.COMPILE_ERROR, ""),

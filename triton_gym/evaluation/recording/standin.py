@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 CUDA = torch.device("cuda", 0)
@@ -52,23 +53,29 @@ class _Managed(ctypes.Structure):
     pass
 
 
-_Deleter = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Managed))
-_Managed._fields_ = (("tensor", _Tensor), ("context", ctypes.c_void_p), ("deleter", _Deleter))
-
-_living: dict[int, tuple[Any, ...]] = {}
-"""What capsules point to, by address, until PyTorch lets go of them."""
+_Managed._fields_ = (
+    ("tensor", _Tensor), ("context", ctypes.c_void_p), ("deleter", ctypes.c_void_p),
+)  # fmt: skip
 
 
-def _release(managed: Any) -> None:
-    entry = _living.pop(ctypes.addressof(managed.contents), None)
-    if entry is not None:
-        entry[-1]()
+class _Hold(np.ndarray[Any, Any]):
+    """Held by a stand-in's storage for as long as that lives.
+
+    NumPy lets go of it in C, and Python's finalizers keep an exception that is on its way:
+    a callback of our own would run while the answer's exception unwinds, and lose it.
+    """
+
+    parts: tuple[Any, ...]
+    released: Callable[[], None] | None = None
+
+    def __del__(self) -> None:
+        if self.released is not None:
+            self.released()
 
 
-_delete = _Deleter(_release)
-_new_capsule = ctypes.pythonapi.PyCapsule_New
-_new_capsule.restype = ctypes.py_object
-_new_capsule.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+_pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
+_pointer_of.restype = ctypes.c_void_p
+_pointer_of.argtypes = (ctypes.py_object, ctypes.c_char_p)
 _CPU_KEYS = torch._C.DispatchKeySet(torch._C.DispatchKey.CPU)
 _as_strided = torch.ops.aten.as_strided.default
 
@@ -92,14 +99,14 @@ def tensor(
     count = len(size)
     shape = (ctypes.c_int64 * max(count, 1))(*size)
     strides = (ctypes.c_int64 * max(count, 1))(*stride)
-    managed = _Managed(
-        _Tensor(address, _Device(_DLPACK_CUDA, 0), count, _Type(code, bits, 1), shape, strides, 0),
-        None, _delete,
-    )  # fmt: skip
-    _living[ctypes.addressof(managed)] = (managed, shape, strides, released)
-    made: torch.Tensor = torch._C._from_dlpack(
-        _new_capsule(ctypes.addressof(managed), b"dltensor", None)
+    hold = np.empty(1, np.uint8).view(_Hold)
+    capsule = hold.__dlpack__()
+    managed = _Managed.from_address(_pointer_of(capsule, b"dltensor"))
+    managed.tensor = _Tensor(
+        address, _Device(_DLPACK_CUDA, 0), count, _Type(code, bits, 1), shape, strides, 0
     )
+    hold.parts, hold.released = (shape, strides), released
+    made: torch.Tensor = torch._C._from_dlpack(capsule)
     return made
 
 

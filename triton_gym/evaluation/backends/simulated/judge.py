@@ -6,6 +6,7 @@ the very IR that is compiled. Small cases run as a whole; of the timed one some 
 
 from __future__ import annotations
 
+import math
 import sys
 from concurrent.futures import ThreadPoolExecutor, wait
 
@@ -22,6 +23,7 @@ from triton_gym.evaluation.compiling.compiler import ArtifactCache, Compiler
 from triton_gym.evaluation.fingerprint import remembered_fingerprint
 from triton_gym.evaluation.judging.judge import Judge, Phases, Request
 from triton_gym.evaluation.profile import speed_of_light
+from triton_gym.evaluation.simulate.time_model.confidence import WIDEST
 from triton_gym.evaluation.simulate.time_model.eager import baseline_us
 from triton_gym.evaluation.workers.scratch import Scratch
 from triton_gym.evaluation.workers.session import Ended
@@ -137,6 +139,8 @@ class SimulatedJudge(Judge):
         if estimate.coverage < LEAST_COVERAGE:
             message += " Most of the time is PyTorch's copies: no speedup is credited."
             runtime_us = max(runtime_us, baseline)
+        scale = runtime_us / estimate.us
+        doubt = math.exp(WIDEST) if proof.doubt else 1.0
         if found.prepared:
             message += " What the answer prepares before its second call is not timed."
         return Outcome(
@@ -144,8 +148,8 @@ class SimulatedJudge(Judge):
             message=message,
             compiled=True,
             runtime_us=runtime_us,
-            runtime_low_us=runtime_us,
-            runtime_high_us=runtime_us,
+            runtime_low_us=min(runtime_us, max(estimate.low_us * scale, light.floor_us)),
+            runtime_high_us=max(estimate.high_us * scale, runtime_us * doubt),
             baseline_us=baseline,
             speedup=baseline / runtime_us,
             roofline=light.roofline(runtime_us),

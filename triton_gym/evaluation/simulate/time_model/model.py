@@ -18,6 +18,13 @@ from dataclasses import dataclass, field
 from triton_gym.device import Gpu
 from triton_gym.evaluation.simulate.launches import LaunchTrace
 from triton_gym.evaluation.simulate.machine_code.build import Build
+from triton_gym.evaluation.simulate.time_model.confidence import (
+    COPIES,
+    LEAST,
+    READS,
+    half_width,
+    interval,
+)
 from triton_gym.evaluation.simulate.time_model.constants import (
     CONSTANTS,
     COPY_EFFICIENCY,
@@ -37,6 +44,10 @@ class Estimate:
     """Microseconds."""
     bound: str
     """`memory`, `compute` or `launch`."""
+    low_us: float
+    """Lower end of the 90% interval: nine of ten measured times are to lie between the ends…"""
+    high_us: float
+    """…and this is the upper one. See `confidence`."""
     parts: Mapping[str, float] = field(default_factory=dict)
     """Microseconds that each resource alone would need, all launches together: `launch`,
     `dram`, `l2`, `pipes` (the busiest unit of the multiprocessors), `latency` (the programs'
@@ -60,8 +71,8 @@ class Estimate:
         shares = ", ".join(f"{name} {us:.1f}" for name, us in self.parts.items())
         notes = "".join(f" Note: {note}." for note in self.notes)
         return (
-            f"Simulated: {self.us:.1f} us, bound by {self.bound} (each alone, in us: {shares})."
-            + notes
+            f"Simulated: {self.us:.1f} us (90% interval {self.low_us:.1f} to {self.high_us:.1f}), "
+            f"bound by {self.bound} (each alone, in us: {shares})." + notes
         )
 
 
@@ -114,8 +125,17 @@ def estimate(
     if waiting:
         parts["reads"] = waiting
     work = sum(x.us for x in launches) + copying + waiting
+    low_us, high_us = interval(
+        overhead + work,
+        [
+            (overhead, LEAST), (copying, COPIES), (waiting, READS),
+            *((launch.us, half_width(launch.doubts)) for launch in launches),
+        ],
+    )  # fmt: skip
     return Estimate(
         us=overhead + work,
+        low_us=low_us,
+        high_us=high_us,
         bound=_bound(parts),
         parts=parts,
         registers=max((b.registers for b in chosen), default=0),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from triton_gym.device import Gpu
 from triton_gym.evaluation.simulate.launches import LaunchTrace
 from triton_gym.evaluation.simulate.machine_code.build import Build
+from triton_gym.evaluation.simulate.time_model.confidence import Doubts
 from triton_gym.evaluation.simulate.time_model.constants import Constants
 from triton_gym.evaluation.simulate.time_model.execution import Execution, execute
 from triton_gym.evaluation.simulate.time_model.occupancy import occupancy
@@ -20,6 +21,7 @@ from triton_gym.evaluation.simulate.time_model.pipes import (
     pipes,
 )
 from triton_gym.evaluation.simulate.time_model.traffic import Traffic, traffic
+from triton_gym.evaluation.simulate.tracing.footprint import SECTOR
 
 _ATOMICS_PER_CYCLE = 1.0
 """Atomic operations that the L2 does for each multiprocessor. An estimate."""
@@ -42,6 +44,8 @@ class Launch:
     """The busiest unit of the multiprocessors."""
     latency_us: float
     """The programs' own chains of loads and instructions, all places taken."""
+    doubts: Doubts
+    """How much of it rests on what the model knows less about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +156,36 @@ def launch_time(build: Build, trace: LaunchTrace, gpu: Gpu, c: Constants) -> Lau
         cycles = max(cycles, cycle(1) * trace.imbalance)
     to_us = 1 / clock / 1e3
     per_unit = programs / units * to_us
-    return Launch(
+    launch = Launch(
         us=cycles * to_us,
         dram_us=dram * per_unit,
         l2_us=l2 * per_unit,
         pipes_us=max(*busy.values(), matrix) * per_unit,
         latency_us=(loop.alone + rest.alone) * per_unit / resident,
+        doubts=Doubts(),
+    )
+    return replace(launch, doubts=_doubts(launch, build, trace, work, moved, gpu))
+
+
+_CROSSING = ("shuffle", "load_shared", "store_shared", "barrier")
+
+
+def _doubts(
+    launch: Launch, build: Build, trace: LaunchTrace, work: Execution, moved: Traffic, gpu: Gpu
+) -> Doubts:
+    """What the time of a launch rests on."""
+    everything = max(sum(work.instructions.values()), 1.0)
+    known = max(launch.dram_us, launch.l2_us, launch.pipes_us) / launch.us
+    sectors = sum(s.sectors for s in trace.sites) * SECTOR
+    used = sum(s.bytes for s in trace.sites)
+    local = work.instructions.get("spill_load", 0.0) + work.instructions.get("spill_store", 0.0)
+    return Doubts(
+        waiting=1.0 - known,
+        crossing=sum(work.instructions.get(n, 0.0) for n in _CROSSING) / everything * 4,
+        scattered=1.0 - min(used / sectors, 1.0) if sectors else 0.0,
+        atomics=1.0 if moved.atomics else 0.0,
+        spilled=min(10 * local / everything, 1.0),
+        fewness=max(1.0 - trace.programs / gpu.multiprocessors, 0.0),
+        values=1.0 if trace.note else 0.0,
+        products=1.0 if work.iterations else 0.0,
     )

@@ -37,6 +37,7 @@ from triton_gym.evaluation.compiling.artifact import Target
 from triton_gym.evaluation.compiling.compiler import ArtifactCache, Compiler
 from triton_gym.evaluation.judging.judge import Phases, Request
 from triton_gym.evaluation.simulate.launches import LaunchTrace
+from triton_gym.evaluation.simulate.machine_code.arithmetic import float_instructions
 from triton_gym.evaluation.simulate.machine_code.binary import read_code
 from triton_gym.evaluation.simulate.machine_code.build import Build
 from triton_gym.evaluation.simulate.time_model.constants import Constants
@@ -180,12 +181,17 @@ def load(jobs: Sequence[Job], gpu: str, folder: Path) -> tuple[list[Row], list[s
         if "error" in record:
             failures.append(f"{job.name}: {record['error'][:200]}")
             continue
-        builds = [
-            Build(**about, code=_code(zlib.decompress(cubin)))
-            for about, cubin in zip(record["builds"], record["cubins"], strict=True)
-        ]
         traces = [LaunchTrace.read(trace) for trace in record["traces"]]
         layouts = [zlib.decompress(text).decode() for text in record["layouts"]]
+        builds = [
+            Build(
+                **about, code=_code(zlib.decompress(cubin)),
+                arithmetic=float_instructions(text, about["num_warps"]),
+            )
+            for about, cubin, text in zip(
+                record["builds"], record["cubins"], layouts, strict=True
+            )
+        ]  # fmt: skip
         rows.append(Row(job, builds, traces, record["steps"], record["dense"], layouts))
     return rows, failures
 
@@ -212,7 +218,7 @@ class Following:
             return {"error": f"{getattr(end, 'status', '')}: {end}"}
         return {
             "builds": [
-                {name: getattr(build, name) for name in Build.__dataclass_fields__ if name != "code"}
+                {name: getattr(build, name) for name in Build.__dataclass_fields__ if name not in ("code", "arithmetic")}
                 for build in found.builds
             ],
             "cubins": [zlib.compress(artifact.cubin) for artifact in found.artifacts],

@@ -9,6 +9,7 @@ from triton_gym.device import Gpu
 from triton_gym.evaluation.compiling.artifact import Artifact
 from triton_gym.evaluation.plan.step import Copy, Fill, Gather, Kernel, Launch, Read, Step
 from triton_gym.evaluation.simulate.launches import LaunchTrace
+from triton_gym.evaluation.simulate.machine_code.arithmetic import float_instructions
 from triton_gym.evaluation.simulate.machine_code.binary import read_code
 from triton_gym.evaluation.simulate.machine_code.build import Build
 from triton_gym.evaluation.simulate.time_model import model
@@ -32,6 +33,9 @@ def build_of(index: int, config: str, step: Launch, kernel: Kernel, artifact: Ar
         spill_bytes=artifact.spill_bytes,
         shared_bytes=artifact.shared_bytes,
         code=_code(artifact.cubin),
+        arithmetic=float_instructions(
+            artifact.texts.get("ttgir", ""), int(artifact.metadata["num_warps"])
+        ),
     )
 
 

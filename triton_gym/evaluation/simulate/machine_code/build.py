@@ -29,6 +29,8 @@ class Build:
     """Shared memory of a program, static and dynamic."""
     code: Code
     """What the machine code consists of."""
+    arithmetic: tuple[tuple[int, float], ...] = ()
+    """Float instructions that one execution of a line takes a thread (`float_instructions`)."""
 
     @property
     def programs(self) -> int:
@@ -45,4 +47,5 @@ class Build:
         values = dict(record)
         values["grid"] = tuple(values["grid"])
         values["code"] = Code.read(values["code"])
+        values["arithmetic"] = tuple((int(n), float(c)) for n, c in values["arithmetic"])
         return cls(**values)

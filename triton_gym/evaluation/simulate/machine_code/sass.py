@@ -77,6 +77,13 @@ class Region:
     """Matrix instructions: name, line of the source, FLOPs that one warp does."""
     lines: tuple[tuple[int, int], ...] = ()
     """Lines of the source, with how many instructions stand for each."""
+    floats: tuple[tuple[int, int], ...] = ()
+    """Lines of the source, with how many float instructions stand for each."""
+    issued: tuple[tuple[str, int, int], ...] = ()
+    """The instructions behind `accesses`: `load` or `store`, line of the source, how many."""
+    narrow: int = 0
+    """Stores of less than a word into shared memory, and asynchronous copies of a single word:
+    blocks are laid there across the order in which threads hold them."""
     closing: int = 0
     """Line of the last instruction: of a loop, the branch back."""
 
@@ -108,6 +115,8 @@ class Code:
                     "accesses": tuple((str(k), int(n), int(b)) for k, n, b in r["accesses"]),
                     "products": tuple((str(k), int(n), int(b)) for k, n, b in r["products"]),
                     "lines": tuple((int(n), int(c)) for n, c in r["lines"]),
+                    "floats": tuple((int(n), int(c)) for n, c in r["floats"]),
+                    "issued": tuple((str(k), int(n), int(c)) for k, n, c in r["issued"]),
                 }
             )
             for r in record["regions"]
@@ -206,7 +215,7 @@ def _collect(instructions: list[Instruction], spans: list[tuple[int, int, str]])
     collected: list[dict[str, Any]] = [
         {"counts": Counter(), "load_bytes": 0, "store_bytes": 0, "spill_bytes": 0,
          "shared_bytes": 0, "mma_flops": 0, "accesses": Counter(), "products": Counter(),
-         "lines": Counter(), "closing": 0}
+         "lines": Counter(), "floats": Counter(), "issued": Counter(), "narrow": 0, "closing": 0}
         for _ in spans
     ]  # fmt: skip
     widest: dict[str, int] = {"load": 0, "store": 0}
@@ -217,11 +226,16 @@ def _collect(instructions: list[Instruction], spans: list[tuple[int, int, str]])
         region["counts"][group] += 1
         region["lines"][each.line] += 1
         region["closing"] = each.line
+        if group == "float":
+            region["floats"][each.line] += 1
         moved = 32 * width(each.name)
+        if (group, moved) == ("copy", 128) or (group == "store_shared" and moved < 128):
+            region["narrow"] += 1
         if group in ("load", "copy", "store"):
             key = "store" if group == "store" else "load"
             region[key + "_bytes"] += moved
             region["accesses"][key, each.line] += moved
+            region["issued"][key, each.line] += 1
             widest[key] = max(widest[key], moved // 32)
         elif group in ("spill_load", "spill_store"):
             region["spill_bytes"] += moved
@@ -247,7 +261,11 @@ def _collect(instructions: list[Instruction], spans: list[tuple[int, int, str]])
         collected[i]["products"] = tuple(
             (name, line, flops) for (name, line), flops in sorted(collected[i]["products"].items())
         )
-        collected[i]["lines"] = tuple(sorted(collected[i]["lines"].items()))
+        collected[i]["issued"] = tuple(
+            (key, line, number) for (key, line), number in sorted(collected[i]["issued"].items())
+        )
+        for name in ("lines", "floats"):
+            collected[i][name] = tuple(sorted(collected[i][name].items()))
         regions.append(Region(kind=kind, parent=parent, start=start, **collected[i]))
     return Code(tuple(regions), best_mma, widest["load"], widest["store"])
 

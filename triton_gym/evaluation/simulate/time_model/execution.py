@@ -55,9 +55,11 @@ def trips(build: Build, trace: LaunchTrace) -> list[float]:
     for region in regions:
         never = region.kind == "rare" or (region.parent >= 0 and result[region.parent] == 0)
         result.append(0.0 if never else _entered(region, trace) if region.kind == "body" else -1.0)
+    _by_copies(build, trace, result)
     _by_products(build, trace, result)
     _by_bulk_stores(build, trace, result)
     _by_lines(build, trace, result)
+    _by_arithmetic(build, trace, result)
     _by_passes(build, trace, result)
     for i, region in enumerate(regions):
         if result[i] < 0:
@@ -164,6 +166,50 @@ def _by_lines(build: Build, trace: LaunchTrace, result: list[float]) -> None:
         result[i] = max(counts)
 
 
+def _by_copies(build: Build, trace: LaunchTrace, result: list[float]) -> None:
+    """Loops of products that load asynchronously: by what they load.
+
+    Products do not tell there: warps that have no part of a small tile compute it again.
+    """
+    regions = build.code.regions
+    loops = [
+        region.kind == "loop" and region.mma_flops > 0 and region.counts.get("copy", 0) > 0
+        for region in regions
+    ]
+    found = list(result)
+    _by_lines(build, trace, found)
+    for i, chosen in enumerate(loops):
+        if chosen and found[i] > 0 and result[i] < 0:
+            result[i] = found[i]
+
+
+def _by_arithmetic(build: Build, trace: LaunchTrace, result: list[float]) -> None:
+    """Loops without accesses or products: by the float instructions that their lines take.
+
+    A loop that is unrolled holds those of several passes.
+    """
+    regions, executed = build.code.regions, dict(trace.passes)
+    known = {line: each for line, each in build.arithmetic if executed.get(line)}
+    for i, region in enumerate(regions):
+        if result[i] >= 0 or region.kind != "loop":
+            continue
+        lines = {line for line, _ in region.floats if line in known}
+        total = sum(known[line] * executed[line] for line in lines)
+        here = sum(count for line, count in region.floats if line in lines)
+        elsewhere = [
+            (j, count)
+            for j, other in enumerate(regions)
+            for line, count in other.floats
+            if j != i and line in lines
+        ]
+        # What the code around holds of the same lines runs as often as that; copies of the loop,
+        # for what is left over, share the passes with it.
+        total -= sum(count * result[j] for j, count in elsewhere if result[j] > 0)
+        here += sum(count for j, count in elsewhere if result[j] < 0)
+        if here and total > 0:
+            result[i] = total / here
+
+
 def _by_passes(build: Build, trace: LaunchTrace, result: list[float]) -> None:
     """Regions without accesses or products: by how often their lines were executed.
 
@@ -181,7 +227,7 @@ def _by_passes(build: Build, trace: LaunchTrace, result: list[float]) -> None:
         outer = max(result[region.parent], 0.0) if region.parent >= 0 else 1.0
         most = max(known)[1]
         if region.kind == "loop":
-            result[i] = executed.get(region.closing, most) if region.closing in executed else most
+            result[i] = max(executed.get(region.closing, most), most)
         else:
             result[i] = min(most, outer) if result[region.parent] >= 0 else most
 

@@ -1,0 +1,65 @@
+"""How many float instructions one execution of a line of the source takes a thread.
+
+Compilers unroll loops and say nowhere how often. Triton's IR before machine code has each loop once:
+what a line of it computes, over what the machine code of the loop holds of it, tells.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from functools import lru_cache
+
+from triton_gym.evaluation.simulate.interpreter.locations import Locations
+
+_OPERATION = re.compile(r"^\s*(%[\w#]+(?::\d+)?)? ?(?:= )?\"?([a-z_]+\.[a-z_0-9]+)\"?(.*)$")
+_TYPE = re.compile(r": (?:tensor<([0-9x]+)x)?(\w+)(?:, [^>]*)?>?\s*$")
+_OPERANDS = re.compile(r"%[\w#]+")
+_ADDS, _MULTIPLIES = ("arith.addf", "arith.subf"), ("arith.mulf",)
+_UNCLEAR = (
+    "arith.divf", "arith.remf", "math.", "tt.reduce", "tt.scan", "tt.extern_elementwise",
+    "tt.elementwise_inline_asm", "tt.dot", "ttng.warp_group_dot", "arith.truncf", "arith.extf",
+    "tt.fp_to_fp", "arith.maximumf", "arith.minimumf", "tt.histogram",
+)  # fmt: skip
+"""Operations that become float instructions, nobody says how many."""
+
+
+@lru_cache(64)
+def float_instructions(text: str, num_warps: int) -> tuple[tuple[int, float], ...]:
+    """Additions and multiplications in float32 by line, for each thread, fused where they can be.
+
+    Lines on which anything else computes in floats are left out.
+
+    Args:
+        text: the kernel in Triton's `ttgir`, with locations.
+        num_warps: of a program.
+    """
+    places = Locations(text)
+    counts: dict[int, float] = defaultdict(float)
+    products: dict[str, tuple[int, float]] = {}
+    unclear: set[int] = set()
+    for row in text.splitlines():
+        if row.startswith("#") or not (found := _OPERATION.match(row)):
+            continue
+        body, line = places.strip(row)
+        name, kind = found[1], found[2]
+        if kind.startswith(_UNCLEAR):
+            unclear.add(line)
+            continue
+        if kind not in (*_ADDS, *_MULTIPLIES):
+            continue
+        typed = _TYPE.search(body)
+        if typed is None or typed[2] != "f32":
+            unclear.add(line)
+            continue
+        size = math.prod(map(int, typed[1].split("x"))) if typed[1] else 1
+        each = max(size / (32 * num_warps), 1.0)
+        counts[line] += each
+        operands = _OPERANDS.findall(body.partition("=")[2])
+        if kind in _MULTIPLIES:
+            products[name or ""] = (line, each)
+        elif fused := next((o for o in operands if o in products), None):
+            where, saved = products.pop(fused)  # a multiplication and an addition at once
+            counts[where] -= saved
+    return tuple(sorted((n, c) for n, c in counts.items() if n and c > 0 and n not in unclear))

@@ -28,9 +28,13 @@ _ATOMICS_PER_CYCLE = 1.0
 _START_CYCLES = 130.0
 """Cycles between the starts of two programs on one multiprocessor, however little they do: 258,048
 programs that leave at once took an H200 130 µs."""
-_BESIDE = ("float", "special", "convert", "shuffle", "load_shared", "store_shared",
-           "matrix_shared")  # fmt: skip
-"""Instructions in a loop of products that work on what the products gave, as in attention."""
+_RESULTS = ("float", "special", "shuffle")
+"""Instructions that a loop of products has if it works on what the products gave, as in attention:
+then products and all else wait for each other."""
+_AHEAD = ("wgmma", "mma", "tma_load", "copy", "wait", "branch")
+"""Instructions that such a loop does not wait for, or that are counted otherwise."""
+_BESIDE = ("convert", "load_shared", "store_shared", "matrix_shared")
+"""Instructions between memory and products that are waited for in any loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,11 @@ def _loop(build: Build, work: Execution, moved: Traffic, matrix: float, c: Const
     if build.code.static("tma_load"):
         latency += c.bulk_latency
     inside = {n: v - work.outside.get(n, 0.0) for n, v in work.instructions.items()}
-    also = {n: v / steps for n, v in inside.items() if n in _BESIDE}
+    works = sum(inside.get(n, 0.0) for n in _RESULTS) > steps
+    also = {
+        n: v / steps for n, v in inside.items()
+        if n in _BESIDE or (works and n not in _AHEAD)
+    }  # fmt: skip
     shared = max(matrix / steps + c.gap, *pipes(also, warps).values())
     busy = matrix / steps + c.gap + c.iteration + chain(also, warps, c)
     fed = moved.load_bytes / steps / c.port_bytes_per_cycle

@@ -17,6 +17,8 @@ class Constants:
     dram_share: float = 0.95
     """Share of the data sheet's bandwidth that streaming kernels reach."""
     l2_bytes_per_cycle: float = 61.97
+    l2_requests_per_cycle: float = 0.42
+    """Requests for single sectors that L2 serves for each multiprocessor."""
     port_bytes_per_cycle: float = 51.14
     """What one multiprocessor can take from L2 for a loop of matrix products."""
     dram_latency: float = 922.2
@@ -43,6 +45,9 @@ class Constants:
     """Share of its memory traffic that a program waits for: stores go on without it."""
     tail: float = 0.9162
     """How much of a last wave's empty places costs time: 0 if programs drift apart, 1 if not."""
+    crossing: float = 16.0
+    """Cycles that shared memory takes for a store across the order of a block: so many of a warp's
+    lanes meet in one bank."""
     sharpness: float = 1.922
     """Exponent of the norm that joins times that overlap."""
 

@@ -39,6 +39,10 @@ class Execution:
     """Passes through loops that hold matrix instructions."""
     fetched: float
     """Instructions in parts too long for the inner instruction caches."""
+    requests: Mapping[tuple[str, int], float]
+    """Global loads and stores by line of the source: `load` or `store`, and the line."""
+    narrow: float
+    """Stores across the order of a block in shared memory."""
     outside: dict[str, float]
     """The instructions that are not in such loops: prologue, epilogue, everything else."""
 
@@ -281,7 +285,8 @@ def execute(build: Build, trace: LaunchTrace) -> Execution:
     everything: dict[str, float] = defaultdict(float)
     outside: dict[str, float] = defaultdict(float)
     products: dict[str, float] = defaultdict(float)
-    shared = moved = spilled = iterations = fetched = 0.0
+    requests: dict[tuple[str, int], float] = defaultdict(float)
+    shared = moved = spilled = iterations = fetched = narrow = 0.0
     for region, count in zip(build.code.regions, trips(build, trace), strict=True):
         for name, number in region.counts.items():
             everything[name] += number * count
@@ -292,6 +297,9 @@ def execute(build: Build, trace: LaunchTrace) -> Execution:
         shared += region.shared_bytes * count
         moved += (region.load_bytes + region.store_bytes) * count
         spilled += region.spill_bytes * count
+        narrow += region.narrow * count
+        for kind, line, number in region.issued:
+            requests[kind, line] += number * count
         for name, _, flops in region.products:
             products[name] += flops * count
         if region.mma_flops and region.kind == "loop":
@@ -299,5 +307,5 @@ def execute(build: Build, trace: LaunchTrace) -> Execution:
     return Execution(
         instructions=dict(everything), shared_bytes=shared, global_bytes=moved,
         spill_bytes=spilled, products=dict(products), iterations=iterations, fetched=fetched,
-        outside=dict(outside),
+        requests=dict(requests), narrow=narrow, outside=dict(outside),
     )  # fmt: skip

@@ -23,7 +23,9 @@ class Traffic:
     """Bytes of a whole launch."""
 
     l2_bytes: float
-    """Between the multiprocessors and L2."""
+    """Between the multiprocessors and L2, by accesses that use most of the lines they touch."""
+    scattered: float
+    """Requests of the others: L2 serves 64 bytes at a time, however few are asked for."""
     dram_bytes: float
     """Between L2 and device memory."""
     load_bytes: float
@@ -55,6 +57,13 @@ def _shared_among(site: Site, programs: float) -> float:
     return (last[0] * last[1] + slope * (programs - last[0])) / programs
 
 
+def _apart(site: Site) -> float:
+    """Share of an access that touches a single sector of a line at a time."""
+    if site.bulk or not site.lines:
+        return 0.0
+    return min(max(2.0 - site.sectors / site.lines, 0.0), 1.0)
+
+
 def l1_bytes(resident: int, shared_bytes: int) -> int:
     """What shared memory leaves of a multiprocessor's L1."""
     return max(_L1_BYTES - resident * (shared_bytes + 1024), 16 << 10)
@@ -72,19 +81,22 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
     programs = trace.programs
     wave = min(programs, gpu.multiprocessors * resident)
     l1 = l1_bytes(resident, shared_bytes)
-    l2_bytes = loaded = asked = distinct = read = written = 0.0
+    l2_bytes = scattered = loaded = asked = distinct = read = written = 0.0
     fetched: dict[int, float] = {}
     first: dict[int, float] = {}
     for site in trace.sites:
         moved = site.sectors * SECTOR
+        apart = _apart(site)
         if site.kind != "load":
-            l2_bytes += moved * programs
+            l2_bytes += moved * programs * (1 - apart)
+            scattered += site.sectors * apart * programs
             written += moved * programs
             continue
         tensor = trace.tensors[site.owner] if site.owner >= 0 else _UNKNOWN
         if not site.bulk and resident * tensor.distance <= l1:
             moved *= tensor.distinct
-        l2_bytes += moved * programs
+        l2_bytes += moved * programs * (1 - apart)
+        scattered += moved / SECTOR * apart * programs
         loaded += moved
         # A line that was fetched for one sector serves the others while it stays in L2.
         lines = min(site.lines * LINE, max(site.sectors * SECTOR, site.lines * SECTOR))
@@ -106,6 +118,7 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
         read += once[owner] + (first[owner] - once[owner]) * (1 - later) + again * (1 - soon)
     return Traffic(
         l2_bytes=l2_bytes,
+        scattered=scattered,
         dram_bytes=read + written,
         load_bytes=loaded,
         miss=min(1.0, read / (loaded * programs)) if loaded else 0.0,

@@ -123,8 +123,9 @@ def launch_time(build: Build, trace: LaunchTrace, gpu: Gpu, c: Constants) -> Lau
     dram = moved.dram_bytes / programs / (gpu.memory_gbps * c.dram_share / clock / units)
     # Requests of neighbours for the same line are merged on their way to L2.
     l2 = moved.l2_bytes / programs * moved.shared / c.l2_bytes_per_cycle
+    l2 += moved.scattered / programs / c.l2_requests_per_cycle
     l2 += moved.atomics / programs / _ATOMICS_PER_CYCLE
-    busy = all_pipes(build, work, trace.gathered, resident, c)
+    busy = all_pipes(build, work, trace, resident, c)
     if work.iterations:
         outside = work.outside
         loop = _loop(build, work, moved, matrix, c)

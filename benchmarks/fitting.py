@@ -14,7 +14,9 @@ from triton_gym.device import Gpu
 from triton_gym.evaluation.simulate.time_model.constants import Constants
 
 BOUNDS = {
-    "launch_us": (1.5, 4.0), "dram_share": (0.86, 0.95), "l2_bytes_per_cycle": (20.0, 128.0),
+    "launch_us": (1.5, 4.0), "next_launch_us": (1.0, 5.0),
+    "dram_share": (0.86, 0.95), "l2_bytes_per_cycle": (20.0, 64.0),
+    "merging": (0.05, 1.0), "l2_requests_per_cycle": (0.2, 1.0), "crossing": (4.0, 32.0),
     "port_bytes_per_cycle": (30.0, 64.0), "dram_latency": (500.0, 1400.0),
     "l2_latency": (200.0, 400.0), "bulk_latency": (100.0, 1200.0), "start": (200.0, 2000.0),
     "chain": (1.5, 5.0), "barrier": (1.0, 15.0), "iteration": (10.0, 250.0), "gap": (1.0, 150.0),

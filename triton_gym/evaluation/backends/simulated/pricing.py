@@ -9,7 +9,11 @@ from triton_gym.device import Gpu
 from triton_gym.evaluation.compiling.artifact import Artifact
 from triton_gym.evaluation.plan.step import Copy, Fill, Gather, Kernel, Launch, Read, Step
 from triton_gym.evaluation.simulate.launches import LaunchTrace
-from triton_gym.evaluation.simulate.machine_code.arithmetic import float_instructions
+from triton_gym.evaluation.simulate.machine_code.arithmetic import (
+    dependent_loads,
+    float_instructions,
+    lays_across,
+)
 from triton_gym.evaluation.simulate.machine_code.binary import read_code
 from triton_gym.evaluation.simulate.machine_code.build import Build
 from triton_gym.evaluation.simulate.time_model import model
@@ -21,21 +25,22 @@ _code = functools.lru_cache(64)(read_code)
 
 def build_of(index: int, config: str, step: Launch, kernel: Kernel, artifact: Artifact) -> Build:
     """What the machine code of a launch consists of."""
+    text, num_warps = artifact.texts.get("ttgir", ""), int(artifact.metadata["num_warps"])
     return Build(
         index=index,
         kernel=kernel.name,
         config=config,
         grid=step.grid,
-        num_warps=int(artifact.metadata["num_warps"]),
+        num_warps=num_warps,
         num_stages=kernel.num_stages,
         num_ctas=kernel.num_ctas,
         registers=artifact.registers,
         spill_bytes=artifact.spill_bytes,
         shared_bytes=artifact.shared_bytes,
         code=_code(artifact.cubin),
-        arithmetic=float_instructions(
-            artifact.texts.get("ttgir", ""), int(artifact.metadata["num_warps"])
-        ),
+        arithmetic=float_instructions(text, num_warps),
+        dependent=dependent_loads(text),
+        across=lays_across(text),
     )
 
 

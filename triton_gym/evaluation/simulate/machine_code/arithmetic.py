@@ -1,4 +1,5 @@
-"""How many float instructions one execution of a line of the source takes a thread.
+"""What Triton's own IR tells of a kernel that its machine code does not: float instructions of a
+line, loads that wait for loads, blocks laid across in shared memory.
 
 Compilers unroll loops and say nowhere how often. Triton's IR before machine code has each loop once:
 what a line of it computes, over what the machine code of the loop holds of it, tells.
@@ -23,6 +24,56 @@ _UNCLEAR = (
     "tt.fp_to_fp", "arith.maximumf", "arith.minimumf", "tt.histogram",
 )  # fmt: skip
 """Operations that become float instructions, nobody says how many."""
+
+
+_LAYOUT = re.compile(r"^(#\w+) = #ttg\.(?:blocked|slice)<\{.*?order = \[(\d+)", re.MULTILINE)
+_TRANSPOSED = re.compile(r"^(#\w+) = #ttg\.\w*shared<\{.*transposed = true", re.MULTILINE)
+_LAID = re.compile(
+    r"ttg\.(?:local_alloc|local_store|async_copy_global_to_local) [^:]*:[^\n]*?"
+    r"tensor<\d+x\d+x[^,\n]*, (#\w+)>[^\n]*-> [^\n]*?<\d+x[^,\n]*, (#\w+),"
+)
+
+
+@lru_cache(256)
+def lays_across(text: str) -> bool:
+    """Whether a kernel lays a block in shared memory across the order in which threads hold it.
+
+    As it must for products whose second factor has rows where the units want columns, in dtypes
+    that they cannot turn themselves.
+
+    Args:
+        text: the kernel in Triton's `ttgir`.
+    """
+    fastest, turned = dict(_LAYOUT.findall(text)), set(_TRANSPOSED.findall(text))
+    return any(fastest.get(held) == "1" and laid in turned for held, laid in _LAID.findall(text))
+
+
+@lru_cache(256)
+def dependent_loads(text: str) -> tuple[tuple[int, int], ...]:
+    """Lines with loads whose addresses other loads give, and how many of those in a row.
+
+    Args:
+        text: the kernel in Triton's `ttgir`, with locations.
+    """
+    places = Locations(text)
+    depth: dict[str, int] = {}
+    found: dict[int, int] = {}
+    for row in text.splitlines():
+        match = _OPERATION.match(row)
+        if row.startswith("#") or match is None or not match[1]:
+            continue
+        body, line = places.strip(row)
+        operands = _OPERANDS.findall(body.partition("=")[2])
+        before = max((depth.get(o.partition("#")[0], 0) for o in operands), default=0)
+        if match[2] == "tt.load":
+            pointer = depth.get(operands[0].partition("#")[0], 0) if operands else 0
+            if pointer:
+                found[line] = max(found.get(line, 0), pointer)
+            before = pointer + 1
+        elif match[2].startswith(("tt.reduce", "scf.", "tt.dot", "tt.scan")):
+            before = 0  # waited for there already, and counted so
+        depth[match[1].partition(":")[0]] = before
+    return tuple(sorted((line, times) for line, times in found.items() if line))
 
 
 @lru_cache(64)

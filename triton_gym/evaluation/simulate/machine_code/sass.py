@@ -77,13 +77,13 @@ class Region:
     """Matrix instructions: name, line of the source, FLOPs that one warp does."""
     lines: tuple[tuple[int, int], ...] = ()
     """Lines of the source, with how many instructions stand for each."""
-    floats: tuple[tuple[int, int], ...] = ()
-    """Lines of the source, with how many float instructions stand for each."""
+    mix: tuple[tuple[int, str, int], ...] = ()
+    """Lines of the source with classes of instructions, and how many stand for each."""
     issued: tuple[tuple[str, int, int], ...] = ()
     """The instructions behind `accesses`: `load` or `store`, line of the source, how many."""
     narrow: int = 0
-    """Stores of less than a word into shared memory, and asynchronous copies of a single word:
-    blocks are laid there across the order in which threads hold them."""
+    """Stores of a word or less into shared memory, and asynchronous copies of a single word: so
+    blocks are laid there across the order in which threads hold them, if they are."""
     closing: int = 0
     """Line of the last instruction: of a loop, the branch back."""
 
@@ -115,7 +115,7 @@ class Code:
                     "accesses": tuple((str(k), int(n), int(b)) for k, n, b in r["accesses"]),
                     "products": tuple((str(k), int(n), int(b)) for k, n, b in r["products"]),
                     "lines": tuple((int(n), int(c)) for n, c in r["lines"]),
-                    "floats": tuple((int(n), int(c)) for n, c in r["floats"]),
+                    "mix": tuple((int(n), str(g), int(c)) for n, g, c in r["mix"]),
                     "issued": tuple((str(k), int(n), int(c)) for k, n, c in r["issued"]),
                 }
             )
@@ -215,7 +215,7 @@ def _collect(instructions: list[Instruction], spans: list[tuple[int, int, str]])
     collected: list[dict[str, Any]] = [
         {"counts": Counter(), "load_bytes": 0, "store_bytes": 0, "spill_bytes": 0,
          "shared_bytes": 0, "mma_flops": 0, "accesses": Counter(), "products": Counter(),
-         "lines": Counter(), "floats": Counter(), "issued": Counter(), "narrow": 0, "closing": 0}
+         "lines": Counter(), "mix": Counter(), "issued": Counter(), "narrow": 0, "closing": 0}
         for _ in spans
     ]  # fmt: skip
     widest: dict[str, int] = {"load": 0, "store": 0}
@@ -226,10 +226,9 @@ def _collect(instructions: list[Instruction], spans: list[tuple[int, int, str]])
         region["counts"][group] += 1
         region["lines"][each.line] += 1
         region["closing"] = each.line
-        if group == "float":
-            region["floats"][each.line] += 1
+        region["mix"][each.line, group] += 1
         moved = 32 * width(each.name)
-        if (group, moved) == ("copy", 128) or (group == "store_shared" and moved < 128):
+        if (group, moved) == ("copy", 128) or (group == "store_shared" and moved <= 128):
             region["narrow"] += 1
         if group in ("load", "copy", "store"):
             key = "store" if group == "store" else "load"
@@ -264,8 +263,10 @@ def _collect(instructions: list[Instruction], spans: list[tuple[int, int, str]])
         collected[i]["issued"] = tuple(
             (key, line, number) for (key, line), number in sorted(collected[i]["issued"].items())
         )
-        for name in ("lines", "floats"):
-            collected[i][name] = tuple(sorted(collected[i][name].items()))
+        collected[i]["lines"] = tuple(sorted(collected[i]["lines"].items()))
+        collected[i]["mix"] = tuple(
+            (line, group, number) for (line, group), number in sorted(collected[i]["mix"].items())
+        )
         regions.append(Region(kind=kind, parent=parent, start=start, **collected[i]))
     return Code(tuple(regions), best_mma, widest["load"], widest["store"])
 

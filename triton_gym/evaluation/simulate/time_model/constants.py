@@ -14,9 +14,14 @@ class Constants:
 
     launch_us: float = 1.5
     """From the start of a launch to its first program, and from the last to its end."""
+    next_launch_us: float = 3.0
+    """What every further launch of a call adds: the last programs of one end before the next."""
     dram_share: float = 0.95
     """Share of the data sheet's bandwidth that streaming kernels reach."""
-    l2_bytes_per_cycle: float = 61.97
+    l2_bytes_per_cycle: float = 40.0
+    """What L2 gives each multiprocessor if all ask for other lines."""
+    merging: float = 0.5
+    """How much of what neighbours share is asked for once, as an exponent: 0 nothing, 1 all."""
     l2_requests_per_cycle: float = 0.42
     """Requests for single sectors that L2 serves for each multiprocessor."""
     port_bytes_per_cycle: float = 51.14
@@ -53,8 +58,6 @@ class Constants:
 
 
 CONSTANTS = Constants()
-NEXT_LAUNCH_US = 1.0
-"""What every further launch of a call adds; the queue hides some of it. An estimate."""
 COPY_EFFICIENCY = 0.89
 """Share of the datasheet bandwidth that PyTorch's copies reach (H200, torch 2.11)."""
 FIRST_READ_US = 220.0

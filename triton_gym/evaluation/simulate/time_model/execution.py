@@ -43,6 +43,8 @@ class Execution:
     """Global loads and stores by line of the source: `load` or `store`, and the line."""
     narrow: float
     """Stores across the order of a block in shared memory."""
+    rounds: float
+    """Groups of loads, one after the other, that the average program waits for."""
     outside: dict[str, float]
     """The instructions that are not in such loops: prologue, epilogue, everything else."""
 
@@ -197,14 +199,15 @@ def _by_arithmetic(build: Build, trace: LaunchTrace, result: list[float]) -> Non
     for i, region in enumerate(regions):
         if result[i] >= 0 or region.kind != "loop":
             continue
-        lines = {line for line, _ in region.floats if line in known}
+        floats = [(line, n) for line, group, n in region.mix if group == "float" and line in known]
+        lines = {line for line, _ in floats}
         total = sum(known[line] * executed[line] for line in lines)
-        here = sum(count for line, count in region.floats if line in lines)
+        here = sum(count for _, count in floats)
         elsewhere = [
             (j, count)
             for j, other in enumerate(regions)
-            for line, count in other.floats
-            if j != i and line in lines
+            for line, group, count in other.mix
+            if j != i and group == "float" and line in lines
         ]
         # What the code around holds of the same lines runs as often as that; copies of the loop,
         # for what is left over, share the passes with it.
@@ -221,6 +224,7 @@ def _by_passes(build: Build, trace: LaunchTrace, result: list[float]) -> None:
     often as the line that most of its instructions stand for, and never more than what is around.
     """
     executed = dict(trace.passes)
+    bulk = any(r.mma_flops and r.counts.get("tma_load") for r in build.code.regions)
     for i, region in enumerate(build.code.regions):
         if result[i] >= 0 or region.kind == "body":
             continue
@@ -230,7 +234,10 @@ def _by_passes(build: Build, trace: LaunchTrace, result: list[float]) -> None:
             continue
         outer = max(result[region.parent], 0.0) if region.parent >= 0 else 1.0
         most = max(known)[1]
-        if region.kind == "loop":
+        if region.kind == "loop" and region.counts.get("tma_load") and bulk:
+            # It fills the buffers for another loop, that of the products: once a tile.
+            result[i] = min([c for _, c in known if c >= 1] or [most])
+        elif region.kind == "loop":
             result[i] = max(executed.get(region.closing, most), most)
         else:
             result[i] = min(most, outer) if result[region.parent] >= 0 else most
@@ -280,6 +287,53 @@ def _multiplies(regions: tuple[Region, ...], index: int) -> bool:
     return any(regions[i].mma_flops for i in inside)
 
 
+def _rarer(region: Region, trace: LaunchTrace, count: float) -> dict[str, float]:
+    """Instructions that passes of a loop skip, by class: of lines that store, and run less often.
+
+    Compilers flatten loops over tiles, so that a tile's end stands in the loop of its products.
+    """
+    executed = dict(trace.passes)
+    stores = {s.line: s.count for s in trace.sites if s.kind != "load"}
+    found: dict[str, float] = defaultdict(float)
+    for line, group, number in region.mix:
+        if line in stores and 2 * executed.get(line, count) < count:
+            found[group] += number * (count - executed[line])
+    return found
+
+
+def _rounds(build: Build, trace: LaunchTrace, counts: list[float]) -> float:
+    """Groups of loads that are waited for: those of passes that are unrolled go out together, and
+    loads at addresses that were loaded go out one after the other."""
+    executed, batches = 0.0, 0.0
+    for line in {s.line for s in trace.sites if s.kind == "load" and s.burst > 1 and not s.bulk}:
+        times = max(s.count for s in trace.sites if s.line == line and s.kind == "load")
+        passes = sum(
+            counts[i]
+            for i, region in enumerate(build.code.regions)
+            if any(kind == "load" and n == line for kind, n, _ in region.accesses)
+        )
+        # What is stored meanwhile may lie where the next pass reads: its loads wait for that.
+        stores = any(
+            region.store_bytes and any(n == line for _, n, _ in region.accesses)
+            for region in build.code.regions
+            if region.kind == "loop"
+        )
+        executed += times
+        batches += min(passes, times) if passes and not stores else times
+    rounds = trace.rounds
+    if executed:
+        rounds = 1 + (rounds - 1) * batches / executed
+    dependent = dict(build.dependent)
+    for line, depth in dependent.items():
+        passes = sum(
+            counts[i]
+            for i, region in enumerate(build.code.regions)
+            if any(kind == "load" and n == line for kind, n, _ in region.accesses)
+        )
+        rounds += depth * passes
+    return rounds
+
+
 def execute(build: Build, trace: LaunchTrace) -> Execution:
     """What one warp of the average program executes."""
     everything: dict[str, float] = defaultdict(float)
@@ -287,17 +341,23 @@ def execute(build: Build, trace: LaunchTrace) -> Execution:
     products: dict[str, float] = defaultdict(float)
     requests: dict[tuple[str, int], float] = defaultdict(float)
     shared = moved = spilled = iterations = fetched = narrow = 0.0
-    for region, count in zip(build.code.regions, trips(build, trace), strict=True):
+    counts = trips(build, trace)
+    for region, count in zip(build.code.regions, counts, strict=True):
+        multiplies = region.mma_flops > 0 and region.kind == "loop"
+        rarely = _rarer(region, trace, count) if multiplies else {}
         for name, number in region.counts.items():
-            everything[name] += number * count
-            if not (region.mma_flops and region.kind == "loop"):
+            seldom = rarely.get(name, 0.0)
+            everything[name] += number * count - seldom
+            # A tile's end in the loop of its products is as if it came after it.
+            if not multiplies:
                 outside[name] += number * count
         size = sum(region.counts.values())
         fetched += size * count if size > _CACHED else 0.0
         shared += region.shared_bytes * count
         moved += (region.load_bytes + region.store_bytes) * count
         spilled += region.spill_bytes * count
-        narrow += region.narrow * count
+        if build.across and region.mma_flops:
+            narrow += region.narrow * count
         for kind, line, number in region.issued:
             requests[kind, line] += number * count
         for name, _, flops in region.products:
@@ -307,5 +367,6 @@ def execute(build: Build, trace: LaunchTrace) -> Execution:
     return Execution(
         instructions=dict(everything), shared_bytes=shared, global_bytes=moved,
         spill_bytes=spilled, products=dict(products), iterations=iterations, fetched=fetched,
-        requests=dict(requests), narrow=narrow, outside=dict(outside),
+        requests=dict(requests), narrow=narrow, rounds=_rounds(build, trace, counts),
+        outside=dict(outside),
     )  # fmt: skip

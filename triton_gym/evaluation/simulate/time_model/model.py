@@ -29,7 +29,6 @@ from triton_gym.evaluation.simulate.time_model.constants import (
     CONSTANTS,
     COPY_EFFICIENCY,
     FIRST_READ_US,
-    NEXT_LAUNCH_US,
     NEXT_READ_US,
     Constants,
 )
@@ -110,7 +109,7 @@ def estimate(
             best[built.index] = (found, built)
     launches = [best[index][0] for index in sorted(best)]
     chosen = [built for _, built in best.values()]
-    overhead = constants.launch_us + NEXT_LAUNCH_US * max(len(launches) - 1, 0)
+    overhead = constants.launch_us + constants.next_launch_us * max(len(launches) - 1, 0)
     parts = {
         "launch": overhead,
         "dram": sum(x.dram_us for x in launches),
@@ -118,7 +117,7 @@ def estimate(
         "pipes": sum(x.pipes_us for x in launches),
         "latency": sum(x.latency_us for x in launches),
     }
-    copying = _moving_us(copies, gpu)
+    copying = _moving_us(copies, gpu, constants)
     if copying:
         parts["copies"] = copying
     waiting = FIRST_READ_US + NEXT_READ_US * (reads - 1) if reads else 0.0
@@ -147,10 +146,10 @@ def estimate(
     )
 
 
-def _moving_us(sizes: Sequence[int], gpu: Gpu) -> float:
+def _moving_us(sizes: Sequence[int], gpu: Gpu, c: Constants) -> float:
     """Microseconds of PyTorch's kernels that move so many bytes each."""
     some = [size for size in sizes if size]
-    return NEXT_LAUNCH_US * len(some) + sum(some) / (gpu.memory_gbps * COPY_EFFICIENCY) / 1e3
+    return c.next_launch_us * len(some) + sum(some) / (gpu.memory_gbps * COPY_EFFICIENCY) / 1e3
 
 
 def _bound(parts: Mapping[str, float]) -> str:

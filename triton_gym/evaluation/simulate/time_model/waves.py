@@ -122,7 +122,7 @@ def launch_time(build: Build, trace: LaunchTrace, gpu: Gpu, c: Constants) -> Lau
     # Cycles for which a program's bytes occupy its multiprocessor's share of the memory.
     dram = moved.dram_bytes / programs / (gpu.memory_gbps * c.dram_share / clock / units)
     # Requests of neighbours for the same line are merged on their way to L2.
-    l2 = moved.l2_bytes / programs * moved.shared / c.l2_bytes_per_cycle
+    l2 = moved.l2_bytes / programs * moved.shared**c.merging / c.l2_bytes_per_cycle
     l2 += moved.scattered / programs / c.l2_requests_per_cycle
     l2 += moved.atomics / programs / _ATOMICS_PER_CYCLE
     busy = all_pipes(build, work, trace, resident, c)
@@ -136,7 +136,7 @@ def launch_time(build: Build, trace: LaunchTrace, gpu: Gpu, c: Constants) -> Lau
         loop, shared = _Phase(0.0, 0.0), max(*busy.values(), matrix)
         beside = max(dram, l2)
         waited = c.blocking * (dram + l2) / max(ahead, 1.0)
-        rounds = 1 + (trace.rounds - 1) / ahead if ahead else trace.rounds
+        rounds = 1 + (work.rounds - 1) / ahead if ahead else work.rounds
     alone = c.start + rounds * _latency(moved, c) + chain(outside, build.num_warps, c)
     rest = _Phase(alone, shared)
 

@@ -118,10 +118,11 @@ def main() -> None:
         record.write(
             args.out,
             [
-                {"family": p.family, "name": p.name, "measured_us": round(p.measured_us, 2),
+                {"family": p.family, "task": p.task, "name": p.name, "fitted": row.job.fitted,
+                 "measured_us": round(p.measured_us, 2),
                  "modelled_us": round(p.modelled_us, 2), "low_us": round(p.low_us, 2),
                  "high_us": round(p.high_us, 2)}
-                for p in found
+                for row, p in zip(rows, found, strict=True)
             ],
             constants=dataclasses.asdict(constants),
             scores={

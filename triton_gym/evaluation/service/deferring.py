@@ -71,7 +71,7 @@ class DeferringEvaluator(EvaluatorWrapper):
     """
 
     def __init__(
-        self, simulated: EvaluatorLike, measured: EvaluatorLike, *, widest: float = 1.5,
+        self, simulated: EvaluatorLike, measured: EvaluatorLike, *, widest: float = 2.0,
         contenders: bool = True, failures: Collection[Status] = DOUBTED,
     ) -> None:  # fmt: skip
         if not widest >= 1:

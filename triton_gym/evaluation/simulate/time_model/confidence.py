@@ -42,10 +42,12 @@ class Doubts:
 
 
 WEIGHTS: Mapping[str, float] = {
-    "waiting": 0.15, "crossing": 0.25, "scattered": 0.25, "atomics": 0.6, "spilled": 0.5,
-    "fewness": 0.2, "values": 0.8, "products": 0.12,
+    "waiting": 0.1, "crossing": 0.1, "scattered": 0.3, "atomics": 1.0, "spilled": 0.7,
+    "fewness": 0.7, "values": 1.2, "products": 0.5,
 }  # fmt: skip
-LEAST = 0.10
+"""Half-widths of what rests on each alone. No kernel that may be fitted to has atomics: theirs is a
+guess."""
+LEAST = 0.25
 """Half-width where nothing is in doubt."""
 COPIES = 0.25
 """Half-width of the time of PyTorch's copies."""

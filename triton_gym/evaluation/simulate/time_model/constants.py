@@ -12,48 +12,48 @@ class Constants:
     Times are in cycles of a multiprocessor, bytes per cycle are for each multiprocessor.
     """
 
-    launch_us: float = 1.5
+    launch_us: float = 5.892
     """From the start of a launch to its first program, and from the last to its end."""
-    next_launch_us: float = 3.0
+    next_launch_us: float = 1.4
     """What every further launch of a call adds: the last programs of one end before the next."""
-    dram_share: float = 0.95
+    dram_share: float = 0.97
     """Share of the data sheet's bandwidth that streaming kernels reach."""
-    l2_bytes_per_cycle: float = 40.0
+    l2_bytes_per_cycle: float = 64.0
     """What L2 gives each multiprocessor if all ask for other lines."""
-    merging: float = 0.5
+    merging: float = 0.3793
     """How much of what neighbours share is asked for once, as an exponent: 0 nothing, 1 all."""
-    l2_requests_per_cycle: float = 0.42
+    l2_requests_per_cycle: float = 0.4939
     """Requests for single sectors that L2 serves for each multiprocessor."""
-    port_bytes_per_cycle: float = 51.14
+    port_bytes_per_cycle: float = 64.0
     """What one multiprocessor can take from L2 for a loop of matrix products."""
-    dram_latency: float = 922.2
-    l2_latency: float = 399.4
-    bulk_latency: float = 435.3
+    dram_latency: float = 1054.4
+    l2_latency: float = 500.0
+    bulk_latency: float = 226.2
     """What a load through a tensor descriptor takes longer, with the barrier that it ends in."""
-    start: float = 201.2
+    start: float = 200.0
     """Start of a program: its launch, its arguments, its first addresses."""
-    chain: float = 2.733
+    chain: float = 2.937
     """From an instruction to the next of the same warp, on average."""
-    barrier: float = 4.076
+    barrier: float = 3.911
     """What a barrier takes for each warp that it waits for."""
-    iteration: float = 87.76
+    iteration: float = 139.3
     """What a pass through a loop of matrix products waits for its barriers."""
-    gap: float = 53.88
+    gap: float = 69.2
     """What such a pass keeps the matrix units waiting, whoever else is there."""
-    matrix_clock: float = 0.9521
+    matrix_clock: float = 0.8776
     """Share of the boost clock left under full load of the matrix units, which draw most power."""
-    fetch_bytes_per_cycle: float = 35.97
+    fetch_bytes_per_cycle: float = 22.84
     """Machine code, of 16 bytes an instruction, that comes from beyond the innermost cache."""
-    spill_bytes_per_cycle: float = 23.69
+    spill_bytes_per_cycle: float = 31.61
     """Local memory that does not fit L1."""
-    blocking: float = 0.3711
+    blocking: float = 0.2574
     """Share of its memory traffic that a program waits for: stores go on without it."""
-    tail: float = 0.9162
+    tail: float = 0.8832
     """How much of a last wave's empty places costs time: 0 if programs drift apart, 1 if not."""
-    crossing: float = 16.0
+    crossing: float = 10.98
     """Cycles that shared memory takes for a store across the order of a block: so many of a warp's
     lanes meet in one bank."""
-    sharpness: float = 1.922
+    sharpness: float = 2.204
     """Exponent of the norm that joins times that overlap."""
 
 

@@ -247,3 +247,35 @@ def test_copies_of_transposed_tensors_are_slow():
     turned = View("float32", 0, (4096, 4096), (1, 4096))
     assert moved_bytes(Copy(straight, straight, 0)) == 2 * straight.nbytes
     assert moved_bytes(Copy(turned, straight, 0)) > 8 * straight.nbytes
+
+
+def test_an_interval_is_wide_where_the_model_knows_little():
+    def width(build=BUILD, trace=TRACE):
+        found = estimate([build], [trace], H100)
+        assert found.low_us < found.us < found.high_us
+        assert f"{found.low_us:.1f} to {found.high_us:.1f}" in found.describe()
+        return found.high_us / found.low_us
+
+    sure = width()
+    assert sure < 1.8
+    spilled = code(spill_load=60, spill_store=60)
+    assert width(dataclasses.replace(BUILD, code=spilled, spill_bytes=256)) > 1.2 * sure
+    unknown = dataclasses.replace(TRACE, note="how often a loop runs is not known")
+    assert width(trace=unknown) > 3 * sure
+    atomic = dataclasses.replace(STORE, kind="atomic")
+    assert width(trace=dataclasses.replace(TRACE, sites=(LOAD, atomic))) > 2 * sure
+
+
+def test_lanes_that_have_a_line_each_are_served_one_by_one():
+    apart = dataclasses.replace(LOAD, sectors=4096, lines=4096)
+    assert us(trace=dataclasses.replace(TRACE, sites=(apart, STORE))) > 3 * us()
+
+
+def test_loads_at_loaded_addresses_take_longer():
+    few = dataclasses.replace(TRACE, grid=(132, 1, 1))
+    build = dataclasses.replace(
+        BUILD, grid=(132, 1, 1),
+        code=Code((dataclasses.replace(code().regions[0], accesses=(("load", 1, 2048),)),), "", 16, 16),
+    )  # fmt: skip
+    chained = dataclasses.replace(build, dependent=((1, 2),))
+    assert us(chained, few) > us(build, few) + 0.5

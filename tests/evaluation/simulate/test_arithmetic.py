@@ -1,0 +1,42 @@
+"""What Triton's own IR tells of loops that are unrolled, loads that wait, blocks laid across."""
+
+from __future__ import annotations
+
+from triton_gym.evaluation.simulate.machine_code.arithmetic import (
+    dependent_loads,
+    float_instructions,
+    lays_across,
+)
+
+TEXT = """
+#blocked = #ttg.blocked<{sizePerThread = [4], threadsPerWarp = [32], order = [0]}>
+#wide = #ttg.blocked<{sizePerThread = [1, 4], threadsPerWarp = [2, 16], order = [1, 0]}>
+#shared = #ttg.nvmma_shared<{swizzlingByteWidth = 128, transposed = SIDE, elementBitWidth = 32}>
+    %i = tt.load %p : tensor<1024x!tt.ptr<i32>, #blocked> loc(#loc1)
+    %q = tt.addptr %x, %i : tensor<1024x!tt.ptr<f32>, #blocked>, tensor<1024xi32> loc(#loc2)
+    %v = tt.load %q : tensor<1024x!tt.ptr<f32>, #blocked> loc(#loc2)
+    %a = arith.mulf %v, %v : tensor<1024xf32, #blocked> loc(#loc3)
+    %b = arith.addf %a, %v : tensor<1024xf32, #blocked> loc(#loc3)
+    %c = arith.subf %b, %v : tensor<1024xf32, #blocked> loc(#loc3)
+    %d = math.sin %c : tensor<1024xf32, #blocked> loc(#loc4)
+    %e = arith.addf %d, %v : tensor<1024xf32, #blocked> loc(#loc4)
+    %f = ttg.async_copy_global_to_local %r, %s : tensor<64x64x!tt.ptr<f32>, #wide> -> <64x64xf32, #shared, #smem, mutable> loc(#loc2)
+#loc1 = loc("/tmp/answer.py":5:8)
+#loc2 = loc("/tmp/answer.py":6:8)
+#loc3 = loc("/tmp/answer.py":7:8)
+#loc4 = loc("/tmp/answer.py":8:8)
+"""
+
+
+def test_a_product_and_its_sum_are_one_instruction_and_sines_are_left_out():
+    # Eight values a thread: a fused multiplication and addition, and a subtraction.
+    assert float_instructions(TEXT, 4) == ((7, 16.0),)
+
+
+def test_loads_at_loaded_addresses_wait():
+    assert dependent_loads(TEXT) == ((6, 1),)
+
+
+def test_blocks_are_laid_across_where_columns_become_rows():
+    assert lays_across(TEXT.replace("SIDE", "true"))
+    assert not lays_across(TEXT.replace("SIDE", "false"))

@@ -100,9 +100,10 @@ class Outcome:
     runtime_us: float = NAN
     """Median time of one call at the bench case, in microseconds."""
     runtime_low_us: float = NAN
-    """Lower end of the 95% interval of that median."""
+    """Lower end of the 95% interval of that median; where the time is simulated, of the model's 90%
+    interval, which is wide where it has little evidence."""
     runtime_high_us: float = NAN
-    """Upper end of the 95% interval of that median."""
+    """Upper end of the same."""
     baseline_us: float = NAN
     """Median time of the PyTorch reference at the same case, beside it."""
     speedup: float = NAN

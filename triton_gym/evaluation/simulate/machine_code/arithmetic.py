@@ -1,8 +1,8 @@
-"""What Triton's own IR tells of a kernel that its machine code does not: float instructions of a
-line, loads that wait for loads, blocks laid across in shared memory.
+"""What Triton's own IR tells of a kernel that its machine code does not.
 
-Compilers unroll loops and say nowhere how often. Triton's IR before machine code has each loop once:
-what a line of it computes, over what the machine code of the loop holds of it, tells.
+Compilers unroll loops and say nowhere how often; the IR before machine code has each loop once:
+what a line of it computes, over what the machine code of the loop holds of it, tells. It also has
+the loads that wait for loads, and the blocks that are laid across in shared memory.
 """
 
 from __future__ import annotations

@@ -91,3 +91,28 @@ def silent(seconds):
 
 def niceness(proc):
     return int((proc / "stat").read_text().rsplit(")", 1)[1].split()[16])
+
+
+def test_an_answer_whose_interpreter_is_killed_has_another_try(monkeypatch):
+    import triton_gym
+    from triton_gym.evaluation.backends import backend_of, resolve
+    from triton_gym.evaluation.backends.simulated.client import Interpreter
+    from triton_gym.evaluation.judging.judge import Request
+
+    execute, killed = Interpreter.execute, []
+
+    def spoiled(self, *args):
+        if not killed:
+            killed.append(self._session._pid)
+            os.kill(killed[0], signal.SIGKILL)
+        return execute(self, *args)
+
+    monkeypatch.setattr(Interpreter, "execute", spoiled)
+    device, task = resolve("simulated"), triton_gym.load("softmax")
+    judge = backend_of(device).open(device, 1)
+    try:
+        request = Request(task=task, source=task.starter, seed=1, limits=Limits(seconds=60))
+        assert judge.evaluate(request).correct
+    finally:
+        judge.close()
+    assert killed

@@ -188,7 +188,8 @@ class Tests:
                 plan, call, [view for view, _ in views], [slot for _, slot in views], arena
             )
         except Ended as end:
-            raise Ended(end.status, f"On {case}: {end.message}") from None
+            told = f"On {case}: {end.message}"
+            raise Ended(end.status, told, again=end.again, **end.numbers) from None
         found = []
         for part, slot in zip(parts, inputs.shapes, strict=True):
             if isinstance(part, View):

@@ -49,6 +49,16 @@ def test_it_is_the_function_to_everyone_else(begun):
         doubled(x, w, wrong=1)
 
 
+def test_a_search_begins_with_the_first_call_after_it_was_disabled_and_enabled(begun):
+    function = triton_gym.optimize(lambda x: x * 2, examples=[EXAMPLES[0][:1]])
+    function.disable()
+    function(EXAMPLES[0][0])
+    assert begun == []
+    function.enable()
+    function(EXAMPLES[0][0])
+    assert len(begun) == 1
+
+
 class Layer:
     def __init__(self, factor):
         self.factor = factor

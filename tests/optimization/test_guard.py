@@ -14,6 +14,11 @@ def function(x, w, eps=1e-6, *, options=None):
     raise NotImplementedError
 
 
+class Unspeakable:
+    def __repr__(self):
+        raise ValueError("no words for it")
+
+
 GUARD = Guard(
     signature=inspect.signature(function),
     tensors=(
@@ -52,6 +57,11 @@ OUTSIDE = {
     "no tensor": call(w=3.0),
     "no container": call(options=None),
     "other keys": call(options={"bais": 1, "causal": True}),
+    "other keys of constants": call(
+        options={"bias": torch.zeros(7, 8, dtype=torch.bfloat16).T, "casual": True}
+    ),
+    "no repr": call(eps=Unspeakable()),
+    "negated as it is read": call(x=torch._neg_view(torch.zeros(6, 8))),
     "a fixed size": call(
         options={"bias": torch.zeros(7, 9, dtype=torch.bfloat16).T, "causal": True}
     ),
@@ -82,3 +92,22 @@ def test_calls_outside(what, inside):
     assert not inside(*args, **kwargs), what
     assert not GUARD.matches(args, kwargs), what
     assert GUARD.failure(args, kwargs)
+
+
+def test_parameters_have_the_names_of_builtins_and_conjugates_are_outside():
+    def odd(x, type, len, list):
+        raise NotImplementedError
+
+    guard = Guard(
+        signature=inspect.signature(odd),
+        tensors=(TensorGuard("x", "complex64", "cpu", (4,), (0,)),),
+        constants=(ConstantGuard("type", "a"), ConstantGuard("len", 3)),
+        containers=(("list", "list", 0),),
+    )
+    scope = guard.namespace()
+    exec(guard.source(), scope)
+    x = torch.zeros(4, dtype=torch.complex64)
+    for given, expected in (((x, "a", 3, []), True), ((x, "a", 3, [1]), False),
+                            ((x.conj(), "a", 3, []), False)):  # fmt: skip
+        assert scope["inside"](*given) is expected
+        assert guard.matches(given, {}) is expected

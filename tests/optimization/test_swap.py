@@ -17,7 +17,7 @@ from triton_gym.optimization.watcher import WATCHER
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:triton_gym.optimize.*:RuntimeWarning"),
-    pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit.(script|trace).*:DeprecationWarning"),
 ]
 
 
@@ -61,6 +61,7 @@ def test_a_kernel_that_disagrees_on_its_first_call_never_answers(swapped, functi
 
 @pytest.mark.parametrize("what", [
     "too few rows", "dtype", "strides", "constant", "autocast", "dispatch mode", "vmap", "jvp",
+    "jit trace",
 ])  # fmt: skip
 def test_calls_outside_go_to_the_original(swapped, function, what):
     kernel = Counting(factor=3.0)  # told apart from the original by its results
@@ -93,6 +94,9 @@ def test_calls_outside_go_to_the_original(swapped, function, what):
     elif what == "vmap":
         found = torch.vmap(swap.now, in_dims=(0, None))(torch.stack([x, x]), w)
         expected = torch.stack([x, x]) * w * 2
+    elif what == "jit trace":
+        traced = torch.jit.trace(lambda x, w: swap.now(x, w), (x, w), check_trace=False)
+        found, expected = traced(x + 1, w), (x + 1) * w * 2
     else:
         with forward_ad.dual_level():
             dual = forward_ad.make_dual(x, torch.ones_like(x))
@@ -123,6 +127,59 @@ def test_gradients_are_the_originals_and_so_are_second_ones(swapped, function):
         assert not swap.now(x, w).requires_grad
     with torch.inference_mode():
         torch.testing.assert_close(swap.now(x, w), function(x, w))
+
+
+def curved(x, w, factor=2.0):
+    return torch.tanh(x * w.expand_as(x)) * x * factor
+
+
+STEPS = {
+    "the same again": lambda f, x, w: f(f(x, w), w),
+    "one argument of the other": lambda f, x, w: f(x.sin() * w, x.sin()[0] * w),
+}
+
+
+@pytest.mark.parametrize("how", STEPS)
+def test_gradients_of_arguments_that_depend_on_each_other(swapped, how):
+    swap = swapped(lambda x, w: curved(x, w), curved)
+    x, w = arguments().values()
+
+    def gradients(function):
+        leaves = [one.clone().requires_grad_() for one in (x, w)]
+        plain = torch.autograd.grad(STEPS[how](function, *leaves).sum(), leaves)
+        first = torch.autograd.grad(STEPS[how](function, *leaves).sum(), leaves, create_graph=True)
+        second = torch.autograd.grad(sum((one**2).sum() for one in first), leaves)
+        return (*plain, *first, *second)
+
+    torch.testing.assert_close(gradients(swap.now), gradients(curved), rtol=1e-4, atol=1e-4)
+
+
+def test_a_captured_parameter_of_which_the_argument_was_computed(swapped, binding_of):
+    from triton_gym.optimization.captured import CapturedTensor, Path, Step
+
+    class Owner:
+        bias = torch.ones(8, requires_grad=True)
+
+        def __call__(self, x, w, factor=2.0):
+            return x * w * factor * self.bias
+
+    owner, calls = Owner(), []
+    bias = CapturedTensor("bias", Path(((Step.OWNER, ""), (Step.ATTRIBUTE, "bias"))))
+
+    def kernel(x, w, bias):
+        calls.append(1)
+        return x * w * 2 * bias
+
+    swap = swapped(kernel, owner.__call__, binding=binding_of(captured=(bias,)), share=1.0)
+    assert len(calls) == 1  # a call under autograd serves to compare the two
+    x, w = arguments().values()
+    found = [
+        torch.autograd.grad(call(call(x, w), w).sum(), owner.bias)[0] for call in (swap.now, owner)
+    ]
+    torch.testing.assert_close(*found)
+    assert len(calls) == 3
+    assert WATCHER.drain()
+    assert swap.report().checked == 3
 
 
 def test_a_backward_of_the_users_own(swapped):

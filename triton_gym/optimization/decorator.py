@@ -122,14 +122,14 @@ def wrapped(function: Callable[..., Any], handle: Any) -> Any:
     taken = dispatch.parameters_of(signature := inspect.signature(function))
     held: list[Any] = []
     scope: dict[str, Any] = {
-        **dispatch.defaults_of(signature), "chosen": _chosen(swap, held), "operator": held,
-        "function": function,
+        **dispatch.defaults_of(signature), "_swap_chosen": _chosen(swap, held),
+        "_swap_operator": held, "_swap_function": function,
     }  # fmt: skip
     named = dispatch.names_of(signature)
     source = (
         f"def traced({taken}):\n"
-        f"    if not chosen(): return function({named})\n"
-        f"    return operator[0]({named})\n"
+        f"    if not _swap_chosen(): return _swap_function({named})\n"
+        f"    return _swap_operator[0]({named})\n"
     )
     exec(compile(source, "<traced call>", "exec"), scope)
     return dispatch.wrapper(function, swap, scope["traced"])
@@ -165,20 +165,8 @@ def _started(wrapper: Any, handle: Optimization, start: str) -> Any:
     if start == "now":
         handle.begin()
     else:
-        _begin_with_first_call(handle)
+        handle.swap.at_first_call(lambda: handle.begin())
     return wrapper
-
-
-def _begin_with_first_call(handle: Optimization) -> None:
-    swap = handle.swap
-
-    def first(*args: Any, **kwargs: Any) -> Any:
-        if swap.now is first:
-            swap.now = swap.function
-        handle.begin()
-        return swap.function(*args, **kwargs)
-
-    swap.now = first
 
 
 def _is_method(function: Any) -> bool:

@@ -114,6 +114,8 @@ def _modes(binding: Binding, scope: dict[str, Any]) -> Iterator[str]:
     yield f"{_PREFIX}autocast()"
     scope[f"{_PREFIX}dispatch"] = torch._C._len_torch_dispatch_stack
     yield f"{_PREFIX}dispatch()"
+    scope[f"{_PREFIX}tracing"] = torch._C._is_tracing  # of torch.jit.trace: no launch is recorded
+    yield f"{_PREFIX}tracing()"
     device = torch.device(binding.device)
     if device.type == "cuda" and torch.cuda.device_count() > 1:
         scope[f"{_PREFIX}current"] = torch._C._cuda_getDevice  # kernels start on the current one

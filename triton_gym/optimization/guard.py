@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -105,16 +106,8 @@ class Guard:
             scope = self._bound(args, kwargs)
         except TypeError as error:
             return f"the call does not fit the signature {self.signature}: {error}"
-        for argument, kind, length in self.containers:
-            value = _value(argument, scope)
-            if type(value).__name__ != kind or len(value) != length:
-                return f"{argument} is no {kind} of {length} items"
-        for constant in self.constants:
-            value = _value(constant.argument, scope)
-            if type(value) is not type(constant.value) or value != constant.value:
-                return f"{constant.argument} is {value!r}, not {constant.value!r}"
         try:
-            return self._tensor_failure(scope)
+            return self._plain_failure(scope) or self._tensor_failure(scope)
         except (KeyError, IndexError):
             return "a dict has other keys than the one that was traced"
 
@@ -131,6 +124,17 @@ class Guard:
         bound.apply_defaults()
         return bound.arguments
 
+    def _plain_failure(self, scope: dict[str, Any]) -> str | None:
+        for argument, kind, length in self.containers:
+            value = _value(argument, scope)
+            if type(value).__name__ != kind or len(value) != length:
+                return f"{argument} is no {kind} of {length} items"
+        for constant in self.constants:
+            value = _value(constant.argument, scope)
+            if type(value) is not type(constant.value) or value != constant.value:
+                return f"{constant.argument} is {_shown(value)}, not {constant.value!r}"
+        return None
+
     def _tensor_failure(self, scope: dict[str, Any]) -> str | None:
         found = {one.argument: _value(one.argument, scope) for one in self.tensors}
         for one in self.tensors:
@@ -141,6 +145,8 @@ class Guard:
                 return f"{one.argument} is of {value.dtype}, not {one.dtype}"
             if str(value.device) != one.device or value.layout is not torch.strided:
                 return f"{one.argument} is on {value.device} ({value.layout}), not {one.device}"
+            if value.is_neg() or value.is_conj():
+                return f"{one.argument} is negated or conjugated as it is read"
             if value.dim() != len(one.shape):
                 return f"{one.argument} has {value.dim()} axes, not {len(one.shape)}"
         sizes = {
@@ -176,6 +182,12 @@ class Guard:
 def _value(expression: str, scope: Mapping[str, Any]) -> Any:
     """An expression of this module's making, evaluated."""
     return eval(expression, {"__builtins__": {}}, dict(scope))
+
+
+def _shown(value: Any) -> str:
+    """A user's value in words: only that of a plain one, whose `repr` is quick and cannot raise."""
+    plain = value is None or type(value) in (bool, int, float, complex, str, bytes)
+    return reprlib.repr(value) if plain else f"a {type(value).__name__}"
 
 
 def _size(size: int | str, sizes: Mapping[str, int]) -> int:

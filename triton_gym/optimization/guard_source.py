@@ -20,6 +20,8 @@ def guard_namespace(guard: Guard) -> dict[str, Any]:
         f"{_PREFIX}Tensor": torch.Tensor,
         f"{_PREFIX}Parameter": torch.nn.Parameter,
         f"{_PREFIX}strided": torch.strided,
+        # A parameter may have the name of a builtin.
+        **{_PREFIX + one.__name__: one for one in (type, len, list, tuple, dict)},
     }
     for place, constant in enumerate(guard.constants):
         names[f"{_PREFIX}constant{place}"] = constant.value
@@ -72,7 +74,10 @@ class _Name:
 def _plain_checks(guard: Guard) -> Iterator[str]:
     """What is wrong with containers and constants, as conditions."""
     for argument, kind, length in guard.containers:
-        yield f"type({argument}) is not {kind} or len({argument}) != {length}"
+        yield (
+            f"{_PREFIX}type({argument}) is not {_PREFIX}{kind} or "
+            f"{_PREFIX}len({argument}) != {length}"
+        )
         if kind == "dict":
             for key in _keys(guard, argument):
                 yield f"{key} not in {argument}"
@@ -81,7 +86,7 @@ def _plain_checks(guard: Guard) -> Iterator[str]:
             yield f"{constant.argument} is not {constant.value}"
         else:
             yield (
-                f"type({constant.argument}) is not {_PREFIX}kind{place} or "
+                f"{_PREFIX}type({constant.argument}) is not {_PREFIX}kind{place} or "
                 f"{constant.argument} != {_PREFIX}constant{place}"
             )
 
@@ -104,12 +109,15 @@ def _tensor_lines(guard: Guard, place: int, one: TensorGuard) -> Iterator[str]:
         x = f"{_PREFIX}tensor{place}"
         yield f"{x} = {one.argument}"
     kind = f"{_PREFIX}kind"
-    yield f"{kind} = type({x})"
+    yield f"{kind} = {_PREFIX}type({x})"
     yield f"if {kind} is not {_PREFIX}Tensor and {kind} is not {_PREFIX}Parameter: return False"
     yield f"if {x}.dtype is not {_dtype(one)} or {_elsewhere(x, one)}: return False"
     yield f"if {x}.layout is not {_PREFIX}strided: return False"
+    # Memory that PyTorch negates or conjugates as it reads it; a kernel would not.
+    complex_too = f" or {x}.is_conj()" if getattr(torch, one.dtype).is_complex else ""
+    yield f"if {x}.is_neg(){complex_too}: return False"
     yield f"{_PREFIX}shape{place} = {x}.shape"
-    yield f"if len({_PREFIX}shape{place}) != {len(one.shape)}: return False"
+    yield f"if {_PREFIX}len({_PREFIX}shape{place}) != {len(one.shape)}: return False"
     if one.order is not None and one.order == tuple(range(len(one.order))) and one.order:
         yield f"if not {x}.is_contiguous(): return False"
     for name, (argument, axis) in guard.sizes.items():

@@ -169,11 +169,13 @@ def _shaped(
     signature: inspect.Signature,
 ) -> Callable[..., Any]:  # fmt: skip
     """The operator as the function is called, in plain Python that Dynamo can follow."""
-    found = f"operator({', '.join(parameters)})"
+    found = f"_swap_operator({', '.join(parameters)})"
     if shape is not Leaf:
-        sequence = "tuple" if shape is tuple else "list"
+        sequence = "_swap_sequence"
         found = f"{sequence}({found})" if count > 1 else f"{sequence}(({found},))"
-    scope: dict[str, Any] = {"operator": operator, **dispatch.defaults_of(signature)}
+    scope: dict[str, Any] = {
+        "_swap_operator": operator, "_swap_sequence": shape, **dispatch.defaults_of(signature),
+    }  # fmt: skip
     source = f"def call({dispatch.parameters_of(signature)}):\n    return {found}\n"
     exec(compile(source, "<operator of a kernel>", "exec"), scope)
     call: Callable[..., Any] = scope["call"]

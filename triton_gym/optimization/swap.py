@@ -54,6 +54,8 @@ class Swap:
         self.function = function
         self.now: Callable[..., Any] = function
         """Answers a call; the only attribute that a call reads."""
+        self._idle: Callable[..., Any] = function
+        """Answers while no kernel does and calls are not to go straight to the original."""
         self.active: Verified | None = None
         self.compiled: Ratio | None = None
         """Device time of `torch.compile` over the active kernel's, where that was measured."""
@@ -80,7 +82,21 @@ class Swap:
         """Answer calls by the kernel again, if there is one."""
         with self._lock:
             self._enabled = True
-            self.now = self._gate or self.function
+            self.now = self._gate or self._idle
+
+    def at_first_call(self, begin: Callable[[], None]) -> None:
+        """Have something done, once, as soon as the function is called while it is enabled."""
+
+        def first(*args: Any, **kwargs: Any) -> Any:
+            with self._lock:
+                self._idle = self.function
+                if self.now is first:
+                    self.now = self.function
+            begin()
+            return self.function(*args, **kwargs)
+
+        with self._lock:
+            self._idle = self.now = first
 
     @property
     def enabled(self) -> bool:
@@ -131,7 +147,7 @@ class Swap:
                 WATCHER.post(lambda: self._probed(verified, call, sample, tried))
                 return result
 
-            plain = dispatch.Ways(before, before, probe, before, before)
+            plain = dispatch.Ways(before, probe, probe, before, before)
             gate = dispatch.gate(self.function, verified.binding, plain, 1, self._draw)
             self._gate = gate
             if self._enabled:
@@ -183,26 +199,31 @@ class Swap:
             self._final, self.now, self._gate, self.active = True, self.function, None, None
             self.reason = f"the kernel was taken back: {why}"
         name = dispatch.identifier(self.function)
-        warn(f"triton_gym.optimize: a kernel for {name} was taken back for good: {why}")
-        if self._banned is not None:
+        if self._banned is not None:  # before the warning, which a filter may make an error
             self._banned(verified, why)
+        warn(f"triton_gym.optimize: a kernel for {name} was taken back for good: {why}")
 
     # -- calls, in the caller's thread ------------------------------------------------------------
 
     def _ways(self, verified: Verified, call: Callable[..., Any]) -> dispatch.Ways:
-        def sampled(*args: Any, **kwargs: Any) -> Any:
+        def twice(answer: Callable[..., Any], args: Any, kwargs: Any) -> Any:
             result, sample = shadow.take(
                 self.function, verified.binding, args, kwargs,
-                lambda *a, **k: self._answer(verified, call, a, k),
+                lambda *a, **k: answer(verified, call, a, k),
             )  # fmt: skip
             if sample is not None:
                 WATCHER.post(lambda: self._shadowed(verified, sample))
             return result
 
+        def differentiable(*args: Any, **kwargs: Any) -> Any:
+            if self._draw() < self._share:
+                return twice(self._graph, args, kwargs)
+            return self._graph(verified, call, args, kwargs)
+
         return dispatch.Ways(
             outside=lambda *args, **kwargs: self._went_outside(verified, args, kwargs),
-            differentiable=lambda *args, **kwargs: self._graph(verified, call, args, kwargs),
-            sampled=sampled,
+            differentiable=differentiable,
+            sampled=lambda *args, **kwargs: twice(self._answer, args, kwargs),
             failed=lambda error, *args, **kwargs: self._failed(verified, error, args, kwargs),
             answer=call,
         )
@@ -230,9 +251,12 @@ class Swap:
     def _went_outside(self, verified: Verified, args: Any, kwargs: Any) -> Any:
         self._outside += 1
         if len(self._outside_because) < _REASONS and not torch.compiler.is_compiling():
-            why = verified.binding.guard.failure(args, kwargs) or (
-                "a mode of PyTorch's is on (autocast, a transform, a dispatch mode), another "
-                "device is current, or what the function captured was replaced"
+            # While torch.jit.trace records, sizes are tensors, and reading one is recorded too.
+            guard = None if torch._C._is_tracing() else verified.binding.guard
+            why = (guard and guard.failure(args, kwargs)) or (
+                "a mode of PyTorch's is on (autocast, a transform, a dispatch mode, "
+                "torch.jit.trace), another device is current, or what the function captured was "
+                "replaced"
             )
             if why not in self._outside_because:
                 self._outside_because.append(why)
@@ -260,8 +284,11 @@ class Swap:
 
         # Captured tensors come after the arguments: the result depends on them, too.
         held = tuple(one.path.resolve(self.function) for one in binding.captured)
+        if any(one.grad_fn is not None for one in held):
+            # It may depend on another one; only for leaves is it plain whose gradient is whose.
+            return self.function(*args, **kwargs)
         tensors = (*(leaves[i] for i in places), *held)
-        return differentiable(forward, original, self._backward, tensors)
+        return differentiable(forward, original, self._backward, tensors, held=len(held))
 
     def _failed(self, verified: Verified, error: Exception, args: Any, kwargs: Any) -> Any:
         """The kernel raised: the original answers."""

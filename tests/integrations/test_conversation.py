@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -100,16 +100,18 @@ def test_an_unknown_task_is_named():
 
 
 class Mapped:
-    """An evaluator's `map` without processes."""
+    """An evaluator without processes."""
 
     def __init__(self):
         self.sources = []
 
-    def map(self, tasks, sources, **options):
+    def submit(self, task, source, **options):
         from triton_gym import Outcome, Status
 
-        self.sources += sources
-        return (Outcome(status=Status.INCORRECT, message=source) for source in sources)
+        self.sources.append(source)
+        future = Future()
+        future.set_result(Outcome(status=Status.INCORRECT, message=source))
+        return future
 
 
 def test_a_group_of_replies_is_evaluated_together_and_equal_ones_once(answers):

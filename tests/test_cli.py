@@ -249,12 +249,16 @@ def test_a_run_without_matplotlib_says_so(tmp_path, stubbed, monkeypatch):
         (["run", "random", "TritonKernal-softmax-v0"], "Did you mean 'TritonKernel-softmax-v0'"),
         (["run", "random", KERNEL, "--env-arg", "max_turns"], "key=value"),
         (["run", "--resume", "nowhere"], "not a run folder"),
+        (["score", "expert", "softmax", "--best-known", "no.json"], "is no table"),
+        (["score", "expert", "softmax", "--env-arg", "a=1"], "is for models"),
+        (["score", "expert", "softmax", "--out", "/dev/null/x.json"], "Cannot write"),
         (["run", "--resume", "nowhere", "--out", "here"], "leave --out away"),
         (["run", "random", KERNEL, "--device", "tpu"], "is not a device"),
     ],
 )
 def test_mistakes_of_the_caller(arguments, told, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("triton_gym.cli.answers.evaluated", None)  # refused before it takes time
     with pytest.raises(triton_gym.TritonGymError, match=told):
         invoke(*arguments)
     assert not list(tmp_path.iterdir())

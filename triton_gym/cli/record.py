@@ -103,6 +103,11 @@ def _record(
                 bar.update(shown[task, part], completed=done, total=whole)
 
         found = record_all(plans, evaluator, out, earlier=known, until=until, told=told)
+    for plan in plans:
+        if plan.task.name not in found:
+            console.print(
+                f"{plan.task.name}: stopped before there was a table; the same command goes on."
+            )
     for name, table in found.items():
         right, complete = int(table.correct.sum()), len(table.card["complete_cases"])
         console.print(

@@ -8,7 +8,7 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,6 +19,10 @@ from triton_gym.cli import answers
 from triton_gym.cli.interrupts import interruptible
 from triton_gym.cli.names import LARGEST_SEED, environment_id, options_from
 from triton_gym.errors import InvalidOptionError
+
+if TYPE_CHECKING:
+    from triton_gym.benchmark.suite_score import BestKnown
+    from triton_gym.evaluation.service.evaluator import Evaluator
 
 
 def score(
@@ -79,13 +83,15 @@ def score(
         raise InvalidOptionError(f"Models write kernels; {other[0]} takes no text.")
     options = options_from(env_arg or [])
     out = out or _place(model, seed)
+    journal = importlib.import_module("triton_gym.agents.chat.replies")
+    journal.check_place(out)
     if answers.is_answers(model):
+        if options:
+            raise InvalidOptionError("--env-arg is for models; answers are evaluated as they are.")
         _score_answers(model, names, device, workers, tries, best_known, out)
         return
-    journal = importlib.import_module("triton_gym.agents.chat.replies")
     kept = out.with_suffix(".replies.jsonl")
-    for path in (out, kept):
-        journal.check_place(path)
+    journal.check_place(kept)
     models = importlib.import_module("triton_gym.agents.chat.models")
     scoring = importlib.import_module("triton_gym.agents.chat.scoring")
     places = importlib.import_module("triton_gym.agents.grpo.places")
@@ -97,6 +103,7 @@ def score(
     with Evaluator(device, workers=workers) as evaluator:
         make = places.maker(options, evaluator=evaluator, turns=turns, reward=reward)
         make(names[0]).close()  # what it does not take is refused before there is a file
+        known = _known(evaluator, best_known)
         about = {"model": model, "device": evaluator.describe(), "tries": tries, "turns": turns,
                  "temperature": temperature, "seed": seed}  # fmt: skip
         asked = {**about, "tasks": tasks, "longest": longest, "reward": reward, "options": options}
@@ -112,13 +119,12 @@ def score(
                     replies=replies,
                     watch=lambda done, total: progress.update(bar, completed=done, total=total),
                 )  # fmt: skip
-                hardware = evaluator.hardware()
         except KeyboardInterrupt:
             console.print(f"\nInterrupted. The same command goes on with the replies in {kept}.")
             raise typer.Exit(130) from None
     console.print(_table(model, found))
     _tell_empty(console, found["replies"])
-    suite = _suite(console, found, hardware, best_known)
+    suite = _suite(console, found, known)
     _write(out, {**about, **found, "suite": suite})
     page = out.with_suffix(".html")
     page.write_text(score_page({**about, **found}), encoding="utf-8")
@@ -138,9 +144,9 @@ def _score_answers(
     console = Console()
     tasks = [name_in(name) for name in names]
     with interruptible(), Evaluator(device, workers=workers) as evaluator:
+        known = _known(evaluator, best_known)
         outcomes = answers.evaluated(evaluator, tasks, answers.sources(model, tasks), tries)
         about = {"model": model, "device": evaluator.describe(), "tries": tries}
-        hardware = evaluator.hardware()
     attempts = [
         scoring.Attempt(name, one.status.value, one.speedup)
         for name in tasks
@@ -151,18 +157,22 @@ def _score_answers(
     ]
     found = scoring.scores([*attempts, *missing], [1])
     console.print(_table(model, found))
-    suite = _suite(console, found, hardware, best_known)
+    suite = _suite(console, found, known)
     _write(out, {**about, **found, "suite": suite})
     console.print(f"scores: {out}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _suite(
-    console: Console, found: dict[str, Any], hardware: str, path: Path | None
-) -> dict[str, Any]:
-    """Print and return the suite's score; what tasks are scored by stands beside it."""
-    from triton_gym.benchmark.suite_score import best_known, suite_score
+def _known(evaluator: Evaluator, path: Path | None) -> BestKnown:
+    """The best known times; a wrong file is refused before anything is evaluated."""
+    from triton_gym.benchmark.suite_score import best_known
 
-    known = best_known(hardware, path)
+    return best_known(evaluator.hardware(), path)
+
+
+def _suite(console: Console, found: dict[str, Any], known: BestKnown) -> dict[str, Any]:
+    """Print and return the suite's score; what tasks are scored by stands beside it."""
+    from triton_gym.benchmark.suite_score import suite_score
+
     speedups = {
         name: row["best_speedup"] for name, row in found["tasks"].items() if row["best_speedup"]
     }

@@ -13,6 +13,13 @@ REFUSED = {
     "an alias": "t = torch", "a part": "from torch import load", "dunder": "x.__class__",
     "a builtin": "__import__('os')", "an extension": "torch.utils.cpp_extension.load('x')",
     "another clock": "triton.runtime.driver", "relative": "from . import x",
+    "a module's module": "torch.os.system('x')", "of another": "import enum\nenum.sys.modules",
+    "imported from it": "from enum import sys", "all of it": "from torch import *",
+    "by its name": "import operator\noperator.attrgetter('os')", "a value": "t = triton",
+    "a pattern": "match 1:\n    case int(real=x):\n        pass",
+    "bound by a part": "import torch.nn.functional\ntorch.load('x')",
+    "a part's module": "import torch.nn.functional as F\nF.importlib",
+    "annotations": "import typing\ntyping.get_type_hints(f)",
 }  # fmt: skip
 KEPT = {
     "a dict of results": "CACHE = {}",

@@ -10,7 +10,10 @@ keeps out accidents and clumsy tricks; it is no sandbox.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import contextlib
+import importlib
+import types
+from collections.abc import Iterator, Mapping
 
 _MODULES = frozenset(
     {"__future__", "collections.abc", "dataclasses", "enum", "functools", "itertools", "math",
@@ -23,8 +26,9 @@ _NAMES = frozenset(
      "locals", "open", "quit", "setattr", "vars"}
 )  # fmt: skip
 _ATTRIBUTES = frozenset(
-    {"backends", "classes", "compiler", "cpp_extension", "ctypes", "distributed", "fx", "hub",
-     "jit_cache_hook", "knobs", "library", "load_library", "multiprocessing", "ops",
+    {"attrgetter", "backends", "classes", "compiler", "cpp_extension", "ctypes", "distributed",
+     "fx", "get_type_hints", "hub", "jit_cache_hook", "knobs", "library", "load_library",
+     "methodcaller", "multiprocessing", "ops",
      "overrides", "package", "random", "runtime", "serialization", "set_default_device",
      "set_default_dtype", "storage", "testing", "tools", "untyped_storage", "utils"}
 )  # fmt: skip
@@ -45,7 +49,8 @@ def objection(source: str) -> str | None:
 
 
 def _objections(tree: ast.Module) -> Iterator[str]:
-    torch_names = _torch_names(tree)
+    modules = _modules(tree)
+    torch_names = {name for name, path in modules.items() if path.partition(".")[0] == "torch"}
     below = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     for node in ast.walk(tree):
         line = f"line {getattr(node, 'lineno', 0)}"
@@ -63,7 +68,11 @@ def _objections(tree: ast.Module) -> Iterator[str]:
                 yield f"{line} uses .{node.attr}"
             elif not isinstance(node.ctx, ast.Load):
                 yield f"{line} assigns to an attribute"
-        elif isinstance(node, ast.Name) and node.id in torch_names and id(node) not in below:
+            elif found := _foreign(node, modules):
+                yield f"{line} reaches the module {found}"
+        elif isinstance(node, ast.MatchClass) and node.kwd_attrs:
+            yield f"{line} matches attributes"
+        elif isinstance(node, ast.Name) and node.id in modules and id(node) not in below:
             yield f"{line} takes {node.id} as a value"
         elif isinstance(node, ast.Global | ast.Nonlocal):
             yield f"{line} keeps state in a variable of an outer scope"
@@ -88,20 +97,54 @@ def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
         below = [f"{node.module}.{alias.name}" for alias in node.names]
         names = [] if node.module in _MODULES else [n for n in below if n not in _MODULES]
         # `from torch import hub` is no less than `torch.hub`.
-        names += [n for n in below if n.rpartition(".")[2] in _ATTRIBUTES | _FILES or "._" in n]
+        names += [
+            n
+            for n in below
+            if n.rpartition(".")[2] in _ATTRIBUTES | _FILES | {"*"}
+            or "._" in n
+            or _module_at(node.module, [n.rpartition(".")[2]])
+        ]
         return (yield from names)
     yield from (name for name in names if name not in _MODULES)
 
 
-def _torch_names(tree: ast.Module) -> set[str]:
-    """Names under which a module holds PyTorch."""
-    return {
-        alias.asname or alias.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Import)
-        for alias in node.names
-        if alias.name == "torch" or (alias.asname and alias.name.startswith("torch"))
-    }
+def _modules(tree: ast.Module) -> dict[str, str]:
+    """Names under which a module holds others, and which."""
+    found: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                path = alias.name if alias.asname else alias.name.partition(".")[0]
+                found[alias.asname or path] = path
+        elif isinstance(node, ast.ImportFrom):
+            paths = {f"{node.module}.{alias.name}": alias for alias in node.names}
+            found |= {a.asname or a.name: path for path, a in paths.items() if path in _MODULES}
+    return found
+
+
+def _foreign(node: ast.Attribute, modules: Mapping[str, str]) -> str:
+    """The module that `torch.os` or the like leads to, if a reader would not expect it."""
+    keys = [node.attr]
+    base = node.value
+    while isinstance(base, ast.Attribute):
+        keys.insert(0, base.attr)
+        base = base.value
+    if not isinstance(base, ast.Name) or base.id not in modules:
+        return ""
+    return _module_at(modules[base.id], keys)
+
+
+def _module_at(path: str, keys: list[str]) -> str:
+    """The name of the module that attributes lead to, if it is neither allowed nor a part of
+    PyTorch's or Triton's; empty if it is, or if there is none."""
+    found: object = None
+    with contextlib.suppress(ImportError, AttributeError):
+        found = importlib.import_module(path) if path in _MODULES else None
+        for key in keys:
+            found = getattr(found, key)
+    if not isinstance(found, types.ModuleType) or found.__name__ in _MODULES:
+        return ""
+    return "" if found.__name__.partition(".")[0] in ("torch", "triton") else found.__name__
 
 
 def _kept(statement: ast.stmt) -> Iterator[str]:

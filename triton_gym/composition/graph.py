@@ -108,10 +108,6 @@ class Graph:
         """The layout of an operand."""
         return next((o.layout for o in self.operands if o.name == name), Layout.FULL)
 
-    def upto(self, count: int) -> Graph:
-        """The graph of the first steps."""
-        return Graph(self.kind, self.steps[:count], self.operands)
-
     def without(self, index: int) -> Graph:
         """The graph without one step."""
         return Graph(self.kind, (*self.steps[:index], *self.steps[index + 1 :]), self.operands)

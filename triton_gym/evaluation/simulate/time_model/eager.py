@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -58,12 +57,6 @@ _PRODUCTS = ("_int_mm", "_grouped_mm")
 """Products of (m, k) with (…, k, n): every row with one matrix."""
 LAUNCH_US = 3.0
 """Device time between two dependent kernels that PyTorch launches."""
-
-
-def import_fake_tensors() -> None:
-    """Import what fake tensors import on first use, which several threads must not do at once."""
-    with FakeTensorMode():
-        torch.randn(2, generator=torch.Generator()).add_(1).softmax(0)
 
 
 def baseline_us(task: Task, case: Case, gpu: Gpu, baseline: str, light: Light) -> float:

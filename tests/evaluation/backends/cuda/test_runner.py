@@ -253,7 +253,10 @@ def test_times_are_of_the_steps_alone(runners, blocks, compiled, memory):
     small, large = (sorted(found[size]["device_us"])[10] for size in (1, count))
     assert 0 < small < large
     assert len(found[count]["wall_us"]) == len(found[count]["device_us"]) >= 20
-    assert 0 < min(found[count]["beside_us"]) < min(found[count]["wall_us"])
+    # The host's clock starts before the device's, and ends after it.
+    both = zip(found[count]["wall_us"], found[count]["device_us"], strict=True)
+    assert all(wall > told - 1.0 for wall, told in both)  # events tell half microseconds
+    assert len(found[count]["beside_us"]) >= 7
     for block in big:
         blocks.give_back(block)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import time
 from typing import Any
 
 import torch
@@ -59,6 +60,12 @@ def scrubber() -> str:
         loads="\n".join(f"  ld.volatile.shared.u32 %r{i}, [%a+{4 * i}];" for i in numbers),
         stores="\n".join(f"  st.volatile.shared.u32 [%a+{4 * i}], %r{i};" for i in numbers),
     )
+
+
+WORD_BYTES = 64
+"""Words that host and device look at lie so far apart: a cache line each."""
+LOOKS = 64
+"""Looks at a mark, some 0.2 µs each, between two questions whether the stream is done."""
 
 
 class Device:
@@ -171,7 +178,8 @@ class Device:
 
 
 class Gate:
-    """Keeps a stream waiting until the host has queued all that is timed.
+    """Keeps a stream waiting until the host has queued all that is timed, and tells when the stream
+    comes to that: a GPU that is shared lets others go first.
 
     Args:
         stream: the stream.
@@ -181,9 +189,11 @@ class Gate:
         from cuda.bindings import driver as cu
 
         self._cu, self._stream = cu, stream
-        address = check(cu.cuMemHostAlloc(64, cu.CU_MEMHOSTALLOC_DEVICEMAP))
-        self._word = ctypes.c_uint32.from_address(int(address))
-        self._word.value = 0
+        address = check(cu.cuMemHostAlloc(2 * WORD_BYTES, cu.CU_MEMHOSTALLOC_DEVICEMAP))
+        self._word, self._mark = (
+            ctypes.c_uint32.from_address(int(address) + offset) for offset in (0, WORD_BYTES)
+        )
+        self._word.value = self._mark.value = 0
         self._there = int(check(cu.cuMemHostGetDevicePointer(address, 0)))
         self._turn = 0
 
@@ -193,6 +203,33 @@ class Gate:
         equal = self._cu.CUstreamWaitValue_flags.CU_STREAM_WAIT_VALUE_GEQ
         check(self._cu.cuStreamWaitValue32(self._stream, self._there, self._turn, equal))
 
+    def mark(self) -> None:
+        """Queue the mark that `passed` waits for. It belongs right before what is timed."""
+        plain = self._cu.CUstreamWriteValue_flags.CU_STREAM_WRITE_VALUE_NO_MEMORY_BARRIER
+        there = self._there + WORD_BYTES
+        check(self._cu.cuStreamWriteValue32(self._stream, there, self._turn, plain))
+
     def open(self) -> None:
         """Let the stream go on."""
         self._word.value = self._turn
+
+    def passed(self) -> float:
+        """Open it, and wait until the stream has come to the mark.
+
+        Returns:
+            Host time, by `time.perf_counter`, at which it certainly had not: that of the last look
+            that did not see the mark. What is timed could write to the mark too, if it found it,
+            but it runs later: it can hide the mark from a host that is late, and the time is then
+            that of the opening.
+        """
+        opened = unseen = time.perf_counter()
+        self._word.value = self._turn
+        while True:
+            for _ in range(LOOKS):
+                now = time.perf_counter()
+                if self._mark.value == self._turn:
+                    return unseen
+                unseen = now
+            done = self._cu.cuStreamQuery(self._stream)[0]
+            if done != self._cu.CUresult.CUDA_ERROR_NOT_READY:
+                return opened

@@ -11,13 +11,13 @@ import triton
 import triton.language as tl
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-IMAGES = 4
+IMAGES = 2
 BLOCK_H = 8
 BLOCK_W = 8
 BLOCK_N = 128
 BLOCK_K = 64
 NUM_WARPS = 8
-NUM_STAGES = 3
+NUM_STAGES = 4
 
 
 @triton.jit

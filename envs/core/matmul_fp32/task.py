@@ -54,6 +54,7 @@ TASK = Task(
     knobs={
         **{name: values for name, values in KNOBS.items() if name != "PROGRAMS"},
         "BLOCK_K": (16, 32, 64),
+        "SPLIT": (0, 1),
     },
     unit=Unit.MATRIX,
     tags=("core", "matrix"),

@@ -17,7 +17,7 @@ from triton_gym.tables import checking, files
 from triton_gym.tables.plan import Plan, read_plans
 from triton_gym.tables.recording import Recording
 from triton_gym.tables.shapes import drawn_shapes
-from triton_gym.tables.sweep import record_all
+from triton_gym.tables.sweep import Part, measure, record_all
 
 
 class Measured:
@@ -51,6 +51,20 @@ class Measured:
         )  # fmt: skip
         return future
 
+    def submit_each(self, task, source, *, tested):
+        each = [
+            self.submit(dataclasses.replace(task, bench=(case,)), source, fresh=True,
+                        tested=tested or number > 0)
+            for number, case in enumerate(task.bench)
+        ]  # fmt: skip
+        whole = Future()
+        errors = [error for one in each if (error := one.exception())]
+        if errors:
+            whole.set_exception(errors[0])
+        else:
+            whole.set_result(tuple(one.result() for one in each))
+        return whole
+
 
 @pytest.fixture
 def plan():
@@ -59,6 +73,11 @@ def plan():
     )
     shapes = drawn_shapes(task, 4, gpu_named("h200"))
     return Plan(task=task, test=shapes[:1], train=shapes[1:], sample=5)
+
+
+def recorded(plan, evaluator, folder, earlier=None):
+    known = {plan.task.name: earlier} if earlier else {}
+    return record_all([plan], evaluator, folder, earlier=known)[plan.task.name]
 
 
 def test_shapes_are_of_the_tasks_range_and_worth_timing():
@@ -75,7 +94,7 @@ def test_shapes_are_of_the_tasks_range_and_worth_timing():
 
 
 def test_a_table_holds_all_of_the_test_shapes_and_a_sample_of_the_others(plan, tmp_path):
-    table = Recording(plan, Measured(), tmp_path).run()
+    table = recorded(plan, Measured(), tmp_path)
     held = dict(zip(map(str, table.cases), table.present.sum(1), strict=True))
     assert held[str(plan.test[0])] == 12
     assert [held[str(case)] for case in plan.train] == [5, 5, 5]
@@ -94,13 +113,13 @@ def test_a_table_holds_all_of_the_test_shapes_and_a_sample_of_the_others(plan, t
 
 def test_a_configuration_is_tested_once_and_timed_on_every_shape(plan, tmp_path):
     evaluator = Measured()
-    Recording(plan, evaluator, tmp_path).run()
+    recorded(plan, evaluator, tmp_path)
     first = [source for _, source, tested in evaluator.asked if not tested]
     assert len(first) == len(set(first)) == 12
 
 
 def test_the_best_are_measured_anew_and_keep_their_median(plan, tmp_path):
-    Recording(plan, Measured(), tmp_path).run()
+    recorded(plan, Measured(), tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "softmax.jsonl").read_text().splitlines()[1:]]
     again = [line for line in lines if line["turn"] and line["kind"] == "row"]
     table = files.table_of("softmax", tmp_path)
@@ -121,28 +140,30 @@ def test_the_best_are_measured_anew_and_keep_their_median(plan, tmp_path):
 def test_a_recording_that_was_stopped_goes_on_and_measures_nothing_twice(plan, tmp_path):
     first = Measured(stop_after=9)
     with pytest.raises(KeyboardInterrupt):
-        Recording(plan, first, tmp_path).run()
+        recorded(plan, first, tmp_path)
     journal = tmp_path / "softmax.jsonl"
     noted = len(journal.read_text().splitlines()) - 1
     with journal.open("a") as file:
         file.write('{"kind": "row", "ca')  # the line that was being written
     second = Measured()
-    table = Recording(plan, second, tmp_path).run()
+    table = recorded(plan, second, tmp_path)
     whole = Measured()
     other = tmp_path / "other"
-    Recording(plan, whole, other).run()
+    recorded(plan, whole, other)
     assert noted + len(second.asked) == len(whole.asked)
     assert table.rows == files.load(other / "softmax.npz").rows
     third = Measured()
-    Recording(plan, third, tmp_path).run()
+    recorded(plan, third, tmp_path)
     assert third.asked == []
 
 
 def test_a_recording_goes_on_from_the_complete_shapes_of_an_earlier_table(plan, tmp_path):
-    earlier = Recording(plan, Measured(), tmp_path / "a").run(cases=[0, 1])
+    begun = Recording(plan, Measured(), tmp_path / "a")
+    measure([Part(begun, "test", [(0,)]), Part(begun, "train", [(1,)])], Measured())
+    earlier = begun.write()
     assert earlier.card["complete_cases"] == [str(case) for case in plan.cases[:2]]
     second = Measured()
-    table = Recording(plan, second, tmp_path / "b", earlier=earlier).run()
+    table = recorded(plan, second, tmp_path / "b", earlier)
     assert {case for case, _, _ in second.asked} == {str(case) for case in plan.cases[2:]}
     assert sorted(map(str, table.cases)) == sorted(map(str, plan.cases))
     assert table.card["test_cases"] == [str(plan.test[0])]
@@ -158,7 +179,7 @@ def test_a_recording_goes_on_from_the_complete_shapes_of_an_earlier_table(plan, 
 
 
 def test_a_shape_that_nothing_can_be_judged_on_is_left_out(plan, tmp_path):
-    table = Recording(plan, Measured(failing=plan.train[1]), tmp_path).run()
+    table = recorded(plan, Measured(failing=plan.train[1]), tmp_path)
     assert set(table.cases) == set(plan.cases) - {plan.train[1]}
 
 
@@ -185,7 +206,7 @@ def test_a_plans_file_says_what_is_recorded(tmp_path):
 
 
 def test_measuring_again_is_corrected_by_the_sentinels(plan, tmp_path):
-    table = Recording(plan, Measured(), tmp_path).run()
+    table = recorded(plan, Measured(), tmp_path)
     found = checking.check(
         {"softmax": table}, {"softmax": plan.task}, Measured(drift=1.2), 10, seed=1
     )

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from triton_gym.tables.plan import Plan
 
 _LEAST_S = 0.2
+_END_S = 3.0
+"""What the end of a check takes."""
 
 
 def record(
@@ -52,7 +54,7 @@ def record(
     until = time.monotonic() + seconds if seconds else math.inf
     with Evaluator(device, workers=workers or None) as evaluator:
         if check:
-            _check(evaluator, out, check, seed, set(envs or ()))
+            _check(evaluator, out, check, seed, set(envs or ()), until)
             return
         gpu = gpu_of(evaluator)
         plans = _plans(envs or [], plan, gpu, (train, test, sample, seed))
@@ -116,7 +118,9 @@ def _record(
         )
 
 
-def _check(evaluator: Evaluator, out: Path, count: int, seed: int, only: set[str]) -> None:
+def _check(
+    evaluator: Evaluator, out: Path, count: int, seed: int, only: set[str], until: float
+) -> None:
     from triton_gym.tables import checking
     from triton_gym.tables.files import load, tables
     from triton_gym.tables.origin import origin
@@ -129,6 +133,7 @@ def _check(evaluator: Evaluator, out: Path, count: int, seed: int, only: set[str
         summary = checking.check(
             found, tasks, evaluator, count, seed,
             lambda done, whole: bar.update(shown, completed=done, total=whole),
+            until=until - _END_S,
         )  # fmt: skip
     told = {"device": evaluator.hardware(), **origin(), **summary}
     (out / "check.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")

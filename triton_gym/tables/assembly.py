@@ -13,9 +13,17 @@ from triton_gym.device import Gpu
 from triton_gym.errors import InvalidOptionError
 from triton_gym.evaluation.profile import speed_of_light
 from triton_gym.tables.journal import Entry, Measured
+from triton_gym.tables.origin import source_digest
 from triton_gym.tables.plan import Plan
 from triton_gym.tables.table import ABSENT, MEASURES, STATUSES, Floats, Table
 
+METHOD = (
+    "the median of calls with a cold L2 cache on inputs of their own, 8 at a time until half of "
+    "its 95 % interval is below a hundredth of it, 64 at most; every timed result compared with "
+    "the reference's, every configuration tested on hidden shapes once; of the best 5 % of a shape "
+    "the median of three measurements; seconds of a row are those of one of many at a time, and a "
+    "kernel that several shapes share counts for the first of them"
+)
 _TIMES = ("runtime_us", "runtime_low_us", "runtime_high_us")
 _CASES = ("baseline_us", "floor_us", "flops", "moved_bytes")
 
@@ -110,12 +118,11 @@ def _card(
     return {
         "utc": origin["utc"], "device": origin["device"], "family": plan.family,
         "time_source": ", ".join(sources), "space": plan.told(), "sample": plan.sample,
-        "seed": plan.seed, "test_cases": own, "complete_cases": [str(case) for case in complete],
+        "seed": plan.seed, "expert": source_digest(plan.task.expert), "test_cases": own,
+        "complete_cases": [str(case) for case in complete],
         "sentinel": _named(plan, plan.own()),
         "sentinel_spread": statistics.median(spreads) if spreads else None,
-        "method": "the median of the evaluator's timed calls; every timed result compared with the "
-        "reference's; of the best 5 % of a shape the median of three measurements; seconds of a "
-        "row's compiling, verifying and timing are those of one of many evaluations at a time",
+        "method": METHOD,
         "failures": failed[:8],
         "runs": [{**origin, "sentinels_us": sentinels, "measurements": len(done)}],
     }  # fmt: skip

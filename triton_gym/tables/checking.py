@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +17,14 @@ import numpy as np
 from triton_gym import knobs
 from triton_gym.outcome import Outcome
 from triton_gym.tables.recording import Records
+from triton_gym.tables.sweep import LONGEST_WAIT_S
 from triton_gym.tables.table import Table
 from triton_gym.task import Task
 
 SENTINELS = 3
-"""How often the sentinel of each shape is measured."""
+"""How often the sentinel of a shape is measured."""
+SENTINEL_SHAPES = 16
+"""Shapes whose sentinel is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +45,10 @@ class Again:
 
 def check(
     tables: Mapping[str, Table], tasks: Mapping[str, Task], evaluator: Records, count: int,
-    seed: int = 0, progress: Callable[[int, int], None] = lambda done, whole: None,
+    seed: int = 0, progress: Callable[[int, int], None] = lambda done, whole: None, *,
+    until: float = math.inf,
 ) -> dict[str, Any]:  # fmt: skip
-    """Measure random rows again, and the sentinels of their shapes.
+    """Measure random rows again, as a recording does, and the sentinels of some of their shapes.
 
     Args:
         tables: by task.
@@ -51,6 +57,7 @@ def check(
         count: how many rows.
         seed: which.
         progress: called with how many evaluations are over, and of how many.
+        until: when to stop, by `time.monotonic`; what is not measured then is counted.
 
     Returns:
         Of differences |again / recorded - 1|, both as measured and after the sentinels' correction,
@@ -64,30 +71,42 @@ def check(
         for case, place in np.argwhere(table.correct)
     ]
     chosen = rng.sample(every, min(count, len(every)))
-    shapes = sorted({(name, case) for name, case, _ in chosen})
     entries = [(*one, False) for one in chosen]
-    for name, case in shapes:
-        table = tables[name]
-        own = _own(table)
-        if own is not None and table.correct[case, own]:
-            entries += [(name, case, own, True)] * SENTINELS
+    with_own = [
+        (name, case, own)
+        for name, case in sorted({(name, case) for name, case, _ in chosen})
+        if (own := _own(tables[name])) is not None and tables[name].correct[case, own]
+    ]
+    for one in rng.sample(with_own, min(SENTINEL_SHAPES, len(with_own))):
+        entries += [(*one, True)] * SENTINELS
+    # A shape's inputs are drawn once; those of its sentinel lie between the others.
     rng.shuffle(entries)
-    entries.sort(key=lambda one: one[:2])  # a shape's inputs are drawn once
-    futures = [_submit(tables[n], tasks[n], evaluator, c, p) for n, c, p, _ in entries]
-    rows = []
-    for number, ((name, case, place, sentinel), future) in enumerate(
-        zip(entries, futures, strict=True), start=1
-    ):
-        outcome, table = future.result(), tables[name]
-        progress(number, len(entries))
-        rows.append(
-            Again(
-                name, str(table.cases[case]), table.named(table.choices[place]),
-                float(table.runtime_us[case, place]), outcome.runtime_us,
-                float(table.best_us[case]), str(outcome.status), sentinel,
-            )
-        )  # fmt: skip
-    return summary(rows)
+    entries.sort(key=lambda one: one[:2])
+    futures = {
+        _submit(tables[n], tasks[n], evaluator, c, p): (n, c, p, sentinel)
+        for n, c, p, sentinel in entries
+    }
+    rows: list[Again] = []
+    waiting = set(futures)
+    while waiting and (left := until - time.monotonic()) > 0:
+        over, waiting = wait(waiting, min(left, LONGEST_WAIT_S), FIRST_COMPLETED)
+        for future in over:
+            rows.append(_again(tables, *futures[future], future.result()[0]))
+            progress(len(rows), len(entries))
+    for future in waiting:
+        future.cancel()
+    return {"not_measured": len(entries) - len(rows), **summary(rows)}
+
+
+def _again(
+    tables: Mapping[str, Table], name: str, case: int, place: int, sentinel: bool, outcome: Outcome
+) -> Again:
+    table = tables[name]
+    return Again(
+        name, str(table.cases[case]), table.named(table.choices[place]),
+        float(table.runtime_us[case, place]), outcome.runtime_us,
+        float(table.best_us[case]), str(outcome.status), sentinel,
+    )  # fmt: skip
 
 
 def summary(rows: Sequence[Again]) -> dict[str, Any]:
@@ -111,10 +130,10 @@ def summary(rows: Sequence[Again]) -> dict[str, Any]:
 
 def _submit(
     table: Table, task: Task, evaluator: Records, case: int, place: int
-) -> Future[Outcome]:  # fmt: skip
+) -> Future[tuple[Outcome, ...]]:
     one = dataclasses.replace(task, bench=(table.cases[case],))
     source = knobs.render(task.expert, table.named(table.choices[place]))
-    return evaluator.submit(one, source, fresh=True, tested=True)
+    return evaluator.submit_each(one, source, tested=True)
 
 
 def _own(table: Table) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import shlex
@@ -19,6 +20,11 @@ def origin() -> dict[str, Any]:
         "command": command(), "commit": os.environ.get("TRITON_GYM_COMMIT", ""),
         "driver": driver(), "cpus": len(os.sched_getaffinity(0)), "versions": versions(),
     }  # fmt: skip
+
+
+def source_digest(source: str) -> str:
+    """Which source was measured: the first 16 digits of its SHA-256."""
+    return hashlib.sha256(source.encode()).hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:

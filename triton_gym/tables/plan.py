@@ -18,6 +18,8 @@ from triton_gym.errors import InvalidOptionError, InvalidTaskError
 from triton_gym.tables.shapes import drawn_shapes
 from triton_gym.task import Case, Task
 
+SHARED = 8
+"""Train shapes that have one sample: an answer is recorded for them together."""
 _KEYS = ("train", "test", "sample", "seed", "most_us", "space", "family")
 
 
@@ -78,13 +80,24 @@ class Plan:
                 f"The expert of {self.task.name!r} does not have one of its knobs' values: {error}."
             ) from None
 
+    def groups(self) -> list[tuple[int, ...]]:
+        """Shapes whose configurations are the same, by index into `cases`: those in `test`, then
+        `SHARED` of `train` at a time."""
+        tests, whole = len(self.test), len(self.cases)
+        starts = range(tests, whole, SHARED)
+        return [
+            *([tuple(range(tests))] if tests else []),
+            *(tuple(range(start, min(start + SHARED, whole))) for start in starts),
+        ]
+
     def configurations(self, case: Case) -> list[tuple[int, ...]]:
-        """What is measured on a case: all, or a sample with the expert's own among it."""
+        """What is measured on a case: all, or its group's sample with the expert's own among it."""
         every = list(itertools.product(*(range(len(v)) for v in self.knobs.values())))
         if case in self.test or len(every) <= self.sample:
             return every
         own = self.own()
-        rng = random.Random(f"{self.seed} {self.task.name} {case}")
+        group = self.train.index(case) // SHARED
+        rng = random.Random(f"{self.seed} {self.task.name} sample {group}")
         return [own, *rng.sample([one for one in every if one != own], self.sample - 1)]
 
     def source(self, choice: Sequence[int]) -> str:

@@ -1,14 +1,16 @@
 """Recording a table: every configuration of a task's knobs on drawn shapes, on a device.
 
-A line of `<task>.jsonl` is written for each evaluation as soon as it is over, so a recording that
-is stopped goes on where it was. Configurations of a shape come in a random order, those of some
-shapes in turn, so that what drifts is not taken for a knob's effect; one configuration of each
-shape, the sentinel, is measured again and again between them, and says by how much the device
-drifted. Then the best 5 % of the shape are measured anew, and a row keeps the median of its
-measurements: the least of many noisy times is too small.
+Shapes whose sample is the same form blocks, and a job is a configuration on a block's shapes: an
+evaluator records the answer once for all of them, and compiles a kernel once for all that launch it
+with the same specialisation. The first time a configuration is evaluated whole, with hidden shapes.
+Everywhere else it is timed, which compares what every timed call returns.
 
-A configuration is evaluated whole the first time, with hidden shapes. On further shapes it is
-timed only, which compares what every timed call returns.
+A line of `<task>.jsonl` is written for each measurement as soon as its job is over, so a recording
+that is stopped goes on where it was. A block's configurations come in a random order, so that what
+drifts is not taken for a knob's effect; one configuration, the sentinel, is measured again and
+again between them, and says by how much the device drifted. Then the best 5 % of each shape are
+measured anew, and a row keeps the median of its measurements: the least of many noisy times is too
+small.
 """
 
 from __future__ import annotations
@@ -17,36 +19,38 @@ import dataclasses
 import math
 import random
 import sys
-import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from triton_gym.device import GPUS, Device, Gpu, gpu_matching
 from triton_gym.errors import EvaluatorError, InvalidOptionError, InvalidTaskError
+from triton_gym.evaluation.profile import speed_of_light
 from triton_gym.outcome import Outcome
 from triton_gym.tables.assembly import assembled, joined
 from triton_gym.tables.files import save
 from triton_gym.tables.journal import Entry, Journal, Measured, now
-from triton_gym.tables.origin import origin
+from triton_gym.tables.origin import origin, source_digest
 from triton_gym.tables.plan import Plan
 from triton_gym.tables.table import Table
 from triton_gym.task import Task
 
 SENTINEL_EVERY = 30
-"""Evaluations of a shape between two of its sentinel."""
+"""Configurations of a block between two measurements of its sentinel."""
 AGAIN = 0.05
 """Share of each shape's best that is measured anew."""
 REPEATS = 2
 """How often: with the first, a median of three."""
-TOGETHER = 4
-"""Shapes whose configurations come in turn: a judge learns much about each."""
-AHEAD = 3
-"""Evaluations under way for each worker."""
+BLOCK_BYTES = 900e6
+"""Most bytes that the shapes of a block move: a judge keeps nine sets of inputs of each."""
 FAULTS = 25
 """Evaluations that the service may fail before a recording gives up."""
+
+Block = tuple[int, ...]
+"""Shapes that are measured together, by index into the plan's cases."""
 
 
 class Records(Protocol):
@@ -61,8 +65,22 @@ class Records(Protocol):
     def hardware(self) -> str:
         """See `Evaluator`."""
 
-    def submit(self, task: Task, source: str, *, fresh: bool, tested: bool) -> Future[Outcome]:
+    def submit_each(self, task: Task, source: str, *, tested: bool) -> Future[tuple[Outcome, ...]]:
         """See `Evaluator`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A configuration on some shapes of a block."""
+
+    block: Block
+    entries: tuple[Entry, ...]
+    """One for each shape."""
+
+    @property
+    def cases(self) -> Block:
+        """The shapes."""
+        return tuple(entry.case for entry in self.entries)
 
 
 def gpu_of(evaluator: Records) -> Gpu:
@@ -89,7 +107,7 @@ class Recording:
 
     Raises:
         InvalidOptionError: the folder holds a recording of another plan, or `earlier` is of another
-            space or GPU.
+            space, GPU or source.
     """
 
     def __init__(
@@ -103,64 +121,115 @@ class Recording:
         self._earlier = earlier
         told = set(earlier.card.get("complete_cases", ())) if earlier else set()
         self._kept = frozenset(i for i, case in enumerate(self.cases) if str(case) in told)
-        if earlier and (dict(earlier.knobs) != dict(plan.knobs) or earlier.gpu != self.gpu.name):
-            raise InvalidOptionError(
-                f"The earlier table of {plan.task.name!r} is of {dict(earlier.knobs)} on "
-                f"{earlier.gpu}, the plan of {dict(plan.knobs)} on {self.gpu.name}."
-            )
-        self._tasks = [dataclasses.replace(plan.task, bench=(case,)) for case in self.cases]
+        if earlier:
+            self._hold(earlier)
         self._rows = [plan.configurations(case) for case in self.cases]
         self._journal = Journal(folder / f"{plan.task.name}.jsonl", self._head())
+        self._given = set(self._journal.done)  # entries that are measured, or under way
         self._tested = {e.choice for e in self._journal.done if e.kind == "row"}
+        if earlier:
+            right = earlier.correct[[str(case) in told for case in earlier.cases]].any(0)
+            self._tested |= {tuple(map(int, choice)) for choice in earlier.choices[right]}
         self._left = Counter(
             {
                 index: sum(Entry(index, choice, 0) not in self._journal.done for choice in rows)
                 for index, rows in enumerate(self._rows)
             }
         )
+        self._tasks: dict[Block, Task] = {}
         self._dropped: dict[int, str] = {}
         self._faults = 0
         self._begun = now()
 
-    def run(
-        self,
-        progress: Callable[[int, int], None] = lambda done, whole: None,
-        *,
-        cases: Sequence[int] | None = None,
-        until: float = math.inf,
-    ) -> Table | None:
-        """Measure what is missing, and write the table.
+    def blocks(self, *, test: bool) -> list[Block]:
+        """Shapes that are to be measured, those together that share what they can."""
+        found: list[Block] = []
+        for group in self.plan.groups():
+            left = [index for index in group if index not in self._kept]
+            if left and (left[0] < len(self.plan.test)) == test:
+                found += self._fitting(left)
+        return found
+
+    def jobs(self, block: Block, most: int | None = None) -> Iterator[Job]:
+        """What is left to measure of a block, as far as it is known yet.
 
         Args:
-            progress: called with how many evaluations are over, and of about how many.
-            cases: indices into `cases` of the shapes to measure; all by default.
-            until: when to stop, by `time.monotonic`.
+            block: one of `blocks`.
+            most: how many configurations at most; all by default.
+        """
+        if not any(self._left[index] for index in block):  # stopped while its best were measured
+            yield from self._again(block)
+            return
+        rows = list(self._rows[block[0]])
+        random.Random(f"{self.plan.seed} order {self.cases[block[0]]}").shuffle(rows)
+        own, turns, given = self.plan.own(), 0, 0
+        for number, choice in enumerate(rows):
+            if number % SENTINEL_EVERY == 0:
+                yield from self._job(block, [Entry(i, own, turns, "sentinel") for i in block])
+                turns += 1
+            if most is not None and given >= most:
+                return
+            for job in self._job(block, [Entry(index, choice, 0) for index in block]):
+                given += 1
+                yield job
+        yield from self._job(block, [Entry(i, own, turns, "sentinel") for i in block])
 
-        Returns:
-            The table of all that was measured so far; None if that is nothing yet.
+    def submit(self, job: Job) -> Future[tuple[Outcome, ...]]:
+        """Have a job done. The first of each configuration is evaluated with hidden shapes."""
+        choice = job.entries[0].choice
+        tested = choice in self._tested
+        self._tested.add(choice)
+        cases = job.cases
+        if cases not in self._tasks:
+            bench = tuple(self.cases[index] for index in cases)
+            self._tasks[cases] = dataclasses.replace(self.plan.task, bench=bench)
+        return self._evaluator.submit_each(
+            self._tasks[cases], self.plan.source(choice), tested=tested
+        )
+
+    def noted(self, job: Job, future: Future[tuple[Outcome, ...]]) -> list[Job]:
+        """Note what came of a job; what is to be done because of it.
 
         Raises:
             EvaluatorError: the service failed too often.
         """
-        given = range(len(self.cases)) if cases is None else cases
-        wanted = [i for i in given if i not in self._kept and i not in self._dropped]
-        whole = len(self._journal.done) + math.ceil(
-            sum(self._left[i] for i in wanted) * (1 + AGAIN * REPEATS + 1 / SENTINEL_EVERY)
-        )
-        self._measure(wanted, lambda: progress(len(self._journal.done), whole), until)
-        table = self.table()
-        if table is not None:
-            save(table, self.table_path)
-        return table
+        try:
+            outcomes = future.result()
+        except (InvalidTaskError, EvaluatorError) as error:
+            if len(job.entries) > 1:  # it may be one shape's fault
+                return [Job(job.block, (entry,)) for entry in job.entries]
+            return self._failed(job, error)
+        for entry, outcome in zip(job.entries, outcomes, strict=True):
+            self._journal.add(entry, Measured.of(outcome))
+        rows = [e.case for e in job.entries if e.kind == "row" and not e.turn]
+        self._left.subtract(rows)
+        return list(self._again(job.block)) if rows else []
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How many measurements are over, and of about how many."""
+        left = sum(self._left[index] for index in self._left if index not in self._kept)
+        done = len(self._journal.done)
+        return done, done + math.ceil(left * (1 + AGAIN * REPEATS + 1 / SENTINEL_EVERY))
 
     def complete(self, index: int) -> bool:
         """Whether a shape has all its measurements, those anew too."""
         if index in self._kept:
             return True
-        wanted = [*(Entry(index, choice, 0) for choice in self._rows[index])]
         if self._left[index]:
             return False
-        return all(entry in self._journal.done for entry in (*wanted, *self._best(index)))
+        return all(
+            entry in self._journal.done
+            for entry in (*(Entry(index, c, 0) for c in self._rows[index]), *self._best(index))
+        )
+
+    def write(self) -> Table | None:
+        """Write the table of all that was measured so far, and return it; None if that is nothing
+        yet."""
+        table = self.table()
+        if table is not None:
+            save(table, self.table_path)
+        return table
 
     def table(self) -> Table | None:
         """What was measured so far: complete test shapes, and train shapes with a right row."""
@@ -177,37 +246,60 @@ class Recording:
 
     # -- what is measured ---------------------------------------------------------------------
 
+    def _hold(self, earlier: Table) -> None:
+        plan, card = self.plan, earlier.card
+        if dict(earlier.knobs) != dict(plan.knobs) or earlier.gpu != self.gpu.name:
+            raise InvalidOptionError(
+                f"The earlier table of {plan.task.name!r} is of {dict(earlier.knobs)} on "
+                f"{earlier.gpu}, the plan of {dict(plan.knobs)} on {self.gpu.name}."
+            )
+        if card.get("expert") not in (None, source_digest(plan.task.expert)):
+            raise InvalidOptionError(
+                f"The earlier table of {plan.task.name!r} is of another source than its expert's "
+                "of today: leave it out, and record all of it."
+            )
+
     def _head(self) -> dict[str, Any]:
         plan = self.plan
         return {
             "task": plan.task.name, "gpu": self.gpu.name, "device": self._hardware,
             "knobs": {name: list(values) for name, values in plan.knobs.items()},
             "cases": [str(case) for case in self.cases], "sample": plan.sample, "seed": plan.seed,
+            "expert": source_digest(plan.task.expert),
         }  # fmt: skip
 
-    def _planned(self, wanted: Sequence[int]) -> Iterator[Entry]:
-        """First measurements of shapes, and their sentinels, some shapes in turn."""
-        for start in range(0, len(wanted), TOGETHER):
-            lines = [list(self._in_order(index)) for index in wanted[start : start + TOGETHER]]
-            longest = max(map(len, lines))
-            # Each shape's line is spread evenly over the whole, whatever its length.
-            placed = [
-                (number * longest / len(line), which, entry)
-                for which, line in enumerate(lines)
-                for number, entry in enumerate(line)
-            ]
-            yield from (entry for _, _, entry in sorted(placed, key=lambda one: one[:2]))
+    def _fitting(self, indices: Sequence[int]) -> list[Block]:
+        """Shapes in blocks that move about as much, in as few as `BLOCK_BYTES` allows."""
+        moved = {
+            index: speed_of_light(self.plan.task, self.cases[index], self.gpu).bytes
+            for index in indices
+        }
+        count = min(len(indices), math.ceil(sum(moved.values()) / BLOCK_BYTES))
+        blocks: list[list[int]] = [[] for _ in range(count)]
+        for index in sorted(indices, key=lambda one: -moved[one]):
+            least = min(blocks, key=lambda block: sum(moved[one] for one in block))
+            least.append(index)
+        return [tuple(sorted(block)) for block in sorted(blocks, key=min)]
 
-    def _in_order(self, index: int) -> Iterator[Entry]:
-        rows = [Entry(index, choice, 0) for choice in self._rows[index]]
-        random.Random(f"{self.plan.seed} order {self.cases[index]}").shuffle(rows)
-        own, turns = self.plan.own(), 0
-        for number, row in enumerate(rows):
-            if number % SENTINEL_EVERY == 0:
-                yield Entry(index, own, turns, "sentinel")
-                turns += 1
-            yield row
-        yield Entry(index, own, turns, "sentinel")
+    def _job(self, block: Block, entries: Iterable[Entry]) -> Iterator[Job]:
+        """A job of those entries that nobody has measured or is about to."""
+        new = [e for e in entries if e not in self._given and e.case not in self._dropped]
+        self._given.update(new)
+        if new:
+            yield Job(block, tuple(new))
+
+    def _again(self, block: Block) -> Iterator[Job]:
+        """What is measured anew of a block, once all of it was measured."""
+        if any(self._left[index] for index in block if index not in self._dropped):
+            return
+        wanted: dict[tuple[tuple[int, ...], int], list[Entry]] = {}
+        for index in block:
+            for entry in self._best(index):
+                wanted.setdefault((entry.choice, entry.turn), []).append(entry)
+        order = sorted(wanted)
+        random.Random(f"{self.plan.seed} again {self.cases[block[0]]}").shuffle(order)
+        for key in order:
+            yield from self._job(block, wanted[key])
 
     def _best(self, index: int) -> list[Entry]:
         """What is measured anew of a shape."""
@@ -217,64 +309,20 @@ class Recording:
             for choice in self._rows[index]
             if (measured := done.get(Entry(index, choice, 0))) and measured.correct
         )
-        found = [
+        return [
             Entry(index, choice, turn)
             for _, choice in times[: math.ceil(AGAIN * len(times))]
             for turn in range(1, REPEATS + 1)
         ]
-        random.Random(f"{self.plan.seed} again {self.cases[index]}").shuffle(found)
-        return found
 
-    def _measure(
-        self, wanted: Sequence[int], progress: Callable[[], None], until: float
-    ) -> None:  # fmt: skip
-        todo = deque(self._undone(self._planned(wanted)))
-        for index in wanted:
-            if not self._left[index]:  # stopped while its best were measured
-                todo.extendleft(self._undone(self._best(index)))
-        under_way: dict[Future[Outcome], Entry] = {}
-        most = AHEAD * self._evaluator.workers
-        try:
-            while (todo or under_way) and time.monotonic() < until:
-                while todo and len(under_way) < most:
-                    entry = todo.popleft()
-                    if entry.case not in self._dropped:
-                        under_way[self._submitted(entry)] = entry
-                left = min(until - time.monotonic(), 3600.0)
-                over, _ = wait(under_way, max(left, 0.0), FIRST_COMPLETED)
-                for future in over:
-                    todo.extendleft(self._noted(under_way.pop(future), future))
-                progress()
-        finally:
-            for future in under_way:
-                future.cancel()
-
-    def _undone(self, entries: Iterable[Entry]) -> list[Entry]:
-        return [entry for entry in entries if entry not in self._journal.done]
-
-    def _submitted(self, entry: Entry) -> Future[Outcome]:
-        # The first of each configuration is evaluated with hidden shapes.
-        tested = entry.choice in self._tested
-        self._tested.add(entry.choice)
-        return self._evaluator.submit(
-            self._tasks[entry.case], self.plan.source(entry.choice), fresh=True, tested=tested
-        )
-
-    def _noted(self, entry: Entry, future: Future[Outcome]) -> list[Entry]:
-        """Note what came of a measurement; what is to be measured because of it."""
-        try:
-            measured = Measured.of(future.result())
-        except InvalidTaskError as error:  # the reference finds no memory at this size, say
+    def _failed(self, job: Job, error: InvalidTaskError | EvaluatorError) -> list[Job]:
+        """A shape that nothing can be judged on is left out; the service's fault costs a row."""
+        (entry,) = job.entries
+        if isinstance(error, InvalidTaskError):  # the reference finds no memory at this size, say
             self._dropped[entry.case] = str(error)
-            return []
-        except EvaluatorError as error:
-            self._faults += 1
-            print(f"{self.plan.task.name}: {error}", file=sys.stderr, flush=True)
-            if self._faults > FAULTS:
-                raise
-            return []
-        self._journal.add(entry, measured)
-        if entry.kind != "row" or entry.turn:
-            return []
-        self._left[entry.case] -= 1
-        return [] if self._left[entry.case] else self._undone(self._best(entry.case))
+            return list(self._again(job.block))
+        self._faults += 1
+        print(f"{self.plan.task.name}: {error}", file=sys.stderr, flush=True)
+        if self._faults > FAULTS:
+            raise error
+        return []

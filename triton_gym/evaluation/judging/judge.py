@@ -10,7 +10,8 @@ import abc
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -35,6 +36,8 @@ KILLS = 16
 that kills its own process gains nothing by it."""
 LASTS = 4.0
 """After how many of its time limits it has none."""
+PARTED = 16
+"""Tasks of several timed cases that are kept apart."""
 HIDDEN_CASES = 3
 """How many shapes are drawn from the task's range for each evaluation."""
 
@@ -51,6 +54,8 @@ class Request:
     """What the speedup is against: `eager` or `compile`."""
     tested: bool = False
     """Whether the answer passed the tests already, and is only timed."""
+    brief: bool = False
+    """Whether fewer calls are timed, as for a table of many configurations."""
     limits: Limits = field(default_factory=Limits)
 
 
@@ -113,6 +118,8 @@ class Judge(abc.ABC):
     def __init__(self) -> None:
         self._turns = Turns()
         self._admissions = Admissions()
+        self._parting = threading.Lock()
+        self._parted: OrderedDict[int, tuple[Task, tuple[Task, ...]]] = OrderedDict()
 
     def evaluate(self, request: Request) -> Outcome:
         """The outcome of one answer. Never raises because of the answer.
@@ -135,14 +142,39 @@ class Judge(abc.ABC):
                     outcome = self._every_case(replace(request, source=reached), phases)
             except Ended as end:
                 check_room()  # or the answer may have failed for want of it
-                outcome = Outcome(
-                    status=end.status,
-                    message=end.message,
-                    compiled=end.status
-                    in (Status.RUNTIME_ERROR, Status.TIMEOUT, Status.INCORRECT, Status.CHEATING),
-                    **end.numbers,  # type: ignore[arg-type]
-                )
+                outcome = outcome_of(end)
         return self._finish(outcome, time.perf_counter() - started, phases)
+
+    def evaluate_each(self, request: Request) -> tuple[Outcome, ...]:
+        """The outcome of one answer on each timed case of its task, timed briefly.
+
+        An answer that was not tested yet is tested with the first of them.
+
+        Raises:
+            InvalidTaskError, EvaluatorError: see `evaluate`.
+        """
+        request = replace(request, brief=True)
+        tasks = self._apart(request.task)
+        found = []
+        if not request.tested:
+            found.append(self.evaluate(replace(request, task=tasks[0])))
+            tasks = tasks[1:]
+        return (*found, *self._timed_each(replace(request, tested=True), tasks))
+
+    def _timed_each(self, request: Request, tasks: Sequence[Task]) -> list[Outcome]:
+        """Outcomes of a tested answer on tasks of one timed case each."""
+        return [self.evaluate(replace(request, task=task)) for task in tasks]
+
+    def _apart(self, task: Task) -> tuple[Task, ...]:
+        """A task for each timed case: the same ones for the same task, of which much is kept."""
+        with self._parting:
+            known = self._parted.get(id(task))
+            if known is None:
+                known = task, tuple(replace(task, bench=(case,)) for case in task.bench)
+                self._parted[id(task)] = known  # nobody else has its id while it is kept
+                if len(self._parted) > PARTED:
+                    self._parted.popitem(last=False)
+        return known[1]
 
     def _admit(self, task: Task) -> None:
         """Refuse a task that nothing can be judged by."""
@@ -224,6 +256,17 @@ class Judge(abc.ABC):
     @abc.abstractmethod
     def close(self) -> None:
         """Give back what the judge holds."""
+
+
+def outcome_of(end: Ended) -> Outcome:
+    """What an evaluation comes to that was over before its end."""
+    ran = (Status.RUNTIME_ERROR, Status.TIMEOUT, Status.INCORRECT, Status.CHEATING)
+    return Outcome(
+        status=end.status,
+        message=end.message,
+        compiled=end.status in ran,
+        **end.numbers,  # type: ignore[arg-type]
+    )
 
 
 def test_cases(task: Task, seed: int, *, tiny: bool) -> list[Case]:

@@ -13,7 +13,8 @@ import threading
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Unpack
+from concurrent.futures import Future
+from typing import Any, Unpack, cast
 
 import cloudpickle
 
@@ -191,6 +192,34 @@ class Evaluator:
         work = Work(self._pickled(task), source, seed, baseline, bounds, tested)
         self._scheduler.add(future, work, self._recorder(key, task.name, work), wait)
         return future
+
+    def submit_each(
+        self, task: Task, source: str, *, tested: bool = False
+    ) -> Future[tuple[Outcome, ...]]:
+        """Start the evaluation of one answer on each of a task's timed cases, briefly.
+
+        The cases share what does not depend on their sizes: on a GPU the answer is recorded by one
+        process, and a kernel that several cases launch with the same specialisation is compiled
+        once. Fewer calls are timed than by `submit` (`backends/cuda/bench.py` says how many), and
+        every one's result is compared. The store keeps none of it.
+
+        Args:
+            task: all cases of its `bench` are timed.
+            source: the answer, a Python module.
+            tested: whether it passed the hidden shapes before; otherwise it is tested on them with
+                the first case.
+
+        Returns:
+            A future of the outcomes, in the order of the cases. It raises what that of `submit`
+            does.
+        """
+        future = Evaluation(
+            self._scheduler.number(), task.name, source, 0, self._scheduler.withdraw, self
+        )
+        warn_of_missing()
+        work = Work(self._pickled(task), source, None, "eager", Limits(), tested, each=True)
+        self._scheduler.add(future, work, None)
+        return cast("Future[tuple[Outcome, ...]]", future)
 
     def submit_work(self, work: Work) -> Evaluation:
         """Start an evaluation that another evaluator has prepared."""

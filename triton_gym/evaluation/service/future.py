@@ -9,6 +9,9 @@ from typing import Any
 
 from triton_gym.outcome import Outcome
 
+Result = Outcome | tuple[Outcome, ...]
+"""What a judge answers: an outcome, or those of an answer's cases one by one."""
+
 
 class Evaluation(Future[Outcome]):
     """The future of an outcome; works with `concurrent.futures.wait` and `as_completed`.

@@ -19,10 +19,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import InvalidStateError
+from typing import cast
 
 from triton_gym.errors import EvaluatorError, QueueFullError, TritonGymError, warn
 from triton_gym.evaluation.service.evaluation_queue import EvaluationQueue, best
-from triton_gym.evaluation.service.future import Evaluation, JudgeState, Progress
+from triton_gym.evaluation.service.future import Evaluation, JudgeState, Progress, Result
 from triton_gym.evaluation.service.slot import STRIKES, TRIES, Entry, Slot
 from triton_gym.evaluation.service.transport import Transport, Work
 from triton_gym.outcome import Outcome
@@ -207,7 +208,7 @@ class Scheduler:
                 self._changed.notify_all()
 
     def answered(
-        self, transport: Transport, number: int, result: Outcome | TritonGymError | None
+        self, transport: Transport, number: int, result: Result | TritonGymError | None
     ) -> None:
         """A judge is through with an evaluation."""
         with self._changed:
@@ -220,7 +221,7 @@ class Scheduler:
             # None of an evaluation that was cancelled meanwhile.
             entry = self._entries.pop(number, None)
             if entry:
-                self._count["done" if isinstance(result, Outcome) else "failed"] += 1
+                self._count["failed" if isinstance(result, TritonGymError) else "done"] += 1
             self._dispatch()
             self._changed.notify_all()
         if entry is not None and result is not None:
@@ -367,7 +368,7 @@ class Scheduler:
 
     # -- with the lock free ---------------------------------------------------------------------
 
-    def _tell(self, entries: list[Entry], result: Outcome | TritonGymError) -> None:
+    def _tell(self, entries: list[Entry], result: Result | TritonGymError) -> None:
         """Give futures their result; what they call in turn may submit, but never waits."""
         self._ours.inside = True
         try:
@@ -380,12 +381,12 @@ class Scheduler:
             self._ours.inside = False
 
 
-def _finish(evaluation: Evaluation, result: Outcome | TritonGymError) -> None:
+def _finish(evaluation: Evaluation, result: Result | TritonGymError) -> None:
     try:
-        if isinstance(result, Outcome):
-            evaluation.set_result(result)
-        else:
+        if isinstance(result, TritonGymError):
             evaluation.set_exception(result)
+        else:
+            evaluation.set_result(cast(Outcome, result))  # see `Evaluator.submit_each`
     except InvalidStateError:  # cancelled after it had left the books
         with contextlib.suppress(InvalidStateError):
             evaluation.set_running_or_notify_cancel()

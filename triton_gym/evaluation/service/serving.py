@@ -97,7 +97,8 @@ class Server:
                 task=self._tasks.load(work.task), source=work.source, seed=work.seed,
                 baseline=work.baseline, limits=work.limits, tested=work.tested,
             )  # fmt: skip
-            result = self._judge.evaluate(request)
+            judge = self._judge
+            result = judge.evaluate_each(request) if work.each else judge.evaluate(request)
         except MachineError as error:
             time.sleep(PAUSE_S)
             kind, result = "again", str(error)

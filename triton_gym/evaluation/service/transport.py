@@ -17,10 +17,10 @@ from triton_gym.device import Device
 from triton_gym.errors import MachineError, TritonGymError
 from triton_gym.evaluation.backends import backend_of
 from triton_gym.evaluation.service import folder
+from triton_gym.evaluation.service.future import Result
 from triton_gym.evaluation.workers.room import machine_errors
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.evaluation.workers.scratch import remove
-from triton_gym.outcome import Outcome
 
 PATIENCE_S = 600.0
 """How long a judge that starts or has work may say nothing before it counts as hung. Evaluations
@@ -43,6 +43,8 @@ class Work:
     limits: Limits
     tested: bool = False
     """Whether it is only timed."""
+    each: bool = False
+    """Whether every timed case has an outcome of its own."""
 
 
 class Listener(Protocol):
@@ -52,7 +54,7 @@ class Listener(Protocol):
         """The judge is up; `device` names its hardware."""
 
     def answered(
-        self, transport: Transport, number: int, result: Outcome | TritonGymError | None
+        self, transport: Transport, number: int, result: Result | TritonGymError | None
     ) -> None:
         """An evaluation is over; None if it was dropped before it began."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import secrets
 import time
@@ -48,6 +49,12 @@ REFERENCES = 8
 KNOWN_REFERENCES = 48
 READING_CALLS = 6
 """Calls that are timed of an answer whose host reads values: each is recorded on its own inputs."""
+BRIEF_CALLS = 8
+"""Calls of a round of a brief evaluation. It is over after one, if half the median's interval is
+below a hundredth of it."""
+BRIEF = Budget(least=BRIEF_CALLS, launches=64, seconds=0.2)
+BRIEF_REFERENCES = 24
+"""Times of the reference that are enough for brief evaluations."""
 _STEP_SEEDS = 1000
 
 
@@ -64,13 +71,17 @@ class Bench:
         pool: sets that are kept between evaluations.
         lock: of the GPU.
         ends: gives back what is taken, in the end.
+        brief: whether rounds are short, and take sets that the answer had in earlier ones. Nothing
+            of an answer that is recorded once can tell: between calls its memory is gone.
     """
 
     def __init__(
         self, task: Task, seed: int | None, parameters_seed: int, calibration: Calibration,
         device: torch.device, blocks: BlockPool, pool: InputPool, lock: GpuLock, ends: ExitStack,
+        *, brief: bool = False,
     ) -> None:  # fmt: skip
         self.case = task.bench[0]
+        self._brief = brief
         with lock(alone=False):
             self._task = bind(task, self.case, parameters_seed, device)
         self._calibration, self._device, self._blocks = calibration, device, blocks
@@ -90,9 +101,13 @@ class Bench:
     def inputs(self, count: int) -> Iterator[list[InputSet]]:
         """Sets that the answer has not seen."""
         # Who waits for the GPU alone never waits long: a large set is drawn on its own.
-        self._together = count * self._set_bytes <= TOGETHER_BYTES
+        self._together = not self._brief and count * self._set_bytes <= TOGETHER_BYTES
         with self._lock(alone=False) if self._together else nullcontext():
-            if self._pool:
+            if self._pool and self._brief:
+                seen = {self.first} if self._seen else set()
+                sets = self._pool.share(self._calibration.name, count, seen, self._draw)
+                self._seen.update(sets)
+            elif self._pool:
                 sets = self._pool.take(self._calibration.name, count, self._seen, self._draw)
             else:
                 sets = [self._draw() for _ in range(count)]
@@ -116,8 +131,7 @@ class Bench:
         """
         each = prepared.scratch_bytes + self.first.nbytes
         while True:
-            slow = self._calibration.about_us > SLOW_US
-            if self._measured.done(Budget(least=SLOW_CALLS) if slow else Budget()):
+            if self._measured.done(self._budget()):
                 break
             room = max(1, min(self._few(), ROUND_BYTES // each))
             with self.inputs(room) as sets:
@@ -168,15 +182,21 @@ class Bench:
                 again = [(prepared.call, one, block) for one, block in runs]
                 self._verify([*first, *again], prepared, parameters)
 
+    def _budget(self) -> Budget:
+        if self._calibration.about_us > SLOW_US:
+            return dataclasses.replace(BRIEF if self._brief else Budget(), least=SLOW_CALLS)
+        return BRIEF if self._brief else Budget()
+
     def _few(self) -> int:
         """Most calls of a round: inputs are drawn for each, and the reference computed."""
-        return max(
-            LEAST_CALLS, min(ROUND_CALLS, int(ROUND_REFERENCE_US / self._calibration.about_us))
-        )
+        most = BRIEF_CALLS if self._brief else ROUND_CALLS
+        return max(LEAST_CALLS, min(most, int(ROUND_REFERENCE_US / self._calibration.about_us)))
 
     def _time_reference(self, sets: list[InputSet], flush: Flush) -> None:
         known = self._calibration
         enough = len(known.baseline_us) >= KNOWN_REFERENCES and self._measured.rounds
+        if self._brief:
+            enough = len(known.baseline_us) >= BRIEF_REFERENCES
         chosen = [] if enough else sets[:REFERENCES]
         arguments = [one.arguments for one in chosen]
         fresh = time_references(self._task, known, arguments, flush) if arguments else []

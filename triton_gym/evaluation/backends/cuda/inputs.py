@@ -12,7 +12,7 @@ import random
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,8 @@ KEPT = 27
 RENEWED = 2
 """Sets that are drawn anew for every evaluation."""
 POISON = 0xFF
+KEYS = 512
+"""Cases whose drawing takes turns."""
 
 
 @dataclass(slots=True, eq=False)
@@ -112,6 +114,7 @@ class InputPool:
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._kept: OrderedDict[object, list[InputSet]] = OrderedDict()
+        self._drawing: OrderedDict[object, threading.Lock] = OrderedDict()
         self._lock = threading.Lock()
         self._rng = random.Random(secrets.randbits(64))
 
@@ -133,14 +136,39 @@ class InputPool:
                 for old in there[: min(RENEWED, len(there) - 1)]:
                     there.remove(old)
                     old.drop()
-            fresh = [one for one in there if one not in seen]
-            chosen = self._rng.sample(fresh, min(count, len(fresh)))
-            for one in chosen:
-                one.users += 1
+        chosen = self._there(key, count, seen)
         while len(chosen) < count:
             chosen.append(self._keep(key, draw()))
         seen.update(chosen)
         self._rng.shuffle(chosen)
+        return chosen
+
+    def share(
+        self, key: object, count: int, seen: set[InputSet], draw: Callable[[], InputSet]
+    ) -> list[InputSet]:
+        """The same, but none is renewed, and evaluations that begin together do not draw each its
+        own. Who calls it does not hold the GPU."""
+        with self._lock:
+            drawing = self._drawing.setdefault(key, threading.Lock())
+            while len(self._drawing) > KEYS:
+                self._drawing.popitem(last=False)
+        chosen = self._there(key, count, seen)
+        if len(chosen) < count:
+            with drawing:
+                chosen += self._there(key, count - len(chosen), {*seen, *chosen})
+                while len(chosen) < count:
+                    chosen.append(self._keep(key, draw()))
+        seen.update(chosen)
+        return chosen
+
+    def _there(self, key: object, count: int, seen: Set[InputSet]) -> list[InputSet]:
+        """Sets that are kept, at most so many, in a random order."""
+        with self._lock:
+            fresh = [one for one in self._kept.setdefault(key, []) if one not in seen]
+            chosen = self._rng.sample(fresh, min(count, len(fresh)))
+            self._kept.move_to_end(key)
+            for one in chosen:
+                one.users += 1
         return chosen
 
     def clear(self) -> None:

@@ -10,9 +10,10 @@ import functools
 import secrets
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field
+from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -29,21 +30,30 @@ from triton_gym.evaluation.backends.cuda.inputs import InputPool, InputSet, draw
 from triton_gym.evaluation.backends.cuda.measurement import Measurement
 from triton_gym.evaluation.backends.cuda.programs import Prepared
 from triton_gym.evaluation.backends.cuda.recordings import Recordings, Setting
+from triton_gym.evaluation.backends.cuda.shared_cases import SharedCase, record_together
 from triton_gym.evaluation.backends.cuda.stage import NoMemory, Stage
 from triton_gym.evaluation.backends.cuda.testing import Test, run_tests
 from triton_gym.evaluation.compiling.artifact import Target
 from triton_gym.evaluation.compiling.compiler import ArtifactCache, Compiler
 from triton_gym.evaluation.fingerprint import remembered_fingerprint
-from triton_gym.evaluation.judging.judge import Judge, Phases, Request, test_cases
+from triton_gym.evaluation.judging.judge import (
+    Judge,
+    Phases,
+    Request,
+    outcome_of,
+    test_cases,
+)
 from triton_gym.evaluation.judging.sharing import gpu_lock
 from triton_gym.evaluation.modules import bind
 from triton_gym.evaluation.profile import Light, speed_of_light
+from triton_gym.evaluation.screening.screen import screened
 from triton_gym.evaluation.timing import Timing, summarise
+from triton_gym.evaluation.workers.room import check_room, machine_errors
 from triton_gym.evaluation.workers.scratch import Scratch
 from triton_gym.evaluation.workers.session import Ended
-from triton_gym.evaluation.workers.worker_pool import WorkerPool
+from triton_gym.evaluation.workers.worker_pool import WorkerLost, WorkerPool
 from triton_gym.outcome import NAN, Outcome, Status, TimeSource
-from triton_gym.task import Case, Task
+from triton_gym.task import Case, Kind, Task
 
 KEPT_SHARE = 4
 """One part in so many of the device's memory is for inputs that are kept between evaluations."""
@@ -57,6 +67,8 @@ RECORDERS = 4
 """Recorders of one answer, each for some of its cases, while there are processors for them."""
 OTHER_SEEDS = 1 << 20
 """Between the seeds of a case's inputs and of those of a second call."""
+UNTESTED = check.Verdict(True, NAN, NAN)
+"""Of an answer that is only timed: how far off its results are is not found out."""
 LEAST_COVERAGE = 0.5
 """Share of the time in own kernels below which an answer earns no speedup."""
 
@@ -162,14 +174,11 @@ class CudaJudge(Judge):
                     self._drawn(request, case, seed, seed + number, ends)
                     for number, case in enumerate(cases)
                 ]
-                bench = Bench(
-                    request.task, request.seed, seed, calibration, self._device, self._blocks,
-                    self._inputs, self._lock, ends,
-                )  # fmt: skip
+                bench = self._bench(request, seed, calibration, ends)
             with phases("compile"):
                 recording.record(tests, bench)
             with phases("test"):
-                verdict = check.Verdict(True, 0.0, 0.0)
+                verdict = UNTESTED
                 if tests:
                     verdict = run_tests(tests, setting.stage, self._lock, self._device)
             with phases("profile"):
@@ -270,6 +279,74 @@ class CudaJudge(Judge):
             spills=spills,
             shared_bytes=shared,
         )
+
+    # One answer on several timed cases.
+
+    def _timed_each(self, request: Request, tasks: Sequence[Task]) -> list[Outcome]:
+        refused, reached = screened(request.source, request.task.entry)
+        if refused or request.task.entry.kind == Kind.MODULE:  # a module is built for its case
+            return super()._timed_each(request, tasks)
+        requests = [replace(request, task=task, source=reached) for task in tasks]
+        self._admit(request.task)
+        with machine_errors(), self._turns(alone=False):
+            check_room()
+            found = self._together(requests)
+        # What did not end by the answer's own doing is done again by itself.
+        return [
+            one or self.evaluate(replace(request, task=task))
+            for one, task in zip(found, tasks, strict=True)
+        ]
+
+    def _together(self, requests: Sequence[Request]) -> list[Outcome | None]:
+        """Record the cases by one recorder, then time them; None where that was not possible."""
+        found: list[Outcome | None] = [None] * len(requests)
+        if not requests:
+            return found
+        seed = secrets.randbits(62)
+        with suppress(WorkerLost), torch.cuda.device(self._device), ExitStack() as ends:
+            setting = self._setting(requests[0], seed, ends)
+            cases = [
+                SharedCase(request, Phases(), ends.enter_context(ExitStack()))
+                for request in requests
+            ]
+            try:
+                record_together(cases, setting, self._calibration_of, self._bench)
+                for number, case in enumerate(cases):
+                    found[number] = self._timed(case, setting)
+                    case.ends.close()
+            except torch.OutOfMemoryError:  # what is kept for others is in the way
+                self._let_go()
+        return found
+
+    def _bench(
+        self, request: Request, seed: int, calibration: Calibration, ends: ExitStack
+    ) -> Bench:  # fmt: skip
+        return Bench(
+            request.task, request.seed, seed, calibration, self._device, self._blocks,
+            self._inputs, self._lock, ends, brief=request.brief,
+        )  # fmt: skip
+
+    def _timed(self, case: SharedCase, setting: Setting) -> Outcome | None:
+        """Time a case that was recorded with others."""
+        if case.ended is None and case.bench and case.prepared and not case.prepared.reads:
+            calibration = self._calibration_of(case.request)
+            setting.stage.reference_us = calibration.about_us
+            try:
+                with case.phases("profile"):
+                    times, share = case.bench.measure(
+                        case.prepared, None, setting.stage, self._flush
+                    )
+            except Ended as end:
+                case.ended = end
+            else:
+                outcome = self._outcome(
+                    case.request, case.prepared, UNTESTED, times, calibration, share
+                )
+                return self._finish(outcome, sum(case.phases.seconds.values()), case.phases)
+        if case.ended is None or case.ended.again or self._cramped(case.ended):
+            return None
+        spent = sum(case.phases.seconds.values())
+        return self._finish(outcome_of(case.ended), spent, case.phases)
 
     # What is kept.
 

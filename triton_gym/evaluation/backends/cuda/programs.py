@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -68,9 +68,9 @@ def prepare(plan: Plan, artifacts: Mapping[int, Artifact], blobs: bytes, form: F
     end = -(-(plan.scratch_end) // ALIGN) * ALIGN
     first, first_steps, end = _landed(plan.first, form, end)
     call, call_steps, end = _landed(plan.call, form, end)
-    program = Program(
-        plan.buffers, plan.kernels, dict(artifacts), plan.setup, first_steps, call_steps, blobs
-    )
+    # A runner has no use for IR and assembly, which are longer than all the rest.
+    bare = {number: replace(one, texts={}) for number, one in artifacts.items()}
+    program = Program(plan.buffers, plan.kernels, bare, plan.setup, first_steps, call_steps, blobs)
     return Prepared(plan, program, first, call, end - SCRATCH.start)
 
 

@@ -1,8 +1,19 @@
-"""A gate around a function that does nothing, to be timed."""
+"""What a gate costs: wrapper, guard and dispatch around a function that does nothing.
+
+    python benchmarks/optimize_overhead.py
+
+Calls of each kind are timed in turn, in rounds: an empty Python function, the plain function, the
+wrapped one with a kernel in use, with shapes that change from call to call, and after `disable()`.
+Each is told in nanoseconds over the plain one and in empty calls, median and quartiles of rounds.
+"""
 
 from __future__ import annotations
 
 import inspect
+import json
+import statistics
+import timeit
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,11 +22,15 @@ from triton_gym.evaluation.check import Timed
 from triton_gym.evaluation.trees import flatten
 from triton_gym.optimization import dispatch
 from triton_gym.optimization.binding import Binding, Verified
+from triton_gym.optimization.gate import Ways, gate
 from triton_gym.optimization.guard import ConstantGuard, Guard, TensorGuard
 from triton_gym.optimization.pairs import Ratio
 from triton_gym.optimization.swap import Swap
 from triton_gym.optimization.watcher import WATCHER
 
+CALLS, ROUNDS = 4_000, 41
+SHAPES = 4
+"""How many shapes a caller changes between."""
 _SOURCES = {
     1: "def function(a, eps=1e-6): return a",
     2: "def function(a, b, eps=1e-6): return a",
@@ -36,7 +51,7 @@ def gate_of(tensors: int, device: str) -> tuple[Any, Swap, Any, tuple[torch.Tens
         sizes={"n": ("a", 0)},
         ranges={"n": (2, None)},
     )
-    arguments = tuple(torch.ones(16, 64, device=device) for _ in names)
+    arguments = arguments_of(tensors, 16, device)
     binding = Binding(guard, (), (), (), flatten(arguments[0])[1], "0" * 64)
     even = Ratio(1.0, 1.0, 1.0)
     verified = Verified(
@@ -52,6 +67,81 @@ def gate_of(tensors: int, device: str) -> tuple[Any, Swap, Any, tuple[torch.Tens
     if swap.report().runs != "kernel":
         raise RuntimeError(f"the gate was not taken into use: {swap.report()}")
     # The comparison of one call in a thousand is no part of what every call costs.
-    ways = dispatch.Ways(function, function, function, function, lambda *given: given[0])
-    swap.now = dispatch.gate(function, binding, ways, 1e-9, swap._draw)
+    ways = Ways(function, function, function, function, lambda *given: given[0])
+    swap.now = gate(function, binding, ways, 1e-9, swap._draw)
     return wrapped, swap, function, arguments
+
+
+def arguments_of(tensors: int, rows: int, device: str) -> tuple[torch.Tensor, ...]:
+    """Arguments of a call."""
+    return tuple(torch.ones(rows, 64, device=device) for _ in range(tensors))
+
+
+def empty() -> None:
+    """Does nothing."""
+
+
+def overhead(device: str) -> dict[str, Any]:
+    """Host time that wrapper and gate add to a call of a function that does nothing."""
+    found = {}
+    for tensors in (1, 2, 4):
+        wrapped, swap, plain, arguments = gate_of(tensors, device)
+        shapes = [arguments_of(tensors, 16 * (i + 1), device) for i in range(SHAPES)]
+        several = "; ".join(f"call(*shapes[{i}])" for i in range(SHAPES))
+
+        def timer(
+            call: Callable[..., Any], code: str, arguments: Any = arguments, shapes: Any = shapes
+        ) -> timeit.Timer:
+            return timeit.Timer(code, globals={"call": call, "given": arguments, "shapes": shapes})
+
+        inside, original, switch = wrapped, _disabled(tensors, device), "call(*given)"
+        kinds = {
+            "empty": (timer(empty, "call()"), 1), "plain": (timer(plain, switch), 1),
+            "kernel": (timer(inside, switch), 1), "original": (timer(original, switch), 1),
+            "plain, shapes": (timer(plain, several), SHAPES),
+            "kernel, shapes": (timer(inside, several), SHAPES),
+        }  # fmt: skip
+        found[f"{tensors} tensors"] = _row(kinds)
+        del swap
+    return found
+
+
+def _disabled(tensors: int, device: str) -> Any:
+    """A wrapper behind which the original answers."""
+    wrapped, swap, _plain, _arguments = gate_of(tensors, device)
+    swap.disable()
+    return wrapped
+
+
+def _row(kinds: dict[str, tuple[timeit.Timer, int]]) -> dict[str, Any]:
+    times: dict[str, list[float]] = {name: [] for name in kinds}
+    for _ in range(ROUNDS):  # in turn, so that what else the machine does meets all of them
+        for name, (timer, each) in kinds.items():
+            count = CALLS // each
+            times[name].append(timer.timeit(count) / (count * each) * 1e9)
+    row: dict[str, Any] = {"empty_call_ns": round(statistics.median(times["empty"]), 1)}
+    for name, plain in (
+        ("kernel", "plain"), ("original", "plain"), ("kernel, shapes", "plain, shapes")
+    ):  # fmt: skip
+        added = [a - b for a, b in zip(times[name], times[plain], strict=True)]
+        calls = [a / e for a, e in zip(added, times["empty"], strict=True)]
+        key = name.replace(", ", "_")
+        row[f"{key}_ns"] = [round(one) for one in _quartiles(added)]
+        row[f"{key}_empty_calls"] = [round(one, 1) for one in _quartiles(calls)]
+    return row
+
+
+def _quartiles(values: list[float]) -> tuple[float, float, float]:
+    """The median, and the quartiles around it."""
+    low, middle, high = statistics.quantiles(values, n=4)
+    return middle, low, high
+
+
+def main() -> None:
+    device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    for name, row in overhead(device).items():
+        print(f"{name}: {json.dumps(row)}")
+
+
+if __name__ == "__main__":
+    main()

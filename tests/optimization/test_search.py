@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 
-import cloudpickle
 import pytest
 import torch
 
@@ -96,7 +95,7 @@ def search(tmp_path, traced, monkeypatch):
 
     def traced_now(run):
         content = {"function": slow, "traced": traced, "examples": run._examples, "share": 1.0}
-        (run.folder / "trial.pkl").write_bytes(cloudpickle.dumps(content))
+        run.folder.write_trial(content)
         return traced
 
     monkeypatch.setattr(SearchRun, "_traced", traced_now)

@@ -11,8 +11,9 @@ import torch
 from torch.autograd import forward_ad
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from triton_gym.optimization import dispatch
+from triton_gym.optimization.gate import gate
 from triton_gym.optimization.running import NotCompiledError
+from triton_gym.optimization.swap import Swap
 from triton_gym.optimization.watcher import WATCHER
 
 pytestmark = [
@@ -67,7 +68,7 @@ def test_calls_outside_go_to_the_original(swapped, function, what):
     kernel = Counting(factor=3.0)  # told apart from the original by its results
     swap = swapped(Counting())
     ways = swap._ways(swap.active, kernel)
-    swap.now = dispatch.gate(function, swap.active.binding, ways, 0, swap._draw)
+    swap.now = gate(function, swap.active.binding, ways, 0, swap._draw)
     x, w = arguments().values()
     assert torch.equal(swap.now(x, w), kernel(x, w))
     before = kernel.calls
@@ -319,6 +320,61 @@ def test_captured_tensors_and_settings_are_the_very_same(swapped, binding_of):
     assert len(calls) == 3
 
 
+def test_calls_that_are_recognised_are_still_told_apart(swapped):
+    """A gate knows a call like an earlier one without looking at all of it again."""
+    kernel = Counting()
+    swap = swapped(kernel)
+    x, w = (one.requires_grad_() for one in arguments().values())
+
+    def answered(*given):
+        before = kernel.calls
+        result = swap.now(*given)
+        torch.testing.assert_close(result, given[0] * given[1] * 2)
+        return result, kernel.calls - before
+
+    with torch.no_grad():
+        assert [answered(x, w)[1] for _ in range(3)] == [1, 1, 1]
+    assert answered(x, w)[0].requires_grad  # as before, but for the mode
+    with torch.inference_mode():
+        inferred = torch.randn(4, 8), torch.randn(8)
+        assert [answered(x, w)[1], answered(*inferred)[1]] == [1, 1]
+    plain = [one.detach() for one in (x, w)]
+    assert [answered(*plain)[1] for _ in range(3)] == [1, 1, 1]
+    assert answered(x, plain[1])[0].requires_grad
+    for other in (plain[0][:3], torch.cat([plain[0], plain[0]])):
+        assert answered(other, plain[1])[1] == 1
+    for outside in (plain[0][:1], plain[0][:, :1], torch.randn(8, 4).T, plain[0].double()):
+        assert answered(outside, plain[1])[1] == 0
+    assert answered(plain[0], plain[0][0])[1] == 1  # memory that is shared
+    assert answered(plain[0], plain[0])[1] == 0
+
+
+def test_captured_tensors_that_were_cast_in_place_are_outside(swapped, binding_of):
+    from triton_gym.optimization.captured import CapturedTensor, Path, Step
+
+    class Owner:
+        bias = torch.nn.Parameter(torch.zeros(8), requires_grad=False)
+
+        def __call__(self, x, w, factor=2.0):
+            return x * w * factor + self.bias
+
+    owner, calls = Owner(), []
+    bias = CapturedTensor("bias", Path(((Step.OWNER, ""), (Step.ATTRIBUTE, "bias"))))
+
+    def kernel(x, w, bias):
+        calls.append(1)
+        return x * w * 2 + bias
+
+    swap = swapped(kernel, owner.__call__, binding=binding_of(captured=(bias,)))
+    x, w = arguments().values()
+    for cast, expected in ((torch.float32, 2), (torch.float64, 2), (torch.float32, 3)):
+        owner.bias.data = owner.bias.data.to(cast)  # as module.double() does
+        found = swap.now(x, w)
+        assert found.dtype is cast
+        torch.testing.assert_close(found, owner(x, w))
+        assert len(calls) == expected
+
+
 def test_threads_call_while_kernels_come_and_go(swapped, verified_of):
     swap = swapped(Counting())
     stop, wrong = threading.Event(), []
@@ -343,6 +399,40 @@ def test_threads_call_while_kernels_come_and_go(swapped, verified_of):
         thread.join()
     assert not wrong
     assert not swap.report().reason
+
+
+def test_a_kernel_that_comes_while_another_is_compared_is_tried_too(verified_of, function):
+    swap, first, second = Swap(function, share=0.0), Counting(), Counting()
+    older, newer = verified_of(number=1), verified_of(number=2)
+    held = threading.Event()
+    WATCHER.post(held.wait)  # comparisons come after it
+    swap.adopt(older, first)
+    swap.now(**arguments())
+    swap.adopt(newer, second)
+    held.set()
+    assert WATCHER.drain()
+    assert swap.active is older
+    swap.now(**arguments())  # answered by the original, and compared with the newer one
+    assert WATCHER.drain()
+    assert swap.active is newer
+    before = first.calls, second.calls
+    swap.now(**arguments())
+    assert (first.calls, second.calls) == (before[0], before[1] + 1)
+
+
+def test_an_older_kernel_never_takes_the_place_of_a_newer_one(verified_of, function):
+    swap, first, second = Swap(function, share=0.0), Counting(), Counting()
+    older, newer = verified_of(number=1), verified_of(number=2)
+    swap.adopt(older, first)
+    entered = swap.now  # as a thread that has looked it up, and is late
+    swap.adopt(newer, second)
+    swap.now(**arguments())
+    entered(**arguments())
+    assert WATCHER.drain()
+    assert (first.calls, second.calls) == (1, 1)
+    assert swap.active is newer
+    swap.now(**arguments())
+    assert (first.calls, second.calls) == (1, 2)
 
 
 def test_a_forked_child_goes_on(swapped):

@@ -1,41 +1,19 @@
-"""The code between a call and what answers it, generated so that it costs about a microsecond.
+"""The wrapper that stands for a function: its signature, and one attribute to look up.
 
-A wrapper has the signature of the function and one attribute to look up. What it finds there is
-the function itself, or a *gate*: the guard written out, the modes in which PyTorch would do more
-than compute (autograd, autocast, transforms, dispatch modes), and the call of the answer. Whatever
-is not plainly inside goes to the original.
+What it finds there is the function itself, or a gate (`gate.py`). Also how signatures, defaults and
+names are written in what is generated.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.autograd import forward_ad
-
-from triton_gym.optimization.binding import Binding
 
 _PREFIX = "_swap_"
-
-
-@dataclass(frozen=True, slots=True)
-class Ways:
-    """Where a gate sends a call; each takes what the function takes."""
-
-    outside: Callable[..., Any]
-    """Not inside the guard, or in a mode: the original."""
-    differentiable: Callable[..., Any]
-    """Something requires grad."""
-    sampled: Callable[..., Any]
-    """One of the few calls that are computed twice."""
-    failed: Callable[..., Any]
-    """The answer raised; takes the exception first."""
-    answer: Callable[..., Any]
-    """The answer, called with tensors."""
 
 
 def wrapper(function: Callable[..., Any], state: Any, traced: Callable[..., Any]) -> Any:
@@ -55,99 +33,8 @@ def wrapper(function: Callable[..., Any], state: Any, traced: Callable[..., Any]
         **defaults_of(signature), f"{_PREFIX}compiling": torch.compiler.is_dynamo_compiling,
         f"{_PREFIX}traced": traced, f"{_PREFIX}state": state,
     }  # fmt: skip
-    made = _made(source, identifier(function), scope, f"<call of {identifier(function)}>")
+    made = executed(source, identifier(function), scope, f"<call of {identifier(function)}>")
     return functools.wraps(function)(made)
-
-
-def gate(
-    function: Callable[..., Any], binding: Binding, ways: Ways, share: float,
-    draw: Callable[[], float],
-) -> Callable[..., Any]:  # fmt: skip
-    """What `state.now` is while an answer is in use.
-
-    Args:
-        function: the original.
-        binding: of the answer.
-        ways: where calls go.
-        share: of the calls, how many are `sampled`; 1 for all.
-        draw: a random number from [0, 1).
-    """
-    guard, name = binding.guard, "gate"
-    call = names_of(guard.signature)
-    outside = f"return {_PREFIX}outside({call})"
-    lines = guard.source(name).replace("return False", outside).splitlines()
-    head, *checks = [line for line in lines if line.strip() != "return True"]
-    scope: dict[str, Any] = dict(guard.namespace())
-    for field in ("outside", "differentiable", "sampled", "failed", "answer"):
-        scope[_PREFIX + field] = getattr(ways, field)
-    scope[f"{_PREFIX}draw"] = draw
-    body = [f"if {mode}: {outside}" for mode in _modes(binding, scope)]
-    body += [line.strip() for line in checks]
-    body += _held(function, binding, scope, outside)
-    tensors = [one.argument for one in guard.tensors]
-    tensors += [f"{_PREFIX}tensor{i}" for i in range(len(binding.captured))]
-    wanting = " or ".join(f"{one}.requires_grad" for one in tensors)
-    scope[f"{_PREFIX}grad"] = torch.is_grad_enabled
-    body.append(f"if {_PREFIX}grad() and ({wanting}): return {_PREFIX}differentiable({call})")
-    if share >= 1:
-        body.append(f"return {_PREFIX}sampled({call})")
-    else:
-        if share > 0:
-            body.append(f"if {_PREFIX}draw() < {share!r}: return {_PREFIX}sampled({call})")
-        body += [
-            f"try: return {_PREFIX}answer({', '.join(tensors)})",
-            f"except Exception as {_PREFIX}raised: {_PREFIX}error = {_PREFIX}raised",
-            # Outside of the handler: what the original raises has no other context.
-            f"return {_PREFIX}failed({', '.join(filter(None, (f'{_PREFIX}error', call)))})",
-        ]
-    source = "\n".join([head, *(f"    {line}" for line in body), ""])
-    return _made(source, name, scope, f"<gate of {identifier(function)}>")
-
-
-def _modes(binding: Binding, scope: dict[str, Any]) -> Iterator[str]:
-    """Conditions under which PyTorch would do more with the function than compute it."""
-    scope[f"{_PREFIX}transforms"] = torch._C._functorch.peek_interpreter_stack
-    yield f"{_PREFIX}transforms() is not None"
-    scope[f"{_PREFIX}forward"] = forward_ad
-    yield f"{_PREFIX}forward._current_level >= 0"
-    scope[f"{_PREFIX}autocast"] = torch._C._is_any_autocast_enabled
-    yield f"{_PREFIX}autocast()"
-    scope[f"{_PREFIX}dispatch"] = torch._C._len_torch_dispatch_stack
-    yield f"{_PREFIX}dispatch()"
-    scope[f"{_PREFIX}tracing"] = torch._C._is_tracing  # of torch.jit.trace: no launch is recorded
-    yield f"{_PREFIX}tracing()"
-    device = torch.device(binding.device)
-    if device.type == "cuda" and torch.cuda.device_count() > 1:
-        scope[f"{_PREFIX}current"] = torch._C._cuda_getDevice  # kernels start on the current one
-        yield f"{_PREFIX}current() != {device.index}"
-
-
-def _held(
-    function: Callable[..., Any], binding: Binding, scope: dict[str, Any], outside: str
-) -> Iterator[str]:
-    """Whether what the function captured is what it was; binds captured tensors to names."""
-    for place, tensor in enumerate(binding.captured):
-        found = _looked_up(f"holder{place}", *tensor.path.holder(function), scope)
-        scope[f"{_PREFIX}same{place}"] = tensor.path.resolve(function)
-        yield f"{_PREFIX}tensor{place} = {found}"
-        yield f"if {_PREFIX}tensor{place} is not {_PREFIX}same{place}: {outside}"
-    for place, setting in enumerate(binding.settings):
-        found = _looked_up(f"setting{place}", *setting.path.holder(function), scope)
-        scope[f"{_PREFIX}value{place}"] = setting.value
-        yield f"{_PREFIX}found = {found}"
-        yield (
-            f"if {_PREFIX}found is not {_PREFIX}value{place} and ({_PREFIX}found != "
-            f"{_PREFIX}value{place} or type({_PREFIX}found) is not type({_PREFIX}value{place})): "
-            f"{outside}"
-        )
-
-
-def _looked_up(name: str, container: Any, key: str | int, scope: dict[str, Any]) -> str:
-    """An expression for an item of a container or an attribute of an object."""
-    scope[_PREFIX + name] = container
-    if isinstance(container, (dict, list, tuple)):
-        return f"{_PREFIX}{name}[{key!r}]"
-    return f"{_PREFIX}{name}.{key}"
 
 
 def names_of(signature: inspect.Signature) -> str:
@@ -202,7 +89,8 @@ def identifier(function: Callable[..., Any]) -> str:
     return name if name.isidentifier() else "function"
 
 
-def _made(source: str, name: str, scope: dict[str, Any], file: str) -> Callable[..., Any]:
+def executed(source: str, name: str, scope: dict[str, Any], file: str) -> Callable[..., Any]:
+    """The function of a name that a source defines in a scope."""
     exec(compile(source, file, "exec"), scope)
     made: Callable[..., Any] = scope[name]
     return made

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from triton_gym.optimization.dispatch import defaults_of, parameters_of
 
 if TYPE_CHECKING:
     from triton_gym.optimization.guard import Guard, TensorGuard
@@ -17,6 +18,7 @@ _PREFIX = "_guard_"
 def guard_namespace(guard: Guard) -> dict[str, Any]:
     """The names that `guard_source` uses besides its parameters."""
     names: dict[str, Any] = {
+        **defaults_of(guard.signature),
         f"{_PREFIX}Tensor": torch.Tensor,
         f"{_PREFIX}Parameter": torch.nn.Parameter,
         f"{_PREFIX}strided": torch.strided,
@@ -29,49 +31,33 @@ def guard_namespace(guard: Guard) -> dict[str, Any]:
     for one in guard.tensors:
         names[_dtype(one)] = getattr(torch, one.dtype)
         names[_device(one)] = torch.device(one.device)
-    for name, parameter in guard.signature.parameters.items():
-        if parameter.default is not inspect.Parameter.empty:
-            names[f"{_PREFIX}default_{name}"] = parameter.default
     return names
 
 
 def guard_source(guard: Guard, name: str) -> str:
     """See `Guard.source`."""
-    lines = [f"def {name}({_parameters(guard.signature)}):"]
-    lines += [f"    if {check}: return False" for check in _plain_checks(guard)]
+    lines = [f"if {check}: return False" for check in plain_checks(guard)]
+    lines += bindings(guard)
+    checks = [*kind_checks(guard), *size_checks(guard)]
+    lines += [f"if {check}: return False" for check in checks]
+    head = f"def {name}({parameters_of(guard.signature)}):"
+    return "\n".join([head, *(f"    {line}" for line in [*lines, "return True"]), ""])
+
+
+def tensor_name(guard: Guard, place: int) -> str:
+    """What a tensor among the arguments is called in the source, after `bindings`."""
+    argument = guard.tensors[place].argument
+    return argument if argument.isidentifier() else f"{_PREFIX}tensor{place}"
+
+
+def bindings(guard: Guard) -> Iterator[str]:
+    """Lines that give a name to each tensor in a container; for after `plain_checks`."""
     for place, one in enumerate(guard.tensors):
-        lines += [f"    {line}" for line in _tensor_lines(guard, place, one)]
-    lines += [f"    if {check}: return False" for check in _size_checks(guard)]
-    return "\n".join([*lines, "    return True", ""])
+        if not one.argument.isidentifier():
+            yield f"{tensor_name(guard, place)} = {one.argument}"
 
 
-def _parameters(signature: inspect.Signature) -> str:
-    """The signature without annotations, its defaults by name."""
-    named = [
-        parameter.replace(
-            annotation=inspect.Parameter.empty,
-            default=(
-                inspect.Parameter.empty
-                if parameter.default is inspect.Parameter.empty
-                else _Name(f"{_PREFIX}default_{name}")
-            ),
-        )
-        for name, parameter in signature.parameters.items()
-    ]
-    return str(inspect.Signature(named))[1:-1]
-
-
-class _Name:
-    """A default that is written as a name."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __repr__(self) -> str:
-        return self._name
-
-
-def _plain_checks(guard: Guard) -> Iterator[str]:
+def plain_checks(guard: Guard) -> Iterator[str]:
     """What is wrong with containers and constants, as conditions."""
     for argument, kind, length in guard.containers:
         yield (
@@ -102,49 +88,58 @@ def _keys(guard: Guard, container: str) -> dict[str, None]:
     return dict.fromkeys(one.removeprefix(f"{container}[").partition("]")[0] for one in inside)
 
 
-def _tensor_lines(guard: Guard, place: int, one: TensorGuard) -> Iterator[str]:
-    """Checks of one tensor by itself; binds its sizes to names."""
-    x = one.argument
-    if not x.isidentifier():
-        x = f"{_PREFIX}tensor{place}"
-        yield f"{x} = {one.argument}"
+def kind_checks(guard: Guard) -> Iterator[str]:
+    """What is wrong with tensors besides sizes and strides, as conditions over their names."""
     kind = f"{_PREFIX}kind"
-    yield f"{kind} = {_PREFIX}type({x})"
-    yield f"if {kind} is not {_PREFIX}Tensor and {kind} is not {_PREFIX}Parameter: return False"
-    yield f"if {x}.dtype is not {_dtype(one)} or {_elsewhere(x, one)}: return False"
-    yield f"if {x}.layout is not {_PREFIX}strided: return False"
-    # Memory that PyTorch negates or conjugates as it reads it; a kernel would not.
-    complex_too = f" or {x}.is_conj()" if getattr(torch, one.dtype).is_complex else ""
-    yield f"if {x}.is_neg(){complex_too}: return False"
-    yield f"{_PREFIX}shape{place} = {x}.shape"
-    yield f"if {_PREFIX}len({_PREFIX}shape{place}) != {len(one.shape)}: return False"
-    if one.order is not None and one.order == tuple(range(len(one.order))) and one.order:
-        yield f"if not {x}.is_contiguous(): return False"
-    for name, (argument, axis) in guard.sizes.items():
-        if argument == one.argument:
-            yield f"{_size(name)} = {_PREFIX}shape{place}[{axis}]"
+    for place, one in enumerate(guard.tensors):
+        x = tensor_name(guard, place)
+        yield (
+            f"({kind} := {_PREFIX}type({x})) is not {_PREFIX}Tensor and {kind} is not "
+            f"{_PREFIX}Parameter"
+        )
+        yield f"{x}.dtype is not {_dtype(one)} or {_elsewhere(x, one)}"
+        yield f"{x}.layout is not {_PREFIX}strided"
+        # Memory that PyTorch negates or conjugates as it reads it; a kernel would not.
+        complex_too = f" or {x}.is_conj()" if getattr(torch, one.dtype).is_complex else ""
+        yield f"{x}.is_neg(){complex_too}"
 
 
-def _size_checks(guard: Guard) -> Iterator[str]:
-    """What is wrong with sizes and strides, as conditions."""
-    for name, (low, high) in guard.ranges.items():
-        bound = "" if high is None else f" <= {high}"
-        yield f"not {low} <= {_size(name)}{bound}"
+def size_checks(guard: Guard) -> Iterator[str]:
+    """What is wrong with sizes and strides, as conditions; for tensors of the right kind."""
+    yield from _named_sizes(guard)
     for condition in guard.conditions:
         yield f"not ({_renamed(guard, condition)})"
     for place, one in enumerate(guard.tensors):
-        fixed = [
-            f"{_PREFIX}shape{place}[{axis}] != {_renamed(guard, size)}"
-            for axis, size in enumerate(one.shape)
-            if guard.sizes.get(str(size)) != (one.argument, axis)
-        ]
-        if fixed:
-            yield " or ".join(fixed)
+        x, rank = tensor_name(guard, place), tuple(range(len(one.shape)))
+        own = [axis for argument, axis in guard.sizes.values() if argument == one.argument]
+        if not own:  # compared whole: that is cheaper than axis by axis
+            yield f"{x}.shape != ({_listed(guard, one.shape)})"
+        elif others := [axis for axis in rank if axis not in own]:
+            yield " or ".join(
+                f"{_PREFIX}shape{place}[{axis}] != {_renamed(guard, one.shape[axis])}"
+                for axis in others
+            )
         if one.order is None:
-            yield f"{one.argument}.stride() != ({_listed(guard, one.stride)})"
-        elif one.order != tuple(range(len(one.order))):
-            order = ", ".join(map(str, one.order))
-            yield f"not {one.argument}.permute({order}).is_contiguous()"
+            yield f"{x}.stride() != ({_listed(guard, one.stride)})"
+        elif one.order != rank:
+            yield f"not {x}.permute({', '.join(map(str, one.order))}).is_contiguous()"
+        elif rank:
+            yield f"not {x}.is_contiguous()"
+
+
+def _named_sizes(guard: Guard) -> Iterator[str]:
+    """What is wrong with the named sizes; binds them to names."""
+    places = {one.argument: place for place, one in enumerate(guard.tensors)}
+    read: set[int] = set()
+    for name, (argument, axis) in guard.sizes.items():
+        place = places[argument]
+        shape, x = f"{_PREFIX}shape{place}", tensor_name(guard, place)
+        if place not in read:
+            read.add(place)
+            yield f"{_PREFIX}len({shape} := {x}.shape) != {len(guard.tensors[place].shape)}"
+        low, high = guard.ranges.get(name, (0, None))
+        bound = "" if high is None else f" <= {high}"
+        yield f"not {low} <= ({_size(name)} := {shape}[{axis}]){bound}"
 
 
 def _listed(guard: Guard, values: tuple[int | str, ...]) -> str:

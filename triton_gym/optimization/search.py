@@ -14,7 +14,6 @@ import importlib
 import inspect
 import json
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -22,8 +21,6 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-
-import cloudpickle
 
 from triton_gym import registration
 from triton_gym.errors import NotOptimizableError, TritonGymError
@@ -36,13 +33,14 @@ from triton_gym.optimization.bench_process import TrialProcess
 from triton_gym.optimization.binding import Binding, Verified
 from triton_gym.optimization.cache import Cache, Entry
 from triton_gym.optimization.pairs import Ratio
+from triton_gym.optimization.search_folder import SearchFolder
 from triton_gym.optimization.spec import AGENTS, Call, Spec, calls
 from triton_gym.optimization.throttle import Throttled
 from triton_gym.optimization.traced import Start, TracedFunction
 from triton_gym.optimization.tracing import trace
-from triton_gym.outcome import Outcome, to_json
+from triton_gym.outcome import Outcome
 from triton_gym.runs.execution import execute, machine
-from triton_gym.runs.folder import RunFolder, write_whole
+from triton_gym.runs.folder import RunFolder
 from triton_gym.runs.records import Config, Step
 from triton_gym.task import Task
 
@@ -51,12 +49,19 @@ STEPS = 1_000_000
 """Steps of an agent's run: time ends it."""
 GAIN = 1.01
 """How much faster than the best so far a judge must find a candidate before it is tried."""
+COMPILE_S = 20.0
+"""Kept at the end, at most, to see what a kernel comes to beside `torch.compile`."""
 _TUNERS = ("annealing",)
 """Agents that search a task's knobs, before others."""
 
 
 class _TimeIsUp(Exception):
     """The search has used its time."""
+
+
+def one_at_a_time(device: str) -> EvaluatorLike:
+    """An evaluator for a search, which waits for each answer: one worker is enough."""
+    return Evaluator(device, workers=1)
 
 
 class SearchRun:
@@ -73,13 +78,10 @@ class SearchRun:
 
     def __init__(
         self, folder: Path, spec: Spec, say: Say, *, began: float | None = None,
-        judge: Callable[[str], EvaluatorLike] = Evaluator, live: bool | None = None,
+        judge: Callable[[str], EvaluatorLike] = one_at_a_time, live: bool | None = None,
     ) -> None:  # fmt: skip
-        self.folder, self.spec, self._say = folder, spec, say
-        self._state: dict[str, Any] = self._read_state()
-        self._deadline: float = (began or time.monotonic()) + spec.seconds - self._state["spent"]
-        self._began = began or time.monotonic()
-        self._spent_before = self._state["spent"]
+        self.folder, self.spec, self._say = SearchFolder(folder, began), spec, say
+        self._deadline = self.folder.began + spec.seconds - self.folder.spent_before
         self.device = str(resolve(spec.device))
         self._judge = judge
         self._live = self.device.startswith("cuda") if live is None else live
@@ -135,7 +137,7 @@ class SearchRun:
                 "function": self.spec.function, "traced": traced, "examples": self._examples,
                 "share": self.spec.share,
             }  # fmt: skip
-            (self.folder / "trial.pkl").write_bytes(cloudpickle.dumps(content))
+            self.folder.write_trial(content)
         return traced
 
     @staticmethod
@@ -149,7 +151,7 @@ class SearchRun:
         """Evaluate what there is to start from; the source of the fastest."""
         given = [Start(source, "cache") for source in self.spec.sources] + list(traced.starts)
         given += [Start(one, "task") for one in (task.expert, task.starter) if one]
-        chosen, kept = self._state.get("start"), ""
+        chosen, kept = self.folder.state.get("start"), ""
         seen: set[str] = set()
         for start in given:
             if start.source in seen:
@@ -168,26 +170,25 @@ class SearchRun:
             if self._left <= 0:
                 break
         if kept:
-            self._remember(start=kept)
+            self.folder.remember(start=kept)
         return kept or None
 
     def _again(self, traced: TracedFunction) -> None:
         """What an earlier process of this search had swapped in, if it still holds."""
-        file = self.folder / "active.pkl"
-        if not file.exists():
-            return
-        found: Verified = pickle.loads(file.read_bytes())
-        if found.binding.digest == traced.digest:
+        found = self.folder.active()
+        if found is not None and found.binding.digest == traced.digest:
             self._active = found
-            self._say("swap", path=str(file), number=found.number)
+            self._say("swap", path=str(self.folder.active_file), number=found.number)
 
     # -- agents -----------------------------------------------------------------------------------
 
     def _agents(self, task: Task, evaluator: Throttled, traced: TracedFunction) -> None:
         agents = self.spec.agents or ((*_TUNERS, *AGENTS) if task.knobs else AGENTS)
         ident = registration.register(task)
+        compares = self._live and self.spec.against != "compile"
+        kept = min(COMPILE_S, 0.2 * self.spec.seconds) if compares else 0.0
         for place, agent in enumerate(agents):
-            share = self._left / (len(agents) - place)
+            share = max(self._left - kept, 0.0) / (len(agents) - place)
             until = time.monotonic() + share
             tunes = agent in _TUNERS and task.knobs
             env = ident.replace("TritonKernel", "TritonTune") if tunes else ident
@@ -196,7 +197,7 @@ class SearchRun:
     def _one_agent(
         self, agent: str, env: str, evaluator: Throttled, traced: TracedFunction, until: float
     ) -> None:
-        path = self.folder / agent.replace(":", ".").replace("/", "_")
+        path = self.folder.of_agent(agent)
         config = Config(agent, env, STEPS, self.spec.seed, {"device": self.device})
         opened = (path / "config.json").exists()
         run = (
@@ -214,7 +215,7 @@ class SearchRun:
             source = _source(step, path if step is best else None)
             if source and step.outcome.correct:
                 self._found(source, agent, step.outcome, traced)
-            self._spend()
+            self.folder.spend()
             if time.monotonic() >= until or self._left <= 0:
                 raise _TimeIsUp
 
@@ -235,19 +236,18 @@ class SearchRun:
         better = self.best is None or outcome.speedup >= GAIN * self.best[0]
         if better:
             self.best = (outcome.speedup, source, route)
-            write_whole(self.folder / "best.py", source)
-            write_whole(self.folder / "best.json", json.dumps(to_json(outcome), indent=1))
+            self.folder.write_best(source, outcome)
         if self._live and outcome.speedup >= GAIN * self._bar:
-            if source not in self._state["candidates"]:
+            if source not in self.folder.candidates:
                 self._try(source, route, traced)
-            if self._state["candidates"][source]["ok"]:  # what cannot be swapped in sets no bar
+            if self.folder.candidates[source]["ok"]:  # what cannot be swapped in sets no bar
                 self._bar = outcome.speedup
         return better
 
     def _try(self, source: str, route: str, traced: TracedFunction) -> None:
         """Pairs against what runs now; a candidate that shows that it is faster is handed over."""
         why = objection(source)
-        number = len(self._state["candidates"]) + 1
+        number = len(self.folder.candidates) + 1
         now = None
         if self._active is not None:
             now = {"source": self._active.source, "choices": self._active.choices}
@@ -257,8 +257,8 @@ class SearchRun:
                 "source": source, "number": number, "now": now, "against": self.spec.against,
                 "seed": self.spec.seed + number,
             })  # fmt: skip
-        self._state["candidates"][source] = found
-        self._remember()
+        self.folder.candidates[source] = found
+        self.folder.remember()
         if found.get("died") and self.spec.cache:
             Cache(Path(self.spec.cache)).ban(source, str(found["why"]))
         told = {k: v for k, v in found.items() if k not in ("device_us", "wall_us", "timed")}
@@ -281,10 +281,9 @@ class SearchRun:
             evalue=float(found["evalue"]), route=route,
         )  # fmt: skip
         self._active = verified
-        path = self.folder / "active.pkl"
-        write_whole(path, pickle.dumps(verified))
+        self.folder.write_active(verified)
         self._keep(finished=False)
-        self._say("swap", path=str(path), number=number)
+        self._say("swap", path=str(self.folder.active_file), number=number)
 
     def _compare_with_compile(self, active: Verified) -> None:
         """What the kernel comes to beside `torch.compile`, for programs that are compiled."""
@@ -293,8 +292,7 @@ class SearchRun:
             "seed": self.spec.seed, "keep": active.choices,
         })  # fmt: skip
         if found.get("ok") and found.get("device"):
-            self._state["compiled"] = found["device"]
-            self._remember()
+            self.folder.remember(compiled=found["device"])
             faster = bool(found["faster"])
             self._say("compiled", device=found["device"], wall=found["wall"], faster=faster)
 
@@ -303,7 +301,7 @@ class SearchRun:
     def _finish(self) -> None:
         says = "nothing that is right and faster was found"
         if self.best is not None and self._live:
-            tried: list[dict[str, Any]] = list(self._state["candidates"].values())
+            tried: list[dict[str, Any]] = list(self.folder.candidates.values())
             last = tried[-1] if tried else {}
             says = (
                 f"no kernel was shown to be faster; the judge's best was {self.best[0]:.2f} times "
@@ -316,18 +314,18 @@ class SearchRun:
                 f"{self.best[2]}, {self.best[0]:.2f} times on {self.device}; not swapped: there "
                 "is no GPU to run it on"
             )  # fmt: skip
-        self._spend()
+        self.folder.spend()
         self._keep(finished=True, says=says)
         speedup = self.best[0] if self.best is not None else None
         self._say("finished", says=says, tried=self._tried, judged=speedup, device=self.device)
 
     def _keep(self, *, finished: bool, says: str = "") -> None:
         if self.spec.key and self._live:
-            compiled = self._state.get("compiled")
+            compiled = self.folder.state.get("compiled")
             entry = Entry(
                 self._active,
                 finished,
-                str(self.folder),
+                str(self.folder.path),
                 tuple(compiled) if compiled else None,
                 says,
             )
@@ -340,22 +338,6 @@ class SearchRun:
     def _count(self, outcome: Outcome) -> None:
         status = str(outcome.status)
         self._tried[status] = self._tried.get(status, 0) + 1
-
-    def _read_state(self) -> dict[str, Any]:
-        empty: dict[str, Any] = {"spent": 0.0, "candidates": {}}
-        try:
-            text = (self.folder / "search.json").read_text(encoding="utf-8")
-            found: dict[str, Any] = empty | json.loads(text)
-        except (OSError, ValueError):
-            return empty
-        return found
-
-    def _spend(self) -> None:
-        self._remember(spent=self._spent_before + time.monotonic() - self._began)
-
-    def _remember(self, **changes: Any) -> None:
-        self._state.update(changes)
-        write_whole(self.folder / "search.json", json.dumps(self._state))
 
 
 def _named_arguments(function: Any, call: Call) -> Any:

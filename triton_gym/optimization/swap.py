@@ -2,14 +2,16 @@
 
 What answers is one attribute, `now`, assigned between calls. A kernel takes it over in two steps:
 the next call inside the guard is answered as before, copied, and computed again by the kernel in
-the watcher's thread; if the two agree, `now` becomes the kernel's gate. A kernel that disagrees, in
-that call or in one of the few that are computed twice later, or that raises where the original
+the watcher's thread; if the two agree, `now` becomes the kernel's gate. Until then what was in use
+stays in use, and if a newer kernel is on trial by then, it stays on trial. A kernel that disagrees,
+in that call or in one of the few that are computed twice later, or that raises where the original
 does not, is taken back for good.
 """
 
 from __future__ import annotations
 
 import datetime
+import itertools
 import random
 import threading
 from collections.abc import Callable
@@ -22,6 +24,7 @@ from triton_gym.errors import KernelFaultError, warn
 from triton_gym.optimization import dispatch, operator, shadow
 from triton_gym.optimization.autograd import differentiable
 from triton_gym.optimization.binding import Verified
+from triton_gym.optimization.gate import Ways, gate
 from triton_gym.optimization.pairs import Ratio
 from triton_gym.optimization.report import Report, Runs
 from triton_gym.optimization.running import NotCompiledError
@@ -65,7 +68,13 @@ class Swap:
         self._banned, self._wanted = banned, wanted
         self._lock = threading.Lock()
         self._enabled, self._final = True, False
-        self._gate: Callable[..., Any] | None = None
+        self._settled: Callable[..., Any] | None = None
+        """The gate of the kernel in use."""
+        self._on_trial: Callable[..., Any] | None = None
+        """The gate of the kernel that is tried on the next call; it passes other calls on."""
+        self._numbers = itertools.count(1)
+        self._trial_number = self._settled_number = 0
+        """When the kernel in use was adopted: an older one never takes its place."""
         self._operator: Callable[..., Any] | None = None
         self._draw = random.Random().random  # not the user's generator
         self._outside = self._checked = self._not_compiled = self._no_memory = 0
@@ -82,7 +91,12 @@ class Swap:
         """Answer calls by the kernel again, if there is one."""
         with self._lock:
             self._enabled = True
-            self.now = self._gate or self._idle
+            self._choose()
+
+    def _choose(self) -> None:
+        """Let calls be answered as things stand; call it with the lock."""
+        chosen = self._on_trial or self._settled or self._idle
+        self.now = chosen if self._enabled else self.function
 
     def at_first_call(self, begin: Callable[[], None]) -> None:
         """Have something done, once, as soon as the function is called while it is enabled."""
@@ -132,7 +146,11 @@ class Swap:
         with self._lock:
             if self._final:
                 return
-            before, tried = self.now, [False]
+            number, tried = next(self._numbers), [False]
+
+            def before(*args: Any, **kwargs: Any) -> Any:
+                answers = (self._settled or self._idle) if self._enabled else self.function
+                return answers(*args, **kwargs)
 
             def probe(*args: Any, **kwargs: Any) -> Any:
                 if tried[0] or not self._enabled:  # another thread came first
@@ -144,18 +162,18 @@ class Swap:
                 if sample is None:
                     tried[0] = False
                     return result
-                WATCHER.post(lambda: self._probed(verified, call, sample, tried))
+                WATCHER.post(lambda: self._probed(verified, call, number, sample, tried))
                 return result
 
-            plain = dispatch.Ways(before, probe, probe, before, before)
-            gate = dispatch.gate(self.function, verified.binding, plain, 1, self._draw)
-            self._gate = gate
-            if self._enabled:
-                self.now = gate
+            ways = Ways(before, probe, probe, before, before)
+            self._on_trial = gate(self.function, verified.binding, ways, 1, self._draw)
+            self._trial_number = number
+            self._choose()
 
     def _probed(
-        self, verified: Verified, call: Callable[..., Any], sample: shadow.Sample, tried: list[bool]
-    ) -> None:
+        self, verified: Verified, call: Callable[..., Any], number: int, sample: shadow.Sample,
+        tried: list[bool],
+    ) -> None:  # fmt: skip
         from triton_gym.optimization.running import compiling
 
         try:
@@ -163,10 +181,7 @@ class Swap:
                 wrong = shadow.disagreement(
                     sample, self.function, verified.binding, verified.timed, call
                 )
-        except shadow.Stale:
-            tried[0] = False
-            return
-        except torch.OutOfMemoryError:
+        except (shadow.Stale, torch.OutOfMemoryError):
             tried[0] = False
             return
         except Exception as error:
@@ -175,16 +190,18 @@ class Swap:
             self.take_back(verified, f"on its first call here: {wrong}")
             return
         with self._lock:
-            if self._final:
+            self._checked += 1
+            if self._final or number < self._settled_number:
                 return
-            gate = dispatch.gate(
+            self._settled = gate(
                 self.function, verified.binding, self._ways(verified, call), self._share, self._draw
             )
-            self._checked += 1
-            self.active, self._gate, self.reason, self.compiled = verified, gate, "", None
+            self._settled_number = number
+            if self._trial_number == number:  # else a newer one is on trial
+                self._on_trial = None
+            self.active, self.reason, self.compiled = verified, "", None
             self.since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-            if self._enabled:
-                self.now = gate
+            self._choose()
 
     def compare_with_compile(self, ratio: Ratio) -> None:
         """Take in what the active kernel came to beside `torch.compile`: if it is faster, programs
@@ -196,7 +213,9 @@ class Swap:
         with self._lock:
             if self._final:
                 return
-            self._final, self.now, self._gate, self.active = True, self.function, None, None
+            self._final, self.now, self.active = True, self.function, None
+            self._settled = self._on_trial = None
+            self._idle = self.function
             self.reason = f"the kernel was taken back: {why}"
         name = dispatch.identifier(self.function)
         if self._banned is not None:  # before the warning, which a filter may make an error
@@ -205,7 +224,7 @@ class Swap:
 
     # -- calls, in the caller's thread ------------------------------------------------------------
 
-    def _ways(self, verified: Verified, call: Callable[..., Any]) -> dispatch.Ways:
+    def _ways(self, verified: Verified, call: Callable[..., Any]) -> Ways:
         def twice(answer: Callable[..., Any], args: Any, kwargs: Any) -> Any:
             result, sample = shadow.take(
                 self.function, verified.binding, args, kwargs,
@@ -220,7 +239,7 @@ class Swap:
                 return twice(self._graph, args, kwargs)
             return self._graph(verified, call, args, kwargs)
 
-        return dispatch.Ways(
+        return Ways(
             outside=lambda *args, **kwargs: self._went_outside(verified, args, kwargs),
             differentiable=differentiable,
             sampled=lambda *args, **kwargs: twice(self._answer, args, kwargs),

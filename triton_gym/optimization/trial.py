@@ -30,10 +30,19 @@ from triton_gym.evaluation.modules import bind
 from triton_gym.evaluation.trees import flatten
 from triton_gym.optimization.binding import Binding
 from triton_gym.optimization.decision import Decision
-from triton_gym.optimization.pairs import Clock, Ratio, compare, cuda_clock, wall_clock
+from triton_gym.optimization.pairs import (
+    Clock,
+    Pair,
+    Ratio,
+    Trial,
+    compare,
+    cuda_clock,
+    wall_clock,
+)
 from triton_gym.optimization.running import Loaded, compiling, load
 from triton_gym.optimization.shadow import slackened, unlike
 from triton_gym.optimization.traced import TracedFunction
+from triton_gym.optimization.turn import Turn
 from triton_gym.task import Case
 
 DRAWN = 12
@@ -65,6 +74,7 @@ class Bench:
         self.device = torch.device(self.binding.device)
         self._folder, self._share = folder, share
         self._clock: Clock = cuda_clock if self.device.type == "cuda" else wall_clock
+        self._turn = Turn(self.device)
         self._sets = self._copies()
         self._compiled: Callable[..., Any] | None = None
 
@@ -95,19 +105,8 @@ class Bench:
                 running = self._answer(self._load(now["source"], now["choices"]))
             else:
                 running = self._original(against)
-            trial = compare(
-                running, self._answer(loaded), clock=self._resting,
-                decision=Decision(number), rng=random.Random(seed), least=0,
-            )  # fmt: skip
-            if trial.decision.faster and len(trial.pairs) < least:
-                more = compare(
-                    running, self._answer(loaded), clock=self._resting,
-                    decision=Decision(number, most=0), rng=random.Random(seed + 1),
-                    least=least - len(trial.pairs),
-                )  # fmt: skip
-                pairs = (*trial.pairs, *more.pairs)
-            else:
-                pairs = trial.pairs
+            with self._turn:
+                trial, pairs = self._pairs(running, self._answer(loaded), number, seed, least)
             timed = self._timed(seed)
         device = [one.now.device_us / one.candidate.device_us for one in pairs]
         wall = [one.now.wall_us / one.candidate.wall_us for one in pairs]
@@ -124,6 +123,23 @@ class Bench:
             "device_us": [[one.now.device_us, one.candidate.device_us] for one in pairs],
             "wall_us": [[one.now.wall_us, one.candidate.wall_us] for one in pairs],
         }  # fmt: skip
+
+    def _pairs(
+        self, running: Callable[[int], Callable[[], Any]],
+        candidate: Callable[[int], Callable[[], Any]], number: int, seed: int, least: int,
+    ) -> tuple[Trial, tuple[Pair, ...]]:  # fmt: skip
+        """Pairs until it is decided, and of a candidate that won some more."""
+        trial = compare(
+            running, candidate, clock=self._resting, decision=Decision(number),
+            rng=random.Random(seed),
+        )  # fmt: skip
+        if not trial.decision.faster or len(trial.pairs) >= least:
+            return trial, trial.pairs
+        more = compare(
+            running, candidate, clock=self._resting, decision=Decision(number, most=0),
+            rng=random.Random(seed + 1), least=least - len(trial.pairs),
+        )  # fmt: skip
+        return trial, (*trial.pairs, *more.pairs)
 
     # -- what is called -------------------------------------------------------------------------
 
@@ -163,9 +179,11 @@ class Bench:
         return make
 
     def _resting(self, call: Callable[[], Any]) -> Any:
+        self._turn.take()
         began = time.perf_counter()
         found = self._clock(call)
         if self._share < 1:  # leave the GPU to others
+            self._turn.end()
             time.sleep((time.perf_counter() - began) * (1 / self._share - 1))
         return found
 

@@ -18,9 +18,11 @@ import json
 import math
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -38,6 +40,8 @@ HONEST = ("softmax", "matmul", "cumsum_rows")
 FAULTS = {"worker": 4.0, "fork_server": 30.0, "judge": 60.0, "stop": 45.0, "lock": 20.0,
           "damage": 10.0, "disk": 40.0}  # fmt: skip
 """Mean seconds between two of a kind."""
+STOPPED = threading.Event()
+"""Set by SIGINT and SIGTERM: what is not done is cancelled, and what was found is written."""
 
 
 def resources() -> dict[str, Any]:
@@ -82,21 +86,22 @@ def program(given: argparse.Namespace) -> dict[str, Any]:
     statuses: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     blamed: list[str] = []
     errors: list[str] = []
-    # Both programs have the same answers, half of them in another order: they find each other's.
     until = time.monotonic() + given.most
-    asked = answers(given.count, random.Random(given.seed))
+    asked = list(enumerate(answers(given.count, random.Random(given.seed))))
     random.Random(given.part).shuffle(asked)
     with Evaluator(given.device, workers=given.workers, store=given.store) as evaluator:
         futures = []
-        for number, (_, name, source) in enumerate(asked):
+        for number, (_, name, source) in asked:
             limits = Limits(seconds=20.0)
-            future = evaluator.submit(triton_gym.load(name), source, seed=number, limits=limits)
+            # Programs have every second answer in common, and find each other's in the store.
+            seed = number if number % 2 else number + given.part * given.count
+            future = evaluator.submit(triton_gym.load(name), source, seed=seed, limits=limits)
             future.add_done_callback(lambda _, number=number: ended.update([number]))
             futures.append(future)
         late = 0
-        for (kind, name, _), future in zip(asked, futures, strict=True):
-            left = until - time.monotonic()
-            concurrent.futures.wait([future], max(0.0, left) if left < math.inf else None)
+        for (_, (kind, name, _)), future in zip(asked, futures, strict=True):
+            while not (future.done() or STOPPED.is_set() or time.monotonic() > until):
+                concurrent.futures.wait([future], 0.5)
             if future.cancel():
                 late += 1
                 continue
@@ -116,6 +121,19 @@ def program(given: argparse.Namespace) -> dict[str, Any]:
         "cancelled_late": late, "recorded": progress.recorded, "redone": progress.redone, "blamed": blamed,
         "errors": errors,
     }  # fmt: skip
+
+
+def _told(running: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """What a program found; it is told to come to an end if this one is."""
+    while True:
+        try:
+            told = running.communicate(timeout=0.5)[0]
+            break
+        except subprocess.TimeoutExpired:
+            if STOPPED.is_set():
+                running.send_signal(signal.SIGINT)  # once more does no harm
+    found: dict[str, Any] = json.loads(told or "{}")
+    return found
 
 
 def wrongly_kept(store: Path) -> list[str]:
@@ -147,7 +165,7 @@ def campaign(given: argparse.Namespace) -> dict[str, Any]:
             )
             for part in range(1, given.programs + 1)
         ]
-        found = [json.loads(one.communicate()[0] or "{}") for one in running]
+        found = [_told(one) for one in running]
         faults.done.set()
         faults.join()
         seconds = time.monotonic() - started
@@ -156,7 +174,7 @@ def campaign(given: argparse.Namespace) -> dict[str, Any]:
     now = resources()
     behind = {name: sorted(set(now[name]) - set(before[name])) for name in ("folders", "memory")}
     return {
-        "evaluations": given.count, "programs": found, "faults": dict(faults.count),
+        "evaluations": given.count, "interrupted": STOPPED.is_set(), "programs": found, "faults": dict(faults.count),
         "wrongly_kept": kept, "growth_bytes": faults.growth(), "seconds": seconds,
         "left_behind": {**behind, "gpu_mib": now["gpu_mib"] - before["gpu_mib"],
                         "processes": faults.processes.left()},
@@ -192,6 +210,8 @@ def main() -> None:
     parser.add_argument("--part", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--store", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: STOPPED.set())
     if given.part:
         print(json.dumps(program(given)))
         return
@@ -200,7 +220,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             command = ["unshare", "-rm", "sh", "-c", mount, "sh", sys.executable, *sys.argv]
             again = {**os.environ, "CAMPAIGN_DISK": given.disk, "TMPDIR": folder}
-            sys.exit(subprocess.run(command, env=again).returncode)
+            with subprocess.Popen(command, env=again) as inside:
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    signal.signal(number, lambda number, _: inside.send_signal(number))
+                sys.exit(inside.wait())
     result = campaign(given)
     if given.out:
         record.write(given.out, [result], device=given.device)

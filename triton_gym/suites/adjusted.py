@@ -11,7 +11,7 @@ from triton_gym.task import Case, Kind
 if TYPE_CHECKING:
     import torch
 
-SCALES = (16.0, 1 / 16, 2.0**12, 2.0**20)
+SCALES = (16.0, 2.0**12, 1 / 16, 2.0**20)
 """What inputs are multiplied by where their own range leaves nothing to judge."""
 
 

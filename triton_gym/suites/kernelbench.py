@@ -161,10 +161,10 @@ def register_all(
 def _why(form: ModuleFile, bench: object) -> str:
     """Why a reference runs at none of the sizes tried: what it raises at its own."""
     from triton_gym.suites.execution import told
-    from triton_gym.suites.shapes import result_elements
+    from triton_gym.suites.shapes import followed_elements
 
     try:
-        result_elements(form, bench, "meta")  # type: ignore[arg-type]
+        followed_elements(form, bench, "meta")  # type: ignore[arg-type]
     except Exception as error:
         return f"The reference of {form.path} fails: {told(error, form.path)}."
     return f"The reference of {form.path} runs at none of the sizes tried; its own: {bench}."

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from typing import Any
 
 import torch
 
@@ -65,7 +66,9 @@ def task_of(
     Raises:
         InvalidTaskError: the reference fails, is random, or nothing can be judged by it.
     """
-    made = partial(_made, described=described, bench=bench, path=path, hidden=hidden)
+    made = partial(
+        _made, described=described, bench=bench, path=path, hidden=hidden, built={}
+    )  # fmt: skip
     try:
         return _adjusted(form, partial(made, small=small))
     except (RandomError, IndependentError) as error:
@@ -108,10 +111,12 @@ def _with_note(task: Task, note: str) -> Task:
 
 def _made(
     form: Form, described: Description, bench: Sequence[Case], small: Small, path: str,
-    hidden: Callable[[random.Random, bool], Case] | None,
+    hidden: Callable[[random.Random, bool], Case] | None, built: dict[tuple[Form, Case], Any],
 ) -> Task:  # fmt: skip
     task = untried_task_of(form, described, bench, small, path, hidden=hidden)
-    return replace(task, notes=(*_tried(task, path), *task.notes))
+    # Scaled inputs leave the module as it is, and building one takes as long as running it.
+    key = (form.form if isinstance(form, Scaled) else form, task.tiny[0])
+    return replace(task, notes=(*_tried(task, path, built, key), *task.notes))
 
 
 def untried_task_of(
@@ -168,14 +173,26 @@ def _size_notes(small: Small) -> tuple[str, ...]:
     )
 
 
-def _tried(task: Task, path: str) -> tuple[str, ...]:
-    """Judge the reference on the smallest case as an evaluation does; what was found."""
+def _tried(
+    task: Task, path: str, built: dict[tuple[Form, Case], Any], key: tuple[Form, Case]
+) -> tuple[str, ...]:
+    """Judge the reference on the smallest case as an evaluation does; what was found.
+
+    Args:
+        task: the task.
+        path: of its file.
+        built: the reference that was built last, by what it was built from.
+        key: what this one is built from.
+    """
     case = task.tiny[0]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             pack(tuple(task.init(case)))
-            return _judged(task, case, path)
+            if key not in built:
+                built.clear()
+                built[key] = bind(task, case, 1).reference
+            return _judged(replace(task, reference=built[key]), case, path)
     except InvalidTaskError:
         raise
     except Exception as error:
@@ -184,15 +201,14 @@ def _tried(task: Task, path: str) -> tuple[str, ...]:
         ) from error
 
 
-def _judged(task: Task, case: Case, path: str) -> tuple[str, ...]:
+def _judged(bound: Task, case: Case, path: str) -> tuple[str, ...]:
     cpu = torch.device("cpu")
-    bound = bind(task, case, 1)
-    inputs = check.draw_inputs(task, case, 1, cpu)
+    inputs = check.draw_inputs(bound, case, 1, cpu)
     plain = check.returned(bound, inputs)
-    other = check.reference(bound, check.draw_inputs(task, case, 2, cpu))
+    other = check.reference(bound, check.draw_inputs(bound, case, 2, cpu))
     # What takes least is looked at first: the oracle takes several times as long as the reference,
     # and by its tolerances, which are no smaller, no more can be judged.
-    least = _least(plain.tensors, task.reduction(case))
+    least = _least(plain.tensors, bound.reduction(case))
     if any(_finite(result) for result in plain.tensors):
         hold_dependence(least, plain.tensors, other, path, case)
     again = check.reference(bound, inputs)

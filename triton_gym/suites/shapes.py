@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from triton_gym.evaluation.modules import build
@@ -84,13 +85,18 @@ def given_elements(form: Form, case: Case, device: str) -> int:
     return sum(t.numel() for t in [*tensors(inputs), *held])
 
 
-def result_elements(form: Form, case: Case, device: str) -> int:
-    """Elements of the results; otherwise as `given_elements`."""
+def followed_elements(form: Form, case: Case, device: str) -> tuple[int, int]:
+    """Elements of inputs, parameters and buffers, and of the results; see `given_elements`."""
     generator = Valueless(device)
     inputs = form.inputs(case, generator)  # type: ignore[arg-type]
-    with torch.device(generator.device), torch.no_grad():
-        function = _built(form, case, generator) if form.kind == Kind.MODULE else form.reference
-        return sum(t.numel() for t in tensors(function(*inputs)))
+    held: list[torch.Tensor] = []
+    with torch.device(generator.device), torch.no_grad(), _Shapes():
+        function = form.reference
+        if form.kind == Kind.MODULE:
+            function = _built(form, case, generator)
+            held = [*function.parameters(), *function.buffers()]
+        given = sum(t.numel() for t in [*tensors(inputs), *held])
+        return given, sum(t.numel() for t in tensors(function(*inputs)))
 
 
 def _built(form: Form, case: Case, generator: Valueless) -> Any:
@@ -151,11 +157,27 @@ def fits(form: Form, case: Case, limit: int) -> bool:
         return False
     try:
         with _Patience():
-            return given + result_elements(form, case, "meta") <= limit
+            return sum(followed_elements(form, case, "meta")) <= limit
     except _OutOfPatienceError:
         return True
     except Exception:  # it does not run at these sizes
         return False
+
+
+class _Shapes(TorchFunctionMode):
+    """Batch norms of tensors without values: PyTorch follows one as thirty operators, which takes
+    ten times as long as anything else in a network."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is torch.nn.functional.batch_norm and args[0].is_meta and args[0].dim() > 1:
+            channels = args[0].shape[1]
+            state = list(tensors([*args[1:5], *(kwargs or {}).values()]))
+            alike = all(t.is_meta and t.shape == (channels,) for t in state)
+            if alike and args[0].numel() > channels:  # else it may be refused
+                return torch.empty_like(args[0])
+        return func(*args, **(kwargs or {}))
 
 
 class _OutOfPatienceError(Exception):

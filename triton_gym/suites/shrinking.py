@@ -19,9 +19,9 @@ import torch
 from triton_gym.evaluation.modules import build
 from triton_gym.suites.shapes import (
     Form,
+    followed_elements,
     given_elements,
     input_elements,
-    result_elements,
     tensors,
 )
 from triton_gym.task import Case, Kind
@@ -33,6 +33,8 @@ VARIANTS = 3
 """Further shapes for the interpreter, with one size halved or doubled."""
 RUN_ELEMENTS = 1 << 24
 """Most elements of the inputs of a reference that is run to see whether it does."""
+SMALL_INPUTS = 1 << 19
+"""Most elements of inputs that a reference gets through in a second or two, whatever it is."""
 _KEPT = (16, 8, 4, 3, 2, 1)
 """Sizes up to one of these stay when others shrink."""
 
@@ -67,7 +69,7 @@ def shrink(form: Form, bench: Case) -> Small | None:
         if (found := search.largest(halved(bench, kept), rest)) is not None:
             elements = search.elements(found) or 0
             return Small((found, *search.variants(found)), elements, _larger(form, bench, kept))
-    for case in (*rest, search.one_by_one(bench)):
+    for case in search.too_large(bench, rest):
         if (elements := search.counted(case)) is not None:
             return Small((case,), elements, _larger(form, bench, _KEPT[0]))
     return None
@@ -109,6 +111,11 @@ def run(form: Form, case: Case) -> object:
         if form.kind == Kind.MODULE:
             function = build(form.reference, form.init(case), 0, case.dtype)
         return function(*inputs)
+
+
+def _sizes(case: Case) -> list[int]:
+    """Sizes that can shrink, the largest first."""
+    return sorted({size for size in case.sizes.values() if size > 3}, reverse=True)
 
 
 class _Search:
@@ -154,8 +161,8 @@ class _Search:
         try:
             if self._device == "cpu" and input_elements(self._form, case) > RUN_ELEMENTS:
                 return None
-            results = result_elements(self._form, case, self._device)
-            return given_elements(self._form, case, self._device) + results if results else None
+            given, results = followed_elements(self._form, case, self._device)
+            return given + results if results else None
         except Exception:
             return None
 
@@ -178,16 +185,37 @@ class _Search:
                 best, low = cases[at], at + 1
         return best
 
+    def too_large(self, bench: Case, rest: list[Case]) -> Iterator[Case]:
+        """Small cases of a problem that has none for the interpreter: first those that were met on
+        the way, if their inputs at least are small."""
+        small = [case for case in rest if self._small_inputs(case)]
+        yield from small
+        yield self.one_by_one(bench)
+        yield from (case for case in rest if case not in small)
+
+    def _small_inputs(self, case: Case) -> bool:
+        try:
+            return input_elements(self._form, case) <= SMALL_INPUTS
+        except Exception:  # it reads a value
+            return True
+
     def one_by_one(self, bench: Case) -> Case:
         """The case with each size as small as the others let it be; equal ones shrink together."""
         case = bench
-        for value in sorted({size for size in bench.sizes.values() if size > 3}, reverse=True):
-            for target in dict.fromkeys(max(2, value >> power) for power in range(6, 0, -1)):
-                sizes = {k: target if v == value else v for k, v in case.sizes.items()}
-                smaller = dataclasses.replace(case, sizes=sizes)
-                if self.counted(smaller) is not None:
-                    case = smaller
-                    break
+        for value in _sizes(bench):
+            case = self._smaller(case, value)
+        for value in _sizes(case):  # a batch of thousands is a large one still
+            if not self._small_inputs(case):
+                case = self._smaller(case, value)
+        return case
+
+    def _smaller(self, case: Case, value: int) -> Case:
+        """The case with a size as small as the reference bears it, down to a 64th."""
+        for target in dict.fromkeys(max(2, value >> power) for power in range(6, 0, -1)):
+            sizes = {k: target if v == value else v for k, v in case.sizes.items()}
+            smaller = dataclasses.replace(case, sizes=sizes)
+            if self.counted(smaller) is not None:
+                return smaller
         return case
 
     def variants(self, tiny: Case) -> tuple[Case, ...]:

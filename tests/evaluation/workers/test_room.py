@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -11,12 +13,13 @@ from triton_gym.errors import MachineError
 from triton_gym.evaluation.judging import judge as judging
 from triton_gym.evaluation.judging.judge import Judge, Request
 from triton_gym.evaluation.workers import room
+from triton_gym.evaluation.workers.scratch import Scratch
 from triton_gym.evaluation.workers.session import Ended
 from triton_gym.outcome import Outcome, Status
 from triton_gym.registration import load
 
 
-def full(*_):
+def full(*_, **__):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -66,6 +69,14 @@ def test_a_disk_that_fills_meanwhile_blames_nobody(monkeypatch, request_):
 def test_a_folder_that_cannot_be_made_is_the_machines_doing(monkeypatch, request_):
     with pytest.raises(MachineError, match="No space left"):
         Once(OSError(errno.ENOSPC, "No space left on device")).evaluate(request_)
+
+
+def test_a_folder_that_there_is_no_room_for_is_not_left(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        Scratch("x = 1")
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_the_machine_may_have_done_is_tried_again(request_):

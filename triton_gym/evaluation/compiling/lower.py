@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import tempfile
 from collections.abc import Mapping
@@ -116,11 +115,9 @@ def _parsed(ttir: str, context: Any) -> Any:
     """The module that a text describes. Triton reads files only."""
     from triton._C.libtriton import ir
 
-    with tempfile.NamedTemporaryFile("w", suffix=".ttir", delete=False) as file:
+    with tempfile.NamedTemporaryFile("w", suffix=".ttir") as file:
         file.write(ttir)
-    try:
+        file.flush()
         module = ir.parse_mlir_module(file.name, context)
-    finally:
-        os.unlink(file.name)
     module.context = context
     return module

@@ -15,13 +15,21 @@ PREFIX = "triton-gym-"
 
 
 class Scratch:
-    """A folder for one answer: its source, Triton's cache, nothing else. Gone afterwards."""
+    """A folder for one answer: its source, Triton's cache, nothing else. Gone afterwards.
+
+    Raises:
+        OSError: there is no room for it; then nothing is left of it.
+    """
 
     def __init__(self, source: str) -> None:
         self.source = source
         self.folder = tempfile.mkdtemp(prefix=PREFIX)
         self.path = str(Path(self.folder, "answer.py"))
-        Path(self.path).write_text(source, encoding="utf-8")
+        try:
+            Path(self.path).write_text(source, encoding="utf-8")
+        except OSError:
+            remove(self.folder)
+            raise
 
     def __enter__(self) -> Scratch:
         return self

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from triton_gym.evaluation.simulate.time_model.eager import spanned_bytes, tensors_of
+from triton_gym.evaluation.simulate.time_model.eager.tensors import spanned_bytes, tensors_of
 
 _LOOKUPS = frozenset(
     {

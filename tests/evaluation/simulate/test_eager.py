@@ -12,7 +12,7 @@ import triton_gym
 from triton_gym import Case
 from triton_gym.device import gpu_named
 from triton_gym.evaluation.profile import speed_of_light
-from triton_gym.evaluation.simulate.time_model.eager import baseline_us
+from triton_gym.evaluation.simulate.time_model.eager.baseline import baseline_us
 
 GPU = gpu_named("h200")
 

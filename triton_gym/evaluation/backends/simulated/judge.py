@@ -24,7 +24,7 @@ from triton_gym.evaluation.fingerprint import remembered_fingerprint
 from triton_gym.evaluation.judging.judge import Judge, Phases, Request
 from triton_gym.evaluation.profile import speed_of_light
 from triton_gym.evaluation.simulate.time_model.confidence import WIDEST
-from triton_gym.evaluation.simulate.time_model.eager import baseline_us
+from triton_gym.evaluation.simulate.time_model.eager.baseline import baseline_us
 from triton_gym.evaluation.workers.scratch import Scratch
 from triton_gym.evaluation.workers.session import Ended
 from triton_gym.evaluation.workers.worker_pool import WorkerPool

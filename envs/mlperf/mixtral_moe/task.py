@@ -110,8 +110,8 @@ TASK = Task(
     min_bytes=min_bytes,
     reduction=lambda case: case["dim"],
     knobs={
-        **{name: KNOBS[name] for name in KNOBS if name not in ("PROGRAMS", "GROUP_M")},
-        "SPAN": (1024, 2048, 4096, 8192),
+        **KNOBS,
+        "SPAN": (512, 1024, 2048, 4096),
     },
     unit=Unit.MATRIX,
     tags=("mlperf", "matrix"),

@@ -72,14 +72,14 @@ def launched(
         UnknownText: the kernel has something that cannot be interpreted.
     """
     program = program_of(text)
-    arguments, touched = _arguments(program, launch, ranges)
+    arguments, touched = arguments_of(program, launch, ranges)
     bounds = Bounds(touched, ranges)
     return Launched(
         index, config, kernel.name, launch.grid, program, arguments, bounds, kernel.num_warps
     )
 
 
-def _arguments(
+def arguments_of(
     program: Program, launch: Launch, ranges: Sequence[Range]
 ) -> tuple[list[Any], list[Range]]:
     """Arguments as the kernel's function takes them, and the memory that they point to."""

@@ -25,6 +25,7 @@ from triton_gym.evaluation.judging.judge import Judge, Phases, Request
 from triton_gym.evaluation.profile import speed_of_light
 from triton_gym.evaluation.simulate.time_model.confidence import WIDEST
 from triton_gym.evaluation.simulate.time_model.eager.baseline import baseline_us
+from triton_gym.evaluation.simulate.tracing.trace import BLIND
 from triton_gym.evaluation.workers.scratch import Scratch
 from triton_gym.evaluation.workers.session import Ended
 from triton_gym.evaluation.workers.worker_pool import WorkerPool
@@ -109,7 +110,8 @@ class SimulatedJudge(Judge):
         task, case = request.task, request.task.bench[0]
         estimate, proof = found.estimate, found.proof
         light = speed_of_light(task, case, self._gpu)
-        if estimate.us * proof.work < LEAST_WORK * light.floor_us:
+        blind = any(BLIND in note for note in estimate.notes)
+        if estimate.us * proof.work < LEAST_WORK * light.floor_us and not blind:
             if any("time ran out" in note for note in estimate.notes):
                 raise Ended(
                     Status.TIMEOUT, f"The kernels could not be followed at {case} in time; most "
@@ -136,11 +138,14 @@ class SimulatedJudge(Judge):
             if proof.withheld:
                 message += " Speed that was not verified is not credited."
                 runtime_us = max(runtime_us, baseline / UNVERIFIED_SPEEDUP)
+        if blind:
+            message += " Speed that rests on unknown values is not credited."
+            runtime_us = max(runtime_us, baseline / UNVERIFIED_SPEEDUP)
         if estimate.coverage < LEAST_COVERAGE:
             message += " Most of the time is PyTorch's copies: no speedup is credited."
             runtime_us = max(runtime_us, baseline)
         scale = runtime_us / estimate.us
-        doubt = math.exp(WIDEST) if proof.doubt else 1.0
+        doubt = math.exp(WIDEST) if proof.doubt or blind else 1.0
         if found.prepared:
             message += " What the answer prepares before its second call is not timed."
         return Outcome(

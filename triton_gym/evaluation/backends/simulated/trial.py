@@ -8,6 +8,7 @@ from time import process_time
 from typing import Any
 
 from triton_gym.evaluation.backends.simulated import execute
+from triton_gym.evaluation.backends.simulated.needs import needs_of
 from triton_gym.evaluation.exchange.arena import HostArena
 from triton_gym.evaluation.plan.codec import encode
 from triton_gym.evaluation.plan.plan import Plan
@@ -23,13 +24,16 @@ from triton_gym.evaluation.plan.step import (
     Upload,
 )
 from triton_gym.evaluation.plan.view import View
-from triton_gym.evaluation.simulate.interpreter.effort import Exhausted
+from triton_gym.evaluation.simulate.interpreter.effort import Effort, Exhausted
 from triton_gym.evaluation.simulate.tracing.evidence import Call, Evidence
 from triton_gym.evaluation.simulate.tracing.replay import Replay, Undecided
-from triton_gym.evaluation.simulate.tracing.trace import SECONDS, Traced, trace
+from triton_gym.evaluation.simulate.tracing.trace import BLIND, SECONDS, Traced, trace
+from triton_gym.evaluation.simulate.tracing.whole import run_whole
 
 LARGEST_COPY = 1 << 30
 """Bytes of a copy that is carried out, if something needs what it copies."""
+WHOLE_US = 6e6
+"""Effort for launches that run as a whole, since others decide by what they compute."""
 _Spans = list[tuple[int, int]]
 
 
@@ -61,6 +65,7 @@ class Trial:
     def follow(
         self, buffers: Sequence[Buffer], kernels: Sequence[Kernel], steps: Sequence[Step],
         numbers: Sequence[int] | None = None, skip: int = 0, config: str = "",
+        wanted: _Spans | None = None,
     ) -> list[Traced]:  # fmt: skip
         """Prepare memory for the launches among some steps, and trace them.
 
@@ -70,6 +75,7 @@ class Trial:
             numbers: of the steps in the plan, if they are known.
             skip: steps at the beginning whose launches are not traced.
             config: name of the configuration that they belong to.
+            wanted: memory that is looked at afterwards.
         """
         found = []
         opaque: _Spans = []  # what only launches know
@@ -78,16 +84,34 @@ class Trial:
         execution = execute.Execution(
             buffers, kernels, self._texts, self._blobs, self._multiprocessors
         )
+        needs = needs_of(buffers, kernels, steps, self._texts, wanted or ())
+        made: _Spans = []  # what launches have computed that others decide by
+        effort = Effort(WHOLE_US)
         for place, step in enumerate(steps):
             number = place if numbers is None else numbers[place]
             if isinstance(step, Launch):
                 ranges = execution.living(None if numbers is None else number)
                 if place >= skip:
-                    found.append(self._traced(number, config, step, kernels, ranges, given))
-                    opaque += [
-                        (s, e) for s, e, _ in found[-1].launched.bounds.ranges
-                        if s in found[-1].writes
-                    ]  # fmt: skip
+                    traced = self._traced(number, config, step, kernels, ranges, [*given, *made])
+                    written = [
+                        (s, e) for s, e, _ in traced.launched.bounds.ranges if s in traced.writes
+                    ]
+                    made = [span for span in made if not _overlap(span, written)]
+                    if _blind(needs[place].decides_by, opaque):
+                        traced = dataclasses.replace(
+                            traced, trace=dataclasses.replace(traced.trace, note=BLIND)
+                        )
+                    elif (
+                        needs[place].awaited
+                        and not _blind(needs[place].reads, opaque)
+                        and run_whole(traced.launched, effort)
+                    ):
+                        traced = dataclasses.replace(traced, whole=True)
+                        opaque = [span for span in opaque if span not in written]
+                        made += written
+                        written = []
+                    opaque += written
+                    found.append(traced)
             elif isinstance(step, Upload):
                 execute.upload(step, self._blobs)
             elif isinstance(step, (Copy, Gather, Fill)) and _touches(step.dst, needed[place]):
@@ -165,7 +189,7 @@ class Trial:
             if _touches(step.dst, needed) and not isinstance(step, Fill):
                 needed.append(step.src.extent)
         launches = [s for s in steps if isinstance(s, Launch)]
-        found = self.follow(buffers, kernels, steps) if launches else []
+        found = self.follow(buffers, kernels, steps, wanted=needed) if launches else []
         given = {b.address for b in buffers if b.kind is not BufferKind.SCRATCH}
         replay = Replay(found, given)
         try:
@@ -183,6 +207,15 @@ class Trial:
             if _touches(step.dst, needed):
                 execute.move(step)
         return execute.peek(address, nbytes)
+
+
+def _overlap(span: tuple[int, int], others: _Spans) -> bool:
+    return any(span[0] < end and start < span[1] for start, end in others)
+
+
+def _blind(spans: set[tuple[int, int]], opaque: _Spans) -> bool:
+    """Whether any of some memory is not computed here."""
+    return any(_overlap(span, opaque) for span in spans)
 
 
 def _needed(steps: Sequence[Step]) -> list[_Spans]:

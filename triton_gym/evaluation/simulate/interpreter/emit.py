@@ -28,6 +28,7 @@ from triton_gym.evaluation.simulate.interpreter.types import (
     Module,
     Operation,
     callee,
+    inside,
 )
 
 _FREE = {
@@ -78,6 +79,17 @@ class Program:
     def sketch(self) -> Program:
         """The same without what decides nothing of what is accessed, and how often."""
         return Program(self.module, sketched=True)
+
+    @functools.cached_property
+    def idle_loops(self) -> frozenset[int]:
+        """Numbers of the loops that store nothing, and whose results decide nothing."""
+        decides = deciding(self.module)
+        return frozenset(
+            number for number, operation in enumerate(self.operations)
+            if operation.name == "scf.for"
+            and not any(name in decides for name, _ in operation.results)
+            and not any(inner.name in _EFFECTS for inner in inside(operation))
+        )  # fmt: skip
 
 
 class _Emitter(Arithmetic, Layout, Accesses, Regions):

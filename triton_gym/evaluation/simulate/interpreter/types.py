@@ -70,15 +70,19 @@ class Function:
 
     def operations(self) -> Iterator[Operation]:
         """All operations, those of regions after the one that holds them."""
-        yield from _inside(self.blocks)
+        for block in self.blocks:
+            for operation in block.operations:
+                yield operation
+                yield from inside(operation)
 
 
-def _inside(blocks: list[Block]) -> Iterator[Operation]:
-    for block in blocks:
-        for operation in block.operations:
-            yield operation
-            for region in operation.regions:
-                yield from _inside(region)
+def inside(operation: Operation) -> Iterator[Operation]:
+    """All operations in the regions of one."""
+    for region in operation.regions:
+        for block in region:
+            for inner in block.operations:
+                yield inner
+                yield from inside(inner)
 
 
 @dataclass(slots=True)

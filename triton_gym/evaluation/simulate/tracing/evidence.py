@@ -240,7 +240,7 @@ class Evidence:
     def _reads_made(self, traced: Traced) -> bool:
         """Whether a launch reads what others of the call compute, which was not computed yet."""
         made = {
-            start for other in self._call.launches if other is not traced
+            start for other in self._call.launches if other is not traced and not other.whole
             for start, kinds in other.uses.items() if kinds & {"store", "atomic"}
         }  # fmt: skip
         return any("load" in kinds and start in made for start, kinds in traced.uses.items())

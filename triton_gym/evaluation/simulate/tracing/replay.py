@@ -171,13 +171,14 @@ class Replay:
             return
         earlier = [i for i in writers if i < position]
         expected = earlier[-1] + 1 if earlier else 0
+        untouched = 0 if not earlier or self.launches[earlier[-1]].whole else expected
         at = (active - np.uint64(start)).astype(np.int64)
         tags = self.tags_of(start, end)
         while True:
             found = tags[at]
             if (found > position + 1).any():
                 raise Undecided("a later launch has written what a program reads")
-            there = (found == expected) | (found == position + 1)
+            there = (found == expected) | (found == position + 1) | (found == untouched)
             if there.all():
                 return
             if not earlier:
@@ -191,6 +192,8 @@ class Replay:
             Undecided: that cannot be told.
             Exhausted: it takes too much effort.
         """
+        if self.launches[position].whole:
+            return
         bounds = self.launches[position].launched.bounds
         end = bounds.ranges[bounds.owner(start)][1]
         tags = self.tags_of(start, end)
@@ -210,6 +213,8 @@ class Replay:
         launched = self.launches[position].launched
         if launched.program.waits:
             raise Undecided("programs of a launch wait for one another")
+        if self.launches[position].in_place:
+            raise Undecided("the launch has run, and what it read is no more")
         verifier = Verifier(self, position)
         with observed(launched.machine, verifier, self.effort):
             try:

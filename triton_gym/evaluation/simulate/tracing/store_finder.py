@@ -61,6 +61,7 @@ class Scout:
         self._effort = effort
         self._start = start
         self._loops = loops
+        self._idle = launched.program.sketch.idle_loops
         self._undo = Undo()
         self._found = Stores()
         self._rounds = 0
@@ -106,7 +107,9 @@ class Scout:
         """Nothing to note."""
 
     def loop(self, number: int, steps: range) -> Iterable[int]:
-        """None, the first and the last iteration, or all."""
+        """None, the first and the last iteration, or all that may store."""
+        if number in self._idle:
+            return ()
         if self._loops is None or len(steps) <= self._loops:
             return steps
         self._found.shortened = True

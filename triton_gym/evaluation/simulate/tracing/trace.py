@@ -41,6 +41,9 @@ SECONDS = 20.0
 """How much processor time the trace of a whole call may take: wall time would let the result depend
 on what else the machine does."""
 
+BLIND = "what its programs do depends on values of other kernels that were not computed"
+"""Note of a trace that cannot be true."""
+
 
 @dataclass(slots=True)
 class Traced:
@@ -51,11 +54,19 @@ class Traced:
     paths: Paths
     uses: dict[int, set[str]]
     """Start addresses of its buffers, with the kinds of access seen: `load`, `store`, `atomic`."""
+    whole: bool = False
+    """Whether all of it has run: what it writes is there."""
 
     @property
     def writes(self) -> set[int]:
         """Buffers that it may write: those it was seen to, and those it was not seen to use."""
         return {start for start, kinds in self.uses.items() if kinds != {"load"}}
+
+    @property
+    def in_place(self) -> bool:
+        """Whether it has run, and has written over what it read."""
+        both = ("load" in kinds and len(kinds) > 1 for kinds in self.uses.values())
+        return self.whole and any(both)
 
 
 def trace(

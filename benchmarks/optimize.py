@@ -1,6 +1,6 @@
 """`triton_gym.optimize` on functions that people have: speed, correctness, the caller's latency.
 
-    python benchmarks/optimize.py --parts functions --seconds 90 --at-once 6      # four minutes
+    python benchmarks/optimize.py --parts functions --seconds 90 --at-once 6 --most 235
     python benchmarks/optimize.py --parts null latency overhead       # adds to the same file
     python benchmarks/optimize.py --device simulated --seconds 20     # search and report alone
 
@@ -148,7 +148,9 @@ def main() -> None:
         content = json.loads(options.out.read_text(encoding="utf-8")).get("rows", {})
     work = options.keep or Path(tempfile.mkdtemp(prefix="optimize-"))
     work.mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as if interrupted by hand
+    for ends in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(ends, signal.default_int_handler)  # as if interrupted by hand
+    signal.setitimer(signal.ITIMER_REAL, options.most)
 
     def write() -> None:
         content["summary"] = summary(list(content.get("functions", {}).values()))
@@ -199,6 +201,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--caller-s", type=float, default=15.0, help="of the caller's calls")
     parser.add_argument("--repetitions", type=int, default=2, help="of the latencies")
     parser.add_argument("--share", type=float, default=0.01, help="of the caller's GPU")
+    parser.add_argument("--most", type=float, default=0.0, help="seconds of it all; 0 for no bound")
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--keep", type=Path, help="folder for run folders and the cache")
     parser.add_argument("--out", type=Path, default=record.RESULTS / "optimize-h200.json")

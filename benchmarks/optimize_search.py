@@ -17,6 +17,7 @@ from typing import Any
 
 import cloudpickle
 import torch
+import torch._inductor.config
 from optimize_functions import Subject
 
 import triton_gym
@@ -80,7 +81,7 @@ class Caller:
                         one.call()
                     except Exception as error:  # told in the row; others go on
                         self.failed[one.subject.name] = f"{type(error).__name__}: {error}"
-            time.sleep(0.05)
+            time.sleep(0.3)
 
 
 def search_all(
@@ -209,6 +210,8 @@ def _end_of(file: Path) -> str:
 def times(original: Any, function: Any, arguments: tuple[Any, ...]) -> dict[str, Any]:
     """Eager, torch.compile and the swapped function, in turn, with the GPU alone."""
     torch._dynamo.reset()
+    # Here, not in a pool of processes that compete with searches: nothing is waited for.
+    torch._inductor.config.compile_threads = 1
     began = time.perf_counter()
     compiled = torch.compile(original)
     alone = gpu_lock(torch.device("cuda:0"))

@@ -17,6 +17,10 @@ from triton_gym.optimization.spec import search_path
 SWITCH = "TRITON_GYM_OPTIMIZE"
 """Environment variable: `off` leaves every function as it is, in this process and those below."""
 OFF = ("0", "off", "false", "no")
+ALONE = {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
+"""Environment of a search, unless the user says otherwise: where `torch.compile` is what a kernel is
+held against, it compiles by itself. Its pool has a process for each processor, which import PyTorch
+for as long as a few kernels take, and compete with the program."""
 
 
 class SearchProcess:
@@ -36,7 +40,7 @@ class SearchProcess:
         self, folder: Path, device: str, on: str, heard: Callable[[Mapping[str, Any]], None]
     ) -> None:
         self.folder, self._heard = folder, heard
-        environment = {**os.environ, SWITCH: "off", **exchanged(device, on, os.environ)}
+        environment = {**ALONE, **os.environ, SWITCH: "off", **exchanged(device, on, os.environ)}
         environment["PYTHONPATH"] = os.pathsep.join(search_path())
         with (folder / "search.log").open("ab") as log:
             self._process = subprocess.Popen(

@@ -18,9 +18,9 @@ SWITCH = "TRITON_GYM_OPTIMIZE"
 """Environment variable: `off` leaves every function as it is, in this process and those below."""
 OFF = ("0", "off", "false", "no")
 ALONE = {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
-"""Environment of a search, unless the user says otherwise: where `torch.compile` is what a kernel is
-held against, it compiles by itself. Its pool has a process for each processor, which import PyTorch
-for as long as a few kernels take, and compete with the program."""
+"""Environment of a search, unless the user says otherwise: where a kernel is held against
+`torch.compile`, that compiles by itself. Its pool has a process for each processor, which import
+PyTorch for as long as a few kernels take, and compete with the program."""
 
 
 class SearchProcess:

@@ -35,8 +35,7 @@ from scipy.optimize import least_squares
 
 from triton_gym.device import Gpu, gpu_named
 from triton_gym.evaluation.simulate.time_model.constants import CONSTANTS
-from triton_gym.evaluation.simulate.time_model.eager.baseline import launches_of
-from triton_gym.evaluation.simulate.time_model.eager.kernel import Kernel, sequence_us
+from triton_gym.evaluation.simulate.time_model.eager.baseline import Launched, launches_of
 from triton_gym.evaluation.simulate.time_model.eager.rates import RATES, Rates
 
 HELD = 0.15
@@ -52,11 +51,11 @@ class Row:
     """A reference, what it launches, and its modelled time."""
 
     timed: Timed
-    kernels: list[Kernel]
+    launched: Launched
 
-    def us(self, gpu: Gpu, rates: Rates) -> float:
+    def us(self, gpu: Gpu, rates: Rates, baseline: str = "eager") -> float:
         """Modelled."""
-        return sequence_us(self.kernels, gpu, rates, CONSTANTS)
+        return self.launched.us(gpu, baseline, rates, CONSTANTS)
 
     @property
     def fitted(self) -> bool:
@@ -148,7 +147,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     gpu = gpu_named(args.gpu)
-    rows = [Row(t, launches_of(t.task, t.task.bench[0], gpu).kernels) for t in eager_times.timed()]
+    rows = [Row(t, launches_of(t.task, t.task.bench[0], gpu)) for t in eager_times.timed()]
     rates = RATES
     if args.fit:
         rates = fit([row for row in rows if row.fitted], gpu, rates)
@@ -162,6 +161,9 @@ def main() -> None:
                   f"{'fitted' if row.fitted else 'held  '} {t.family}: {t.name}")  # fmt: skip
     items = [(r.timed.family, r.fitted, us[r.timed.name] / r.timed.eager_us) for r in rows]
     tables = {"eager": report("eager", items, ("the half fitted to", "the other half"))}
+    compiled = [(r.timed.family, r.fitted, r.us(gpu, rates, "compile") / r.timed.compile_us)
+                for r in rows if math.isfinite(r.timed.compile_us)]  # fmt: skip
+    tables["compile"] = report("torch.compile", compiled, ("the half fitted to", "the other half"))
     if args.speedups:
         found = speedups(args.speedups, us)
         tables["speedup"] = report("speedup of the corpus", found, ("families fitted", "never fitted"))  # fmt: skip

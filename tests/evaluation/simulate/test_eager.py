@@ -11,7 +11,6 @@ import torch.nn.functional as F
 import triton_gym
 from triton_gym import Case
 from triton_gym.device import gpu_named
-from triton_gym.evaluation.profile import speed_of_light
 from triton_gym.evaluation.simulate.time_model.eager.baseline import baseline_us
 
 GPU = gpu_named("h200")
@@ -46,7 +45,7 @@ CATALOGUE = {
 
 def modelled(task):
     case = task.bench[0]
-    return baseline_us(task, case, GPU, "eager", speed_of_light(task, case, GPU))
+    return baseline_us(task, case, GPU, "eager")
 
 
 @pytest.mark.parametrize("name", MEASURED)

@@ -125,7 +125,7 @@ class SimulatedJudge(Judge):
             )
         key = (remembered_fingerprint(task), request.baseline)
         if key not in self._baselines:
-            self._baselines[key] = baseline_us(task, case, self._gpu, request.baseline, light)
+            self._baselines[key] = baseline_us(task, case, self._gpu, request.baseline)
         baseline = self._baselines[key]
         # The model's error must not read as a kernel beyond the speed of light.
         runtime_us = max(estimate.us, light.floor_us)

@@ -7,21 +7,42 @@ at hand, with which accesses. A launch costs what it costs an answer.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from triton_gym.device import Gpu
 from triton_gym.evaluation.check import fake_arguments
 from triton_gym.evaluation.faults import blaming
 from triton_gym.evaluation.modules import bind
-from triton_gym.evaluation.profile import Light
 from triton_gym.evaluation.simulate.time_model.constants import CONSTANTS, Constants
 from triton_gym.evaluation.simulate.time_model.eager.clock import Launches, Whole
-from triton_gym.evaluation.simulate.time_model.eager.kernel import sequence_us
+from triton_gym.evaluation.simulate.time_model.eager.fused import fused
+from triton_gym.evaluation.simulate.time_model.eager.kernel import Kernel, sequence_us
 from triton_gym.evaluation.simulate.time_model.eager.rates import RATES, Rates
+from triton_gym.evaluation.simulate.time_model.eager.tensors import storage_of, tensors_of
 from triton_gym.task import Case, Task
 
 
-def launches_of(task: Task, case: Case, gpu: Gpu) -> Launches:
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """What PyTorch launches for a reference."""
+
+    kernels: tuple[Kernel, ...]
+    results: frozenset[int]
+    """Memory that the reference returns."""
+
+    def us(self, gpu: Gpu, baseline: str, rates: Rates, constants: Constants) -> float:
+        """How long it takes, `eager` or made faster by `torch.compile`."""
+        eager = sequence_us(self.kernels, gpu, rates, constants)
+        if baseline != "compile":
+            return eager
+        return min(
+            eager, sequence_us(fused(self.kernels, self.results, gpu), gpu, rates, constants)
+        )
+
+
+def launches_of(task: Task, case: Case, gpu: Gpu) -> Launched:
     """What PyTorch launches for a task's reference.
 
     Args:
@@ -35,12 +56,13 @@ def launches_of(task: Task, case: Case, gpu: Gpu) -> Launches:
         task = bind(task, case, 0)
     blame = blaming(task, "reference, run without values to model its time,", case)
     with blame, torch.no_grad(), mode, launches, Whole(launches):
-        task.reference(*arguments)
-    return launches
+        result = task.reference(*arguments)
+    memory = frozenset(map(storage_of, tensors_of(result)))
+    return Launched(tuple(launches.kernels), memory)
 
 
 def baseline_us(
-    task: Task, case: Case, gpu: Gpu, baseline: str, light: Light,
+    task: Task, case: Case, gpu: Gpu, baseline: str,
     rates: Rates = RATES, constants: Constants = CONSTANTS,
 ) -> float:  # fmt: skip
     """Modelled time of the reference, in microseconds.
@@ -50,9 +72,7 @@ def baseline_us(
         case: the shapes and dtype.
         gpu: what it would run on.
         baseline: `eager`, or `compile` for a reference that `torch.compile` fused.
-        light: speed of light of the case.
         rates: of PyTorch's operators.
         constants: of the model, whose launches these are.
     """
-    launches = launches_of(task, case, gpu)
-    return sequence_us(launches.kernels, gpu, rates, constants)
+    return launches_of(task, case, gpu).us(gpu, baseline, rates, constants)

@@ -28,8 +28,6 @@ class Launches(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.gpu = gpu
         self.kernels: list[Kernel] = []
-        self.results: set[int] = set()
-        """Memory of what the reference returned."""
         self._alive: list[Any] = []
         """Memory that was freed would be told by another's name."""
 

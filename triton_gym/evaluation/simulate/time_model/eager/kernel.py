@@ -23,6 +23,8 @@ class Fusion(enum.Enum):
     """It goes into one kernel with its neighbours."""
     REDUCTION = enum.auto()
     """The same, but what follows has to read its input once more."""
+    WHOLE = enum.auto()
+    """It reduces everything to few numbers: what follows waits for all of it."""
     NONE = enum.auto()
     """It is called as it is."""
 
@@ -43,6 +45,8 @@ class Kernel:
     memory: str = "memory"
     """The constant that says which share of the bandwidth it reaches."""
     fusion: Fusion = Fusion.POINTWISE
+    row: float = 0.0
+    """Bytes that it reduces to one result, if it reduces rows."""
 
 
 class Cache:
@@ -57,19 +61,19 @@ class Cache:
     def missed(self, operands: Iterable[Operand]) -> float:
         """Bytes that device memory gives or takes."""
         total: float = 0.0
-        for storage, moved in _distinct(operands).items():
+        for storage, moved in distinct(operands).items():
             since = self._moved - self._touched.get(storage, -math.inf) + moved
             total += moved * min(max(2 * since / self._size - 1.0, 0.0), 1.0)
         return total
 
     def touch(self, operands: Iterable[Operand]) -> None:
         """Remember what a kernel moved."""
-        for storage, moved in _distinct(operands).items():
+        for storage, moved in distinct(operands).items():
             self._moved += moved
             self._touched[storage] = self._moved
 
 
-def _distinct(operands: Iterable[Operand]) -> dict[int, float]:
+def distinct(operands: Iterable[Operand]) -> dict[int, float]:
     """Bytes of each memory: what operands share counts once."""
     found: dict[int, float] = {}
     for o in operands:

@@ -39,7 +39,7 @@ def scanned(call: Call) -> Sequence[Kernel]:
     inner = math.prod(source.shape[axis + 1 :])
     if inner == 1:
         work = (("scan_pair_ps" if pairs else "scan_ps", n),)
-        return [Kernel("scan", *moved, work, fusion=Fusion.NONE)]
+        return [Kernel("scan", *moved, work, fusion=Fusion.REDUCTION)]
     waves = math.ceil(n / length / (call.gpu.multiprocessors * _PLACES))
     return [Kernel("scan", *moved, (), (("scan_step_us", waves * length),), fusion=Fusion.NONE)]
 

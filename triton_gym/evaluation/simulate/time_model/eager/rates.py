@@ -122,5 +122,12 @@ class Rates:
     attention_vector: float = 0.45
     """The same in float32, of the vector units' peak."""
 
+    fused: float = 0.85
+    """Share of the bandwidth that kernels of `torch.compile` reach…"""
+    fused_rows: float = 0.75
+    """…and those that reduce rows."""
+    fused_math_ps: float = 0.35
+    """A function of many instructions in such a kernel."""
+
 
 RATES = Rates()

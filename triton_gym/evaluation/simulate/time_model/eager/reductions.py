@@ -17,6 +17,8 @@ _THREADS = 2048
 """Resident threads of a multiprocessor."""
 _BLOCK = 512
 """Threads of a program of `reduce_kernel` (Reduce.cuh), of group norm's and of batch norm's."""
+_FEW = 64
+"""Results up to which a reduction has too few rows to go on with in the same kernel."""
 _WARP_ROW = 1024
 """Longest row, in elements, that PyTorch's softmax holds in one warp (SoftMax.cu)…"""
 _WARP_BYTES = 4096
@@ -81,7 +83,8 @@ def reduction(
     return Kernel(
         name, (whole(source),), tuple(map(whole, outputs)),
         (("reduce_ps", float(source.numel())), *extra), tuple(waits),
-        memory="reduce_memory", fusion=Fusion.REDUCTION,
+        memory="reduce_memory", fusion=Fusion.REDUCTION if results > _FEW else Fusion.WHOLE,
+        row=0.0 if across else float(length * source.element_size()),
     )  # fmt: skip
 
 
@@ -127,7 +130,8 @@ def softmax(call: Call) -> Sequence[Kernel]:
     if inner > 1:  # cunn_SpatialSoftMaxForward: every pass in L2 at best
         hard = (*hard, ("strided_ps", n))
     return [Kernel("softmax", (whole(source, passes),), (whole(out),), hard,
-                   (("softmax_ps", n / 1e6),), fusion=Fusion.REDUCTION)]  # fmt: skip
+                   (("softmax_ps", n / 1e6),), fusion=Fusion.REDUCTION,
+                   row=float(length * size))]  # fmt: skip
 
 
 def row_norm(name: str, source: torch.Tensor, outputs: Sequence[torch.Tensor], length: int,
@@ -139,7 +143,7 @@ def row_norm(name: str, source: torch.Tensor, outputs: Sequence[torch.Tensor], l
         name, (whole(source), *map(whole, others)), tuple(map(whole, outputs)),
         (("vector_ps", n),),
         (("norm_ps", n * share / 1e6), ("norm_wave_us", share * rows / (gpu.multiprocessors * 16))),
-        fusion=Fusion.REDUCTION,
+        fusion=Fusion.REDUCTION, row=float(length * source.element_size()),
     )  # fmt: skip
 
 
@@ -162,7 +166,7 @@ def group_norm(call: Call) -> Sequence[Kernel]:
     scaled = elementwise("scale", [result], [flat, factors, factors], casts=0)
     return [
         Kernel("moments", (whole(source),), (), (), (("moment_us", waves * length / lanes),),
-               fusion=Fusion.REDUCTION),
+               fusion=Fusion.REDUCTION, row=float(length * source.element_size())),
         elementwise("factors", [factors], [factors]),
         Kernel("scale", (whole(source), *scaled.reads[1:]), (whole(out),), scaled.work),
     ]  # fmt: skip
@@ -184,7 +188,7 @@ def batch_norm(call: Call) -> Sequence[Kernel]:
     steps = math.ceil(channels * _BLOCK / (call.gpu.multiprocessors * _THREADS)) * length / _BLOCK
     return [
         Kernel("statistics", (whole(source),), (), (), (("moment_us", steps),),
-               fusion=Fusion.REDUCTION),
+               fusion=Fusion.REDUCTION, row=length * source.element_size()),
         Kernel("scale", (whole(source),), (whole(out),), (), (("moment_us", 0.8 * steps),)),
     ]  # fmt: skip
 

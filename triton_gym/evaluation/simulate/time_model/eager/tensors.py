@@ -41,12 +41,28 @@ class Operand:
     """That L2 gives or takes: a sector for every warp that touches it."""
     size: float
     """Bytes of that memory: operands that overlap come to no more."""
+    offset: int = 0
+    """Where in it the tensor begins, in elements."""
+    item: int = 4
+    """Bytes of an element."""
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """What tells parts of one memory apart."""
+        return self.storage, self.offset
 
 
 def whole(tensor: torch.Tensor, times: float = 1.0) -> Operand:
     """A tensor that a kernel reads or writes in the order of its memory, so many times."""
     moved = _memory_bytes(tensor.shape, tensor.stride(), tensor.element_size()) * times
-    return Operand(storage_of(tensor), moved, moved, _size(tensor, moved))
+    return Operand(
+        storage_of(tensor),
+        moved,
+        moved,
+        _size(tensor, moved),
+        _offset(tensor),
+        tensor.element_size(),
+    )
 
 
 def storage_of(tensor: torch.Tensor) -> int:
@@ -57,6 +73,10 @@ def storage_of(tensor: torch.Tensor) -> int:
 
 def _size(tensor: torch.Tensor, moved: float) -> float:
     return max(float(tensor.untyped_storage().nbytes()), moved)
+
+
+def _offset(tensor: torch.Tensor) -> int:
+    return int(tensor.storage_offset())
 
 
 def _memory_bytes(shape: Sequence[int], strides: Sequence[int], size: int) -> float:
@@ -139,4 +159,11 @@ def operand(tensor: torch.Tensor, way: Walk, index: int) -> Operand:
     """An operand of an elementwise kernel."""
     moved = _memory_bytes(way.shape, way.strides[index], way.sizes[index])
     asked = max(moved, way.asked(index))
-    return Operand(storage_of(tensor), moved, asked, _size(tensor, moved))
+    return Operand(
+        storage_of(tensor),
+        moved,
+        asked,
+        _size(tensor, moved),
+        _offset(tensor),
+        tensor.element_size(),
+    )

@@ -42,7 +42,7 @@ HELD = 0.15
 """How much a constant's logarithm is held to where it started, beside errors of the same size."""
 BEND = 0.15
 """Error, as a logarithm, from which on the fit counts it less."""
-FIXED = ("sharpness", "wait_us")
+FIXED = ("sharpness", "wait_us", "fused", "fused_rows", "fused_math_ps", "fused_op_ps")
 """Constants that are not fitted."""
 
 

@@ -55,24 +55,24 @@ def _joined(group: Sequence[Kernel], needed: set[int], gpu: Gpu) -> Kernel:
     made: set[int] = set()
     reads: dict[tuple[int, int], Operand] = {}
     writes: dict[tuple[int, int], Operand] = {}
-    hard = 0.0
+    hard = simple = 0.0
     for kernel in group:
+        work = dict(kernel.work)
+        hard += work.get("math_ps", 0.0) * (_ERF if kernel.name == "gelu" else 1)
+        simple += max(work.get(name, 0.0) for name in ("vector_ps", "strided_ps", "reduce_ps"))
         for o in kernel.reads:
             if o.storage not in made and o.bytes > reads.get(o.place, _NOTHING).bytes:
                 reads[o.place] = o
         made |= {o.storage for o in kernel.writes}
         writes |= {o.place: o for o in kernel.writes if o.storage in needed}
-        hard += sum(n for name, n in kernel.work if name == "math_ps") * (
-            _ERF if kernel.name == "gelu" else 1
-        )
     row = max((kernel.row for kernel in group), default=0.0)
-    work = [("fused_math_ps", hard)]
     taken = [_straight(o) for o in reads.values()]
     if row > _HELD:  # it is read a second time, from L2 if programs have not gone through too much
         most = max(distinct(reads.values()).values(), default=0.0)
         taken += [Operand(-1, most, most, most)] if most > gpu.l2_bytes / 2 else []
     return Kernel(
-        "fused", tuple(taken), tuple(map(_straight, writes.values())), tuple(work),
+        "fused", tuple(taken), tuple(map(_straight, writes.values())),
+        (("fused_math_ps", hard), ("fused_op_ps", simple)),
         memory="fused_rows" if row else "fused",
     )  # fmt: skip
 

@@ -70,7 +70,11 @@ def kernels_of(call: Call) -> Sequence[Kernel]:
     if name in ("max", "min") and isinstance(call.argument(1, "other"), torch.Tensor):
         model = None
     if model is not None:
-        return model(call)
+        try:
+            return model(call)
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+            # An overload with other arguments than the model knows: what it moves still counts.
+            return pointwise.unknown(call)
     if call.inputs and (torch.Tag.pointwise in call.func.tags or _like_each_other(call)):
         return pointwise.pointwise(call)
     return pointwise.unknown(call)

@@ -70,19 +70,27 @@ def convolution(call: Call) -> Sequence[Kernel]:
         key = "depthwise_ps" if square else "generic_ps"
         return [Kernel("depthwise", *moved, ((key, float(out.numel()) * taps),),
                        fusion=Fusion.NONE), *biased]  # fmt: skip
-    flops = 2.0 * out.numel() * taps * weight.shape[1]
+    transposed = bool(call.argument(6, "transposed", False))
+    results = source.numel() if transposed else out.numel()
+    flops = 2.0 * results * taps * weight.shape[1]
     dtype = str(source.dtype).removeprefix("torch.")
     filled = math.sqrt(min(out.shape[1] / groups / _FULL, 1.0))
     deep = min(weight.shape[1] * taps / 64, 1.0)
     peak = call.gpu.peak_tflops(dtype, matrix=dtype != "float64")
     us = flops / (peak * filled * deep) / 1e6 * _uneven(out, call.gpu)
-    turned = [] if _agree(source, weight) else [copy(torch.empty_like(weight), weight.contiguous())]
+    turned = [] if _agree(source, weight) else [_laid_anew(weight)]
     if source.dim() == 4 and source.is_contiguous() and source.element_size() == 2:
-        flat = torch.empty_like(source, memory_format=torch.channels_last)
-        turned += [copy(flat, source), copy(torch.empty_like(out), out.contiguous())]
-    return [*turned, Kernel("convolution", *moved, (), (("product_us", 1.0),),
-                            products=(("convolution", us),),
-                            memory="product_memory", fusion=Fusion.NONE), *biased]  # fmt: skip
+        turned += [_laid_anew(source), _laid_anew(out)]
+    run = Kernel("convolution", *moved, (), (("product_us", 1.0),), (("convolution", us),),
+                 memory="product_memory", fusion=Fusion.NONE)  # fmt: skip
+    return [*turned, run, *biased]
+
+
+def _laid_anew(tensor: torch.Tensor) -> Kernel:
+    """cuDNN's own copy into the layout that its kernels take, through shared memory."""
+    n = float(tensor.numel())
+    return Kernel("layout", (whole(tensor),), (whole(torch.empty_like(tensor)),),
+                  (("vector_ps", n),), fusion=Fusion.NONE)  # fmt: skip
 
 
 def _uneven(out: torch.Tensor, gpu: Gpu) -> float:

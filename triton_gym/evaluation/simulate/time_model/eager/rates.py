@@ -128,6 +128,8 @@ class Rates:
     """…and those that reduce rows."""
     fused_math_ps: float = 0.35
     """A function of many instructions in such a kernel."""
+    fused_op_ps: float = 0.03
+    """Any other operator in it: an instruction of all lanes."""
 
 
 RATES = Rates()

@@ -29,7 +29,7 @@ _EXPLORE = 64
 """Steps over which DQN goes from random choices to its own."""
 
 
-class _Algorithm:
+class Algorithm:
     """One of stable-baselines3's algorithms as an agent."""
 
     numeric: ClassVar[bool] = True
@@ -59,6 +59,19 @@ class _Algorithm:
         self._seed = seed
         self._settings = {**self.defaults, **hyperparameters}
         self.model: Any = None
+
+    @property
+    def env(self) -> Environment:
+        """The environment as the algorithm takes it."""
+        return self._env
+
+    def loaded(self, file: Any) -> Any:
+        """A model of the algorithm that was saved.
+
+        Args:
+            file: where it is, or what was written there.
+        """
+        return getattr(self._library, self.name).load(file, device="cpu")
 
     def prepared(self, env: Environment) -> Environment:
         """The environment as the algorithm takes it."""
@@ -99,7 +112,7 @@ class _Algorithm:
             self.model.save(folder / "model.zip")
 
 
-class PPOAgent(_Algorithm):
+class PPOAgent(Algorithm):
     """Proximal policy optimisation."""
 
     name = "PPO"
@@ -109,7 +122,7 @@ class PPOAgent(_Algorithm):
     }  # fmt: skip
 
 
-class A2CAgent(_Algorithm):
+class A2CAgent(Algorithm):
     """Advantage actor-critic."""
 
     name = "A2C"
@@ -118,7 +131,7 @@ class A2CAgent(_Algorithm):
     }  # fmt: skip
 
 
-class DQNAgent(_Algorithm):
+class DQNAgent(Algorithm):
     """Deep Q-learning, on the knobs flattened to one number."""
 
     name = "DQN"
@@ -136,7 +149,7 @@ class DQNAgent(_Algorithm):
         return {"exploration_fraction": min(1.0, _EXPLORE / steps), **self._settings}
 
 
-class MaskablePPOAgent(_Algorithm):
+class MaskablePPOAgent(Algorithm):
     """PPO that never asks for what the environment's `action_masks` exclude, on the configurations
     by number: what a table lacks is masked, which the knobs one by one could not say."""
 
@@ -149,7 +162,7 @@ class MaskablePPOAgent(_Algorithm):
         return MaskedNumbers(env)
 
 
-class RecurrentPPOAgent(_Algorithm):
+class RecurrentPPOAgent(Algorithm):
     """PPO with an LSTM, which remembers more than the observation's history."""
 
     name = "RecurrentPPO"

@@ -58,6 +58,61 @@ def features(table: Table, case: int) -> Any:
     return np.stack(columns, axis=1)
 
 
+def shared_features(table: Table, case: int) -> Any:
+    """(C, F): what configurations of all tasks have, whatever their knobs and sizes are called.
+
+    Logarithms to base 2 of FLOPs, bytes, and FLOPs per byte of the shape; of elements of a tile,
+    its aspect, elements and bytes of a tile for each thread, warps, pipeline stages, tiles,
+    programs (those of a persistent kernel), waves over the multiprocessors, and how often the
+    innermost tile fits its size; how full the last wave and the innermost tile are; shared memory
+    of the pipelined tiles as a share of what there is; and flags of a persistent and of a tiled
+    kernel.
+    """
+    one, gpu = table.cases[case], GPUS.get(table.gpu)
+    sms = gpu.multiprocessors if gpu else _SMS
+    shared = gpu.shared_bytes if gpu else _SHARED
+    names = list(table.knobs)
+    knob = {
+        name: np.array([values[row[i]] for row in table.choices], np.float64)
+        for i, (name, values) in enumerate(table.knobs.items())
+    }
+    constant = np.ones(len(table.choices))
+    width = _BYTES.get(one.dtype, 4)
+    flops, moved = max(float(table.flops[case]), 1.0), max(float(table.moved_bytes[case]), 1.0)
+    tiles, elements, fits, full = constant.copy(), constant.copy(), constant.copy(), constant.copy()
+    for name, size in paired(names, one.sizes).items():
+        count = np.ceil(size / knob[name])
+        if name != "BLOCK_K":
+            elements = elements * np.minimum(knob[name], 2.0 ** math.ceil(math.log2(size)))
+            tiles = tiles * count
+        fits, full = count, size / (count * knob[name])
+    tiles = tiles * math.prod(
+        s for n, s in one.sizes.items() if n in ("batch", "heads", "kv_heads", "group")
+    )
+    warps = knob.get("NUM_WARPS", 4 * constant)
+    stages = knob.get("NUM_STAGES", knob.get("STAGES", constant))
+    persistent = np.where(knob.get("PROGRAMS", 0 * constant) > 0, 1.0, 0.0)
+    programs = np.where(persistent > 0, knob.get("PROGRAMS", constant), tiles)
+    programs = np.minimum(np.maximum(programs, 1.0), tiles)
+    waves = programs / sms
+    aspect = knob.get("BLOCK_M", knob.get("ROWS", constant)) / knob.get(
+        "BLOCK_N", knob.get("BLOCK", constant)
+    )
+    logs = [
+        constant * flops, constant * moved, constant * flops / moved, elements, aspect,
+        elements / (32 * warps), elements * width / (32 * warps), warps, stages, tiles, programs,
+        waves, fits,
+    ]  # fmt: skip
+    return np.stack(
+        [
+            *(np.log2(column) for column in logs), constant * width, waves / np.ceil(waves), full,
+            stages * _operands(knob, one.sizes, constant) * width / shared, persistent,
+            constant * ("BLOCK_M" in knob),
+        ],
+        axis=1,
+    )  # fmt: skip
+
+
 def paired(names: list[str], sizes: Mapping[str, int]) -> dict[str, int]:
     """The knobs that cut a size into tiles, each with that size."""
     found: dict[str, int] = {}

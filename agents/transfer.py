@@ -2,7 +2,8 @@
 
 `average` tries configurations in the order of their mean on the train shapes; `nearest` in the
 order that they have on the train shape that is most alike; `trees` by a model of boosted trees,
-which it corrects by what it finds. `triton-gym bench` lets them learn on the split's train shapes.
+which it corrects by what it finds. `triton-gym bench` lets them learn on the split's train shapes;
+`trees` also on other tasks' (`--split family`), by the features that all tasks share.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from triton_gym.errors import InvalidOptionError
 from triton_gym.tables.table import Table
 
 from .protocol import Environment
-from .shape_features import features, relative_times
+from .shape_features import features, relative_times, shared_features
 from .spaces import Choice, every_choice, scaled_choices
 
 ENSEMBLE = 4
@@ -26,7 +27,7 @@ LENGTH, NOISE = 0.5, 0.02
 """Of the process that corrects the model: length over scaled knobs, and relative noise of times."""
 
 
-class _Transfer:
+class Transfer:
     """An agent with an order of the configurations, best first.
 
     Args:
@@ -92,11 +93,11 @@ class _Transfer:
         )
 
 
-class BestOnAverage(_Transfer):
+class BestOnAverage(Transfer):
     """The mean of relative log times over the train shapes."""
 
     def scored(self, table: Table, case: int) -> Any:
-        """See `_Transfer`."""
+        """See `Transfer`."""
         learned: Table = self._learned
         shapes = np.array([relative_times(learned, i) for i in range(len(learned.cases))])
         known = ~np.isnan(shapes)
@@ -105,18 +106,18 @@ class BestOnAverage(_Transfer):
         return self._of(learned, mean)
 
 
-class NearestShape(_Transfer):
+class NearestShape(Transfer):
     """The train shape whose sizes' logarithms and dtype are most alike."""
 
     def scored(self, table: Table, case: int) -> Any:
-        """See `_Transfer`."""
+        """See `Transfer`."""
         learned: Table = self._learned
         here = _place(table, case)
         apart = [np.abs(_place(learned, i) - here).sum() for i in range(len(learned.cases))]
         return self._of(learned, relative_times(learned, int(np.argmin(apart))))
 
 
-class BoostedTrees(_Transfer):
+class BoostedTrees(Transfer):
     """Boosted trees on knobs, shape and what follows from both (extra `bench`).
 
     On the shape itself their error is modelled by a Gaussian process over the knobs, so that what
@@ -133,9 +134,11 @@ class BoostedTrees(_Transfer):
             raise InvalidOptionError(
                 "trees needs scikit-learn: pip install 'triton-gym[bench]'."
             ) from None
-        table, rng = recorded(env), np.random.default_rng(seed)
-        parts = [features(table, case) for case in range(len(table.cases))]
-        found = [relative_times(table, case) for case in range(len(table.cases))]
+        tables, rng = recorded_tables(env), np.random.default_rng(seed)
+        read = shared_features if len(tables) > 1 else features
+        shapes = [(table, case) for table in tables for case in range(len(table.cases))]
+        parts = [read(table, case) for table, case in shapes]
+        found = [relative_times(table, case) for table, case in shapes]
         inputs, wanted = np.concatenate(parts), np.concatenate(found)
         known = np.flatnonzero(~np.isnan(wanted))
         models = []
@@ -146,7 +149,7 @@ class BoostedTrees(_Transfer):
                 early_stopping=False, random_state=1000 * seed + number,
             )  # fmt: skip
             models.append(model.fit(inputs[drawn], wanted[drawn]))
-        return models
+        return read, models
 
     def __init__(self, env: Environment, *, seed: int, learned: Any = None) -> None:
         super().__init__(env, seed=seed, learned=learned)
@@ -156,10 +159,11 @@ class BoostedTrees(_Transfer):
         self._costs: list[float] = []
 
     def scored(self, table: Table, case: int) -> Any:
-        """See `_Transfer`."""
+        """See `Transfer`."""
         held = [table.places[choice] for choice in self._choices]
-        inputs = features(table, case)[held]
-        told = np.array([model.predict(inputs) for model in self._learned])
+        read, models = self._learned
+        inputs = read(table, case)[held]
+        told = np.array([model.predict(inputs) for model in models])
         points = scaled_choices(self._env, self._choices)
         apart = ((points[:, None, :] - points[None, :, :]) ** 2).sum(-1)
         self._spread = np.maximum(told.std(0), NOISE)
@@ -177,7 +181,7 @@ class BoostedTrees(_Transfer):
             self._costs.append(math.log(float(info["runtime_us"])))
 
     def corrected(self) -> Any:
-        """See `_Transfer`: the posterior's mean, less its standard deviation."""
+        """See `Transfer`: the posterior's mean, less its standard deviation."""
         tried = self._tried
         if not tried:
             return self._scores
@@ -195,14 +199,32 @@ def recorded(env: Environment) -> Table:
     """The table of an environment's shapes.
 
     Raises:
-        InvalidOptionError: it has none.
+        InvalidOptionError: it has none, or those of several tasks.
     """
     table = getattr(env.unwrapped, "table", None)
     if not isinstance(table, Table):
         raise InvalidOptionError(
             "This agent learns from recorded tables: device='recorded' or 'recorded:PATH'."
         )
+    if len(recorded_tables(env)) > 1:
+        raise InvalidOptionError(
+            "This agent compares configurations of one task; it cannot learn on several."
+        )
     return table
+
+
+def recorded_tables(env: Environment) -> list[Table]:
+    """The tables of all tasks of an environment.
+
+    Raises:
+        InvalidOptionError: it has none.
+    """
+    found = list(getattr(env.unwrapped, "tables", ()))
+    if not found:
+        raise InvalidOptionError(
+            "This agent learns from recorded tables: device='recorded' or 'recorded:PATH'."
+        )
+    return found
 
 
 def _place(table: Table, case: int) -> Any:

@@ -13,7 +13,14 @@ from typer.testing import CliRunner
 
 from triton_gym import InvalidOptionError
 from triton_gym.benchmark.report import page
-from triton_gym.benchmark.running import Run, Settings, planned, run_all, traces_of
+from triton_gym.benchmark.running import (
+    Run,
+    Settings,
+    other_families,
+    planned,
+    run_all,
+    traces_of,
+)
 from triton_gym.benchmark.summary import summarise
 from triton_gym.cli import app
 from triton_gym.errors import RunError
@@ -56,7 +63,8 @@ def test_every_agent_spends_its_budget_on_what_is_new(settings, made, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("agent", "reached"), [("gp", 0.9), ("average", 0.6), ("nearest", 0.9), ("trees", 0.9)]
+    ("agent", "reached"),
+    [("gp", 0.9), ("average", 0.6), ("nearest", 0.9), ("trees", 0.9), ("amortised", 0.9)],
 )
 def test_agents_with_a_model_find_a_smooth_optimum_early(settings, tmp_path, agent, reached):
     """The optimum moves with the shape; the others' mean knows less of it than who looks at it."""
@@ -68,6 +76,37 @@ def test_agents_with_a_model_find_a_smooth_optimum_early(settings, tmp_path, age
     assert len(trace) == 10
     assert table.best_us[3] / min(trace) > reached
     assert traces_of([run], settings) == [(run, trace)]
+
+
+def test_a_family_is_learned_from_the_others_by_what_all_tasks_share(settings, tmp_path):
+    folder, made = tmp_path / "tables", made_up_tables().made_up
+    shapes = {"softmax": "rows", "layer_norm": "rows", "gelu": "elementwise"}
+    for seed, (task, family) in enumerate(shapes.items()):
+        table = made(task=task, cases=3, seed=seed)
+        card = {**table.card, "family": family, "test_cases": [str(table.cases[1])]}
+        files.save(dataclasses.replace(table, card=card), folder / f"{task}.npz")
+    assert other_families("gelu", settings.device) == ["layer_norm", "softmax"]
+    assert other_families("softmax", settings.device) == ["gelu"]
+    settings = dataclasses.replace(settings, split="family", budget=6)
+    for agent in ("trees", "amortised"):
+        ((_, trace),) = traces_of([Run(agent, "gelu", 0, 0)], settings)
+        assert len(trace) == 6
+    with pytest.raises(InvalidOptionError, match="one task"):
+        traces_of([Run("average", "gelu", 0, 0)], settings)
+
+
+def test_an_algorithm_of_sb3_learns_on_other_shapes_and_tries_nothing_twice(
+    settings, tmp_path, monkeypatch
+):
+    pytest.importorskip("sb3_contrib")
+    from triton_gym.agents import sb3_pretrained
+
+    monkeypatch.setattr(sb3_pretrained, "STEPS", 300)
+    files.save(made_up_tables().made_up(cases=3, missing=0.2), tmp_path / "tables" / "softmax.npz")
+    settings = dataclasses.replace(settings, split="leave-one-out", budget=12)
+    for agent in ("pretrained-ppo", "pretrained-dqn", "pretrained-maskable-ppo"):
+        ((_, trace),) = traces_of([Run(agent, "softmax", 1, 0)], settings)
+        assert len(trace) == 12
 
 
 def test_an_agent_that_learns_first_sees_no_time_of_the_shape_it_is_tried_on(settings, made):

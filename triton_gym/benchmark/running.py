@@ -19,9 +19,14 @@ from typing import Any
 import gymnasium as gym
 
 from triton_gym.errors import InvalidOptionError, RunError
+from triton_gym.tables.files import table_of, tables
+from triton_gym.tuning.opening import recorded_path
 
 LEAVE_ONE_OUT = "leave-one-out"
 """Every shape of a table is tried, by agents that learned on all its others."""
+FAMILY = "family"
+"""Test shapes of a table are tried, by agents that learned on all shapes of the tasks of other
+families: a task of the same family is no unseen one."""
 STEPS = 4
 """Steps for each unique evaluation of the budget: who repeats itself has no more."""
 
@@ -51,7 +56,7 @@ class Settings:
     budget: int
     """Unique evaluations of a run."""
     split: str
-    """Of `tables.split.SPLITS`, or `LEAVE_ONE_OUT`."""
+    """Of `tables.split.SPLITS`, or `LEAVE_ONE_OUT`, or `FAMILY`."""
     reward: str
 
 
@@ -74,7 +79,7 @@ def traces_of(runs: Sequence[Run], settings: Settings) -> list[tuple[Run, list[f
     for run in runs:
         train = train_split(settings.split, run.case)
         if learns and train not in learned:
-            with _opened(run.task, settings, train) as env:
+            with _to_learn(run.task, settings, train) as env:
                 learned[train] = {"learned": maker.pretrain(env, seed=run.seed)}
         with _opened(run.task, settings, tried_split(settings.split), held_out=True) as env:
             watched = Watched(env, run.case, settings.budget)
@@ -89,14 +94,44 @@ def traces_of(runs: Sequence[Run], settings: Settings) -> list[tuple[Run, list[f
 
 def tried_split(split: str) -> str:
     """The split of a table that holds the shapes of a benchmark's `split`."""
-    return "all" if split == LEAVE_ONE_OUT else split
+    return {LEAVE_ONE_OUT: "all", FAMILY: "test"}.get(split, split)
 
 
 def train_split(split: str, case: int) -> str:
     """The split that an agent may learn on before it is tried on a shape."""
     if split == LEAVE_ONE_OUT:
         return f"without:{case}"
+    if split == FAMILY:
+        return FAMILY
     return "train" if split == "test" else split
+
+
+def other_families(task: str, device: str) -> list[str]:
+    """Tasks with a table on a device whose family is another.
+
+    Raises:
+        InvalidOptionError: there are none, or the task's table does not say its family.
+    """
+    path = recorded_path(device)
+    families = {name: table_of(name, path).card.get("family", "") for name in tables(path)}
+    own = families.get(task, "")
+    others = [name for name, family in families.items() if family and family != own]
+    if not own or not others:
+        raise InvalidOptionError(
+            f"The tables of {device!r} have no family for {task!r}, or none of another family."
+        )
+    return others
+
+
+def _to_learn(task: str, settings: Settings, split: str) -> contextlib.closing[gym.Env[Any, Any]]:
+    if split != FAMILY:
+        return _opened(task, settings, split)
+    return contextlib.closing(
+        gym.make(
+            "TritonTune-any-v0", device=settings.device, reward=settings.reward,
+            tasks=other_families(task, settings.device), missing="nearest",
+        )
+    )  # fmt: skip
 
 
 def _opened(

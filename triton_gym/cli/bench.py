@@ -21,7 +21,7 @@ def bench(
     device: Annotated[str, typer.Option(help="recorded, or recorded:PATH.")] = "recorded",
     seeds: Annotated[int, typer.Option(min=1)] = 25,
     budget: Annotated[int, typer.Option(min=1, help="Unique evaluations of a run.")] = 64,
-    split: Annotated[str, typer.Option(help="Shapes: test, leave-one-out, all, ...")] = "test",
+    split: Annotated[str, typer.Option(help="Shapes: test, leave-one-out, family, ...")] = "test",
     out: Annotated[Path, typer.Option(help="Folder of runs and report.")] = Path("runs/bench"),
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:

@@ -183,6 +183,11 @@ class TuneEnv(gym.Env[Values, Any]):
         """The recorded times of this episode's task; None on a device."""
         return self._world.table if isinstance(self._world, TableWorld) else None
 
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """The recorded times of all tasks; none on a device."""
+        return tuple(world.table for world in self._worlds if isinstance(world, TableWorld))
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Values, dict[str, Any]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 import triton_gym
-from triton_gym import Status
+from triton_gym import Case, Status
 
 LENGTHS = """
 import torch
@@ -76,3 +78,14 @@ def test_what_takes_too_long_to_compute_is_no_accusation(evaluator):
 def test_a_gpu_runs_them(source, gpu_evaluator):
     outcome = gpu_evaluator.evaluate(triton_gym.load("sum_rows"), source)
     assert outcome.correct, outcome.message
+
+
+def test_results_of_several_ranks_are_verified_through_all_that_they_depend_on(evaluator):
+    task = triton_gym.load("rms_norm_backward")
+    small = dataclasses.replace(task, bench=(Case("bfloat16", {"rows": 700, "cols": 520}),))
+    outcome = evaluator.evaluate(small, task.expert)
+    assert outcome.correct, outcome.message
+    assert "erified" not in outcome.message
+    wrong = task.expert.replace("start + depth < count", "start + depth < count - 1")
+    outcome = evaluator.evaluate(small, wrong)
+    assert outcome.status is Status.INCORRECT, outcome.message

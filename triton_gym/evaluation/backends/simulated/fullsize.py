@@ -230,6 +230,8 @@ def _taken(
     with blaming(task, "part()", full.case):
         with Exact().running() if cast is check.upcast else nullcontext():
             found = task.part(ranges, cast, *full.arguments)
+        if isinstance(found, tuple):  # None stands for a result that was not asked for
+            found = tuple(torch.empty(0) if one is None else one for one in found)
         return trees.flatten(found, numbers=True)[0][output]
 
 

@@ -18,6 +18,11 @@ class Effort:
         self.us = 0.0
         self.limit_us = limit_us
 
+    @property
+    def left_us(self) -> float:
+        """What is left of the budget."""
+        return self.limit_us - self.us
+
     def access(self, size: int) -> None:
         """A load, store or atomic of so many elements."""
         self.add(220.0 + size * 0.03)

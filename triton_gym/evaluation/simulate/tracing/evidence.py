@@ -32,7 +32,7 @@ LOOKED_AT_UNLIKE = 16
 """…and the same where they store unequal shares, or might."""
 NEIGHBOURS = 8
 """Further programs, near one another, of which that is done."""
-LOOK_US = 400e3
+LOOK_US = 2.5e6
 """Effort for that."""
 IN_EARNEST = 128
 """Programs that run to their end where it depends on other kernels which of them store."""

@@ -22,8 +22,10 @@ from triton_gym.evaluation.simulate.tracing.launched import Launched, observed
 from triton_gym.evaluation.simulate.tracing.store_finder import Finder
 from triton_gym.evaluation.simulate.tracing.trace import Traced
 
-LIMIT_US = 8e6
+LIMIT_US = 1.6e7
 """Effort of a whole replay, of which most is for programs that others depend on."""
+FORESEEN = 2.0
+"""How far the mean program of a launch must exceed the effort that is left, not to be begun."""
 
 
 class Undecided(Exception):
@@ -215,6 +217,8 @@ class Replay:
             raise Undecided("programs of a launch wait for one another")
         if self.launches[position].in_place:
             raise Undecided("the launch has run, and what it read is no more")
+        if _foreseen_us(self.launches[position]) > FORESEEN * self.effort.left_us:
+            raise Exhausted
         verifier = Verifier(self, position)
         with observed(launched.machine, verifier, self.effort):
             try:
@@ -252,3 +256,18 @@ class Replay:
                     self.play(position, int(traced.paths.numbers[0]))
                 except (Undecided, Exhausted):
                     continue
+
+
+def _foreseen_us(traced: Traced) -> float:
+    """Effort for a program of a launch, as it was traced."""
+    effort = Effort(float("inf"))
+    found = 0.0
+    for dot in traced.trace.dots:
+        before = effort.us
+        effort.dot(dot.m, dot.n, dot.k)
+        found += (effort.us - before) * dot.count
+    for site in traced.trace.sites:
+        before = effort.us
+        effort.access(site.lanes)
+        found += (effort.us - before) * site.count
+    return found

@@ -205,7 +205,8 @@ class Task:
     """`part(ranges, cast, *arguments)`: a part of the reference's result at full size, for devices
     that cannot compute all of it. `ranges` holds a slice for each axis of the result; an axis that
     cannot be cut may come whole. Of several results those of another rank may be None. `cast` is
-    to be applied to every tensor once it is cut. Without it the whole reference is computed where that is cheap."""
+    to be applied to every tensor once it is cut. Without it the
+    whole reference is computed where that is cheap."""
     unit: Unit | None = None
     """Whether `flops` run on the vector or on the matrix units, at the rate of the narrowest dtype
     among the arguments. None to infer it: the matrix units if the reference multiplies matrices or

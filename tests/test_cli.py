@@ -252,6 +252,8 @@ def test_a_run_without_matplotlib_says_so(tmp_path, stubbed, monkeypatch):
         (["score", "expert", "softmax", "--best-known", "no.json"], "is no table"),
         (["score", "expert", "softmax", "--env-arg", "a=1"], "is for models"),
         (["score", "expert", "softmax", "--out", "/dev/null/x.json"], "Cannot write"),
+        (["score", "expert", "softmax", "--reward", "kevni"], "Did you mean 'kevin'"),
+        (["bench", "random", "softmax", "--split", "leave-one-ot"], "Did you mean 'leave-one-out'"),
         (["run", "--resume", "nowhere", "--out", "here"], "leave --out away"),
         (["run", "random", KERNEL, "--device", "tpu"], "is not a device"),
     ],

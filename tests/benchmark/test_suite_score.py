@@ -51,10 +51,13 @@ def test_answers_in_a_folder_have_a_score(tmp_path):
     (tmp_path / "vector_add.py").write_text(triton_gym.load("vector_add").starter)
     out = tmp_path / "scores" / "scores.json"
     command = ["score", str(tmp_path), "vector_add", "gelu", "--tries", "1", "--device",
-               "simulated:h200", "--out", str(out)]  # fmt: skip
+               "simulated:h200", "--out", str(out), "--reward", "autotriton"]  # fmt: skip
     ended = CliRunner().invoke(app, command)
     assert ended.exit_code == 0, ended.output
     assert "2 tasks, 1 answered" in " ".join(ended.output.split())
-    assert 0 < json.loads(out.read_text())["suite"]["score"] <= 0.5
+    told = json.loads(out.read_text())
+    assert 0 < told["suite"]["score"] <= 0.5
+    assert told["total"]["mean_reward"]["value"] == 0.5  # one of two tasks has a right answer
+    assert told["reward"] == "autotriton"
     with pytest.raises(InvalidOptionError, match="needs tasks"):
         CliRunner().invoke(app, ["score", "starter"], catch_exceptions=False)

@@ -6,12 +6,14 @@ Pairs are taken by the real trial process; "kernels" are plain PyTorch, faster o
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
 
 from triton_gym.optimization.binding import Binding
 from triton_gym.optimization.cache import Cache
+from triton_gym.optimization.candidates import Candidates
 from triton_gym.optimization.handle import Optimization
 from triton_gym.optimization.search import SearchRun
 from triton_gym.optimization.spec import Spec
@@ -99,6 +101,8 @@ def search(tmp_path, traced, monkeypatch):
         return traced
 
     monkeypatch.setattr(SearchRun, "_traced", traced_now)
+    # It takes a minute.
+    monkeypatch.setattr(Candidates, "compare_with_compile", lambda candidates: None)
 
     def run(*sources, heard=lambda event: None, **changes):
         folder = tmp_path / "run"
@@ -118,7 +122,6 @@ def search(tmp_path, traced, monkeypatch):
 
         made = SearchRun(folder, spec, say, judge=Judge, live=True)
         monkeypatch.setattr(made, "_agents", lambda *given: None)
-        monkeypatch.setattr(made, "_compare_with_compile", lambda active: None)  # takes a minute
         made.run()
         return said
 
@@ -171,7 +174,7 @@ def test_what_the_search_hands_over_answers_calls(search, tmp_path):
 
 
 def test_a_kernel_that_takes_its_process_along_is_banned(search, tmp_path, monkeypatch):
-    from triton_gym.optimization import search as module
+    from triton_gym.optimization import candidates as module
 
     monkeypatch.setattr(module, "objection", lambda source: None)
     faults = FASTER.replace("return", "import os; os.abort(); return")
@@ -180,3 +183,61 @@ def test_a_kernel_that_takes_its_process_along_is_banned(search, tmp_path, monke
     assert first["died"]
     assert second["faster"]
     assert Cache(tmp_path / "cache").banned(faults)
+
+
+class Killed(BaseException):
+    """Stands for a signal that ends the process."""
+
+
+def test_a_search_that_is_killed_at_any_write_goes_on(search, tmp_path, monkeypatch):
+    """Its files are whole, so what begins again ends as if nothing had been."""
+    from triton_gym.optimization import cache as cache_module
+    from triton_gym.optimization import search_folder
+
+    faster = {
+        "ok": True, "faster": True, "why": "", "choices": {}, "device": [2.0, 1.9, 2.1],
+        "wall": [2.0, 1.9, 2.1], "decided_after": 9, "wins": 9, "evalue": 99.0, "needed": 40.0,
+        "timed": {"tolerances": [1e-6], "spared": [0.0], "exact": False, "typical": [1e-6]},
+        "device_us": [], "wall_us": [],
+    }  # fmt: skip
+    tried = []
+
+    def try_candidate(self, request, seconds=0.0):
+        tried.append(request["source"])
+        return (
+            faster if request["source"] == FASTER else {"ok": False, "faster": False, "why": "no"}
+        )
+
+    monkeypatch.setattr(
+        "triton_gym.optimization.candidates.TrialProcess.try_candidate", try_candidate
+    )
+    write, left = search_folder.write_whole, [0]
+
+    def killed(path, content):
+        left[0] -= 1
+        if left[0] == 0:
+            raise Killed
+        return write(path, content)
+
+    for module in (search_folder, cache_module):
+        monkeypatch.setattr(module, "write_whole", killed)
+    first, moment = FASTER.replace("2.0", "2.1"), 0
+    while True:
+        moment += 1
+        left[0] = moment
+        try:
+            search(first, FASTER)
+        except Killed:
+            left[0] = 0  # writes are negative from here on: nothing ends it
+            said = search(first, FASTER)
+            assert [one["number"] for one in named(said, "swap")][-1:] == [2]
+        else:
+            break
+        entry = Cache(tmp_path / "cache").get("a" * 64)
+        assert entry.finished
+        assert entry.verified.source == FASTER
+        assert (tmp_path / "run" / "best.py").read_text(encoding="utf-8") == FASTER
+        for folder in ("run", "cache"):
+            shutil.rmtree(tmp_path / folder)
+    assert moment > 8  # so many writes there are
+    assert tried.count(FASTER) <= 2 * moment  # once a run, and again where that was not written

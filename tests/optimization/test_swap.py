@@ -9,8 +9,10 @@ import time
 import pytest
 import torch
 from torch.autograd import forward_ad
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from triton_gym.errors import KernelFaultError
 from triton_gym.optimization.gate import gate
 from triton_gym.optimization.running import NotCompiledError
 from triton_gym.optimization.swap import Swap
@@ -61,8 +63,8 @@ def test_a_kernel_that_disagrees_on_its_first_call_never_answers(swapped, functi
 
 
 @pytest.mark.parametrize("what", [
-    "too few rows", "dtype", "strides", "constant", "autocast", "dispatch mode", "vmap", "jvp",
-    "jit trace",
+    "too few rows", "zero-size", "dtype", "strides", "expanded", "constant", "autocast",
+    "dispatch mode", "function mode", "vmap", "jvp", "jit trace",
 ])  # fmt: skip
 def test_calls_outside_go_to_the_original(swapped, function, what):
     kernel = Counting(factor=3.0)  # told apart from the original by its results
@@ -77,8 +79,20 @@ def test_calls_outside_go_to_the_original(swapped, function, what):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             return func(*args, **(kwargs or {}))
 
+    class Functions(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            return func(*args, **(kwargs or {}))
+
     if what == "too few rows":
         found, expected = swap.now(x[:1], w), x[:1] * w * 2
+    elif what == "zero-size":
+        found, expected = swap.now(x[:0], w), x[:0] * w * 2
+    elif what == "expanded":
+        y = x[:1].expand(4, 8)
+        found, expected = swap.now(y, w), y * w * 2
+    elif what == "function mode":
+        with Functions():
+            found, expected = swap.now(x, w), x * w * 2
     elif what == "dtype":
         found, expected = swap.now(x.double(), w), x.double() * w * 2
     elif what == "strides":
@@ -217,6 +231,24 @@ def swap_verified(swap):
     from types import SimpleNamespace
 
     return SimpleNamespace(source="", binding=None)
+
+
+def test_a_context_that_is_lost_on_the_thousandth_call_is_told_with_the_kernels_name(
+    swapped, function, monkeypatch
+):
+    banned = []
+    kernel = Counting()
+    swap = swapped(kernel, banned=lambda verified, why: banned.append(verified.source))
+    x, w = arguments().values()
+    while kernel.calls < 1000:
+        swap.now(x, w)
+    kernel.fault = RuntimeError("CUDA error: an illegal memory access was encountered")
+    monkeypatch.setattr("triton_gym.optimization.swap.context_lost", lambda device: True)
+    with pytest.raises(KernelFaultError, match=r"scaled.*illegal memory access.*banned") as raised:
+        swap.now(x, w)
+    assert "def scaled" in str(raised.value)  # its source
+    assert len(banned) == 1
+    assert swap.now is function
 
 
 def test_errors_of_the_original_come_through_as_they_are(swapped):

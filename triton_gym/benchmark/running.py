@@ -18,8 +18,9 @@ from typing import Any
 
 import gymnasium as gym
 
-from triton_gym.errors import InvalidOptionError, RunError
+from triton_gym.errors import InvalidOptionError, RunError, unknown
 from triton_gym.tables.files import table_of, tables
+from triton_gym.tables.split import SPLITS
 from triton_gym.tuning.opening import recorded_path
 
 LEAVE_ONE_OUT = "leave-one-out"
@@ -93,8 +94,16 @@ def traces_of(runs: Sequence[Run], settings: Settings) -> list[tuple[Run, list[f
 
 
 def tried_split(split: str) -> str:
-    """The split of a table that holds the shapes of a benchmark's `split`."""
-    return {LEAVE_ONE_OUT: "all", FAMILY: "test"}.get(split, split)
+    """The split of a table that holds the shapes of a benchmark's `split`.
+
+    Raises:
+        InvalidOptionError: there is no such split.
+    """
+    if split in (LEAVE_ONE_OUT, FAMILY):
+        return "all" if split == LEAVE_ONE_OUT else "test"
+    if split not in SPLITS and not split.startswith("without:"):
+        raise unknown("split", split, [*SPLITS, LEAVE_ONE_OUT, FAMILY, "without:N"])
+    return split
 
 
 def train_split(split: str, case: int) -> str:

@@ -88,7 +88,7 @@ def score(
     if answers.is_answers(model):
         if options:
             raise InvalidOptionError("--env-arg is for models; answers are evaluated as they are.")
-        _score_answers(model, names, device, workers, tries, best_known, out)
+        _score_answers(model, names, device, workers, tries, reward, best_known, out)
         return
     kept = out.with_suffix(".replies.jsonl")
     journal.check_place(kept)
@@ -133,22 +133,26 @@ def score(
 
 
 def _score_answers(
-    model: str, names: list[str], device: str, workers: int, tries: int,
+    model: str, names: list[str], device: str, workers: int, tries: int, reward: str,
     best_known: Path | None, out: Path,
 ) -> None:  # fmt: skip
     """The same for answers that need no model."""
     from triton_gym.evaluation.service.evaluator import Evaluator
     from triton_gym.registration import name_in
+    from triton_gym.reward import finite, reward_named
 
     scoring = importlib.import_module("triton_gym.agents.scoring")
+    rewarded = reward_named(reward)
     console = Console()
     tasks = [name_in(name) for name in names]
     with interruptible(), Evaluator(device, workers=workers) as evaluator:
         known = _known(evaluator, best_known)
         outcomes = answers.evaluated(evaluator, tasks, answers.sources(model, tasks), tries)
-        about = {"model": model, "device": evaluator.describe(), "tries": tries}
+        about = {
+            "model": model, "device": evaluator.describe(), "tries": tries, "reward": reward
+        }  # fmt: skip
     attempts = [
-        scoring.Attempt(name, one.status.value, one.speedup)
+        scoring.Attempt(name, one.status.value, one.speedup, finite(rewarded(one), one))
         for name in tasks
         for one in outcomes.get(name, [])
     ]

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 from torch.autograd import forward_ad
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
 
 from triton_gym.optimization.binding import Binding
 from triton_gym.optimization.dispatch import executed, identifier, names_of, parameters_of
@@ -67,9 +69,13 @@ def gate(
         **guard.namespace(), f"{_PREFIX}draw": draw, f"{_PREFIX}grad": torch.is_grad_enabled,
         f"{_PREFIX}known": recognised.exact, f"{_PREFIX}forward": forward_ad,
         f"{_PREFIX}full": _full_check(function, binding, recognised),
+        f"{_PREFIX}modes": torch._C._len_torch_function_stack, f"{_PREFIX}foreign": _foreign,
         **{_PREFIX + field: getattr(ways, field) for field in Ways.__slots__},
     }  # fmt: skip
-    body = [f"if {_PREFIX}forward._current_level >= 0: {outside}"]
+    body = [
+        f"if {_PREFIX}forward._current_level >= 0: {outside}",
+        f"if {_PREFIX}modes() and {_PREFIX}foreign(): {outside}",
+    ]
     device = torch.device(binding.device)
     if device.type == "cuda" and torch.cuda.device_count() > 1:
         scope[f"{_PREFIX}current"] = torch._C._cuda_getDevice  # kernels start on the current one
@@ -135,6 +141,12 @@ def _full_check(
     ]
     made: Callable[..., int] = _executed("full", f"{_PREFIX}on, {given}", body, scope, function)
     return made
+
+
+def _foreign() -> bool:
+    """Whether a mode sees the functions that are called which does more than name a device."""
+    modes = _get_current_function_mode_stack()
+    return any(type(one) is not DeviceContext for one in modes)
 
 
 def _modes(scope: dict[str, Any]) -> Iterator[str]:

@@ -31,10 +31,19 @@ class SearchFolder:
         self.path = path
         self.began = time.monotonic() if began is None else began
         self.state = self._read()
-        """`spent` seconds, `candidates` by source and what became of them, the `start` that was
-        chosen, `compiled`: device time of `torch.compile` over the active kernel's."""
+        """`spent` seconds, the `digest` of what was traced, `candidates` by source and what became
+        of them, the `start` that was chosen, `compiled`: device time of `torch.compile` over the
+        active kernel's."""
         self.spent_before: float = self.state["spent"]
         self.candidates: dict[str, dict[str, Any]] = self.state["candidates"]
+
+    def of(self, digest: str) -> None:
+        """Say which traced function it is about: what was found of another one says nothing."""
+        if self.state.get("digest", digest) != digest:
+            self.candidates.clear()
+            self.state.pop("start", None)
+            self.state.pop("compiled", None)
+        self.state["digest"] = digest
 
     @property
     def active_file(self) -> Path:

@@ -1,0 +1,190 @@
+"""What a search's judge found right: tried against what runs now, and handed over if faster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from triton_gym.evaluation.check import Timed
+from triton_gym.optimization.admissible import objection
+from triton_gym.optimization.bench_process import TrialProcess
+from triton_gym.optimization.binding import Binding, Verified
+from triton_gym.optimization.cache import Cache, Entry
+from triton_gym.optimization.pairs import Ratio
+from triton_gym.optimization.search_folder import SearchFolder
+from triton_gym.optimization.spec import Spec
+from triton_gym.optimization.traced import TracedFunction
+from triton_gym.outcome import Outcome
+
+Say = Callable[..., None]
+GAIN = 1.01
+"""How much faster than the best so far a judge must find a candidate before it is tried."""
+COMPILE_TRIAL_S = 90.0
+"""Longest that `torch.compile` may take beside a kernel, at the end of a search."""
+
+
+class Candidates:
+    """The candidates of one search.
+
+    Args:
+        folder: of the search.
+        spec: what it does.
+        traced: the function.
+        say: tells an event.
+        device: what answers are evaluated on.
+        live: whether kernels can run here as in the user's program.
+    """
+
+    def __init__(
+        self, folder: SearchFolder, spec: Spec, traced: TracedFunction, say: Say, device: str,
+        live: bool,
+    ) -> None:  # fmt: skip
+        self.folder, self.spec, self.traced, self._say = folder, spec, traced, say
+        self._device, self._live = device, live
+        self.best: tuple[float, str, str] | None = None
+        """Judge's speedup, source and route of the best so far."""
+        self.active: Verified | None = None
+        """What was handed over last."""
+        self._bar = 0.0
+        """Judge's speedup of the fastest that could be swapped in, if pairs say so."""
+        self._trial = TrialProcess(folder.path)
+        folder.of(traced.digest)
+
+    def again(self) -> None:
+        """Hand over what an earlier process of this search did, if it still holds."""
+        found = self.folder.active()
+        if found is None or found.binding.digest != self.traced.digest:
+            return
+        self.active = found
+        # It was ended between the two files: the kernel stands, and is not held against itself.
+        known = {"ok": True, "faster": True, "why": "handed over before the search was ended"}
+        self.folder.candidates.setdefault(found.source, known)
+        self._say("swap", path=str(self.folder.active_file), number=found.number)
+
+    def found(self, source: str, route: str, outcome: Outcome) -> bool:
+        """Take an outcome in; whether it is the best so far. A better one is tried."""
+        if not outcome.correct or not outcome.speedup > 0:
+            return False
+        better = self.best is None or outcome.speedup >= GAIN * self.best[0]
+        if better:
+            self.best = (outcome.speedup, source, route)
+            self.folder.write_best(source, outcome)
+        if self._live and outcome.speedup >= GAIN * self._bar:
+            if source not in self.folder.candidates:
+                self._try(source, route)
+            if self.folder.candidates[source]["ok"]:  # what cannot be swapped in sets no bar
+                self._bar = outcome.speedup
+        return better
+
+    def _try(self, source: str, route: str) -> None:
+        """Pairs against what runs now; a candidate that shows that it is faster is handed over."""
+        why = objection(source)
+        number = len(self.folder.candidates) + 1
+        now = None
+        if self.active is not None:
+            now = {"source": self.active.source, "choices": self.active.choices}
+        found: dict[str, Any] = {"ok": False, "faster": False, "why": f"not swapped: {why}"}
+        if why is None:
+            found = self._trial.try_candidate({
+                "source": source, "number": number, "now": now, "against": self.spec.against,
+                "seed": self.spec.seed + number,
+            })  # fmt: skip
+        verified = self._verified(source, route, number, found) if found["faster"] else None
+        if verified is not None:  # first of all: if this process ends now, the kernel stands
+            self.folder.write_active(verified)
+        self.folder.candidates[source] = found
+        self.folder.remember()
+        if found.get("died") and self.spec.cache:
+            Cache(Path(self.spec.cache)).ban(source, str(found["why"]))
+        told = {k: v for k, v in found.items() if k not in ("device_us", "wall_us", "timed")}
+        self._say("candidate", number=number, route=route, **told)
+        if verified is not None:
+            self.active = verified
+            self.keep(finished=False)
+            self._say("swap", path=str(self.folder.active_file), number=number)
+
+    def _verified(self, source: str, route: str, number: int, found: Mapping[str, Any]) -> Verified:
+        device, wall = Ratio(*found["device"]), Ratio(*found["wall"])
+        before = self.active
+        return Verified(
+            source=source, entry=self.traced.task.entry.name, binding=Binding.of(self.traced),
+            choices=found["choices"], timed=_timed(found["timed"]),
+            device=device if before is None else _times(before.device, device),
+            wall=wall if before is None else _times(before.wall, wall),
+            overall=device.median * (before.overall if before is not None else 1.0),
+            against=self.spec.against, number=number, pairs=int(found["decided_after"]),
+            evalue=float(found["evalue"]), route=route,
+        )  # fmt: skip
+
+    def compare_with_compile(self) -> None:
+        """What the kernel comes to beside `torch.compile`, for programs that are compiled."""
+        active = self.active
+        if active is None or self.spec.against == "compile":
+            return
+        found = self._trial.try_candidate({
+            "source": active.source, "number": 1, "now": None, "against": "compile",
+            "seed": self.spec.seed, "keep": active.choices,
+        }, COMPILE_TRIAL_S)  # fmt: skip
+        if found.get("ok") and found.get("device"):
+            self.folder.remember(compiled=found["device"])
+            faster = bool(found["faster"])
+            self._say("compiled", device=found["device"], wall=found["wall"], faster=faster)
+
+    def summary(self) -> str:
+        """What the search came to, in words."""
+        if self.active is not None:
+            return f"{self.active.route}, {self.active.device} times on the device"
+        if self.best is None:
+            return "nothing that is right and faster was found"
+        speedup, _, route = self.best
+        if not self._live:
+            return (
+                f"{route}, {speedup:.2f} times on {self._device}; not swapped: there is no GPU to "
+                "run it on"
+            )
+        tried = list(self.folder.candidates.values())
+        last = tried[-1] if tried else {}
+        return (
+            f"no kernel was shown to be faster; the judge's best was {speedup:.2f} times ({route})"
+            ". " + (last.get("why") or _pairs_said(last))
+        )
+
+    def keep(self, *, finished: bool, says: str = "") -> None:
+        """Leave how it stands in the cache."""
+        if self.spec.key and self._live:
+            compiled = self.folder.state.get("compiled")
+            entry = Entry(
+                self.active, finished, str(self.folder.path),
+                tuple(compiled) if compiled else None, says,
+            )  # fmt: skip
+            Cache(Path(self.spec.cache)).put(self.spec.key, entry)
+
+    def close(self) -> None:
+        """End the process that tries them."""
+        self._trial.close()
+
+
+def _pairs_said(found: Mapping[str, Any]) -> str:
+    """What the pairs of a candidate came to."""
+    if not found.get("device"):
+        return ""
+    device, wall = Ratio(*found["device"]), Ratio(*found["wall"])
+    return (
+        f"The last one's pairs: {device} on the device, {wall} of the caller's time, "
+        f"{found['wins']} of {found['decided_after']} won."
+    )
+
+
+def _timed(told: Mapping[str, Any]) -> Timed:
+    return Timed(
+        tuple(told["tolerances"]),
+        tuple(told["spared"]),
+        bool(told["exact"]),
+        tuple(told["typical"]),
+    )
+
+
+def _times(one: Ratio, other: Ratio) -> Ratio:
+    """The ratio of two steps; the interval of the product holds it at least as often."""
+    return Ratio(one.median * other.median, one.low * other.low, one.high * other.high)

@@ -46,8 +46,9 @@ STOPPED = threading.Event()
 
 def resources() -> dict[str, Any]:
     temporary = Path(tempfile.gettempdir())
+    folders = [path for path in temporary.glob("triton-gym-*") if path.is_dir()]
     return {
-        "folders": [str(path) for path in temporary.glob("triton-gym-*") if path.is_dir()],
+        "folders": [f"{path}: {sorted(map(str, path.rglob('*')))[:5]}" for path in folders],
         "memory": os.listdir("/dev/shm"),
         "gpu_mib": gpu_mib(),
     }
@@ -151,7 +152,8 @@ def wrongly_kept(store: Path) -> list[str]:
 def campaign(given: argparse.Namespace) -> dict[str, Any]:
     """All programs and all faults: what came of it."""
     before = resources()
-    pauses = {k: p * given.pace for k, p in FAULTS.items() if k != "disk" or given.disk}
+    means = dict(one.split("=") for one in given.faults) or FAULTS
+    pauses = {k: float(p) * given.pace for k, p in means.items() if k != "disk" or given.disk}
     with tempfile.TemporaryDirectory() as folder:
         given.store = Path(folder, "outcomes.db")
         Store(given.store).close()
@@ -202,6 +204,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) // 2))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pace", type=float, default=1.0, help="more is fewer faults")
+    parser.add_argument("--faults", nargs="*", default=[], metavar="KIND=SECONDS",
+                        help="mean seconds between those of a kind, instead of all kinds")  # fmt: skip
     parser.add_argument("--seconds", type=float, default=5.0, help="how long a fault lasts")
     parser.add_argument("--most", type=float, default=math.inf, help="seconds after which what "
                         "is not done is cancelled")  # fmt: skip

@@ -37,6 +37,11 @@ def test_what_judges_nothing_is_refused(changed, told):
         admit(dataclasses.replace(SOFTMAX, **changed), CPU)
 
 
+def test_complex_results_are_judged():
+    task = dataclasses.replace(SOFTMAX, reference=lambda x: torch.complex(x, x * x))
+    assert admit(task, CPU) == task.tiny[0]
+
+
 def test_a_case_that_judges_nothing_does_not_spoil_the_others():
     cases = SOFTMAX.tiny
     assert admit(dataclasses.replace(SOFTMAX, tiny=(cases[2], cases[0])), CPU) == cases[0]

@@ -92,7 +92,7 @@ def test_what_is_plainly_right_is_right(dtype):
     plainly = 0
     for trial in range(300):
         exact = (draw(5, 64) * 10 ** float(draw(()))).to(dtype)
-        expected = check.Expected((exact,), (2 * check.floor(dtype, 64),))
+        expected = check.Expected((exact,), (2 * check.floor(exact, 64),))
         scale = float(exact.float().abs().mean()) * expected.tolerances[0]
         errors = draw(5, 64) * (torch.rand(5, 64, generator=generator) < 0.05) * scale * 0.6
         result = (exact.float() + errors).to(dtype)

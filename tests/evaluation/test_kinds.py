@@ -136,3 +136,30 @@ def test_strides_are_held_where_the_task_says_so(evaluator, held):
     outcome = evaluator.evaluate(task, DOUBLE.replace("RETURN", copied))
     assert outcome.correct != held, outcome.message
     assert not held or "expected those of the reference's result" in outcome.message
+
+
+@pytest.mark.parametrize(
+    ("reference", "draws", "result", "status"),
+    [
+        (lambda x: (x * 2, x[:0]), torch.float32, "y, torch.empty((0, x.shape[1]), device=x.device)",
+         "correct"),
+        (lambda x: x * 2, torch.uint16, "y", "correct"),
+        (lambda x: x[x > 0.1], torch.float32, "y", "incorrect"),
+        (lambda x: x * 2, torch.float64, "y", "incorrect"),
+    ],
+    ids=["no elements", "uint16", "a shape that depends on values", "float64 through float32"],
+)  # fmt: skip
+def test_results_that_pytorch_itself_hardly_bears(evaluator, reference, draws, result, status):
+    def inputs(case, generator):
+        shape = (case["n"], case["cols"])
+        drawn = torch.rand(shape, generator=generator, device=generator.device)
+        return (drawn * 200).to(draws) if draws == torch.uint16 else drawn.to(draws) / 3
+
+    task = dataclasses.replace(EXPANDED, reference=reference, inputs=inputs)
+    source = DOUBLE.replace("RETURN", result)
+    if draws == torch.float64:
+        source = DOUBLE.replace("RETURN", "y").replace(
+            "mask=at < N) * 2", "mask=at < N).to(tl.float32) * 2"
+        )
+    outcome = evaluator.evaluate(task, source)
+    assert outcome.status == status, outcome.message

@@ -160,6 +160,9 @@ def test_an_answer_is_evaluated(task, evaluator):
             "the result of other inputs would pass",
         ),
         ("[features, 3.0]", "[features, torch.ones(1)]", "constructor must be numbers"),
+        ("import torch\n", "import torch\nexit(3)\n", r"does not run: SystemExit.*\(line 3\)"),
+        ("+ row", "+ exit(3)", r"fails: SystemExit.*\(line 15\)"),
+        ("x * self.scale * self.factor + row", "'text'", "neither a tensor nor a number"),
     ],
 )
 def test_what_cannot_be_a_task_is_refused(path, tmp_path, old, new, told):
@@ -198,6 +201,27 @@ def test_a_problem_without_small_shapes_is_a_task_that_says_so(path, tmp_path):
     )  # fmt: skip
     assert task.tiny[0]["features"] == 1 << 16
     assert "interpreter may not get through" in task.notes[0]
+
+
+def test_a_reference_that_looks_at_values_is_a_task(path, tmp_path):
+    looks = "row.reshape(1 << 16) * (2 if row[0] >= 0 else 1)"
+    task = _with(
+        path, tmp_path, ("features = 1024 * 2", "features = 1 << 16"),
+        ("* self.factor + row", f"* self.factor + {looks}"),
+    )  # fmt: skip
+    assert task.tiny[0]["features"] == 1 << 16
+    number = _with(path, tmp_path, ("self.factor + row", "self.factor + row).sum().item()"),
+                   ("return x", "return (x"))  # fmt: skip
+    assert number.tiny[0]["batch_size"] < 4096
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    file = tmp_path / "1_Marked.py"
+    file.write_text(PROBLEM, encoding="utf-8-sig")
+    assert kernelbench.load(file).statement.isascii()
+    file.write_text(PROBLEM + "# é\n", encoding="latin-1")
+    with pytest.raises(InvalidTaskError, match="not UTF-8"):
+        kernelbench.load(file)
 
 
 def test_inputs_keep_their_dtypes_and_forms(path, tmp_path):

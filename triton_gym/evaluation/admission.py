@@ -97,7 +97,8 @@ def _constant(result: torch.Tensor) -> torch.Tensor:
         wide = result.double()
         return torch.full_like(result, float(wide[wide.isfinite()].mean().nan_to_num(0.0)))
     if result.is_complex():
-        return torch.full_like(result, complex(result.nanmean()))
+        wide = result.to(torch.complex128)
+        return torch.full_like(result, complex(wide[wide.isfinite()].sum() / wide.numel()))
     most = result.flatten().to(torch.int64).mode().values
     return torch.full_like(result, int(most))
 
@@ -149,8 +150,7 @@ def _hold_repetition(
     """Raise if equal inputs have results that differ by more than another order of sums makes."""
     length = task.reduction(case)
     least = tuple(
-        check.floor(p.dtype, length) if p.is_floating_point() or p.is_complex() else 0.0
-        for p in plain
+        check.floor(p, length) if p.is_floating_point() or p.is_complex() else 0.0 for p in plain
     )
     again = check.reference(task, inputs, case)
     verdict = None

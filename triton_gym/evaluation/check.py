@@ -10,11 +10,11 @@ The tolerance of a floating-point output is `max(FACTOR · error of the PyTorch 
 task's dtype, 2 ε(dtype) + 8 ε(float32) √n)` with n the longest sum, errors as in `comparison`. The
 second term is the rounding of the result plus the statistical growth of rounding errors in a
 float32 sum of n terms in any order (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd
-ed., §2.8 and §4.2). The first is capped: a reference may round so much that its error is that of
-8-bit products. More than `CAP` of the error that the mean of all values makes is never allowed,
-unless rounding the result alone makes it. The same holds for the root mean square of an output's
-errors, which tells fewer bits from bad luck: twice the reference's own, at least a third of that
-floor, and at most `USUAL_CAP`.
+ed., §2.8 and §4.2); for results in float64, `_DOUBLE` stands for ε(float32). The first is capped: a
+reference may round so much that its error is that of 8-bit products. More than `CAP` of the error
+that the mean of all values makes is never allowed, unless rounding the result alone makes it. The
+same holds for the root mean square of an output's errors, which tells fewer bits from bad luck:
+twice the reference's own, at least a third of that floor, and at most `USUAL_CAP`.
 
 Integers and booleans must be equal, and so must what floating-point numbers jump by: the index of a
 maximum, a value rounded to 8 bits. Where the oracle itself jumps as its arguments move by what
@@ -75,6 +75,10 @@ USUAL_FACTOR = 2.0
 USUAL_CAP = 1 / 40
 """The largest of those, as a share of the error of the values' mean. Products of weights and values
 in bfloat16 make 0.005 to 0.008 of it, in 8 bits (e4m3) 0.04 to 0.06 (two_simplicial_attention)."""
+_SINGLE = torch.finfo(torch.float32).eps
+_DOUBLE = 2.0**-40
+"""What counts as the rounding of float64 sums: 4096 times their own, as the oracle is no more exact
+and cannot tell how a result is conditioned; still 2^-17 of what one step in float32 rounds."""
 _NUDGE = 4.0
 """By how many roundings of float32, times the root of the longest sum, arguments are moved."""
 _MANY = 1000
@@ -233,7 +237,7 @@ def _jumping(
     """
     with blaming(task, "reduction()", case):
         length = task.reduction(case)
-    size = _NUDGE * torch.finfo(torch.float32).eps * math.sqrt(max(length, 1))
+    size = _NUDGE * _SINGLE * math.sqrt(max(length, 1))
     found = list(masks)
     for sign in (1.0, -1.0):
         try:
@@ -300,7 +304,7 @@ def _limits(
         if not _real(p):
             found.append((0.0, 0.0))
             continue
-        least = floor(p.dtype, length)
+        least = floor(p, length)
         found.append(
             (
                 _capped(FACTOR * most, least, CAP, o),
@@ -325,6 +329,11 @@ def spread(exact: torch.Tensor) -> float:
     return found
 
 
-def floor(dtype: torch.dtype, reduction: int) -> float:
-    """The smallest tolerance of an output, see the head of this module."""
-    return 2 * torch.finfo(dtype).eps + 8 * torch.finfo(torch.float32).eps * math.sqrt(reduction)
+def floor(result: torch.Tensor, reduction: int) -> float:
+    """The smallest tolerance of an output, see the head of this module.
+
+    A float64 without dimensions may be a Python number, of a result that was computed in float32.
+    """
+    double = result.dtype in (torch.float64, torch.complex128) and result.dim()
+    rounding = _DOUBLE if double else _SINGLE
+    return 2 * torch.finfo(result.dtype).eps + 8 * rounding * math.sqrt(reduction)

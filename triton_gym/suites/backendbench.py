@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from triton_gym import syntax
 from triton_gym.errors import InvalidTaskError
-from triton_gym.suites.suite import Problem, task_name
+from triton_gym.suites.suite import Problem, read_source, task_name
 from triton_gym.task import Case, Kind
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _strings(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     found = {}
-    for node in syntax.parse(path.read_text(encoding="utf-8")).body:
+    for node in syntax.parse(read_source(path)).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             try:
                 found[node.targets[0].id] = ast.literal_eval(node.value)

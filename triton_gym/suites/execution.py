@@ -58,7 +58,7 @@ def checked(source: str, path: str) -> dict[str, Any]:
         return executed(source, path)
     except InvalidTaskError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InvalidTaskError(f"{path} does not run: {told(error, path)}") from error
 
 

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from triton_gym.errors import InvalidTaskError
-from triton_gym.suites.suite import Problem, task_name
+from triton_gym.suites.suite import Problem, read_source, task_name
 from triton_gym.task import Case, Kind
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def discover(checkout: Path) -> Iterator[Problem]:
                 name=task_name("gpumode", key),
                 path=path,
                 loader=partial(_load, path, key),
-                text=partial((folder / "reference.py").read_text, "utf-8"),
+                text=partial(read_source, folder / "reference.py"),
             )
 
 
@@ -96,7 +96,7 @@ def _module(folder: Folder) -> Any:
             module = ModuleType(name)
             module.__file__ = path
             sys.modules[name] = module
-            source = Path(path).read_text(encoding="utf-8")
+            source = read_source(Path(path))
             exec(compile(source, path, "exec"), module.__dict__)
         return module
     except ModuleNotFoundError as error:
@@ -132,7 +132,7 @@ def _load(path: Path, key: str) -> Task:
         raise
     except Exception as error:
         raise InvalidTaskError(f"{path}: its files do not run: {told(error)}.") from error
-    source = (path.parent / "reference.py").read_text(encoding="utf-8")
+    source = read_source(path.parent / "reference.py")
     description = Description(
         name=task_name("gpumode", key),
         title=path.parent.name.removesuffix("_py").replace("_", " "),

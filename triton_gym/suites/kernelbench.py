@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING
 
 from triton_gym.errors import InvalidTaskError
 from triton_gym.suites.module_file import ModuleFile
-from triton_gym.suites.suite import Problem, task_name
+from triton_gym.suites.suite import Problem, read_source, task_name
 
 if TYPE_CHECKING:
-    from triton_gym.task import Task
+    from triton_gym.task import Case, Task
 
 LEVELS = (1, 2, 3, 4)
 ASKED = (
@@ -63,7 +63,7 @@ def discover(checkout: Path) -> Iterator[Problem]:
                 name=_name(path),
                 path=path,
                 loader=partial(load, path),
-                text=partial(path.read_text, "utf-8"),
+                text=partial(read_source, path),
             )
 
 
@@ -99,7 +99,7 @@ def load_module(
     from triton_gym.suites.shrinking import shrink
     from triton_gym.task import Case, Entry, Kind
 
-    form = ModuleFile(path.read_text(encoding="utf-8"), str(path))
+    form = ModuleFile(read_source(path), str(path))
     scope = checked(form.source, form.path)
     if lacks := [n for n in ("Model", "get_inputs", "get_init_inputs") if n not in scope]:
         raise InvalidTaskError(f"{path} is no problem of {suite}: it defines no {lacks[0]}.")
@@ -107,7 +107,7 @@ def load_module(
         bench = Case(dtype, form.sizes())
         parameters = form.parameters()
         small = shrink(form, bench)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InvalidTaskError(f"{path} gives no inputs: {told(error, str(path))}.") from error
     if small is None:
         raise InvalidTaskError(_why(form, bench))
@@ -158,14 +158,17 @@ def register_all(
     return Registered(tuple(ids), refused)
 
 
-def _why(form: ModuleFile, bench: object) -> str:
-    """Why a reference runs at none of the sizes tried: what it raises at its own."""
+def _why(form: ModuleFile, bench: Case) -> str:
+    """Why a reference runs at none of the sizes tried: what it raises there, or at its own."""
     from triton_gym.suites.execution import told
-    from triton_gym.suites.shapes import followed_elements
+    from triton_gym.suites.shapes import counted, followed_elements
+    from triton_gym.suites.shrinking import halved, run
 
     try:
-        followed_elements(form, bench, "meta")  # type: ignore[arg-type]
-    except Exception as error:
+        if not counted(run(form, halved(bench, 1)[0] if bench.sizes else bench)):
+            return f"The reference of {form.path} returns neither a tensor nor a number."
+        followed_elements(form, bench, "meta")
+    except (Exception, SystemExit) as error:
         return f"The reference of {form.path} fails: {told(error, form.path)}."
     return f"The reference of {form.path} runs at none of the sizes tried; its own: {bench}."
 

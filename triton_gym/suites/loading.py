@@ -195,7 +195,7 @@ def _tried(
             return _judged(replace(task, reference=built[key]), case, path)
     except InvalidTaskError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InvalidTaskError(
             f"The reference of {path} fails on {case}: {told(error, path)}."
         ) from error
@@ -227,8 +227,7 @@ def _finite(result: torch.Tensor) -> bool:
 def _least(plain: tuple[torch.Tensor, ...], length: int) -> check.Expected:
     """A result with the smallest tolerances that there are: those of another order of sums."""
     tolerances = (
-        check.floor(p.dtype, length) if p.is_floating_point() or p.is_complex() else 0.0
-        for p in plain
+        check.floor(p, length) if p.is_floating_point() or p.is_complex() else 0.0 for p in plain
     )
     return check.Expected(plain, tuple(tolerances))
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from triton_gym.errors import InvalidTaskError
 from triton_gym.suites.kernelbench import ASKED, load_module
 from triton_gym.suites.module_file import ModuleFile
-from triton_gym.suites.suite import Problem, task_name
+from triton_gym.suites.suite import Problem, read_source, task_name
 from triton_gym.task import Case
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def discover(checkout: Path) -> Iterator[Problem]:
                 name=task_name("multikernelbench", path.parent.name, path.stem),
                 path=path,
                 loader=partial(load, path),
-                text=partial(path.read_text, "utf-8"),
+                text=partial(read_source, path),
             )
 
 
@@ -50,7 +50,7 @@ def load(path: str | Path) -> Task:
     path = Path(path)
     name = task_name("multikernelbench", path.parent.name, path.stem)
     tags = ("multikernelbench", path.parent.name)
-    if "def get_input_groups" in path.read_text(encoding="utf-8"):
+    if "def get_input_groups" in read_source(path):
         return _load_groups(path, name, tags)
     return load_module(path, name, tags, suite="MultiKernelBench")
 
@@ -87,7 +87,7 @@ class GroupedFile(ModuleFile):
 
 @lru_cache(maxsize=64)
 def _lines(path: str) -> tuple[str, ...]:
-    text = Path(path).read_text(encoding="utf-8")
+    text = read_source(Path(path))
     return tuple(line for line in text.splitlines() if line.strip())
 
 
@@ -103,7 +103,7 @@ def _load_groups(path: Path, name: str, tags: tuple[str, ...]) -> Task:
     from triton_gym.suites.loading import Description, statement_of, task_of
     from triton_gym.task import Entry, Kind
 
-    form = GroupedFile(path.read_text(encoding="utf-8"), str(path))
+    form = GroupedFile(read_source(path), str(path))
     checked(form.source, form.path)
     try:
         cases = [Case("float32", {"group": i + 1}) for i in range(form.groups())]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from triton_gym.errors import InvalidTaskError
 from triton_gym.suites.kernelbench import ASKED
 from triton_gym.suites.module_file import converted
-from triton_gym.suites.suite import Problem, task_name
+from triton_gym.suites.suite import Problem, read_source, task_name
 from triton_gym.task import Case, Kind
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def discover(checkout: Path) -> Iterator[Problem]:
                 name=task_name("robust_kbench", folder, way),
                 path=path,
                 loader=partial(_load, path, f"{folder}/{way}"),
-                text=partial(path.read_text, "utf-8"),
+                text=partial(read_source, path),
             )
 
 
@@ -167,7 +167,7 @@ def _load(path: Path, key: str) -> Task:
     from triton_gym.suites.shrinking import shrink
     from triton_gym.task import Entry
 
-    source = path.read_text(encoding="utf-8")
+    source = read_source(path)
     scope = checked(source, str(path))
     if lacks := [n for n in ("forward_fn", "Model", "get_inputs") if n not in scope]:
         raise InvalidTaskError(f"{path} is no problem of robust-kbench: it defines no {lacks[0]}.")

@@ -96,7 +96,7 @@ def followed_elements(form: Form, case: Case, device: str) -> tuple[int, int]:
             function = _built(form, case, generator)
             held = [*function.parameters(), *function.buffers()]
         given = sum(t.numel() for t in [*tensors(inputs), *held])
-        return given, sum(t.numel() for t in tensors(function(*inputs)))
+        return given, counted(function(*inputs))
 
 
 def _built(form: Form, case: Case, generator: Valueless) -> Any:
@@ -141,6 +141,12 @@ def longest(form: Form, case: Case) -> int:
         except Exception:  # it reads a value, which tensors on `meta` do not have
             continue
     return 1
+
+
+def patiently_followed(form: Form, case: Case, device: str) -> None:
+    """See whether a problem can be followed; what takes too long to tell counts as such."""
+    with contextlib.suppress(_OutOfPatienceError), _Patience():
+        followed_elements(form, case, device)
 
 
 @lru_cache(maxsize=4096)
@@ -216,6 +222,17 @@ def tensors(value: Any) -> Iterator[torch.Tensor]:
     elif isinstance(value, dict):
         for item in value.values():
             yield from tensors(item)
+
+
+def counted(value: Any) -> int:
+    """Elements of the tensors in a result; a number counts as one."""
+    if isinstance(value, (bool, int, float, complex)):
+        return 1
+    if isinstance(value, (list, tuple)):
+        return sum(map(counted, value))
+    if isinstance(value, dict):
+        return sum(map(counted, value.values()))
+    return value.numel() if isinstance(value, torch.Tensor) else 0
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -19,10 +19,11 @@ import torch
 from triton_gym.evaluation.modules import build
 from triton_gym.suites.shapes import (
     Form,
+    counted,
     followed_elements,
     given_elements,
     input_elements,
-    tensors,
+    patiently_followed,
 )
 from triton_gym.task import Case, Kind
 
@@ -61,7 +62,7 @@ def shrink(form: Form, bench: Case) -> Small | None:
 
     None if the reference runs at none of the sizes tried.
     """
-    search = _Search(form, "meta" if _bears_meta(form, bench) else "cpu")
+    search = _Search(form, bench)
     if (elements := search.elements(bench)) is not None and elements <= TINY_ELEMENTS:
         return Small((bench, *search.variants(bench)), elements)
     rest: list[Case] = []
@@ -81,12 +82,16 @@ def _larger(form: Form, bench: Case, kept: int) -> tuple[Case, ...]:
     return (*less, *halved(bench, kept)[1:2], bench)
 
 
-def _bears_meta(form: Form, bench: Case) -> bool:
-    """Whether a problem is built without values."""
+def _device(look: Callable[[Form, Case, str], object], form: Form, bench: Case) -> str:
+    """Where a problem's elements are counted: `cpu` if it reads values, which are not on `meta`.
+
+    At its own size it bears whatever it is asked to, but for that.
+    """
     try:
-        return given_elements(form, bench, "meta") > 0
-    except Exception:  # it reads a value
-        return False
+        look(form, bench, "meta")
+    except (Exception, SystemExit):
+        return "cpu"
+    return "meta"
 
 
 def halved(bench: Case, kept: int) -> list[Case]:
@@ -123,12 +128,14 @@ class _Search:
 
     Args:
         form: the problem.
-        device: where it is built to count its elements: `meta` or `cpu`.
+        bench: its own size.
     """
 
-    def __init__(self, form: Form, device: str) -> None:
-        self._form = form
-        self._device = device
+    def __init__(self, form: Form, bench: Case) -> None:
+        self._form, self._bench = form, bench
+        self._built_on = _device(given_elements, form, bench)
+        self._followed_on = ""
+        """Not known yet."""
         self._known: dict[Case, int | None] = {}
         self._counted: dict[Case, int | None] = {}
 
@@ -143,13 +150,13 @@ class _Search:
 
     def _tried(self, case: Case) -> int | None:
         try:
-            given = given_elements(self._form, case, self._device)
+            given = given_elements(self._form, case, self._built_on)
             if given > TINY_ELEMENTS:
                 return given
-            results = list(tensors(run(self._form, case)))
-        except Exception:  # whatever a file raises at sizes that it is not made for
+            results = counted(run(self._form, case))
+        except (Exception, SystemExit):  # whatever a file raises at sizes that it is not made for
             return None
-        return given + sum(t.numel() for t in results) if results else None
+        return given + results if results else None
 
     def counted(self, case: Case) -> int | None:
         """The same at any size: above `TINY_ELEMENTS` the reference is not run, but followed."""
@@ -159,11 +166,13 @@ class _Search:
 
     def _followed(self, case: Case) -> int | None:
         try:
-            if self._device == "cpu" and input_elements(self._form, case) > RUN_ELEMENTS:
+            if not self._followed_on:
+                self._followed_on = _device(patiently_followed, self._form, self._bench)
+            if self._followed_on == "cpu" and input_elements(self._form, case) > RUN_ELEMENTS:
                 return None
-            given, results = followed_elements(self._form, case, self._device)
+            given, results = followed_elements(self._form, case, self._followed_on)
             return given + results if results else None
-        except Exception:
+        except (Exception, SystemExit):
             return None
 
     def largest(self, cases: list[Case], rest: list[Case]) -> Case | None:

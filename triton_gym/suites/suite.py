@@ -156,6 +156,18 @@ def task_name(*parts: str) -> str:
     return name if name.isidentifier() else f"problem_{name}"
 
 
+def read_source(path: Path) -> str:
+    """The text of a problem's file, without a byte order mark.
+
+    Raises:
+        InvalidTaskError: it is no UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidTaskError(f"{path} is not UTF-8: {error}.") from error
+
+
 def one_line(error: BaseException, limit: int = 300) -> str:
     """An error's message without line ends, cut where it gets long."""
     text = " ".join(str(error).split())

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from triton_gym.errors import InvalidTaskError
-from triton_gym.suites.suite import Problem, task_name
+from triton_gym.suites.suite import Problem, read_source, task_name
 
 if TYPE_CHECKING:
     from triton_gym.suites.captured import CapturedFile
@@ -103,11 +103,11 @@ def captured_task(
 
 def parts(path: Path) -> tuple[str, str]:
     """Source and tests of a problem file."""
-    source, *tests = _LINE.split(path.read_text(encoding="utf-8"))
+    source, *tests = _LINE.split(read_source(path))
     if not tests:
         raise InvalidTaskError(f"{path} is no problem of TritonBench: no line of # parts it.")
     return source, "\n".join(tests)
 
 
 def _function(path: Path) -> str:
-    return _LINE.split(path.read_text(encoding="utf-8"))[0]
+    return _LINE.split(read_source(path))[0]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from triton_gym.evaluation.service import folder
+from triton_gym.evaluation.workers.scratch import remove_returned
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +49,15 @@ def test_a_folder_that_cannot_be_made_whole_is_not_left(temporary, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         folder.make()
     assert os.listdir(temporary) == []
+
+
+def test_a_folder_that_came_back_after_its_judge_goes_again(temporary):
+    held, lock = folder.make()
+    others = temporary / "others"
+    os.makedirs(others / "cache")
+    back = temporary / f"{folder.PREFIX}back"
+    os.makedirs(back / "cache")
+    for one in (held, others, back):
+        remove_returned(str(one))
+    assert [os.path.exists(one) for one in (held, others, back)] == [True, True, False]
+    os.close(lock)

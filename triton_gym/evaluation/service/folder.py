@@ -11,10 +11,8 @@ import fcntl
 import os
 import tempfile
 
-from triton_gym.evaluation.workers.scratch import PREFIX, remove
+from triton_gym.evaluation.workers.scratch import HELD, PREFIX, remove
 
-HELD = "held"
-"""A file in the folder that is locked as long as one of both lives."""
 _MADE = "made"
 """What it is called until it is locked."""
 

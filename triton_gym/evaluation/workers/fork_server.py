@@ -25,6 +25,7 @@ from triton_gym.evaluation.confine import family, privileges
 from triton_gym.evaluation.confine.layers import Layer
 from triton_gym.evaluation.exchange.channel import Channel, ChannelClosed, ChannelTimeout
 from triton_gym.evaluation.workers.sandbox import Sandbox, detach
+from triton_gym.evaluation.workers.scratch import remove_returned
 
 TICK_S = 0.25
 """How often living workers are looked at."""
@@ -213,8 +214,11 @@ def _prepared(mode: str) -> Callable[[Channel, Sandbox], None]:
 
 
 if __name__ == "__main__":
-    _serve(
-        Channel(socket.socket(fileno=int(sys.argv[1])), takes_files=True),
-        **json.loads(sys.argv[2]),
-    )
+    try:
+        _serve(
+            Channel(socket.socket(fileno=int(sys.argv[1])), takes_files=True),
+            **json.loads(sys.argv[2]),
+        )
+    finally:
+        remove_returned(os.environ["TMPDIR"])
     os._exit(0)  # there is nothing to save, and taking torch and Triton down takes time

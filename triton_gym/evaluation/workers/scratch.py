@@ -12,6 +12,8 @@ TRIES = 100
 """How often a folder is removed into which a dying process still writes."""
 PAUSE_S = 0.05
 PREFIX = "triton-gym-"
+HELD = "held"
+"""A file in a judge's folder that is locked as long as the judge or its user lives."""
 
 
 class Scratch:
@@ -45,3 +47,13 @@ def remove(folder: str) -> None:
         if not os.path.exists(folder):
             break
         time.sleep(PAUSE_S)
+
+
+def remove_returned(folder: str) -> None:
+    """Remove a judge's folder that was removed before, and is back.
+
+    A process that starts while its judge dies may come to make a folder of its own there, and
+    `os.makedirs`, which PyTorch and Triton use, makes what is above it too.
+    """
+    if os.path.basename(folder).startswith(PREFIX) and not os.path.exists(f"{folder}/{HELD}"):
+        remove(folder)

@@ -131,9 +131,7 @@ def _bounds(
     except torch.cuda.OutOfMemoryError:
         torch.cuda.empty_cache()
     least = tuple(
-        2 * check.floor(p.dtype, task.reduction(case))
-        if p.is_floating_point() or p.is_complex()
-        else 0.0
+        2 * check.floor(p, task.reduction(case)) if p.is_floating_point() or p.is_complex() else 0.0
         for p in plain.tensors
     )
     return check.Timed(least, (), False)

@@ -18,6 +18,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 
 from triton_gym.errors import InvalidTaskError
 from triton_gym.evaluation import check, trees
@@ -135,10 +140,7 @@ class _Kept:
 def _draw(task: Task, key: str) -> FullSize:
     case, seed = task.bench[0], int(key[:8], 16)
     mode, fakes = check.fake_arguments(task, case)
-    with mode:
-        shaped = bind(task, case, seed)
-    with torch.no_grad(), mode:
-        found = check.returned(shaped, fakes, case)
+    found = _form(task, case, seed, mode, fakes)
     outputs = tuple(Layout().like(result) for result in found.tensors)
     tensors, tree = trees.flatten(fakes)
     handed = _handed(found, tensors)
@@ -170,6 +172,25 @@ def _draw(task: Task, key: str) -> FullSize:
         bound.reference,
         handed,
     )
+
+
+def _form(
+    task: Task, case: Case, seed: int, mode: FakeTensorMode, fakes: tuple[Any, ...]
+) -> check.Returned:
+    """The reference's result at full size, computed only if its shape depends on values."""
+    try:
+        with mode:
+            shaped = bind(task, case, seed)
+        with torch.no_grad(), mode:
+            return check.returned(shaped, fakes, case)
+    except InvalidTaskError as error:
+        depends = isinstance(
+            error.__cause__, (DataDependentOutputException, DynamicOutputShapeException)
+        )
+        if not depends or lay_out_arguments(trees.flatten(fakes)[1]).nbytes > LARGEST_BYTES:
+            raise
+    drawn = check.draw_inputs(task, case, seed, _CPU)
+    return check.returned(bind(task, case, seed), drawn, case)
 
 
 def _handed(found: check.Returned, arguments: Sequence[torch.Tensor]) -> frozenset[int]:

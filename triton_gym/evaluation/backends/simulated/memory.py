@@ -99,6 +99,8 @@ def array(view: View) -> Array:
 
 def values(view: View) -> torch.Tensor:
     """A dense copy of a view's elements."""
+    if not view.numel:
+        return torch.empty(view.shape, dtype=getattr(torch, view.dtype))
     raw = np.array(array(view), order="C").reshape(-1)
     flat: Any = torch.from_numpy(raw.view(np.uint8).copy())
     found: torch.Tensor = flat.view(getattr(torch, view.dtype)).reshape(view.shape)

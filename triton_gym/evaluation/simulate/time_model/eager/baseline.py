@@ -10,9 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+)
 
 from triton_gym.device import Gpu
-from triton_gym.evaluation.check import fake_arguments
+from triton_gym.evaluation.check import draw_inputs, fake_arguments
 from triton_gym.evaluation.faults import blaming
 from triton_gym.evaluation.modules import bind
 from triton_gym.evaluation.simulate.time_model.constants import CONSTANTS, Constants
@@ -50,13 +54,20 @@ def launches_of(task: Task, case: Case, gpu: Gpu) -> Launched:
         case: the shapes and dtype.
         gpu: what it would run on.
     """
-    mode, arguments = fake_arguments(task, case)
     launches = Launches(gpu)
-    with mode:
-        task = bind(task, case, 0)
-    blame = blaming(task, "reference, run without values to model its time,", case)
-    with blame, torch.no_grad(), mode, launches, Whole(launches):
-        result = task.reference(*arguments)
+    with blaming(task, "reference, run to model its time,", case), torch.no_grad():
+        try:
+            mode, arguments = fake_arguments(task, case)
+            with mode:
+                bound = bind(task, case, 0)
+            with mode, launches, Whole(launches):
+                result = bound.reference(*arguments)
+        except (DataDependentOutputException, DynamicOutputShapeException):
+            launches = Launches(gpu)  # what it does depends on values
+            drawn = draw_inputs(task, case, 0, torch.device("cpu"))
+            bound = bind(task, case, 0)
+            with launches, Whole(launches):
+                result = bound.reference(*drawn)
     memory = frozenset(map(storage_of, tensors_of(result)))
     return Launched(tuple(launches.kernels), memory)
 

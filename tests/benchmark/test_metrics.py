@@ -58,3 +58,11 @@ def test_a_profile_is_the_share_above():
     assert metrics.performance_profile([0.1, 0.5, 0.9], [0.0, 0.5, 1.0]).tolist() == pytest.approx(
         [1.0, 1 / 3, 0.0]
     )
+
+
+def test_the_median_of_evaluations_may_be_that_it_was_never_reached():
+    value, low, high = metrics.median_interval([[1.0, 1.0, math.inf], [1.0, 2.0, 2.0]])
+    assert (value, low) == (1.0, 1.0)
+    assert high in (2.0, math.inf)
+    assert metrics.median_interval([[math.inf] * 4])[0] == math.inf
+    assert math.isnan(metrics.median_interval([[3.0]])[1])

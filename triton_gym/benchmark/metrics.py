@@ -110,6 +110,28 @@ def interquartile_mean(
     return value, low, high
 
 
+def median_interval(scores: npt.ArrayLike, seed: int = 0) -> tuple[float, float, float]:
+    """Median of all scores with its 95 % stratified bootstrap interval; see `interquartile_mean`.
+
+    Args:
+        scores: (tasks, seeds); infinite for what was never reached.
+        seed: of the bootstrap.
+    """
+    found = np.asarray(scores, np.float64)
+    value = float(np.quantile(found, 0.5, method="lower"))
+    if found.shape[1] < 2:
+        return value, math.nan, math.nan
+    rng = np.random.default_rng(seed)
+    rows = np.arange(len(found))[:, None]
+    drawn = [
+        np.quantile(found[rows, rng.integers(found.shape[1], size=found.shape)], 0.5,
+                    method="lower")
+        for _ in range(RESAMPLES)
+    ]  # fmt: skip
+    low, high = np.quantile(drawn, [0.025, 0.975], method="nearest")
+    return value, float(low), float(high)
+
+
 def probability_of_improvement(
     ours: npt.ArrayLike, theirs: npt.ArrayLike, seed: int = 0
 ) -> tuple[float, float, float]:

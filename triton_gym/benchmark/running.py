@@ -10,6 +10,7 @@ import contextlib
 import json
 import math
 import multiprocessing
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -234,7 +235,7 @@ class Journal:
 
 def run_all(
     runs: Sequence[Run], settings: Settings, folder: Path, *, workers: int = 1,
-    progress: Callable[[int, int], None] = lambda done, whole: None,
+    progress: Callable[[int, int], None] = lambda done, whole: None, until: float = math.inf,
 ) -> Journal:  # fmt: skip
     """Make the runs that a folder lacks.
 
@@ -244,6 +245,7 @@ def run_all(
         folder: where they are noted.
         workers: processes.
         progress: called with how many are there, and of how many.
+        until: when to begin nothing more, by `time.monotonic`.
 
     Raises:
         InvalidOptionError: an agent or a table does not exist.
@@ -262,6 +264,8 @@ def run_all(
             journal.add(run, trace)
             number += 1
             progress(number, len(runs))
+        if time.monotonic() >= until:
+            break
     return journal
 
 

@@ -28,7 +28,8 @@ def summarise(
         budget: unique evaluations of a run.
 
     Returns:
-        `agents`: of each its curve, fractions at `CHECKPOINTS`, evaluations to 95 %, methodology
+        `agents`: of each its curve, fractions at `CHECKPOINTS`, the first guess's fraction and
+        evaluations to 95 % (medians with intervals, None where it was not reached), methodology
         score and interquartile means; `random`: the exact curve; `better`: of each pair the chance
         that the first beats the second.
     """
@@ -53,13 +54,17 @@ def summarise(
         final[agent] = curves.mean(axis=2)  # the mean over the budget: early and high
         value, low, high = metrics.interquartile_mean(final[agent])
         to = np.concatenate([one["to"] for one in whole])
+        reached = metrics.median_interval([one["to"][:seeds] for one in whole])
+        first = metrics.median_interval(curves[:, :, 0])
         found["agents"][agent] = {
             "seeds": seeds,
             "curve": curves.mean(axis=(0, 1)).tolist(),
             "fractions": {
                 str(k): float(curves[:, :, k - 1].mean()) for k in CHECKPOINTS if k <= budget
             },
+            "first_guess": list(map(_finite, first)),
             "evaluations_to_95": _finite(float(np.median(to))),
+            "evaluations_to_95_interval": list(map(_finite, reached)),
             "reached_95": float(np.isfinite(to).mean()),
             "methodology": _finite(float(np.nanmean([one["score"] for one in whole]))),
             "interquartile_mean": [value, _finite(low), _finite(high)],

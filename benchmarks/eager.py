@@ -3,7 +3,7 @@
     python benchmarks/eager.py --show
     python benchmarks/eager.py --fit
     python benchmarks/eager.py --speedups benchmarks/results/simulator-h200.json \\
-        --out benchmarks/results/eager-h200.json
+        --catalogue benchmarks/results/catalogue-simulated.json --out benchmarks/results/eager-h200.json
 
 `--fit` fits the constants of PyTorch's operators to one half of the references, told apart by a
 hash of their names, and prints them for `rates.py`; the other half only judges, and is told apart.
@@ -11,7 +11,8 @@ What the model holds of PyTorch's kernels, and how the constants start, was writ
 halves: measured later is what nobody knew (`eager_measure.py`).
 
 `--speedups` takes what `benchmarks/simulator.py` wrote: the modelled times of the corpus's answers.
-A simulated speedup is modelled over modelled, a measured one measured over measured.
+`--catalogue` takes what `benchmarks/catalogue.py --device simulated:h200` wrote: those of starters
+and experts. A simulated speedup is modelled over modelled, a measured one measured over measured.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def report(
     )  # fmt: skip
     for name, which in chosen:
         some = [r for _, fitted, r in items if which(fitted)]
-        if some:
+        if name and some:
             found.append(line(name, some))
     return found
 
@@ -135,6 +136,25 @@ def speedups(path: Path, modelled: dict[str, float]) -> list[tuple[str, bool, fl
     return found
 
 
+def speedups_of_catalogue(path: Path) -> list[tuple[str, bool, float]]:
+    """The same of the catalogue's starters and experts, which no constant was fitted to."""
+    rows = json.loads(path.read_text())["rows"]
+    known = {
+        (r["task"], r["answer"]): r["baseline_us"] / r["runtime_us"]
+        for r in rows if r.get("status") == "correct" and r["baseline"] == "eager"
+    }  # fmt: skip
+    found = []
+    for name in eager_times.SUITES:
+        for row in json.loads((eager_times.RESULTS / name).read_text())["rows"]:
+            times = {kind: one["us"] for kind, one in row["times"].items()}
+            for answer, kind in (("starter", "starter"), ("expert", "ours")):
+                simulated = known.get((row["task"], answer))
+                if simulated and kind in times and "eager" in times:
+                    measured = times["eager"] / times[kind]
+                    found.append((f"{answer}s", False, simulated / measured))
+    return sorted(found, key=lambda one: one[0])
+
+
 def main() -> None:
     """Trace, fit if asked, and report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -144,6 +164,7 @@ def main() -> None:
         "--show", action="store_true", help="print every reference, the worst first"
     )
     parser.add_argument("--speedups", type=Path, help="JSON of benchmarks/simulator.py")
+    parser.add_argument("--catalogue", type=Path, help="JSON of benchmarks/catalogue.py")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     gpu = gpu_named(args.gpu)
@@ -167,6 +188,9 @@ def main() -> None:
     if args.speedups:
         found = speedups(args.speedups, us)
         tables["speedup"] = report("speedup of the corpus", found, ("families fitted", "never fitted"))  # fmt: skip
+    if args.catalogue:
+        found = speedups_of_catalogue(args.catalogue)
+        tables["catalogue"] = report("speedup of the catalogue", found, ("", ""))
     if args.out:
         record.write(
             args.out,

@@ -18,6 +18,7 @@ class Driver:
     """What the gate asks of the driver, with a stream that a test plays."""
 
     CU_MEMHOSTALLOC_DEVICEMAP = 2
+    CUstreamWaitValue_flags = types.SimpleNamespace(CU_STREAM_WAIT_VALUE_GEQ=0)
     CUresult = types.SimpleNamespace(CUDA_ERROR_NOT_READY=BUSY)
 
     def __init__(self) -> None:
@@ -30,6 +31,9 @@ class Driver:
 
     def cuMemHostGetDevicePointer(self, address, flags):
         return 0, address
+
+    def cuStreamWaitValue32(self, stream, address, value, flags):
+        return 0, None
 
     def cuStreamQuery(self, stream):
         return (self.state,)
@@ -87,3 +91,11 @@ def test_a_mark_set_too_soon_counts_from_the_opening(driver):
     gate._mark.value = 1  # by the call before
     begun = time.perf_counter()
     assert gate.passed() - begun < 0.04
+
+
+def test_an_error_while_it_is_closed_leaves_it_open(driver):
+    gate = Gate(0)
+    with pytest.raises(RuntimeError, match="launch"), gate.closed():
+        assert gate._word.value == 0
+        raise RuntimeError("a launch failed")
+    assert gate._word.value == 1

@@ -13,6 +13,7 @@ import pickle
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -228,17 +229,16 @@ class Runner:
         device = self._device
         start, end = device.event(), device.event()
         device.synchronize()
-        device.gate.close()
-        device.flush()
-        device.gate.mark()
-        device.record(start)
-        if gated:
-            queue_all(operations)
-            device.record(end)
-            begun = device.gate.passed()
-        else:
+        with device.gate.closed():
+            device.flush()
+            device.gate.mark()
+            device.record(start)
+            if gated:
+                queue_all(operations)
+                device.record(end)
+                begun = device.gate.passed()
+        if not gated:
             begun = time.perf_counter()  # what the host queued before is nobody's time
-            device.gate.open()
             queue_all(operations)
             device.record(end)
         device.synchronize()
@@ -255,14 +255,11 @@ class Runner:
         operations = self._loaded.operations(run.part)
         events = [device.event() for _ in range(len(operations) + 1)]
         gated = self._loaded.gated(run.part, beside=len(events))
-        if gated:
-            device.gate.close()
-        device.record(events[0])
-        for operation, event in zip(operations, events[1:], strict=True):
-            operation()
-            device.record(event)
-        if gated:
-            device.gate.open()
+        with device.gate.closed() if gated else nullcontext():
+            device.record(events[0])
+            for operation, event in zip(operations, events[1:], strict=True):
+                operation()
+                device.record(event)
         self._leave()
         return [device.elapsed_us(a, b) for a, b in itertools.pairwise(events)]
 

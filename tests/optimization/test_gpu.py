@@ -126,7 +126,8 @@ def test_calls_of_every_kind(swapped):
         "a slice": (x[::2], w), "misaligned": (x.flatten()[1:-255].view(-1, 256)[:60], w),
     }  # fmt: skip
     with torch.no_grad():
-        for what, given in others.items():
+        # Twice: a gate knows calls of a kind again.
+        for what, given in [*others.items(), *others.items()]:
             found, expected = function(*given), scaled(*given)
             torch.testing.assert_close(found, expected, msg=what)
             assert found.stride() == expected.stride(), what
@@ -209,42 +210,82 @@ def test_host_code_that_raises_on_a_later_call(swapped):
     assert swap.report().runs == "original"
 
 
-def test_a_kernel_that_faults_on_a_later_call_is_named_and_banned(tmp_path):
-    """The context is lost: the error says by which kernel. In a process of its own."""
-    code = f"""
-        import sys, time
-        import torch
-        sys.path.insert(0, {str(tmp_path)!r})
-        import test_of_gpu as t
-        from pathlib import Path
-        from triton_gym.errors import KernelFaultError
-        source = t.KERNEL.replace("tl.store(y", "tl.store(y + (columns == 512) * 99999999999")
+FAULTS = KERNEL.replace("tl.store(y", "tl.store(y + (tl.load(x) == 777.0).to(tl.int64) * (1 << 37)")
+"""Writes where no memory is as soon as it reads a certain value."""
+
+
+def test_a_kernel_that_faults_on_the_thousandth_call_is_named_and_banned(tmp_path):
+    """The context is lost: the error says by which kernel, wherever the loss shows."""
+    named = """
+        import time
         banned = []
-        loaded = t.load(source, "scaled", Path({str(tmp_path)!r}))
+        loaded = t.load(t.FAULTS, "scaled", folder)
         swap = t.Swap(t.scaled, share=0.0, banned=lambda verified, why: banned.append(why))
-        swap.adopt(t.verified(source), loaded.call)
-        swap.now(*t.arguments())
+        swap.adopt(t.verified(t.FAULTS), loaded.call)
+        x, w = t.arguments()
+        swap.now(x, w)
         assert t.WATCHER.drain()
         assert swap.report().runs == "kernel", swap.report()
-        with t.compiling():
-            loaded.call(*t.arguments(64, 1024))
-            x, w = t.arguments(64, 512)
-            try:
-                for _ in range(100):
-                    swap.now(x, w)
-                    time.sleep(0.01)
-            except KernelFaultError as error:
-                assert "scaled" in str(error) and "_scaled" in str(error)
-                assert banned and swap.report().runs == "original"
-                print("named")
+        for _ in range(999):
+            swap.now(x, w)
+        torch.cuda.synchronize()
+        x[0, 0] = 777.0
+        try:
+            for _ in range(100):
+                swap.now(x, w)
+                time.sleep(0.01)
+        except KernelFaultError as error:
+            assert "scaled" in str(error) and "_scaled" in str(error)
+            assert banned and swap.report().runs == "original"
+            print("told")
     """
+    elsewhere = """
+        from triton_gym.optimization.cache import Cache
+        from triton_gym.optimization.handle import Optimization
+        from triton_gym.optimization.spec import Spec
+        spec = Spec(name="scaled", function=t.scaled, examples=[t.arguments()])
+        handle = Optimization(
+            t.scaled, spec, share=0.0, backward=None, folder=None, cache=folder / "cache"
+        )
+        handle._cache = Cache(folder / "cache")
+        handle._adopt(t.verified(t.FAULTS))
+        x, w = t.arguments()
+        handle.swap.now(x, w)
+        assert t.WATCHER.drain()
+        assert handle.report().runs == "kernel", handle.report()
+        x[0, 0] = 777.0
+        handle.swap.now(x, w)
+        try:
+            torch.cuda.synchronize()
+        except RuntimeError:
+            print("told")
+    """
+    started = [in_a_process(tmp_path, code) for code in (named, elsewhere)]
+    for process in started:
+        output, errors = process.communicate(timeout=300)
+        assert "told" in output, errors[-3000:]
+    from triton_gym.optimization.cache import Cache
+
+    assert Cache(tmp_path / "cache").banned(FAULTS)  # as the second program ended
+
+
+def in_a_process(folder, code):
+    """Code that may lose its GPU's context, with this module as `t`."""
     own = Path(__file__).read_text(encoding="utf-8")
-    (tmp_path / "test_of_gpu.py").write_text(own, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)],
-        capture_output=True, text=True, timeout=300, check=False,
+    (folder / "test_of_gpu.py").write_text(own, encoding="utf-8")
+    head = f"""
+        import sys
+        from pathlib import Path
+        folder = Path({str(folder)!r})
+        sys.path.insert(0, str(folder))
+        import torch
+        import test_of_gpu as t
+        from triton_gym.errors import KernelFaultError
+    """
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(head) + textwrap.dedent(code)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert "named" in done.stdout, done.stderr[-3000:]
 
 
 def test_torch_compile_and_export_hold_the_operator(swapped):

@@ -6,7 +6,9 @@ Pairs are taken by the real trial process; "kernels" are plain PyTorch, faster o
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 
 import pytest
 import torch
@@ -241,3 +243,24 @@ def test_a_search_that_is_killed_at_any_write_goes_on(search, tmp_path, monkeypa
             shutil.rmtree(tmp_path / folder)
     assert moment > 8  # so many writes there are
     assert tried.count(FASTER) <= 2 * moment  # once a run, and again where that was not written
+
+
+def test_the_program_goes_on_when_its_search_is_killed(tmp_path):
+    spec = Spec(
+        name="scaled", function=slow, examples=[(torch.zeros(4, 8), torch.zeros(8))],
+        device="simulated",
+    )  # fmt: skip
+    handle = Optimization(slow, spec, share=0.0, backward=None, folder=None, cache=tmp_path)
+    handle.begin()
+    assert WATCHER.drain()
+    os.kill(handle._process.pid, signal.SIGKILL)
+    assert handle.wait(60)
+    assert handle._process.wait(60)
+    report = handle.report()
+    assert (report.search, report.runs) == ("failed", "original")
+    assert "ended with -9" in report.search_says
+    x, w = torch.randn(4, 8), torch.randn(8)
+    torch.testing.assert_close(handle.swap.now(x, w), slow(x, w))
+    (entry,) = tmp_path.glob("*.lock")
+    with Cache(tmp_path).lock(entry.stem) as free:  # another search may begin
+        assert free

@@ -271,9 +271,11 @@ def _at_exit() -> None:
     """Ban what was in use when the GPU's context was lost, and end the searches."""
     from triton_gym.optimization.swap import context_lost
 
-    for one in list(_ALL):
-        if os.getpid() != one._pid:
-            continue
+    ours = [one for one in list(_ALL) if os.getpid() == one._pid]
+    for one in ours:  # all of them first: each takes a while
+        if one._process is not None:
+            one._process.ask_to_end()
+    for one in ours:
         active = one.swap.active
         if active is not None and context_lost(active.binding.device):
             one._ban(active, "the GPU's context was lost while it was in use")

@@ -58,11 +58,15 @@ class SearchProcess:
         """Of the search."""
         return self._process.pid
 
-    def stop(self, seconds: float = 10.0) -> None:
-        """End the search; what it has found stays in its folder."""
+    def ask_to_end(self) -> None:
+        """Have the search end soon; returns at once."""
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
+
+    def stop(self, seconds: float = 10.0) -> None:
+        """End the search; what it has found stays in its folder."""
+        self.ask_to_end()
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -84,6 +88,10 @@ class SearchProcess:
             ended = ended or event.get("event") in ("finished", "refused", "failed")
             self._heard(event)
         code = self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
         if not ended:
             self._heard({"event": "died", "reason": f"the process ended with {code}; see "
                          f"{self.folder / 'search.log'}"})  # fmt: skip

@@ -132,13 +132,18 @@ def _call(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (example,), {}
 
 
+def _threads() -> int:
+    """Of the process that traces: small cases of a wide product take a core for half a minute."""
+    return max(1, min(4, len(os.sched_getaffinity(0)) // 4))
+
+
 def _answered(request: bytes, name: str, seconds: float) -> TracedFunction:
     environment = {
         **os.environ,
         TRACING: "1",
         "CUDA_VISIBLE_DEVICES": "",
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(_threads())),
     }
     command = [sys.executable, "-m", "triton_gym.optimization.tracing_worker"]
     try:

@@ -41,6 +41,8 @@ from triton_gym.task import Task
 
 STEPS = 1_000_000
 """Steps of an agent's run: time ends it."""
+TRACING_S = 120.0
+"""What tracing may take at least, whatever time the search has: a busy machine imports for long."""
 COMPILE_S = 20.0
 """Kept at the end, at most, to see what a kernel comes to beside `torch.compile`."""
 _TUNERS = ("annealing",)
@@ -116,7 +118,7 @@ class SearchRun:
         given = [_named_arguments(self.spec.function, one) for one in self._examples]
         traced = trace(
             self.spec.function, given, dynamic=self.spec.dynamic, draw=self.spec.draw,
-            reference=self.spec.reference, device=self.device, seconds=max(self._left, 30.0),
+            reference=self.spec.reference, device=self.device, seconds=max(self._left, TRACING_S),
         )  # fmt: skip
         if self._live:
             content = {

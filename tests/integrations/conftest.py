@@ -5,6 +5,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -66,12 +71,71 @@ def answers():
     }
 
 
+def judges(root):
+    """Ids of the judges' processes below a process."""
+    parents, found = {}, set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(") ")[2].split()[1])
+            if b"evaluation.service.serving" in (entry / "cmdline").read_bytes():
+                found.add(int(entry.name))
+        except OSError:
+            continue  # it has ended
+
+    def below(pid):
+        while pid and pid != root:
+            pid = parents.get(pid, 0)
+        return pid == root
+
+    return {pid for pid in found if below(pid)}
+
+
+@contextmanager
+def killed(root=None, busy=lambda: True, pause_s=0.0):
+    """Kills the first new judge below a process that has work, once; it must come to that."""
+    root = root or os.getpid()
+    before, over, done = judges(root), threading.Event(), []
+
+    def kill():
+        while not over.wait(0.01):
+            if busy() and (new := judges(root) - before):
+                over.wait(pause_s)
+                os.kill(new.pop(), signal.SIGKILL)
+                done.append(True)
+                return
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    try:
+        yield
+    finally:
+        over.set()
+        killer.join()
+    assert done, "no judge was killed"
+
+
+@pytest.fixture(name="killed")
+def _killed():
+    """See `killed`."""
+    return killed
+
+
+@pytest.fixture
+def dying():
+    """An evaluator whose judge is killed as soon as it has an evaluation, once."""
+    from triton_gym import Evaluator
+
+    with Evaluator("simulated", workers=1) as own:
+        with killed(busy=lambda: own.progress().running):
+            yield own
+        assert own.progress().judges[0].deaths == 1
+
+
 @pytest.fixture(scope="session")
 def run_example():
     """Runs a script of examples/integrations and returns what it prints."""
     import subprocess
     import sys
-    from pathlib import Path
 
     folder = Path(__file__).parents[2] / "examples" / "integrations"
 

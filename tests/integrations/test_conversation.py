@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
-from triton_gym import Evaluator, InvalidOptionError
+from triton_gym import Evaluator, EvaluatorError, InvalidOptionError
+from triton_gym.errors import QueueFullError
 from triton_gym.integrations.conversation import Conversation
 from triton_gym.integrations.nemo_gym import KernelResource, text_of
 from triton_gym.integrations.replies import evaluate_replies
@@ -48,39 +46,48 @@ def test_a_family_draws_its_task(evaluator):
     assert episode.task.name != first
 
 
-def children():
-    files = Path("/proc/self/task").glob("*/children")
-    return {int(pid) for file in files for pid in file.read_text().split()}
+def test_a_session_goes_on_when_its_judge_is_killed(dying, answers):
+    episode = Conversation("softmax", evaluator=dying)
+    episode.open(seed=0)
+    assert episode.reply(answers["expert"]).info["status"] == "correct"
+    assert episode.reply(answers["zeros"]).info["status"] == "incorrect"
 
 
-def test_a_session_goes_on_when_its_judge_is_killed(answers):
-    before = children()
-    with Evaluator("simulated", workers=1) as own, ThreadPoolExecutor(1) as threads:
+def test_a_judge_that_cannot_be_had_is_a_clear_error(answers):
+    with Evaluator("simulated") as own:
         episode = Conversation("softmax", evaluator=own)
         episode.open(seed=0)
-        reply = threads.submit(episode.reply, answers["expert"])
-        while own.progress().running == 0:
-            time.sleep(0.01)
-        (judge,) = children() - before
-        os.kill(judge, signal.SIGKILL)
-        assert reply.result(timeout=120).info["status"] == "correct"
-        assert episode.reply(answers["zeros"]).info["status"] == "incorrect"
+    for reply in (episode.reply, lambda text: asyncio.run(episode.areply(text))):
+        with pytest.raises(EvaluatorError, match="closed; make another"):
+            reply(answers["expert"])
 
 
 class Slow:
     """An evaluator that takes its time; `most` counts how many evaluate at once."""
 
-    def __init__(self, stub, seconds=0.2):
-        self._stub, self._seconds = stub, seconds
+    def __init__(self, stub, seconds=0.2, room=99):
+        self._stub, self._seconds, self._room = stub, seconds, room
         self.device, self.deterministic, self.describe = stub.device, False, stub.describe
-        self.running, self.most = 0, 0
+        self.running, self.most, self.futures = 0, 0, []
+        self._threads = ThreadPoolExecutor(8)
 
-    def evaluate(self, *args, **options):
+    def submit(self, task, source, *, wait=True, **options):
+        if self.running >= self._room:
+            if not wait:
+                raise QueueFullError("no room")
+            time.sleep(self._seconds)
         self.running += 1
         self.most = max(self.most, self.running)
+        self.futures.append(self._threads.submit(self._evaluated, task, source, options))
+        return self.futures[-1]
+
+    def _evaluated(self, task, source, options):
         time.sleep(self._seconds)
         self.running -= 1
-        return self._stub.evaluate(*args, **options)
+        return self._stub.evaluate(task, source, **options)
+
+    def evaluate(self, *args, **options):
+        return self.submit(*args, **options).result()
 
 
 def test_a_session_that_says_two_things_at_once_has_them_one_after_the_other(stub, answers):
@@ -92,6 +99,50 @@ def test_a_session_that_says_two_things_at_once_has_them_one_after_the_other(stu
         turns = list(threads.map(lambda of: of.reply(answers["expert"]), [one, one, two]))
     assert sorted(turn.info["turn"] for turn in turns) == [1, 1, 2]
     assert slow.most == 2  # two sessions at once, each with one
+
+
+def test_an_event_loop_has_the_same_turns(evaluator, answers):
+    kinds = ("zeros", "empty", "expert", "expert")
+    plain, looped = (Conversation("softmax", evaluator=evaluator) for _ in range(2))
+    plain.open(seed=0)
+    looped.open(seed=0)
+
+    async def play():
+        return [await looped.areply(answers[kind]) for kind in kinds]
+
+    for ours, theirs in zip(asyncio.run(play()), map(plain.reply, map(answers.get, kinds))):
+        assert (ours.message, ours.reward, ours.done) == (theirs.message, theirs.reward, theirs.done)
+
+
+def test_an_event_loop_says_two_things_at_once_and_takes_one_back(stub, answers):
+    slow = Slow(stub, room=1)
+    episode = Conversation("softmax", evaluator=slow, max_turns=9)
+    episode.open(seed=0)
+
+    async def play():
+        first, second, third = (
+            asyncio.create_task(episode.areply(answers["expert"] + "#" * number))
+            for number in range(3)
+        )
+        await asyncio.sleep(0.05)
+        second.cancel()  # it waits for the first
+        return await asyncio.gather(first, second, third, return_exceptions=True)
+
+    first, second, third = asyncio.run(play())
+    assert isinstance(second, asyncio.CancelledError)
+    assert [first.info["turn"], third.info["turn"], slow.most] == [1, 2, 1]
+
+    async def crowd():
+        """Where there is no room, no event loop waits for it."""
+        other = Conversation("softmax", evaluator=slow, max_turns=9)
+        other.open(seed=0)
+        tasks = [asyncio.create_task(one.areply(answers["expert"])) for one in (episode, other)]
+        began = time.monotonic()
+        await asyncio.sleep(0.01)
+        assert time.monotonic() - began < 0.15
+        return [turn.info["turn"] for turn in await asyncio.gather(*tasks)]
+
+    assert asyncio.run(crowd()) == [3, 1]
 
 
 def test_an_unknown_task_is_named():
@@ -164,8 +215,8 @@ def test_a_client_that_leaves_or_begins_anew_loses_no_session(stub, answers):
         await asyncio.sleep(0.05)
         left.cancel()
         assert (await server.step(answers["zeros"], {}, "two"))[4]["turn"] == 1
-        # What the first client said counts; it comes back for its second turn.
-        assert (await server.step(answers["expert"], {}, "one"))[4]["turn"] == 2
+        # What the first client said counts as not said; it comes back for its first turn.
+        assert (await server.step(answers["expert"], {}, "one"))[4]["turn"] == 1
         await server.reset({"task": "sum_rows"}, "two")
         for kind in ("empty", "huge"):
             found = await server.step(answers[kind], {}, "two")
@@ -174,6 +225,18 @@ def test_a_client_that_leaves_or_begins_anew_loses_no_session(stub, answers):
             await server.reset({}, "three")
 
     asyncio.run(play())
+
+
+def test_a_resource_server_goes_on_when_its_judge_is_killed(dying, answers):
+    class Server(KernelResource):
+        kernel_options = {"evaluator": dying}  # noqa: RUF012
+
+    async def play():
+        server = Server()
+        await server.reset({"task": "softmax"}, "one")
+        return await server.step(answers["expert"], {}, "one")
+
+    assert asyncio.run(play())[4]["status"] == "correct"
 
 
 def test_the_text_of_a_response_in_each_of_its_forms():

@@ -68,7 +68,7 @@ class KernelResource:
         if key not in self._episodes:
             raise InvalidOptionError(f"Session {session_id!r} has no episode; reset comes first.")
         episode = self._episodes[key]
-        turn = await asyncio.to_thread(episode.reply, text_of(response))
+        turn = await episode.areply(text_of(response))
         if turn.done and self._episodes.get(key) is episode:  # unless the session began anew
             self._episodes.pop(key).close()
         return turn.message, turn.reward, False, turn.done, turn.info

@@ -9,6 +9,7 @@ evaluates with is told by variables: `TRITON_GYM_DEVICE`, `TRITON_GYM_REWARD` an
 
 from __future__ import annotations
 
+import asyncio
 import os
 import uuid
 from typing import Any
@@ -20,7 +21,7 @@ from pydantic import Field
 
 import triton_gym
 from triton_gym.action import LIMIT
-from triton_gym.integrations.conversation import Conversation
+from triton_gym.integrations.conversation import Conversation, Turn
 
 SPLIT = "catalogue"
 SESSIONS = 64
@@ -81,17 +82,35 @@ class KernelEnvironment(Environment):  # type: ignore[misc]
         task: str = "softmax",
         split: str = SPLIT,
         index: int | None = None,
+        injected_state: dict[str, str] | None = None,
         **unknown: Any,
     ) -> KernelObservation:
         """Begin an episode on `task`, or on the task that `index` names in a split.
 
+        Args:
+            seed: decides all inputs on the simulated device.
+            episode_id: its name in `state`.
+            task: name of a task or family.
+            split: a name in `list_splits`.
+            index: a task of the split instead of `task`.
+            injected_state: what an episode came to, as a package's oracle says it: `task` and
+                `kernel`. The kernel is evaluated as the first reply, and its reward observed.
+            unknown: refused.
+
         Raises:
-            InvalidOptionError: there is no such task, split or argument.
+            InvalidOptionError: there is no such task, split, state or argument.
         """
         if unknown:
             raise triton_gym.InvalidOptionError(
-                f"reset takes seed, episode_id, task, split and index; got {sorted(unknown)}."
+                "reset takes seed, episode_id, task, split, index and injected_state; "
+                f"got {sorted(unknown)}."
             )
+        state = injected_state or {}
+        if state and (set(state) - {"task"} != {"kernel"} or not isinstance(state["kernel"], str)):
+            raise triton_gym.InvalidOptionError(
+                f"injected_state holds `kernel` and if wanted `task`; got {sorted(state)}."
+            )
+        task = state.get("task", task)
         if index is not None:
             task = self.get_task(split, index)["id"]
         self.close()
@@ -100,6 +119,8 @@ class KernelEnvironment(Environment):  # type: ignore[misc]
         self._state = KernelState(
             episode_id=episode_id or str(uuid.uuid4()), step_count=0, task=task
         )
+        if state:
+            return self._observed(self._episode, self._episode.reply(state["kernel"]))
         return KernelObservation(
             message=user["content"], system=system["content"], kernel=self._episode.kernel,
             done=False, reward=0.0,
@@ -109,11 +130,25 @@ class KernelEnvironment(Environment):  # type: ignore[misc]
         self, action: KernelAction, timeout_s: float | None = None, **kwargs: Any
     ) -> KernelObservation:
         """Evaluate a reply. An answer ends within its own time limit, whatever `timeout_s` says."""
+        episode = self._begun()
+        return self._observed(episode, episode.reply(action.reply))
+
+    async def step_async(
+        self, action: KernelAction, timeout_s: float | None = None, **kwargs: Any
+    ) -> KernelObservation:
+        """As `step`, for the server: no thread waits for an evaluation."""
+        episode = self._episode or await asyncio.to_thread(self._begun)
+        return self._observed(episode, await episode.areply(action.reply))
+
+    def _begun(self) -> Conversation:
+        """The episode; of one that was never reset, on the first task."""
         if self._episode is None:
             self.reset()
         if self._episode is None:
             raise triton_gym.InvalidOptionError("reset() comes first.")
-        turn = self._episode.reply(action.reply)
+        return self._episode
+
+    def _observed(self, episode: Conversation, turn: Turn) -> KernelObservation:
         self._state.step_count += 1
         self._state.best_reward = max(self._state.best_reward, turn.reward)
         numbers = {
@@ -122,7 +157,7 @@ class KernelEnvironment(Environment):  # type: ignore[misc]
             if isinstance(value, (int, float)) and value == value and abs(value) != float("inf")
         }
         return KernelObservation(
-            message=turn.message, kernel=self._episode.kernel, status=str(turn.info["status"]),
+            message=turn.message, kernel=episode.kernel, status=str(turn.info["status"]),
             numbers=numbers, done=turn.done, reward=turn.reward,
         )  # fmt: skip
 

@@ -130,7 +130,7 @@ class KernelEnv(vf.Env[KernelEnvConfig]):  # type: ignore[misc]
             async with agents.agent.interaction(task) as interaction:
                 segment = await interaction.turn()
                 while not segment.terminated:
-                    turn = await asyncio.to_thread(episode.reply, segment.last_reply)
+                    turn = await episode.areply(segment.last_reply)
                     _add(interaction.trace, turn.info, turn.reward)
                     if turn.done:
                         break

@@ -84,7 +84,7 @@ class KernelAgentLoop(AgentLoopBase):  # type: ignore[misc]
                     ids, skip_special_tokens=True
                 ),
             )  # fmt: skip
-            turn = await asyncio.to_thread(episode.reply, text)
+            turn = await episode.areply(text)
             rewards.append(turn.reward)
             if turn.done or len(tokens) - prompt >= self._longest:
                 break

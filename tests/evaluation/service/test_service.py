@@ -286,15 +286,19 @@ def test_an_evaluator_that_cannot_be_is_refused(options, told):
         Evaluator(**{"device": "simulated", **options})
 
 
-def test_a_judge_that_hangs_is_replaced(monkeypatch):
+@pytest.mark.parametrize(
+    ("looks", "patience_s"), [(10**9, 0.5), (4, 600.0)], ids=["silent", "stopped"]
+)
+def test_a_judge_that_hangs_is_replaced(monkeypatch, looks, patience_s):
     monkeypatch.setattr(transport, "_LOOK_S", 0.1)
+    monkeypatch.setattr(transport, "STOPPED_LOOKS", looks)
     with Evaluator("simulated", workers=1) as evaluator:
         others = set(children(os.getpid()))
         assert evaluator.evaluate(TASK, TASK.starter).correct
         judge = judge_beside(others)
         os.kill(judge, signal.SIGSTOP)
         # Only this judge's patience ends soon: the next one has time to start.
-        monkeypatch.setattr(evaluator._scheduler._slots[0].transport, "_patience_s", 0.5)
+        monkeypatch.setattr(evaluator._scheduler._slots[0].transport, "_patience_s", patience_s)
         future = evaluator.submit(TASK, TASK.expert, limits=Limits(seconds=0.04))
         # Whatever it had no time for: to compile, or to run.
         assert future.result(120).status in {"correct", "timeout", "compile_error"}

@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Protocol
 
 from triton_gym.device import Device
@@ -28,6 +29,8 @@ have limits of their own; this is for a driver that hangs. Longer time limits st
 PAUSES_S = (0.5, 2.0, 5.0, 10.0)
 """Waits for room on the disk where a judge is to be started."""
 _LOOK_S = 5.0
+STOPPED_LOOKS = 4
+"""Looks in a row that must find the process stopped by a signal to give it up."""
 _CLOSE_S = 10.0
 
 
@@ -230,8 +233,12 @@ class ProcessTransport:
 
     def _read(self, connection: Connection, listener: Listener) -> None:
         while True:
+            stopped = 0
             while not connection.poll(_LOOK_S):
                 silence = time.monotonic() - self._heard
+                stopped = stopped + 1 if self._under_way and self._stopped() else 0
+                if stopped == STOPPED_LOOKS:
+                    raise _Unusable("its process was stopped and not continued")
                 if (self._under_way or not self._up) and silence > self._patience_s:
                     raise _Unusable(f"it said nothing for {silence:.0f} s")
             kind, *rest = connection.recv()
@@ -245,6 +252,14 @@ class ProcessTransport:
                 number, result = rest
                 self._under_way.discard(number)
                 (listener.again if kind == "again" else listener.answered)(self, number, result)
+
+    def _stopped(self) -> bool:
+        """Whether somebody stopped the process: it will not say so itself."""
+        try:
+            stat = Path(f"/proc/{self._process.pid}/stat").read_text() if self._process else ""
+        except OSError:  # it is gone, or the system has no such files: its silence tells
+            return False
+        return stat.rpartition(") ")[2][:1] == "T"
 
 
 class _Unusable(Exception):

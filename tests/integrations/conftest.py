@@ -7,7 +7,6 @@ import importlib.util
 import os
 import signal
 import threading
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -76,7 +75,9 @@ def judges(root):
     parents, found = {}, set()
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(") ")[2].split()[1])
+            parents[int(entry.name)] = int(
+                (entry / "stat").read_text().rpartition(") ")[2].split()[1]
+            )
             if b"evaluation.service.serving" in (entry / "cmdline").read_bytes():
                 found.add(int(entry.name))
         except OSError:

@@ -110,8 +110,13 @@ def test_an_event_loop_has_the_same_turns(evaluator, answers):
     async def play():
         return [await looped.areply(answers[kind]) for kind in kinds]
 
-    for ours, theirs in zip(asyncio.run(play()), map(plain.reply, map(answers.get, kinds))):
-        assert (ours.message, ours.reward, ours.done) == (theirs.message, theirs.reward, theirs.done)
+    for kind, ours in zip(kinds, asyncio.run(play()), strict=True):
+        theirs = plain.reply(answers[kind])
+        assert (ours.message, ours.reward, ours.done) == (
+            theirs.message,
+            theirs.reward,
+            theirs.done,
+        )
 
 
 def test_an_event_loop_says_two_things_at_once_and_takes_one_back(stub, answers):

@@ -1,8 +1,10 @@
 """The application that serves episodes; `python -m server.app` runs it without Docker."""
 
+import os
+
 from triton_gym.integrations.openenv import create_app
 
-app = create_app()
+app = create_app(reward=os.environ.get("TRITON_GYM_REWARD", "autotriton"))  # as openenv.yaml says
 
 
 def main() -> None:

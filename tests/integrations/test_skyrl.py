@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import skyrl_gym
 
@@ -47,6 +49,34 @@ def test_two_episodes_at_once_are_apart_and_one_may_be_left(answers):
     one.close()  # its client is gone
     assert two.step(answers["empty"])["metadata"]["turn"] == 1
     assert "sum_rows" in two.step(answers["expert"])["metadata"]["message"]
+
+
+def test_two_sessions_at_once_one_of_which_is_closed_in_the_middle(answers):
+    """SkyRL's generator steps its environments in threads."""
+    one, two = make(seed=1), make(seed=2)
+    one.init([])
+    two.init([])
+    with ThreadPoolExecutor(2) as threads:
+        left, stayed = (threads.submit(env.step, answers["expert"]) for env in (one, two))
+        one.close()
+        assert stayed.result()["reward"] > 0.3
+        assert left.result()["metadata"]["status"] == "correct"
+
+
+def test_an_episode_goes_on_when_its_judge_is_killed(dying, answers):
+    env = skyrl_gym.make(
+        register(), env_config={"evaluator": dying}, extras={"task": "softmax", "max_turns": 2}
+    )
+    env.init([])
+    assert env.step(answers["expert"])["metadata"]["status"] == "correct"
+    assert not env.step(answers["zeros"])["metadata"]["correct"]
+
+
+def test_a_name_that_nobody_registered_is_named():
+    with pytest.raises(Exception, match="triton_kernels"):
+        skyrl_gym.make("triton_kernels", env_config=DEVICE, extras={"task": "softmax"})
+    with pytest.raises(InvalidOptionError, match="softmax"):
+        make("softmx")
 
 
 def test_a_row_without_a_task_is_refused():

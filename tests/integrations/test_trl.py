@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 
 import pytest
 import torch
 
-from triton_gym import InvalidOptionError, load
+from triton_gym import Evaluator, InvalidOptionError, load
 from triton_gym.agents.policy.tiny import tiny_model, tiny_tokenizer
-from triton_gym.integrations.trl import KernelTools, dataset, reward_function, said
+from triton_gym.integrations.trl import KernelTools, dataset, environment, reward_function, said
+from triton_gym.integrations.trl_rollout import Rollout, best_reward
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -140,6 +142,114 @@ def test_two_episodes_at_once_are_apart_and_bad_input_is_told(evaluator, answers
     assert one.submit_kernel(SHORT).startswith("correct")
 
 
+class Scripted:
+    """A model's `generate` that says what a function of the prompt's text dictates."""
+
+    def __init__(self, tokenizer, reply):
+        self.tokenizer, self.reply = tokenizer, reply
+
+    def __call__(self, input_ids, **_):
+        texts = self.tokenizer.batch_decode(input_ids)
+        said = [self.reply(row, text) for row, text in enumerate(texts)]
+        tokens = [self.tokenizer(one)["input_ids"] + [1] for one in said]
+        longest = max(map(len, tokens))
+        replies = [ids + [0] * (longest - len(ids)) for ids in tokens]
+        return torch.cat([input_ids, torch.tensor(replies)], dim=1)
+
+
+def trainer_of(tmp_path, tokenizer, reply, rows, **options):
+    model = tiny_model(seed=3, context=8192)
+    model.generate = Scripted(tokenizer, reply)
+    config = GRPOConfig(
+        output_dir=str(tmp_path), per_device_train_batch_size=2, num_generations=2, max_steps=1,
+        max_completion_length=3000, report_to=[], use_cpu=True, bf16=False, save_strategy="no",
+        gradient_checkpointing=False, logging_steps=1,
+    )  # fmt: skip
+    return GRPOTrainer(
+        model=model, processing_class=tokenizer, args=config, train_dataset=rows, **options
+    )
+
+
+def tool_call(name, **arguments):
+    call = json.dumps({"name": name, "arguments": arguments})
+    return f"<tool_call>\n{call}\n</tool_call>"
+
+
+def test_the_trainer_plays_our_tools_and_survives_a_wrong_tool_name(evaluator, tmp_path):
+    """GRPOTrainer's own loop over `environment_factory`, with a chat template that knows tools."""
+    from trl.chat_template_utils import qwen2_5_chat_template
+
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = qwen2_5_chat_template
+    heard = []
+
+    def reply(row, text):
+        if "<tool_response>" in text:
+            heard.append(text.rpartition("<tool_response>")[2])
+            return "Done."
+        return tool_call("submit_kernel" if row % 2 == 0 else "submit_kernels", kernel=SHORT)
+
+    trainer = trainer_of(
+        tmp_path, tokenizer, reply, dataset(["softmax"], each=2),
+        environment_factory=environment(evaluator=evaluator, reward="autotriton", max_turns=2),
+    )  # fmt: skip
+    trainer.train()
+    (logged,) = [entry for entry in trainer.state.log_history if "reward" in entry]
+    assert logged["reward"] == 0.5  # one of two
+    assert logged["tools/failure_frequency"] == 0.5
+    assert heard[0].lstrip().startswith("correct")
+    assert "submit_kernels not found" in heard[1]
+
+
+def test_the_trainer_plays_episodes_of_several_turns(evaluator, tmp_path):
+    tokenizer, rows = tiny_tokenizer(), dataset(["softmax"], each=2)
+
+    def reply(row, text):
+        if row % 2:
+            return "I cannot do that."
+        return SHORT if "Feedback" in text else "Let me think."
+
+    rollout = Rollout(rows, evaluator=evaluator, reward="autotriton", max_turns=2)
+    trainer = trainer_of(
+        tmp_path, tokenizer, reply, rows, rollout_func=rollout, reward_funcs=best_reward
+    )
+    found = rollout([rows[0]["prompt"]] * 2, trainer)
+    assert found["episode_reward"] == [1.0, 0.0]
+    for tokens, own in zip(found["completion_ids"], found["env_mask"], strict=True):
+        told = tokenizer.decode([t for t, mine in zip(tokens, own, strict=True) if not mine])
+        assert told.startswith("<u>Feedback: invalid_action")
+        assert told.endswith("<a>")
+    spoken = [t for t, mine in zip(found["completion_ids"][0], found["env_mask"][0], strict=True)
+              if mine]  # fmt: skip
+    assert tokenizer.decode(spoken) == f"Let me think.<e>{SHORT}<e>"
+    trainer.train()
+    (logged,) = [entry for entry in trainer.state.log_history if "reward" in entry]
+    assert logged["reward"] == 0.5
+    with pytest.raises(InvalidOptionError, match="none of the rows"):
+        rollout([[{"role": "user", "content": "another"}]], trainer)
+
+
+def test_a_group_is_answered_when_its_judge_is_killed(dying, answers):
+    reward = reward_function("autotriton", evaluator=dying)
+    assert reward(completions=[SHORT, answers["zeros"]], task=["softmax"] * 2) == [1.0, 0.0]
+
+
+def test_a_trainer_that_is_interrupted_leaves_nothing_under_way(evaluator, monkeypatch):
+    """Control-C while a batch is evaluated: what was submitted is taken back."""
+    submitted = []
+
+    def submit(task, source, **options):
+        if submitted:
+            raise KeyboardInterrupt
+        submitted.append(Evaluator.submit(evaluator, task, source, **options))
+        return submitted[-1]
+
+    monkeypatch.setattr(evaluator, "submit", submit)
+    with pytest.raises(KeyboardInterrupt):
+        reward_function(evaluator=evaluator)([SHORT + "# a", SHORT + "# b"], ["softmax"] * 2)
+    assert submitted[0].cancelled()
+
+
 def test_a_data_set_without_tasks_is_refused(evaluator):
     with pytest.raises(InvalidOptionError, match="column `task`"):
         reward_function(evaluator=evaluator)(completions=["x"])
@@ -158,8 +268,9 @@ def test_the_data_set_asks_for_each_task():
     assert load("sum_rows").statement.split(".")[0] in rows[2]["prompt"][-1]["content"]
 
 
-def test_the_example(run_example, tmp_path):
+@pytest.mark.parametrize("example", ["trl_grpo", "trl_rollout"])
+def test_the_example(run_example, tmp_path, example):
     printed = run_example(
-        "trl_grpo", "--smoke", "--device", "simulated", "--tasks", "softmax", "--out", str(tmp_path)
+        example, "--smoke", "--device", "simulated", "--tasks", "softmax", "--out", str(tmp_path)
     )
     assert "trained 1 steps" in printed

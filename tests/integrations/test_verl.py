@@ -85,6 +85,27 @@ def test_an_episode_that_is_left_and_two_at_once(evaluator, answers):
     assert output.reward_score > 0.3
 
 
+def test_an_episode_goes_on_when_its_judge_is_killed(dying, answers):
+    make, _ = loop_for(dying, answers["expert"], max_turns=1)
+
+    async def play():
+        return await (await make()).run({}, **ROW)
+
+    assert asyncio.run(play()).reward_score > 0.3
+
+
+def test_a_row_without_a_task_is_refused(evaluator):
+    make, _ = loop_for(evaluator, "")
+
+    async def play(row):
+        return await (await make()).run({}, **row)
+
+    with pytest.raises(InvalidOptionError, match="extra_info"):
+        asyncio.run(play({}))
+    with pytest.raises(InvalidOptionError, match="softmax"):
+        asyncio.run(play({"extra_info": {"task": "softmx"}}))
+
+
 def test_the_reward_function(evaluator, answers, monkeypatch):
     from triton_gym.integrations import verl
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from triton_gym.action import InvalidAction, extract
@@ -55,15 +56,14 @@ def evaluate_replies(
             chosen.append(task)
             sources.append(source)
         places.append((len(outcomes) - 1, place))
-    futures = [
-        evaluator.submit(task, source, **options)
-        for task, source in zip(chosen, sources, strict=True)
-    ]
+    futures: list[Future[Outcome]] = []
     try:
+        for task, source in zip(chosen, sources, strict=True):
+            futures.append(evaluator.submit(task, source, **options))
         found = [future.result() for future in futures]
     finally:
         for future in futures:
-            future.cancel()  # one failed: nobody wants the others
+            future.cancel()  # one failed, or somebody interrupts: nobody wants the others
     for index, place in places:
         outcomes[index] = found[place]
     return [outcome for outcome in outcomes if outcome is not None]

@@ -122,6 +122,12 @@ def _killed():
 
 
 @pytest.fixture
+def judges_below():
+    """See `judges`."""
+    return judges
+
+
+@pytest.fixture
 def dying():
     """An evaluator whose judge is killed as soon as it has an evaluation, once."""
     from triton_gym import Evaluator

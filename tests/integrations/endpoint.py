@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from contextlib import contextmanager
@@ -9,8 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @contextmanager
-def endpoint(reply):
-    """The base URL of an endpoint whose every completion is `reply`."""
+def endpoint(*replies):
+    """The base URL of an endpoint whose completions are `replies`, in turn and again."""
+    said = itertools.cycle(replies)
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_):
@@ -23,7 +25,7 @@ def endpoint(reply):
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
             base = {"id": "c", "created": 0, "model": asked.get("model", "scripted")}
-            message = {"role": "assistant", "content": reply}
+            message = {"role": "assistant", "content": next(said)}
             if not asked.get("stream"):
                 choice = {"index": 0, "message": message, "finish_reason": "stop"}
                 body = {**base, "object": "chat.completion", "choices": [choice], "usage": usage}

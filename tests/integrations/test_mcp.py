@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import socket
+import subprocess
 import sys
+import time
 
 import pytest
 from mcp.client import Client
@@ -66,8 +70,18 @@ def test_bad_input_is_answered(evaluator, answers):
             unknown = await call(client, "evaluate_kernel", task="softmx", kernel="x")
             assert unknown.is_error
             assert "softmax" in str(unknown.content)  # the nearest name
-            with contextlib.suppress(MCPError):
-                assert (await call(client, "nonsense")).is_error
+            try:
+                wrong = await call(client, "submit", kernel="x")
+                assert wrong.is_error
+                said = str(wrong.content)
+            except MCPError as error:
+                said = str(error)
+            assert "submit" in said
+            assert (await call(client, "evaluate_kernel", kernels="x")).is_error
+            prose = found(
+                await call(client, "evaluate_kernel", task="softmax", kernel=answers["prose"])
+            )
+            assert prose["status"] != "correct"
 
     asyncio.run(work())
 
@@ -94,6 +108,62 @@ def test_two_sessions_share_kernels_and_one_that_leaves_harms_nobody(evaluator, 
         await asyncio.gather(leave(), stay(), return_exceptions=False)
 
     asyncio.run(both())
+
+
+def test_a_session_goes_on_when_its_judge_is_killed(dying, answers):
+    async def work():
+        async with Client(make_server(dying)) as client:
+            outcome = await call(
+                client, "evaluate_kernel", task="softmax", kernel=answers["expert"]
+            )
+            assert found(outcome)["status"] == "correct"
+
+    asyncio.run(work())
+
+
+def test_the_command_serves_over_http(answers, killed):
+    """With a token; clients that have none, say too much, or leave in the middle harm nobody."""
+    import httpx2
+    from mcp.client.streamable_http import streamable_http_client
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/mcp"
+    server = subprocess.Popen(
+        [sys.executable, "-m", "triton_gym", "serve", "--http", "--port", str(port),
+         "--device", "simulated", "--workers", "1"],
+        env={**os.environ, "TRITON_GYM_TOKEN": "secret"}, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    bearer = {"Authorization": "Bearer secret"}
+
+    async def evaluated(name, within=None):
+        async with httpx2.AsyncClient(headers=bearer, timeout=240) as http:
+            transport = streamable_http_client(url, http_client=http)
+            async with Client(transport) as client:
+                request = call(client, "evaluate_kernel", task="softmax", kernel=answers[name])
+                return found(await asyncio.wait_for(request, within))
+
+    async def work():
+        async with httpx2.AsyncClient(timeout=60) as stranger:
+            assert (await stranger.post(url, json={})).status_code == 401
+            long = await stranger.post(url, headers=bearer, content=b"x" * 4_000_000)
+            assert long.status_code == 413
+        with pytest.raises(TimeoutError):
+            await evaluated("zeros", within=0.5)
+        return await asyncio.gather(evaluated("expert"), evaluated("empty"))
+
+    try:
+        for _ in range(600):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.1)
+        with killed(server.pid, pause_s=1.0):
+            right, empty = asyncio.run(work())
+        assert (right["status"], empty["status"]) == ("correct", "invalid_action")
+    finally:
+        server.terminate()
+        server.wait(60)
 
 
 def test_handles_are_given_up_oldest_first():

@@ -9,7 +9,7 @@ import pytest
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def test_ppo_takes_a_step_on_the_simulated_device():
+def test_ppo_takes_a_step_on_the_simulated_device_and_its_judge_is_killed(killed):
     from ray.rllib.algorithms.ppo import PPOConfig
 
     from triton_gym.integrations.rllib import register
@@ -23,7 +23,8 @@ def test_ppo_takes_a_step_on_the_simulated_device():
     )
     algorithm = config.build_algo()
     try:
-        result = algorithm.train()
+        with killed(pause_s=1.0):
+            result = algorithm.train()
     finally:
         algorithm.stop()
     assert result["env_runners"]["num_env_steps_sampled"] >= 8
@@ -60,6 +61,23 @@ def test_ppo_learns_on_a_recorded_table(tmp_path):
     finally:
         algorithm.stop()
     assert sum(returns[-3:]) / 3 > 1.2 * sum(returns[:3]) / 3, returns
+
+
+def test_two_runners_step_at_once_and_a_wrong_choice_is_a_clear_error():
+    from triton_gym import InvalidOptionError
+    from triton_gym.integrations.rllib import make, register
+
+    name = register("softmax", device="recorded")
+    one, two = (make(name, device="recorded") for _ in range(2))
+    one.reset(seed=0)
+    two.reset(seed=1)
+    action = one.action_space.sample()
+    one.step(action)
+    two.step(action)
+    one.close()  # its runner is gone
+    assert two.step(action)[4]["status"]
+    with pytest.raises(InvalidOptionError, match="not one index for each knob"):
+        two.step([10**6] * len(action))
 
 
 def test_an_unknown_task_is_refused_at_once():

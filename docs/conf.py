@@ -30,7 +30,8 @@ autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
 autodoc_class_signature = "separated"
 autodoc_default_options = {"members": True}
-autodoc_mock_imports = ["ray"]  # the adapters of frameworks that are not installed here
+# Frameworks of the adapters: they pin against each other, and the site needs none of them.
+autodoc_mock_imports = ["mcp", "openenv", "pydantic", "ray", "skyrl_gym", "verifiers", "verl"]
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 python_maximum_signature_line_length = 80

@@ -73,7 +73,7 @@ def test_messages_that_only_a_gpu_gives_are_quoted_as_they_are():
 def test_the_readme_shows_what_its_example_prints(evaluator, monkeypatch):
     monkeypatch.setattr("triton_gym.env.evaluator_for", lambda device: evaluator)
     page = (ROOT / "README.md").read_text(encoding="utf-8")
-    code, output = re.search(r"```python\n(.*?)```\n\n```\n(.*?)```", page, re.DOTALL).groups()
+    code, output = re.search(r"```python\n(.*?)```\n\n```text\n(.*?)```", page, re.DOTALL).groups()
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(compile(code, "README.md", "exec"), {})
     assert like(printed.getvalue()) == like(output)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import concurrent.futures
 import importlib.util
+import os
 import re
 import shlex
 import sys
@@ -34,8 +35,22 @@ PAGES = sorted(
 )
 CHEAP = {"envs", "show", "eval", "run", "store"}
 """Commands that are run, unless a language model is to answer."""
-OTHERS = {"git", "cd", "python3", "source", ".", "uvicorn", "vf-eval", "openenv"}
-"""Programs of others."""
+OTHERS = {"git", "cd", "python3", "source", ".", "vllm"}
+"""Programs of others, of which nothing is known here."""
+PROBLEM = """
+import torch
+
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return torch.relu(x)
+
+def get_inputs():
+    return [torch.rand(16, 64)]
+
+def get_init_inputs():
+    return []
+"""
+"""A problem in KernelBench's form."""
 
 
 def snippets(*languages):
@@ -103,10 +118,32 @@ def registry():
         live.update(kept)
 
 
+@pytest.fixture
+def checkout(tmp_path):
+    """What pages call `../KernelBench`."""
+    folder = tmp_path / "KernelBench" / "KernelBench" / "level1"
+    folder.mkdir(parents=True)
+    (folder / "19_ReLU.py").write_text(PROBLEM)
+    return str(tmp_path / "KernelBench")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_snippet_is_hidden_from_these_tests(page):
+    """Each block says what it is; what is neither code nor commands is checked by test_docs.py."""
+    text = page.read_text(encoding="utf-8")
+    languages = re.findall(r"^```([\w{}-]*).*\n[\s\S]*?^```$", text, re.MULTILINE)
+    known = {"python", "bash", "text", "diff", "markdown", "{toctree}", "{include}", "{eval-rst}"}
+    assert set(languages) <= known
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    indented = re.findall(r"\n\n    (?! )(\S.*)", prose)
+    assert [line for line in indented if not line.startswith("triton-gym ")] == []
+
+
 @pytest.mark.parametrize("code", snippets("python", "py"))
 @pytest.mark.usefixtures("registry")
-def test_python(code, stubbed, tmp_path, monkeypatch):
+def test_python(code, stubbed, checkout, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    code = code.replace("../KernelBench", checkout)
     monkeypatch.setenv("TRITON_GYM_OPTIMIZE", "off")  # no search in the background of the others
     for module in ("ray", "stable_baselines3", "transformers", "trl"):
         if module in code or (module == "ray" and "Ray" in code):
@@ -123,13 +160,20 @@ def test_python(code, stubbed, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("line", commands())
 @pytest.mark.usefixtures("registry")
-def test_shell(line, stubbed, tmp_path, monkeypatch):
-    words = shlex.split(re.sub(r"\s#.*", "", line))
-    if "=" in words[0]:  # a variable that is set for the command
+def test_shell(line, stubbed, checkout, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRITON_GYM_SUITES", f"kernelbench={checkout}")  # as a page exports it
+    if "level1" in line:
+        triton_gym.suites.register_from_environment()  # as the command does when it starts
+    words = shlex.split(re.sub(r"\s#.*", "", line.replace("../KernelBench", checkout)))
+    if words[0] == "export":
+        assert words[1:] == [f"TRITON_GYM_SUITES={os.environ['TRITON_GYM_SUITES']}"]
+        return
+    while "=" in words[0]:  # a variable that is set for the command
         words = words[1:]
     for part in split(words):
         {
             "triton-gym": ours, "make": target, "pip": extras, "python": script, "pytest": script,
+            "vf-eval": evaluation, "uvicorn": served, "openenv": validated,
         }.get(part[0], others)(part, tmp_path, monkeypatch)  # fmt: skip
 
 
@@ -151,7 +195,8 @@ def split(words):
 
 
 def ours(words, tmp_path, monkeypatch):
-    (tmp_path / "my_kernel.py").write_text(triton_gym.load("softmax").starter)
+    for name in ("my_kernel.py", "answer.py"):
+        (tmp_path / name).write_text(triton_gym.load("softmax").starter)
     (tmp_path / "my_module.py").write_text(
         "class MyAgent:\n"
         "    def __init__(self, env, seed=0): pass\n"
@@ -223,6 +268,24 @@ def script(words, *_):
     if words[1:3] == ["-m", "venv"]:
         return
     assert named or words[1] == "-m" or words[0] == "pytest", words
+
+
+def evaluation(words, *_):
+    """Of verifiers' command the options that its test gives it, in an environment of its own."""
+    test = (ROOT / "tests" / "integrations" / "test_verifiers.py").read_text(encoding="utf-8")
+    assert [word for word in words[1:] if word.startswith("-") and f'"{word}"' not in test] == []
+    assert (ROOT / "examples" / "environments" / words[1] / words[1]).is_dir()
+
+
+def served(words, *_):
+    module, _, name = words[1].partition(":")
+    path = ROOT / f"{module.replace('.', '/')}.py"
+    assert f'if name == "{name}"' in path.read_text(encoding="utf-8")
+
+
+def validated(words, *_):
+    assert words[1] == "validate"
+    assert all((ROOT / word).is_dir() for word in words[2:] if not word.startswith("-"))
 
 
 def others(words, *_):

@@ -13,6 +13,7 @@ from triton_gym import prompt
 from triton_gym.action import InvalidAction
 from triton_gym.env import KernelEnv
 from triton_gym.errors import QueueFullError
+from triton_gym.evaluation.service.protocol import EvaluationOptions
 from triton_gym.outcome import Outcome, Status
 from triton_gym.registration import environment_of
 from triton_gym.task import Task
@@ -103,8 +104,9 @@ class Conversation:
 
     async def _evaluated(self, source: str, seed: int) -> Outcome:
         evaluator, options = self._env.evaluator, self._env.evaluation(seed)
+        at_once: EvaluationOptions = {**options, "wait": False}
         try:
-            future = evaluator.submit(self.task, source, wait=False, **options)
+            future = evaluator.submit(self.task, source, **at_once)
         except QueueFullError:  # what waits for room must not be the event loop
             future = await asyncio.to_thread(evaluator.submit, self.task, source, **options)
         return await asyncio.wrap_future(future)

@@ -137,7 +137,9 @@ class KernelEnvironment(Environment):  # type: ignore[misc]
         self, action: KernelAction, timeout_s: float | None = None, **kwargs: Any
     ) -> KernelObservation:
         """As `step`, for the server: no thread waits for an evaluation."""
-        episode = self._episode or await asyncio.to_thread(self._begun)
+        episode = self._episode
+        if episode is None:
+            episode = await asyncio.to_thread(self._begun)
         return self._observed(episode, await episode.areply(action.reply))
 
     def _begun(self) -> Conversation:

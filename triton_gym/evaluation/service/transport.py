@@ -255,8 +255,10 @@ class ProcessTransport:
 
     def _stopped(self) -> bool:
         """Whether somebody stopped the process: it will not say so itself."""
+        if self._process is None:
+            return False
         try:
-            stat = Path(f"/proc/{self._process.pid}/stat").read_text() if self._process else ""
+            stat = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8")
         except OSError:  # it is gone, or the system has no such files: its silence tells
             return False
         return stat.rpartition(") ")[2][:1] == "T"

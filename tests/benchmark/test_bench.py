@@ -72,10 +72,10 @@ def test_agents_with_a_model_find_a_smooth_optimum_early(settings, tmp_path, age
     files.save(table, tmp_path / "tables" / "softmax.npz")
     settings = dataclasses.replace(settings, split="leave-one-out", budget=10)
     run = Run(agent, "softmax", 3, 0)
-    ((_, trace),) = traces_of([run], settings)
-    assert len(trace) == 10
+    ((_, trace, places),) = traces_of([run], settings)
+    assert len(trace) == len(set(places)) == 10
     assert table.best_us[3] / min(trace) > reached
-    assert traces_of([run], settings) == [(run, trace)]
+    assert traces_of([run], settings) == [(run, trace, places)]
 
 
 def test_a_family_is_learned_from_the_others_by_what_all_tasks_share(settings, tmp_path):
@@ -89,7 +89,7 @@ def test_a_family_is_learned_from_the_others_by_what_all_tasks_share(settings, t
     assert other_families("softmax", settings.device) == ["gelu"]
     settings = dataclasses.replace(settings, split="family", budget=6)
     for agent in ("trees", "amortised"):
-        ((_, trace),) = traces_of([Run(agent, "gelu", 0, 0)], settings)
+        ((_, trace, _),) = traces_of([Run(agent, "gelu", 0, 0)], settings)
         assert len(trace) == 6
     with pytest.raises(InvalidOptionError, match="one task"):
         traces_of([Run("average", "gelu", 0, 0)], settings)
@@ -105,7 +105,7 @@ def test_an_algorithm_of_sb3_learns_on_other_shapes_and_tries_nothing_twice(
     files.save(made_up_tables().made_up(cases=3, missing=0.2), tmp_path / "tables" / "softmax.npz")
     settings = dataclasses.replace(settings, split="leave-one-out", budget=12)
     for agent in ("pretrained-ppo", "pretrained-dqn", "pretrained-maskable-ppo"):
-        ((_, trace),) = traces_of([Run(agent, "softmax", 1, 0)], settings)
+        ((_, trace, _),) = traces_of([Run(agent, "softmax", 1, 0)], settings)
         assert len(trace) == 12
 
 
@@ -164,6 +164,8 @@ def test_the_command_writes_a_report(settings, tmp_path):
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     text = (out / "report.html").read_text()
+    assert "Best kernels" in text
+    assert "seed 0: " in text  # an episode
     assert "evolution" in text
     assert "http" not in text.replace("http-equiv", "")  # it needs nothing else
     assert json.loads((out / "summary.json").read_text())["budget"] == 6

@@ -8,13 +8,16 @@ from typing import Any
 from triton_gym.report import html
 
 
-def page(summary: Mapping[str, Any], title: str, about: Mapping[str, Any]) -> str:
+def page(
+    summary: Mapping[str, Any], title: str, about: Mapping[str, Any], kernels: str = ""
+) -> str:
     """The page.
 
     Args:
         summary: what `summary.summarise` made.
         title: of the page.
         about: what is told of the benchmark: device, versions, date, command.
+        kernels: best kernels and episodes; see `episodes.shown`.
     """
     agents: Mapping[str, Any] = summary["agents"]
     parts = []
@@ -28,6 +31,7 @@ def page(summary: Mapping[str, Any], title: str, about: Mapping[str, Any]) -> st
             parts.append(html.bad(f"Nothing that {', '.join(nothing)} tried was correct."))
         parts += [_plot(summary), _agents(summary), _better(summary)]
     shapes = "".join(f"<li>{html.text(shape)}</li>" for shape in summary["shapes"])
+    parts.append(kernels)
     parts.append(html.folded(f"{len(summary['shapes'])} shapes", f"<ul>{shapes}</ul>"))
     parts.append(html.about(about))
     return html.document(title, parts)

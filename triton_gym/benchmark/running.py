@@ -62,8 +62,13 @@ class Settings:
     reward: str
 
 
-def traces_of(runs: Sequence[Run], settings: Settings) -> list[tuple[Run, list[float]]]:
-    """The time of each unique evaluation of runs, in order; infinite for a failure.
+Found = tuple[Run, list[float], list[int]]
+"""A run, and of each of its unique evaluations in order the time (infinite for a failure) and the
+configuration's place in the table."""
+
+
+def traces_of(runs: Sequence[Run], settings: Settings) -> list[Found]:
+    """What runs found.
 
     An agent that learns on other shapes first does so once for all of them.
 
@@ -77,7 +82,7 @@ def traces_of(runs: Sequence[Run], settings: Settings) -> list[tuple[Run, list[f
     maker = agents.load(first.agent)
     learns = isinstance(maker, agents.Pretrained)
     learned: dict[str, dict[str, Any]] = {}
-    found = []
+    found: list[Found] = []
     for run in runs:
         train = train_split(settings.split, run.case)
         if learns and train not in learned:
@@ -90,7 +95,7 @@ def traces_of(runs: Sequence[Run], settings: Settings) -> list[tuple[Run, list[f
                 agents.play(agent, watched, STEPS * settings.budget, seed=run.seed)
             except _Enough:
                 pass
-            found.append((run, watched.trace))
+            found.append((run, watched.trace, watched.places))
     return found
 
 
@@ -174,6 +179,8 @@ class Watched(gym.Wrapper[Any, Any, Any, Any]):
         self._seen: set[int] = set()
         self.trace: list[float] = []
         """Times of what was new, infinite for a failure."""
+        self.places: list[int] = []
+        """Its place in the table."""
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -187,6 +194,7 @@ class Watched(gym.Wrapper[Any, Any, Any, Any]):
         info = result[-1]
         if info["index"] not in self._seen:
             self._seen.add(info["index"])
+            self.places.append(int(info["index"]))
             self.trace.append(float(info["runtime_us"]) if info["correct"] else math.inf)
         if len(self.trace) >= self.budget:
             raise _Enough
@@ -217,6 +225,7 @@ class Journal:
         if json.loads(first) != head:
             raise RunError(f"{folder} holds runs with other settings: {first}. Give another --out.")
         self.traces: dict[tuple[str, str, int, int], list[float]] = {}
+        self.places: dict[tuple[str, str, int, int], list[int]] = {}
         for line in lines:
             try:
                 row = json.loads(line)
@@ -224,13 +233,15 @@ class Journal:
                 continue  # the line that was being written when the last one was stopped
             run = Run(**row["run"])
             self.traces[run.key] = [math.inf if us is None else us for us in row["trace"]]
+            self.places[run.key] = row.get("places", [])
 
-    def add(self, run: Run, trace: list[float]) -> None:
+    def add(self, run: Run, trace: list[float], places: list[int]) -> None:
         """Note a run that is over."""
-        self.traces[run.key] = trace
+        self.traces[run.key], self.places[run.key] = trace, places
         told = [us if math.isfinite(us) else None for us in trace]
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"run": asdict(run), "trace": told}) + "\n")
+            line = {"run": asdict(run), "trace": told, "places": places}
+            file.write(json.dumps(line) + "\n")
 
 
 def run_all(
@@ -260,8 +271,8 @@ def run_all(
     progress(len(runs) - len(left), len(runs))
     number = len(runs) - len(left)
     for group in _made(_grouped(left), settings, workers):
-        for run, trace in group:
-            journal.add(run, trace)
+        for run, trace, places in group:
+            journal.add(run, trace, places)
             number += 1
             progress(number, len(runs))
         if time.monotonic() >= until:
@@ -277,9 +288,7 @@ def _grouped(runs: Sequence[Run]) -> list[list[Run]]:
     return list(groups.values())
 
 
-def _made(
-    groups: Sequence[list[Run]], settings: Settings, workers: int
-) -> Iterator[list[tuple[Run, list[float]]]]:
+def _made(groups: Sequence[list[Run]], settings: Settings, workers: int) -> Iterator[list[Found]]:
     if workers == 1:
         for group in groups:
             yield traces_of(group, settings)

@@ -27,6 +27,7 @@ def bench(
 ) -> None:
     """Compare tuners on recorded tables. Goes on where it was stopped; writes report.html."""
     try:
+        from triton_gym.benchmark.episodes import shown
         from triton_gym.benchmark.report import page
         from triton_gym.benchmark.running import Settings, planned, run_all, tried_split
         from triton_gym.benchmark.summary import summarise
@@ -38,7 +39,8 @@ def bench(
     from triton_gym.tables.split import chosen
     from triton_gym.tuning.opening import recorded_table
 
-    names = [task_of(env).name for env in envs]
+    tasks = {task.name: task for task in map(task_of, envs)}
+    names = list(tasks)
     tables = {}
     for name in names:
         table = recorded_table(name, device)
@@ -48,10 +50,10 @@ def bench(
     settings = Settings(device=device, budget=budget, split=split, reward="best")
     console = Console()
     with Progress(console=console) as bar:
-        shown = bar.add_task("runs", total=len(runs))
+        runs_bar = bar.add_task("runs", total=len(runs))
         journal = run_all(
             runs, settings, out, workers=workers,
-            progress=lambda done, whole: bar.update(shown, completed=done, total=whole),
+            progress=lambda done, whole: bar.update(runs_bar, completed=done, total=whole),
         )  # fmt: skip
     keys = {run.key for run in runs}
     summary = summarise({k: t for k, t in journal.traces.items() if k in keys}, tables, budget)
@@ -62,7 +64,9 @@ def bench(
     }  # fmt: skip
     (out / "summary.json").write_text(json.dumps({**about, **summary}, indent=1), encoding="utf-8")
     title = f"{len(wanted)} tuners on {', '.join(names)}"
-    (out / "report.html").write_text(page(summary, title, about), encoding="utf-8")
+    held = {key: places for key, places in journal.places.items() if key in keys}
+    kernels = shown(held, tables, {name: tasks[name].expert for name in names})
+    (out / "report.html").write_text(page(summary, title, about, kernels), encoding="utf-8")
     told = Shown("agent", "interquartile mean", "to 95 %", "reached", "methodology")
     for name, found in summary["agents"].items():
         value, low, high = found["interquartile_mean"]

@@ -8,9 +8,11 @@ import math
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from triton_gym import InvalidOptionError
-from triton_gym.tables import files, kernel_tuner
+from triton_gym.cli import app
+from triton_gym.tables import files, kernel_tuner, parquet
 from triton_gym.tables.split import chosen
 
 
@@ -150,3 +152,37 @@ def test_what_is_no_file_of_theirs_is_refused(tmp_path):
         kernel_tuner.read_t4({"results": [{}]})
     with pytest.raises(InvalidOptionError, match="cannot be read"):
         kernel_tuner.read_cache(tmp_path / "none.json")
+
+
+def test_parquet_goes_there_and_back_with_its_card(made_up, tmp_path):
+    pytest.importorskip("pyarrow")
+    table = made_up(missing=0.2)
+    card = {**table.card, "family": "rows", "test_cases": [str(table.cases[1])]}
+    table = dataclasses.replace(table, card=card)
+    parquet.write_parquet(table, tmp_path / "softmax.parquet")
+    again = parquet.read_parquet(tmp_path / "softmax.parquet")
+    assert (again.task, again.gpu, again.cases, again.knobs) == (
+        table.task, table.gpu, table.cases, dict(table.knobs)
+    )  # fmt: skip
+    assert again.card == table.card
+    for case in range(len(table.cases)):
+        for choice, place in table.places.items():
+            there = again.places[choice]
+            assert again.status[case, there] == table.status[case, place]
+            assert again.runtime_us[case, there] == table.runtime_us[case, place]
+    text = parquet.data_card({"softmax": table})
+    assert f"{table.rows:,} measurements" in text
+    with pytest.raises(InvalidOptionError, match="no table"):
+        parquet.read_parquet(tmp_path / "none.parquet")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "kernel-tuner", "t4"])
+def test_the_command_exports_shipped_tables(tmp_path, kind):
+    done = CliRunner().invoke(app, ["export", "softmax", "--format", kind, "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    written = sorted(path.name for path in tmp_path.iterdir())
+    if kind == "parquet":
+        assert written == ["README.md", "softmax.parquet"]
+    else:
+        shapes = len(files.table_of("softmax").card["test_cases"])
+        assert len([name for name in written if "restrictions" not in name]) == shapes

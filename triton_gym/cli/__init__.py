@@ -54,6 +54,7 @@ from triton_gym.cli import (  # noqa: E402
     catalogue,
     doctor,
     evaluate,
+    export,
     optimize,
     record,
     run,
@@ -72,6 +73,7 @@ app.command("verify")(verify.verify)
 app.command("bench")(bench.bench)
 app.command("optimize")(optimize.optimize)
 app.command("record")(record.record)
+app.command("export")(export.export)
 app.command("run")(run.run)
 app.command("score")(score.score)
 app.add_typer(train, name="train")

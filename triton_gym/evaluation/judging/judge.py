@@ -211,8 +211,7 @@ class Judge(abc.ABC):
         """Evaluate again if the fork server died meanwhile: most often another answer did it.
 
         The last time it runs alone, so that it cannot be blamed for what another one does. So does
-        an answer that found no memory, and one whose worker somebody killed, or found the disk
-        full.
+        an answer whose worker somebody killed, or found the disk full.
 
         Raises:
             Ended: see `_judge`; also if the fork server dies every time, on a machine that cannot
@@ -232,18 +231,11 @@ class Judge(abc.ABC):
                     if end.again and kills < KILLS and lasts:
                         kills, left = kills + 1, max(left, 1)
                         continue
-                    if not left or not self._cramped(end):
-                        raise
-                    left = 1
+                    raise
         told = "The process that starts workers died whenever the answer ran."
         if available() >= {Layer.SIGNALS, Layer.PROCESSES}:
             raise MachineError(f"{told} It cannot have done that.")
         raise Ended(Status.RUNTIME_ERROR, told)
-
-    def _cramped(self, end: Ended) -> bool:
-        """Whether an answer failed for want of memory that others have; if so, what is kept of it
-        is given up."""
-        return False
 
     @abc.abstractmethod
     def _judge(self, request: Request, phases: Phases) -> Outcome:

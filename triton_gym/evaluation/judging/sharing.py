@@ -44,3 +44,9 @@ def gpu_lock(device: torch.device) -> GpuLock:
     """
     properties = torch.cuda.get_device_properties(device)
     return GpuLock(Path("/tmp", f"triton-gym-{os.getuid()}-{properties.uuid}.lock"))
+
+
+def memory_lock(device: torch.device) -> GpuLock:
+    """A lock of the same kind for a GPU's memory. Who also holds the GPU's takes this first."""
+    properties = torch.cuda.get_device_properties(device)
+    return GpuLock(Path("/tmp", f"triton-gym-{os.getuid()}-{properties.uuid}.memory"))

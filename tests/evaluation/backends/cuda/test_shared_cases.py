@@ -16,6 +16,7 @@ from triton_gym.device import gpu_named
 from triton_gym.evaluation import check
 from triton_gym.evaluation.backends.cuda import bench, judge, stage
 from triton_gym.evaluation.backends.cuda.calibration import Calibration
+from triton_gym.evaluation.backends.cuda.device_memory import DeviceMemory
 from triton_gym.evaluation.backends.cuda.inputs import InputPool
 from triton_gym.evaluation.backends.cuda.orders import Memory, Times
 from triton_gym.evaluation.compiling.artifact import Target
@@ -95,6 +96,7 @@ def made_up(pools, monkeypatch):
     one._recorders, one._compilers = pools
     one._device, one._total_bytes, one._gpu = torch.device("cpu"), 1 << 36, gpu_named("h200")
     one._lock, one._flush = lambda *, alone: contextlib.nullcontext(), None
+    one._memory = DeviceMemory(one._lock, lambda: None, lambda: 1 << 36)
     one._facts, one._target, one._artifacts = FACTS, Target(90), ArtifactCache()
     one._runners, one._blocks, one._inputs = None, Blocks(), InputPool(1 << 30)
     one._lessons, one._knowing = OrderedDict(), threading.Lock()

@@ -17,8 +17,8 @@ from triton_gym.evaluation.plan.view import View
 from triton_gym.evaluation.plan.window import SEGMENT
 
 SPARE_BYTES = 8 << 30
-"""Memory that is kept for later evaluations: making a block that others can open takes a
-millisecond."""
+"""Memory of a device that is kept for later evaluations: making a block that others can open
+takes a millisecond."""
 
 
 class Block:
@@ -80,10 +80,15 @@ class BlockPool:
     Args:
         device: the GPU.
         forget: tells runners that blocks are gone.
+        spare_bytes: what is kept at most while nobody uses it.
     """
 
-    def __init__(self, device: torch.device, forget: Callable[[tuple[int, ...]], None]) -> None:
+    def __init__(
+        self, device: torch.device, forget: Callable[[tuple[int, ...]], None],
+        spare_bytes: int = SPARE_BYTES,
+    ) -> None:  # fmt: skip
         self.device, self._forget = device, forget
+        self._most_spare = spare_bytes
         self._numbers = itertools.count()
         self._spare: dict[int, list[Block]] = {}
         self._spare_bytes = 0
@@ -117,8 +122,8 @@ class BlockPool:
         with self._lock:
             self._spare.setdefault(block.nbytes, []).append(block)
             self._spare_bytes += block.nbytes
-        if self._spare_bytes > SPARE_BYTES:
-            self.trim(SPARE_BYTES)
+        if self._spare_bytes > self._most_spare:
+            self.trim(self._most_spare)
 
     def trim(self, keep: int) -> None:
         """Give memory back to the device, the largest first, until so much is kept."""

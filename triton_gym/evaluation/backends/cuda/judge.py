@@ -21,9 +21,10 @@ import torch
 from triton_gym.device import Device, Gpu, gpu_matching, gpu_named
 from triton_gym.evaluation import check
 from triton_gym.evaluation.backends.cuda.bench import Bench
-from triton_gym.evaluation.backends.cuda.blocks import BlockPool
+from triton_gym.evaluation.backends.cuda.blocks import SPARE_BYTES, BlockPool
 from triton_gym.evaluation.backends.cuda.calibration import Calibration, calibrate
 from triton_gym.evaluation.backends.cuda.client import RunnerPool
+from triton_gym.evaluation.backends.cuda.device_memory import DeviceMemory
 from triton_gym.evaluation.backends.cuda.device_timing import Flush, event_us
 from triton_gym.evaluation.backends.cuda.facts import device_facts
 from triton_gym.evaluation.backends.cuda.inputs import InputPool, InputSet, draw_set
@@ -43,12 +44,13 @@ from triton_gym.evaluation.judging.judge import (
     outcome_of,
     test_cases,
 )
-from triton_gym.evaluation.judging.sharing import gpu_lock
+from triton_gym.evaluation.judging.sharing import gpu_lock, memory_lock
 from triton_gym.evaluation.modules import bind
 from triton_gym.evaluation.profile import Light, speed_of_light
 from triton_gym.evaluation.screening.screen import screened
 from triton_gym.evaluation.timing import Timing, summarise
 from triton_gym.evaluation.workers.room import check_room, machine_errors
+from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.evaluation.workers.scratch import Scratch
 from triton_gym.evaluation.workers.session import Ended
 from triton_gym.evaluation.workers.worker_pool import WorkerLost, WorkerPool
@@ -101,13 +103,14 @@ class CudaJudge(Judge):
         flush_bytes = 2 * int(properties.L2_cache_size)
         self._flush = Flush(flush_bytes, self._device)
         self._lock = gpu_lock(self._device)
+        self._memory = DeviceMemory(memory_lock(self._device), self._let_go, self._free_bytes)
         self._facts = device_facts(self._device)
         self._target = Target(self._facts.capability)
         self._artifacts = ArtifactCache()
         self._recorders.keep_spares(SPARES)
         self._compilers.keep_spares(SPARES)
         self._runners = RunnerPool(runners, int(device.which), flush_bytes)
-        self._blocks = BlockPool(self._device, self._runners.forget)
+        self._blocks = BlockPool(self._device, self._runners.forget, SPARE_BYTES // judges)
         self._inputs = InputPool(self._total_bytes // KEPT_SHARE // judges)
         with self._lock(alone=True):
             self.copy_gbps = self._copy_bandwidth()
@@ -133,12 +136,6 @@ class CudaJudge(Judge):
             phases=tuple(phases.seconds.items()),
         )
 
-    def _cramped(self, end: Ended) -> bool:
-        if not isinstance(end, NoMemory):
-            return False
-        self._let_go()
-        return True
-
     def _admit(self, task: Task) -> None:
         with self._lock(alone=False), torch.cuda.device(self._device):
             self._admissions.hold(task, self._device)
@@ -146,11 +143,15 @@ class CudaJudge(Judge):
     # One evaluation.
 
     def _judge(self, request: Request, phases: Phases) -> Outcome:
-        try:
-            return self._evaluated(request, phases)
-        except torch.OutOfMemoryError:  # what is kept for others is in the way
-            self._let_go()
-        return self._evaluated(request, phases)
+        evaluate = functools.partial(self._evaluated, request, phases)
+        return self._memory.use(evaluate, self._promised_bytes(request.limits))
+
+    def _promised_bytes(self, limits: Limits) -> int:
+        """What an answer may allocate on the device."""
+        return limits.device_bytes or self._total_bytes // 2
+
+    def _free_bytes(self) -> int:
+        return int(torch.cuda.mem_get_info(self._device)[0])
 
     def _let_go(self) -> None:
         """Keep nothing that can be made again."""
@@ -187,7 +188,7 @@ class CudaJudge(Judge):
 
     def _setting(self, request: Request, seed: int, ends: ExitStack) -> Setting:
         limits = request.limits
-        most = limits.device_bytes or self._total_bytes // 2
+        most = self._promised_bytes(limits)
         count = FEW if self._turns.crowded else COMPILERS
         compiler = Compiler(self._compilers, self._target, self._artifacts, limits, yields=True)
         threads = ends.enter_context(ThreadPoolExecutor(count))
@@ -303,7 +304,8 @@ class CudaJudge(Judge):
         if not requests:
             return found
         seed = secrets.randbits(62)
-        with suppress(WorkerLost), torch.cuda.device(self._device), ExitStack() as ends:
+        device = torch.cuda.device(self._device)
+        with suppress(WorkerLost), self._memory.shared(), device, ExitStack() as ends:
             setting = self._setting(requests[0], seed, ends)
             cases = [
                 SharedCase(request, Phases(), ends.enter_context(ExitStack()))
@@ -343,7 +345,7 @@ class CudaJudge(Judge):
                     case.request, case.prepared, UNTESTED, times, calibration, share
                 )
                 return self._finish(outcome, sum(case.phases.seconds.values()), case.phases)
-        if case.ended is None or case.ended.again or self._cramped(case.ended):
+        if case.ended is None or case.ended.again or isinstance(case.ended, NoMemory):
             return None
         spent = sum(case.phases.seconds.values())
         return self._finish(outcome_of(case.ended), spent, case.phases)

@@ -29,7 +29,15 @@ BESIDE_S = 0.02
 
 
 class NoMemory(Ended):
-    """The device had too little memory for an answer, which others may have had."""
+    """The device had too little memory for an answer, which others may have had.
+
+    Attributes:
+        allowed: whether the answer allocates no more than it may.
+    """
+
+    def __init__(self, message: str, *, allowed: bool) -> None:
+        super().__init__(Status.RUNTIME_ERROR, message)
+        self.allowed = allowed
 
 
 class Stage:
@@ -61,14 +69,14 @@ class Stage:
         try:
             if nbytes > self._limit_bytes:
                 raise NoMemory(
-                    Status.RUNTIME_ERROR,
                     f"CUDA out of memory: the answer allocates {nbytes >> 20} MiB on the device; "
                     f"{self._limit_bytes >> 20} MiB are allowed.",
+                    allowed=False,
                 )
             try:
                 taken += [self._blocks.take(max(nbytes, 1)) for _ in range(count)]
             except torch.OutOfMemoryError as error:
-                raise NoMemory(Status.RUNTIME_ERROR, f"{error} for the answer's tensors.") from None
+                raise NoMemory(f"{error} for the answer's tensors.", allowed=True) from None
             yield taken
         finally:
             # What compares the results may still be under way.

@@ -54,6 +54,8 @@ FENCED = f"```python\n{MODULE}```\n"
         MODULE,
         "\ufeff" + MODULE,
         MODULE.replace("\n", "\r\n"),
+        f"```python\n\ufeff{MODULE}```",
+        f"<think>hm</think>\ufeff{MODULE}",
         f"<think>maybe ```python\nx = 1\n``` no</think>\n{FENCED}",
         f"it could be\n```\nx = 1\n```\n</think>\n\n{FENCED}",
         f"<think>\none\n</think>\nSo:\n<think>\n```\ntwo\n```\n</think>\n{FENCED}",

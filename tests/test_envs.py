@@ -171,6 +171,7 @@ def test_tuning_runs_the_chosen_knobs(evaluator):
         ({"device": "gpu"}, "Allowed: 'auto'"),
         ({"render_mode": "rgb_array"}, "ansi, human"),
         ({"limits": 5}, "triton_gym.Limits"),
+        ({"evaluator": 5}, "evaluator must be an Evaluator or one of local"),
         ({"max_episode_step": 5}, "Did you mean 'max_episode_steps'"),
         ({"max_turn": 3}, "Unknown argument 'max_turn'. Did you mean 'max_turns'"),
     ],

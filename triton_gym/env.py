@@ -19,7 +19,7 @@ from triton_gym.episode import (
     turns_of,
 )
 from triton_gym.errors import InvalidOptionError, unknown
-from triton_gym.evaluation.service.pool import evaluator_for
+from triton_gym.evaluation.service.pool import chosen_evaluator
 from triton_gym.evaluation.service.protocol import EvaluationOptions, EvaluatorLike
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.observation import kernel_observation_space, observe
@@ -90,12 +90,7 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
         self._draw_task = None if isinstance(task, Task) else task
         self.task = task if isinstance(task, Task) else task(0)
         self.render_mode = render_mode
-        if evaluator is None or isinstance(evaluator, str):
-            asked: dict[str, Any] = {"kind": evaluator, "store": store}
-            evaluator = evaluator_for(device, **{k: v for k, v in asked.items() if v is not None})
-        elif store is not None:
-            raise InvalidOptionError("An evaluator has its own store: Evaluator(store=...).")
-        self.evaluator = evaluator
+        self.evaluator = chosen_evaluator(evaluator, device, store)
         self.action_space = CodeText(LIMIT)
         self.observation_space = kernel_observation_space()
         self._action_mode = action_mode

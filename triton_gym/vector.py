@@ -17,7 +17,7 @@ from triton_gym.action import InvalidAction
 from triton_gym.env import KernelEnv
 from triton_gym.episode import check_arguments
 from triton_gym.errors import InvalidOptionError
-from triton_gym.evaluation.service.pool import make_evaluator
+from triton_gym.evaluation.service.pool import hold_evaluator, make_evaluator
 from triton_gym.evaluation.service.protocol import EvaluatorLike
 from triton_gym.outcome import Outcome, Status
 from triton_gym.task import Task
@@ -182,6 +182,7 @@ def _evaluator(
 ) -> EvaluatorLike:
     if given is None or isinstance(given, str):
         return make_evaluator(given or "local", device, workers=workers, store=store)
+    hold_evaluator(given)
     if workers is not None or store is not None:
         raise InvalidOptionError("An evaluator has its own workers and its own store.")
     return given

@@ -63,15 +63,16 @@ def kernel_from(action: str, entry: str = "") -> str:
     if entry and not any(_defines(block.text, entry) for block in found.blocks):
         # A module may quote fences in its own docstrings and comments.
         if _defines(found.outside, entry) or not (found.blocks or found.unclosed):
-            return text
+            return text.lstrip("\ufeff")
     if not found.blocks:
         if found.unclosed:
             raise InvalidAction(
                 "The fenced code block is not closed; end it with a line of ``` (it begins at line "
                 f"{found.unclosed})."
             )
-        return text
-    return _chosen(found.blocks, entry)
+        return text.lstrip("\ufeff")
+    # Copied text may hold a byte order mark, and thoughts or a fence may precede it.
+    return _chosen(found.blocks, entry).lstrip("\ufeff")
 
 
 def _chosen(blocks: tuple[Block, ...], entry: str, depth: int = 0) -> str:

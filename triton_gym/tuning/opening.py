@@ -10,7 +10,7 @@ from typing import Any
 from triton_gym.device import GPUS, gpu_matching
 from triton_gym.episode import check_options
 from triton_gym.errors import InvalidOptionError, InvalidTaskError, unknown
-from triton_gym.evaluation.service.pool import evaluator_for
+from triton_gym.evaluation.service.pool import chosen_evaluator
 from triton_gym.evaluation.service.protocol import EvaluatorLike
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.tables import split as splits
@@ -175,11 +175,7 @@ def _evaluated(
     if not task.knobs:
         raise InvalidTaskError(f"Task {task.name!r} declares no knobs, so it cannot be tuned.")
     check_options(baseline=baseline, render_mode=None, limits=limits)
-    if evaluator is None or isinstance(evaluator, str):
-        asked: dict[str, Any] = {"kind": evaluator, "store": store}
-        evaluator = evaluator_for(device, **{k: v for k, v in asked.items() if v is not None})
-    elif store is not None:
-        raise InvalidOptionError("An evaluator has its own store: Evaluator(store=...).")
+    evaluator = chosen_evaluator(evaluator, device, store)
     layout = Layout(tuple(task.bench[0].sizes), tuple(task.knobs), history)
     gpu = GPUS.get(evaluator.device.which) or gpu_matching(_hardware(evaluator)) or GPUS["h100"]
     world = EvaluatedWorld(task, evaluator, layout, gpu, baseline=baseline, limits=limits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import Any
 
 from triton_gym.errors import InvalidOptionError, unknown
 from triton_gym.evaluation.backends import backend_of, resolve
@@ -39,6 +40,37 @@ def evaluator_for(device: str, kind: str = "local", store: Path | None = None) -
             # `cuda:all` is described by its first device, and is not that device.
             _evaluators[key] = fresh if ":all" in device else _evaluators.setdefault(same, fresh)
         return _evaluators[key]
+
+
+def chosen_evaluator(
+    given: EvaluatorLike | str | None, device: str, store: Any = None
+) -> EvaluatorLike:
+    """What an environment evaluates with: what it was given, or what this process shares.
+
+    Args:
+        given: an evaluator, one of `KINDS`, or None.
+        device, store: of one that is not given.
+
+    Raises:
+        InvalidOptionError: it is neither, or one that was given is given a store too.
+        DeviceError, StoreError: see `evaluator_for`.
+    """
+    if given is None or isinstance(given, str):
+        asked: dict[str, Any] = {"kind": given, "store": store}
+        return evaluator_for(device, **{k: v for k, v in asked.items() if v is not None})
+    hold_evaluator(given)
+    if store is not None:
+        raise InvalidOptionError("An evaluator has its own store: Evaluator(store=...).")
+    return given
+
+
+def hold_evaluator(given: object) -> None:
+    """Raise unless it is one, as far as can be seen."""
+    if not all(hasattr(given, name) for name in ("device", "deterministic", "submit")):
+        raise InvalidOptionError(
+            f"evaluator must be an Evaluator or one of {', '.join(KINDS)}; "
+            f"got {type(given).__name__}."
+        )
 
 
 def make_evaluator(

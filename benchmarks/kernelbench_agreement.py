@@ -8,19 +8,26 @@ The answers (`kernelbench_answers.py`) are evaluated by us, then one after the o
 checkout's evaluator, in processes forked for each (`forked_kernelbench.py`'s settings: 5 correctness
 trials, 100 timed ones, CUDA events, and its own check of the speedup, which times PyTorch too). Its
 inputs are drawn on the GPU: those of level 1 have gigabytes. Ours come first and end before theirs
-begin, so that no timing has company. Rows are written as they come; about two minutes on an H200.
+begin, so that no timing has company. Rows are written as they come; about two minutes on an H200,
+and `--most` seconds at most: what is not done by then, or by an interrupt, is left out.
 Without a GPU theirs say that they have none.
 """
 
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +35,9 @@ import record
 from kernelbench_answers import ANSWERS
 
 from triton_gym import Evaluator, Limits, Outcome, suites
+
+STOPPED = threading.Event()
+"""Set when time is up, and by SIGINT and SIGTERM."""
 
 
 def main() -> None:
@@ -40,39 +50,57 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(ANSWERS))
     parser.add_argument("--limit", type=float, default=60.0, help="seconds for an evaluation")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--most", type=float, default=210.0, help="seconds for all of it")
     options = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: STOPPED.set())
     rows: dict[str, dict[str, Any]] = {key: {"problem": key} for key in options.only}
+    started = time.monotonic()
+    clock = threading.Timer(options.most, STOPPED.set)
+    clock.daemon = True
+    clock.start()
+
+    def write() -> None:
+        if options.out:
+            found = {**_summary(rows), "stopped": STOPPED.is_set()}
+            record.write(options.out, list(rows.values()), device=options.device, summary=found)
 
     def told(key: str, side: str, found: dict[str, Any]) -> None:
         rows[key][side] = found
         rows[key].update(_compared(rows[key]))
         print(json.dumps(rows[key]), flush=True)
-        if options.out:
-            record.write(
-                options.out, list(rows.values()), device=options.device, summary=_summary(rows)
-            )
+        write()
 
-    started = time.perf_counter()
+    write()
     for key, found in _ours(options):
         told(key, "ours", found)
-    between = time.perf_counter()
+    between = time.monotonic()
     for key, found in _theirs(options):
         told(key, "theirs", found)
-    ended = time.perf_counter()
+    write()
     print(json.dumps(_summary(rows)))
-    print(f"ours {between - started:.0f} s, theirs {ended - between:.0f} s")
+    print(f"ours {between - started:.0f} s, theirs {time.monotonic() - between:.0f} s"
+          f"{', stopped' if STOPPED.is_set() else ''}")  # fmt: skip
 
 
 def _ours(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
     suite = suites.load("kernelbench", options.checkout)
     with Evaluator(options.device, workers=options.workers, store=None) as evaluator:
-        futures = {}
+        futures: dict[str, tuple[Future[Outcome], list[str]]] = {}
         for key in options.only:
+            if STOPPED.is_set():
+                break
             task = suite.problem(key).task()
             limits = Limits(seconds=options.limit)
             futures[key] = evaluator.submit(task, ANSWERS[key], limits=limits), list(task.notes)
         for key, (future, notes) in futures.items():
-            yield key, {**_told(future.result()), "notes": notes}
+            while not (future.done() or STOPPED.is_set()):
+                concurrent.futures.wait([future], 0.2)
+            if future.cancel():
+                continue
+            error = future.exception()
+            found = {"status": "failed", "message": str(error)} if error else _told(future.result())
+            yield key, {**found, "notes": notes}
 
 
 def _told(outcome: Outcome) -> dict[str, Any]:
@@ -85,6 +113,8 @@ def _told(outcome: Outcome) -> dict[str, Any]:
 
 
 def _theirs(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    if STOPPED.is_set():
+        return
     jobs = [
         {"problem": key, "sizes": {}, "answer": ANSWERS[key], "dtype": "float32",
          "draw_on_gpu": True, "limit_s": options.limit} for key in options.only
@@ -94,12 +124,23 @@ def _theirs(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]
         asked.write_text(json.dumps({"jobs": jobs, "at_a_time": 1, "warm_up": False}))
         script = Path(__file__).with_name("forked_kernelbench.py")
         command = [sys.executable, script, options.checkout.resolve(), asked, Path(folder, "out")]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
-            for line in running.stdout or ():
+        running = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        threading.Thread(target=_end, args=(running,), daemon=True).start()
+        for line in running.stdout or ():
+            if line.endswith("\n"):  # the last one may have been cut off
                 found = json.loads(line)
                 yield found.pop("problem"), found
-        if running.returncode:
-            raise SystemExit(f"KernelBench's evaluator ended with {running.returncode}.")
+        if running.wait() and not STOPPED.is_set():
+            print(f"KernelBench's evaluator ended with {running.returncode}.", file=sys.stderr)
+
+
+def _end(running: subprocess.Popen[str]) -> None:
+    """End their evaluator, with the processes that it forked, when there is no more time."""
+    STOPPED.wait()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(running.pid, signal.SIGKILL)
 
 
 def _compared(row: dict[str, Any]) -> dict[str, Any]:

@@ -196,6 +196,9 @@ class Recording:
         try:
             outcomes = future.result()
         except (InvalidTaskError, EvaluatorError) as error:
+            choice = job.entries[0].choice
+            if not any(entry.choice == choice for entry in self._journal.done):
+                self._tested.discard(choice)  # its test came to nothing
             if len(job.entries) > 1:  # it may be one shape's fault
                 return [Job(job.block, (entry,)) for entry in job.entries]
             return self._failed(job, error)

@@ -142,7 +142,6 @@ def _row(
 ) -> dict[str, Any]:
     """A function's row: what it came to, why, and whether it is right."""
     report, subject = one.function.report(), one.subject
-    print(f"\n== {subject.name}\n{report}", flush=True)
     folder = Path(report.run_folder) if report.run_folder else None
     row: dict[str, Any] = {
         "name": subject.name, "product": subject.product, "runs": str(report.runs),
@@ -171,6 +170,7 @@ def _row(
         except Exception as error:  # one function's fault must not cost the others' rows
             row["measuring_failed"] = f"{type(error).__name__}: {error}"
         row["report_after"] = str(one.function.report())
+    print(f"\n== {subject.name}\n{report}", flush=True)
     return row
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import selectors
 import subprocess
 import sys
@@ -24,6 +25,19 @@ class TrialProcess:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: subprocess.Popen[str] | None = None
+        self._ready = False
+
+    def start(self) -> None:
+        """Have the process import what it needs; returns at once."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        self.close()
+        with (self._folder / "trial.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "triton_gym.optimization.trial", str(self._folder),
+                 str(os.getpid())],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+            )  # fmt: skip
 
     def try_candidate(self, request: dict[str, Any], seconds: float = SECONDS) -> dict[str, Any]:
         """What `trial.Bench.try_candidate` says; `died` is set if the process did not live on."""
@@ -42,16 +56,16 @@ class TrialProcess:
         return reply
 
     def _started(self, seconds: float) -> subprocess.Popen[str]:
-        if self._process is None or self._process.poll() is not None:
-            with (self._folder / "trial.log").open("ab") as log:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "triton_gym.optimization.trial", str(self._folder)],
-                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
-                )  # fmt: skip
-            if self._reply(self._process, seconds) is None:
+        self.start()
+        process = self._process
+        if process is None:
+            raise OSError("it did not start")
+        if not self._ready:
+            if self._reply(process, seconds) is None:
                 self.close()
                 raise OSError(f"it did not start; see {self._folder / 'trial.log'}")
-        return self._process
+            self._ready = True
+        return process
 
     def _reply(self, process: subprocess.Popen[str], seconds: float) -> dict[str, Any] | None:
         if process.stdout is None:
@@ -66,7 +80,7 @@ class TrialProcess:
 
     def close(self) -> None:
         """End the process."""
-        process, self._process = self._process, None
+        process, self._process, self._ready = self._process, None, False
         if process is None:
             return
         process.kill()

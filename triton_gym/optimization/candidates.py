@@ -33,22 +33,21 @@ class Candidates:
         traced: the function.
         say: tells an event.
         device: what answers are evaluated on.
-        live: whether kernels can run here as in the user's program.
+        trial: where candidates are tried; None if kernels cannot run here as in the user's program.
     """
 
     def __init__(
         self, folder: SearchFolder, spec: Spec, traced: TracedFunction, say: Say, device: str,
-        live: bool,
+        trial: TrialProcess | None,
     ) -> None:  # fmt: skip
         self.folder, self.spec, self.traced, self._say = folder, spec, traced, say
-        self._device, self._live = device, live
+        self._device, self._trial = device, trial
         self.best: tuple[float, str, str] | None = None
         """Judge's speedup, source and route of the best so far."""
         self.active: Verified | None = None
         """What was handed over last."""
         self._bar = 0.0
         """Judge's speedup of the fastest that could be swapped in, if pairs say so."""
-        self._trial = TrialProcess(folder.path)
         folder.of(traced.digest)
 
     def again(self) -> None:
@@ -70,14 +69,14 @@ class Candidates:
         if better:
             self.best = (outcome.speedup, source, route)
             self.folder.write_best(source, outcome)
-        if self._live and outcome.speedup >= GAIN * self._bar:
+        if self._trial is not None and outcome.speedup >= GAIN * self._bar:
             if source not in self.folder.candidates:
-                self._try(source, route)
+                self._try(source, route, self._trial)
             if self.folder.candidates[source]["ok"]:  # what cannot be swapped in sets no bar
                 self._bar = outcome.speedup
         return better
 
-    def _try(self, source: str, route: str) -> None:
+    def _try(self, source: str, route: str, trial: TrialProcess) -> None:
         """Pairs against what runs now; a candidate that shows that it is faster is handed over."""
         why = objection(source)
         number = len(self.folder.candidates) + 1
@@ -86,7 +85,7 @@ class Candidates:
             now = {"source": self.active.source, "choices": self.active.choices}
         found: dict[str, Any] = {"ok": False, "faster": False, "why": f"not swapped: {why}"}
         if why is None:
-            found = self._trial.try_candidate({
+            found = trial.try_candidate({
                 "source": source, "number": number, "now": now, "against": self.spec.against,
                 "seed": self.spec.seed + number,
             })  # fmt: skip
@@ -120,7 +119,7 @@ class Candidates:
     def compare_with_compile(self) -> None:
         """What the kernel comes to beside `torch.compile`, for programs that are compiled."""
         active = self.active
-        if active is None or self.spec.against == "compile":
+        if active is None or self._trial is None or self.spec.against == "compile":
             return
         found = self._trial.try_candidate({
             "source": active.source, "number": 1, "now": None, "against": "compile",
@@ -138,7 +137,7 @@ class Candidates:
         if self.best is None:
             return "nothing that is right and faster was found"
         speedup, _, route = self.best
-        if not self._live:
+        if self._trial is None:
             return (
                 f"{route}, {speedup:.2f} times on {self._device}; not swapped: there is no GPU to "
                 "run it on"
@@ -152,17 +151,13 @@ class Candidates:
 
     def keep(self, *, finished: bool, says: str = "") -> None:
         """Leave how it stands in the cache."""
-        if self.spec.key and self._live:
+        if self.spec.key and self._trial is not None:
             compiled = self.folder.state.get("compiled")
             entry = Entry(
                 self.active, finished, str(self.folder.path),
                 tuple(compiled) if compiled else None, says,
             )  # fmt: skip
             Cache(Path(self.spec.cache)).put(self.spec.key, entry)
-
-    def close(self) -> None:
-        """End the process that tries them."""
-        self._trial.close()
 
 
 def _pairs_said(found: Mapping[str, Any]) -> str:

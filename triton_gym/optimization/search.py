@@ -9,6 +9,7 @@ that was ended goes on where it stood, and tells who started it by lines of JSON
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import inspect
@@ -27,6 +28,7 @@ from triton_gym.errors import NotOptimizableError, TritonGymError
 from triton_gym.evaluation.backends import resolve
 from triton_gym.evaluation.service.evaluator import Evaluator
 from triton_gym.evaluation.service.protocol import EvaluatorLike
+from triton_gym.optimization.bench_process import TrialProcess
 from triton_gym.optimization.candidates import Candidates, Say
 from triton_gym.optimization.search_folder import SearchFolder
 from triton_gym.optimization.spec import AGENTS, Call, Spec, calls
@@ -43,6 +45,8 @@ STEPS = 1_000_000
 """Steps of an agent's run: time ends it."""
 TRACING_S = 120.0
 """What tracing may take at least, whatever time the search has: a busy machine imports for long."""
+GRACE_S = 3.0
+"""What an end in good order may take once nobody listens any more."""
 COMPILE_S = 20.0
 """Kept at the end, at most, to see what a kernel comes to beside `torch.compile`."""
 _TUNERS = ("annealing",)
@@ -54,8 +58,18 @@ class _TimeIsUp(Exception):
 
 
 def one_at_a_time(device: str) -> EvaluatorLike:
-    """An evaluator for a search, which waits for each answer: one worker is enough."""
-    return Evaluator(device, workers=1)
+    """An evaluator for a search, which waits for each answer: one worker is enough.
+
+    Its judge starts at once, while the function is traced.
+    """
+    evaluator = Evaluator(device, workers=1)
+
+    def start() -> None:
+        with contextlib.suppress(TritonGymError):  # the first evaluation will say so
+            evaluator.hardware()
+
+    threading.Thread(target=start, daemon=True).start()
+    return evaluator
 
 
 class SearchRun:
@@ -90,28 +104,35 @@ class SearchRun:
         Raises:
             NotOptimizableError: the function cannot be optimised.
         """
+        inner, trial = self._judge(self.device), TrialProcess(self.folder.path)
+        try:
+            if self._live:
+                trial.start()
+            self._run(inner, trial)
+        finally:
+            trial.close()
+            inner.close()
+
+    def _run(self, inner: EvaluatorLike, trial: TrialProcess) -> None:
         traced = self._traced()
         task = self._named(traced.task)
         self._say(
             "traced", guard=traced.guard.describe(), routes=dict(traced.routes),
             starts=[start.route for start in traced.starts], device=self.device,
         )  # fmt: skip
-        candidates = Candidates(self.folder, self.spec, traced, self._say, self.device, self._live)
-        inner = self._judge(self.device)
+        candidates = Candidates(
+            self.folder, self.spec, traced, self._say, self.device, trial if self._live else None
+        )
         evaluator = Throttled(inner, self.spec.share if self._live else 1.0, self._deadline)
-        try:
+        with contextlib.suppress(_TimeIsUp):
             candidates.again()
             start = self._starts(traced, task, evaluator, candidates)
             if start is not None:
                 task = dataclasses.replace(task, starter=start)
             if start is not None or self.spec.agents:  # a model needs nothing to start from
                 self._agents(task, evaluator, candidates)
-        except _TimeIsUp:
-            pass
-        finally:
-            inner.close()
+        inner.close()
         candidates.compare_with_compile()
-        candidates.close()
         self._finish(candidates)
 
     def _traced(self) -> TracedFunction:
@@ -255,6 +276,9 @@ def _end_with_input() -> None:
     except OSError:
         pass
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_S)
+    if os.getpgrp() == os.getpid():  # with all that it started, if it leads them
+        os.killpg(0, signal.SIGKILL)
 
 
 def main(folder: Path) -> None:

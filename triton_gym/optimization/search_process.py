@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -64,13 +65,18 @@ class SearchProcess:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
 
-    def stop(self, seconds: float = 10.0) -> None:
-        """End the search; what it has found stays in its folder."""
+    def stop(self, seconds: float = 3.0) -> None:
+        """End the search and all that it started; what it has found stays in its folder.
+
+        Args:
+            seconds: after which it is killed, if it has not ended by itself.
+        """
         self.ask_to_end()
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # it leads a group of its own
             self._process.wait()
 
     def wait(self, seconds: float | None = None) -> bool:

@@ -140,7 +140,7 @@ def _threads() -> int:
 def _answered(request: bytes, name: str, seconds: float) -> TracedFunction:
     environment = {
         **os.environ,
-        TRACING: "1",
+        TRACING: str(os.getpid()),
         "CUDA_VISIBLE_DEVICES": "",
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(_threads())),

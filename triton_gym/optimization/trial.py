@@ -1,6 +1,6 @@
 """A process in which candidates run as they would run in the user's, beside what runs there now.
 
-    python -m triton_gym.optimization.trial FOLDER        # requests and replies are lines of JSON
+    python -m triton_gym.optimization.trial FOLDER PARENT   # requests and replies are lines of JSON
 
 A judge has found a candidate correct before it comes here. Here its host function is called as it
 stands, on the user's examples and on drawn shapes, its results are held against the function's own
@@ -26,6 +26,7 @@ from torch.utils import _pytree as pytree
 
 from triton_gym.evaluation import check
 from triton_gym.evaluation.comparison import compare as compare_results
+from triton_gym.evaluation.confine.privileges import die_with
 from triton_gym.evaluation.modules import bind
 from triton_gym.evaluation.trees import flatten
 from triton_gym.optimization.binding import Binding
@@ -280,16 +281,18 @@ def _bits(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().reshape(-1).contiguous().view(torch.uint8)
 
 
-def main(folder: Path) -> None:
-    """Serve the requests of a search until it closes the pipe."""
+def main(folder: Path, parent: int) -> None:
+    """Serve the requests of a search, a process of that id, until it ends or closes the pipe."""
+    die_with(parent)
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what candidates print is no reply
-    spec = cloudpickle.loads((folder / "trial.pkl").read_bytes())
-    bench = Bench(
-        spec["function"], spec["traced"], spec["examples"], folder / "kernels", spec["share"]
-    )
+    if torch.cuda.is_available():
+        torch.cuda.init()
     print(json.dumps({"ready": True}), file=replies, flush=True)
+    bench: Bench | None = None
     for line in sys.stdin:
+        if bench is None:  # the search has traced by now
+            bench = _bench(folder)
         try:
             reply = bench.try_candidate(**json.loads(line))
         except Exception as error:
@@ -299,6 +302,13 @@ def main(folder: Path) -> None:
         print(json.dumps(reply), file=replies, flush=True)
 
 
+def _bench(folder: Path) -> Bench:
+    spec = cloudpickle.loads((folder / "trial.pkl").read_bytes())
+    return Bench(
+        spec["function"], spec["traced"], spec["examples"], folder / "kernels", spec["share"]
+    )
+
+
 if __name__ == "__main__":
     sys.path[:0] = json.loads((Path(sys.argv[1]) / "path.json").read_text(encoding="utf-8"))
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,8 +1,9 @@
 """From Inductor's wrapper to an answer: one module with its kernels, grids and a host function.
 
-Kernels keep their bodies. Their configuration is the first that Inductor's heuristic makes, written
-at the launch; its helper functions are copied in; products by a library and the largest values of a
-row become kernels of this library's own (`pieces`).
+Kernels keep their bodies. Their configuration is the first that Inductor's heuristic makes, with a
+name for each block size, so that a search can change one by itself. Inductor's helper functions are
+copied in; products by a library and the largest values of a row become kernels of this library's
+own (`pieces`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from triton_gym.optimization.starts.route import NoStartError
 from triton_gym.optimization.starts.wrapper import (
     Kernel,
     Wrapper,
+    blocks_of,
     grid_of,
     helpers_for,
     read_wrapper,
@@ -54,6 +56,8 @@ def converted(code: str, entry: str, arguments: list[str], device: str, result: 
     parts += [ast.unparse(_Helper().visit(one.function)) for one in wrapper.kernels.values()]
     parts += [piece(name) for name in sorted(host.pieces)]
     inner = "".join(f"    {line}\n" for text in body for line in text.splitlines())
+    if host.blocks:
+        parts.append("\n".join(f"{name} = {value}" for name, value in host.blocks.items()))
     parts.append(f"def {entry}({', '.join(parameters)}):\n{inner}")
     return "\n\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -96,6 +100,8 @@ class _Host:
         self._result = result
         self._inputs_named: set[str] = set()
         self.pieces: set[str] = set()
+        self.blocks: dict[str, object] = {}
+        """Block sizes of kernels, by their names in the module."""
 
     def lines(self) -> list[str]:
         """Statements of the host function."""
@@ -141,7 +147,9 @@ class _Host:
         if kernel is None:
             raise NoStartError(f"a kernel that is not Triton's: `{ast.unparse(call.func)}`")
         given = [ast.unparse(_Expressions(self).visit(argument)) for argument in call.args]
-        return _launched(kernel, given)
+        names = blocks_of(kernel)
+        self.blocks |= {name: kernel.constants[key] for key, name in names.items()}
+        return _launched(kernel, given, names)
 
     def _returned(self, node: ast.Return) -> list[str]:
         outputs = node.value.elts if isinstance(node.value, ast.Tuple) else []
@@ -209,14 +217,15 @@ def _arguments(node: ast.Call) -> str:
     return ", ".join([*(ast.unparse(one) for one in node.args), *named])
 
 
-def _launched(kernel: Kernel, given: list[str]) -> list[str]:
+def _launched(kernel: Kernel, given: list[str], names: Mapping[str, str]) -> list[str]:
     prefix, grid, arguments = grid_of(kernel, given)
     while len(grid) > 1 and grid[-1] == "1":
         grid = grid[:-1]
-    constants: Mapping[str, object] = {
-        key: value for key, value in kernel.constants.items() if key in kernel.parameters
-    }
-    named = "".join(f", {key}={value!r}" for key, value in constants.items())
+    named = "".join(
+        f", {key}={names.get(key, repr(value))}"
+        for key, value in kernel.constants.items()
+        if key in kernel.parameters
+    )
     launch = (
         f"{kernel.name}[({', '.join(grid)},)]({', '.join(arguments)}{named}, "
         f"num_warps={kernel.num_warps}, num_stages={kernel.num_stages})"

@@ -142,8 +142,25 @@ def helpers_for(kernels: Iterable[Kernel]) -> list[ast.FunctionDef]:
     return [known[name] for name in ordered]
 
 
+_PLAIN_GRIDS = frozenset({"Grid1D", "Grid2D", "Grid3D", "Grid2DWithYZOverflow"})
+"""Kinds of grids that follow from block sizes, whatever these are."""
+
+
+def blocks_of(kernel: Kernel) -> dict[str, str]:
+    """Names in a module for a kernel's block sizes that may be changed there, by parameter."""
+    if kernel.meta.get("grid_type") not in _PLAIN_GRIDS:
+        return {}
+    return {
+        key: f"{kernel.name}_{key}".upper()
+        for key, value in kernel.constants.items()
+        if key.endswith("BLOCK") and key in kernel.parameters and type(value) is int
+    }
+
+
 def grid_of(kernel: Kernel, arguments: list[str]) -> tuple[list[str], list[str], list[str]]:
     """Statements before a launch, its grid, and its arguments.
+
+    Block sizes have their names in the module, see `blocks_of`.
 
     Raises:
         NoStartError: this version of Inductor computes grids elsewhere.
@@ -157,7 +174,8 @@ def grid_of(kernel: Kernel, arguments: list[str]) -> tuple[list[str], list[str],
         return [], arguments[-3:], arguments[:-3]
     taken = [name for name in kernel.parameters if name not in kernel.constants]
     given = dict(zip(taken, arguments, strict=False))
-    grid = maker.from_meta(kernel.meta, dict(kernel.constants), mode="python")
+    constants = {**kernel.constants, **blocks_of(kernel)}
+    grid = maker.from_meta(kernel.meta, constants, mode="python")
     prefix = [_bound(str(line), given) for line in grid.prefix]
     sizes = [_bound(str(size), given) for size in (grid.x_grid, grid.y_grid, grid.z_grid)]
     return prefix, sizes, arguments

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -14,6 +16,7 @@ from triton_gym import InvalidOptionError
 from triton_gym.cli import app
 from triton_gym.tables import files, kernel_tuner, parquet
 from triton_gym.tables.split import chosen
+from triton_gym.tables.table import ABSENT
 
 
 def test_a_row_is_the_outcome_that_it_was(made_up):
@@ -100,6 +103,25 @@ def test_the_card_names_the_cases_to_test_on(made_up):
     assert 2 not in chosen(table, "train")
     with pytest.raises(InvalidOptionError, match="largest"):
         chosen(table, "biggest")
+
+
+def test_by_default_no_action_lies_outside_of_a_table(made_up, tmp_path):
+    table = made_up(cases=4)
+    status = table.status.copy()
+    status[2:, ::3] = ABSENT
+    table = dataclasses.replace(table, status=status)
+    assert chosen(table, "complete") == (0, 1)
+    files.save(table, tmp_path / "softmax.npz")
+    device = f"recorded:{tmp_path}"
+    for name in ("TritonTune-softmax-v0", "TritonTune-any-v0"):
+        with contextlib.closing(gym.make(name, device=device, max_turns=8)) as env:
+            env.action_space.seed(0)
+            for seed in range(4):
+                env.reset(seed=seed)
+                for _ in range(8):
+                    env.step(env.action_space.sample())
+    gaps = made_up(missing=0.3)
+    assert chosen(gaps, "complete") == tuple(range(len(gaps.cases)))
 
 
 def test_kernel_tuners_cache_file_goes_there_and_back(made_up, tmp_path):

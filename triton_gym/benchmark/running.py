@@ -144,7 +144,7 @@ def _to_learn(task: str, settings: Settings, split: str) -> contextlib.closing[g
     return contextlib.closing(
         gym.make(
             "TritonTune-any-v0", device=settings.device, reward=settings.reward,
-            tasks=other_families(task, settings.device), missing="nearest",
+            tasks=other_families(task, settings.device), split="all", missing="nearest",
         )
     )  # fmt: skip
 

@@ -10,10 +10,11 @@ from triton_gym.errors import unknown
 from triton_gym.tables.table import Table
 from triton_gym.task import Case
 
-SPLITS = ("all", "train", "test", "inside", "largest")
-"""`train` and `test` as the table's card says, or `inside`'s; `inside`: one shape in four, chosen
-by a hash, is for testing; `largest`: the largest third is. Beside them `without:N`: all cases but
-the one of that index."""
+SPLITS = ("complete", "all", "train", "test", "inside", "largest")
+"""`complete`: shapes on which every configuration of the space was tried, so that no action lies
+outside; all, if there is none. `train` and `test` as the table's card says, or `inside`'s;
+`inside`: one shape in four, chosen by a hash, is for testing; `largest`: the largest third is.
+Beside them `without:N`: all cases but the one of that index."""
 
 
 def chosen(table: Table, split: str, *, held_out: bool = False) -> tuple[int, ...]:
@@ -33,6 +34,10 @@ def chosen(table: Table, split: str, *, held_out: bool = False) -> tuple[int, ..
         return tuple(i for i in every if i != int(index))
     if split not in SPLITS:
         raise unknown("split", split, [*SPLITS, "without:N"])
+    if split == "complete":
+        space = math.prod(map(len, table.knobs.values()))
+        whole = tuple(i for i in every if int(table.present[i].sum()) == space)
+        return whole or tuple(every)
     if split == "all":
         return tuple(every)
     if split in ("train", "test"):

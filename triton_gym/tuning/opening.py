@@ -38,7 +38,7 @@ def recorded_path(device: str) -> str | None:
 
 
 def tune_env(
-    task: Task, *, device: str = "auto", history: int = HISTORY, split: str = "all",
+    task: Task, *, device: str = "auto", history: int = HISTORY, split: str = "complete",
     held_out: bool = False, missing: str = "error", baseline: str = "eager",
     limits: Limits | None = None, evaluator: EvaluatorLike | str | None = None,
     store: str | os.PathLike[str] | None = None, **options: Any,
@@ -49,7 +49,7 @@ def tune_env(
         task: with knobs.
         device: as of `Evaluator`, or `recorded` or `recorded:PATH` (a table's file, or a folder).
         history: evaluations that an observation holds.
-        split: which shapes of a table: `all`, `train`, `test`, `inside`, `largest`.
+        split: which shapes of a table: `complete`, `all`, `train`, `test`, `inside`, `largest`.
         held_out: of `inside` and `largest`, those to test on.
         missing: what becomes of a configuration that a table lacks: `error` or `nearest`.
         baseline, limits, evaluator, store: of the evaluations, where there are any.
@@ -70,7 +70,7 @@ def tune_env(
 
 def tune_any_env(
     load: Any, *, device: str = RECORDED, tasks: Sequence[str] = (), history: int = HISTORY,
-    split: str = "all", held_out: bool = False, missing: str = "error", **options: Any,
+    split: str = "complete", held_out: bool = False, missing: str = "error", **options: Any,
 ) -> TuneEnv:  # fmt: skip
     """A `TritonTune` environment that draws task and shape at each reset, from recorded tables.
 
@@ -101,8 +101,9 @@ def tune_any_env(
 
 
 def tune_vector_env(
-    num_envs: int, task: Task, *, device: str = "auto", history: int = HISTORY, split: str = "all",
-    held_out: bool = False, missing: str = "error", baseline: str = "eager",
+    num_envs: int, task: Task, *, device: str = "auto", history: int = HISTORY,
+    split: str = "complete", held_out: bool = False, missing: str = "error",
+    baseline: str = "eager",
     limits: Limits | None = None, evaluator: EvaluatorLike | str | None = None,
     store: str | os.PathLike[str] | None = None, **options: Any,
 ) -> TableVectorEnv | TuneVectorEnv:  # fmt: skip

@@ -178,7 +178,7 @@ def test_a_fork_opens_the_file_anew(store):
 @pytest.mark.parametrize(
     "text",
     ["", "{", "[]", "null", "{}", b"\xff\xfe", '{"status": "correct"}', "recursion",
-     "message", "status", "number", "phases"],
+     "message", "status", "number", "phases", "huge"],
 )  # fmt: skip
 def test_a_damaged_record_counts_as_not_there_and_is_told_once(store, text):
     import json
@@ -188,7 +188,7 @@ def test_a_damaged_record_counts_as_not_there_and_is_told_once(store, text):
     whole = to_json(outcome(speedup=2.0))
     changed = {
         "message": {"message": 7}, "status": {"status": "timeout"}, "number": {"speedup": "fast"},
-        "phases": {"phases": [1]},
+        "phases": {"phases": [1]}, "huge": {"registers": 10**400},
     }  # fmt: skip
     text = json.dumps({**whole, **changed[text]}) if text in changed else text
     text = "[" * 100_000 if text == "recursion" else text

@@ -27,6 +27,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from triton_gym import printing
 from triton_gym.errors import InvalidOptionError, StoreError, unknown, warn
 from triton_gym.evaluation.fingerprint import task_fingerprint
 from triton_gym.evaluation.workers.sandbox import Limits
@@ -267,7 +268,9 @@ def as_recorded(outcome: Outcome) -> Outcome:
     return outcome.replace(time_source=TimeSource.RECORDED, evaluation_s=NAN, phases=())
 
 
-_DAMAGE = (KeyError, TypeError, ValueError, AttributeError, RecursionError, zlib.error)
+_DAMAGE = (
+    ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError, zlib.error,
+)  # fmt: skip
 """What reading a record raises that is none."""
 _TYPES = {"message": str, "bound": str, "compiled": bool}
 
@@ -281,7 +284,7 @@ def _outcome(text: str) -> Outcome:
     found = from_json(fields)
     if not storable(found):
         raise ValueError(f"{found.status} is not recorded")
-    return found
+    return found.replace(message=printing.message(found.message))
 
 
 def _to_wal(connection: sqlite3.Connection, busy_s: float) -> None:

@@ -1,11 +1,15 @@
 """What an adapter costs beside the bare evaluator, a reply.
 
     python benchmarks/adapters.py            # the adapters whose frameworks are installed
+    python benchmarks/adapters.py --group    # a group of 16 replies beside `Evaluator.map`
 
 An evaluator that answers at once stands for the bare one, so what is left of a reply's time is the
 adapter's: the prompt, the reply's text, the environment's bookkeeping and the framework's own calls.
 Frameworks pin against each other; run it in each environment of `make integrations`. Every run keeps
 the rows of the adapters that it could not measure.
+
+A group is evaluated by the simulated device itself: the same 16 kernels by `map`, by TRL's reward
+function and by 16 episodes of one event loop, in turn, each with an evaluator of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import argparse
 import asyncio
 import importlib.util
 import json
+import resource
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -22,11 +27,12 @@ from typing import Any
 
 import record
 
-from triton_gym import Outcome, Status, load
+from triton_gym import Evaluator, Outcome, Status, extract, load
 from triton_gym.evaluation.backends import resolve
 
 OUT = record.RESULTS / "adapters.json"
 REPLIES = 200
+GROUP = 16
 ANSWER = f"Here it is:\n```python\n{load('softmax').expert}\n```\n"
 ANSWERED = Outcome(
     status=Status.CORRECT, message="Correct.", compiled=True, runtime_us=50.0, baseline_us=80.0,
@@ -175,14 +181,74 @@ def measure(adapter: Callable[[], Callable[[int], None]]) -> tuple[list[float], 
     return wall[20:], processor[20:]
 
 
+def by_map(evaluator: Evaluator, replies: list[str]) -> list[Outcome]:
+    """The bare evaluator."""
+    return list(evaluator.map(load("softmax"), [extract(reply) for reply in replies]))
+
+
+def by_reward_function(evaluator: Evaluator, replies: list[str]) -> list[Any]:
+    """TRL's reward function."""
+    from triton_gym.integrations.trl import reward_function
+
+    return reward_function(evaluator=evaluator)(replies, ["softmax"] * len(replies))
+
+
+def by_episodes(evaluator: Evaluator, replies: list[str]) -> list[Any]:
+    """Episodes of one event loop, as verifiers, verl, OpenEnv and NeMo-Gym have them."""
+    from triton_gym.integrations.conversation import Conversation
+
+    async def play(reply: str) -> Any:
+        episode = Conversation("softmax", evaluator=evaluator)
+        episode.open(seed=0)
+        return await episode.areply(reply)
+
+    async def together() -> list[Any]:
+        return await asyncio.gather(*map(play, replies))
+
+    return asyncio.run(together())
+
+
+def group(rounds: int) -> list[dict[str, Any]]:
+    """What each way takes for the same replies: by the clock, and of all processors together."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for turn in range(rounds):
+        replies = [f"{ANSWER.replace('```python', f'```python{chr(10)}# {turn} {number}')}"
+                   for number in range(GROUP)]  # fmt: skip
+        for way in (by_map, by_reward_function, by_episodes):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            own = time.process_time()
+            with Evaluator("simulated", workers=2) as evaluator:
+                evaluator.evaluate(load("softmax"), load("softmax").starter)  # it is up
+                began = time.perf_counter()
+                results = way(evaluator, replies)
+                wall = time.perf_counter() - began
+            if len(results) != GROUP:
+                raise SystemExit(f"{way.__name__} answered {len(results)} of {GROUP}")
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            found.setdefault(way.__name__, []).append((wall, used + time.process_time() - own))
+    return [
+        {
+            "adapter": f"group of {GROUP}, {name}", "wall_s": [wall for wall, _ in times],
+            "processor_s_with_start": [used for _, used in times],
+            "commit": record.header()["commit"],
+        }
+        for name, times in found.items()
+    ]  # fmt: skip
+
+
 def main() -> None:
     """Measure what is installed, and write the rows beside those of other runs."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--group", type=int, nargs="?", const=3, default=0, metavar="ROUNDS")
     parser.add_argument("--only", nargs="*", default=list(ADAPTERS), choices=list(ADAPTERS))
     given = parser.parse_args()
     old = json.loads(OUT.read_text(encoding="utf-8"))["rows"] if OUT.exists() else []
     rows = {row["adapter"]: row for row in old}
-    for name in given.only:
+    for row in group(given.group):
+        rows[row["adapter"]] = row
+        print(row["adapter"], row["wall_s"], row["processor_s_with_start"])
+    for name in [] if given.group else given.only:
         adapter, framework = ADAPTERS[name]
         if framework and importlib.util.find_spec(framework) is None:
             print(f"{name:14s} {framework} is not installed")

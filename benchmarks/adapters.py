@@ -104,11 +104,32 @@ def skyrl() -> Callable[[int], None]:
 
 def openenv() -> Callable[[int], None]:
     """OpenEnv's environment, over its WebSocket in one process."""
-    from fastapi.testclient import TestClient
-
     from triton_gym.integrations.openenv import create_app
 
-    client = TestClient(create_app(evaluator=Instant(), max_turns=10**6))
+    return over_socket(create_app(evaluator=Instant(), max_turns=10**6))
+
+
+def openenv_alone() -> Callable[[int], None]:
+    """The same with an environment that answers at once: what is OpenEnv's own, not ours."""
+    from openenv.core.env_server.http_server import create_fastapi_app
+
+    from triton_gym.integrations import openenv as adapter
+
+    class Nothing(adapter.KernelEnvironment):
+        def reset(self, **_: Any) -> Any:
+            return adapter.KernelObservation(message="", done=False, reward=0.0)
+
+        async def step_async(self, action: Any, **_: Any) -> Any:
+            return adapter.KernelObservation(message="", done=False, reward=0.0)
+
+    return over_socket(create_fastapi_app(Nothing, adapter.KernelAction, adapter.KernelObservation))
+
+
+def over_socket(app: Any) -> Callable[[int], None]:
+    """A session of an OpenEnv application and its client, two threads of one process."""
+    from fastapi.testclient import TestClient
+
+    client = TestClient(app)
     socket = client.__enter__().websocket_connect("/ws").__enter__()
 
     def say(kind: str, **data: Any) -> None:
@@ -163,7 +184,8 @@ def mcp() -> Callable[[int], None]:
 
 ADAPTERS = {
     "conversation": (conversation, ""), "trl": (trl, "trl"), "trl tools": (trl_tools, "trl"),
-    "skyrl": (skyrl, "skyrl_gym"), "openenv": (openenv, "openenv"), "verl": (verl, "verl"),
+    "skyrl": (skyrl, "skyrl_gym"), "openenv": (openenv, "openenv"),
+    "openenv alone": (openenv_alone, "openenv"), "verl": (verl, "verl"),
     "nemo_gym": (nemo_gym, ""), "mcp": (mcp, "mcp"),
 }  # fmt: skip
 """Each with the framework that it needs."""

@@ -25,6 +25,7 @@ myst_heading_anchors = 3
 suppress_warnings = ["myst.xref_ambiguous"]
 
 default_role = "literal"
+smartquotes = False  # docstrings hold commands
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
@@ -61,6 +62,7 @@ def setup(app: Any) -> None:
     app.connect("builder-inited", make)
     app.connect("autodoc-process-docstring", _attribute, priority=400)  # before napoleon
     app.connect("autodoc-process-docstring", _headings)
+    app.connect("autodoc-process-docstring", _examples)
     app.connect("source-read", _catalogue)
     app.connect("source-read", _files)
     app.connect("include-read", lambda app, path, page, source: _files(app, page, source))
@@ -79,6 +81,13 @@ def _headings(app: Any, what: str, name: str, found: Any, options: Any, lines: l
         for line in lines
         for part in ([f"**{line[3:]}**", ""] if line.startswith("## ") else [line])
     ]
+
+
+def _examples(app: Any, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
+    """Indented lines of a module's docstring are code, as they are for who reads the file."""
+    if what == "module":
+        text = "\n".join(lines)
+        lines[:] = re.sub(r"(?m)^(\S.*)\n\n(?=    \S)", r"\1\n\n::\n\n", text).split("\n")
 
 
 def _catalogue(app: Any, name: str, source: list[str]) -> None:

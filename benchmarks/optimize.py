@@ -152,19 +152,22 @@ def main() -> None:
         signal.signal(ends, signal.default_int_handler)  # as if interrupted by hand
     signal.setitimer(signal.ITIMER_REAL, options.most)
 
+    commit = record.header()["commit"]  # of each part: others in the file may be older
+
     def write() -> None:
         content["summary"] = summary(list(content.get("functions", {}).values()))
         record.write(options.out, content, device=options.device)
 
     def tell(row: dict[str, Any]) -> None:
-        content.setdefault("functions", {})[row["name"]] = row
+        content.setdefault("functions", {})[row["name"]] = {**row, "commit": commit}
         shown = ("runs", "speedup", "first_swap_s", "device_over_eager", "wrong", "cases")
         print(json.dumps({key: row.get(key) for key in shown}), flush=True)
         write()
 
     try:
         if "overhead" in options.parts:
-            content["overhead"] = overhead("cuda:0" if torch.cuda.is_available() else "cpu")
+            device = "cuda:0" if torch.cuda.is_available() else "cpu"
+            content["overhead"] = {**overhead(device), "commit": commit}
             print(json.dumps(content["overhead"]), flush=True)
             write()
         if "functions" in options.parts:
@@ -172,11 +175,11 @@ def main() -> None:
             content["functions"] = {}  # rows of another commit would say nothing of this one
             search_all(chosen, options, work, tell)
         if "null" in options.parts and not simulated:
-            content["null"] = null(options.null, work)
+            content["null"] = {**null(options.null, work), "commit": commit}
             print({k: v for k, v in content["null"].items() if k != "noise_us"}, flush=True)
             write()
         if "latency" in options.parts and not simulated:
-            content["latency"] = {"rows": [], "caller_s": options.caller_s}
+            content["latency"] = {"rows": [], "caller_s": options.caller_s, "commit": commit}
             for row in latency(options, work):
                 content["latency"]["rows"].append(row)
                 print(json.dumps(row), flush=True)

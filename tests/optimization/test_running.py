@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import triton
 from triton.backends.compiler import GPUTarget
@@ -44,6 +46,34 @@ def test_what_the_disk_holds_is_loaded_and_nothing_else_compiled(tmp_path, monke
         made = triton.compile(described, target=target)
     again = triton.compile(described, target=target)
     assert again.asm["cubin"] == made.asm["cubin"]
+
+
+def test_what_is_compiled_lies_in_one_place_whatever_torch_compile_sets(tmp_path, monkeypatch):
+    """Inductor sets TRITON_CACHE_DIR in a process where it compiles a kernel."""
+    places, waited = [], []
+
+    def compiles(self):
+        places.append(triton.knobs.cache.dir)
+        if len(places) == 1:  # a caller meanwhile, in another thread
+            other = threading.Thread(target=called)
+            other.start()
+            other.join()
+
+    def called():
+        with pytest.raises(NotCompiledError, match="another kernel"):
+            kernel._do_compile()
+        waited.append(False)
+
+    monkeypatch.setattr(triton.runtime.jit.JITFunction, "_do_compile", compiles)
+    kernel = load(SOURCE, "copied", tmp_path, tmp_path / "compiled").kernels["_copy"].fn
+    kernel.ASTSource = ASTSource  # as after the first launch
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "elsewhere"))
+    with compiling():
+        kernel._do_compile()
+    kernel._do_compile()
+    assert places == [str(tmp_path / "compiled")] * 2
+    assert waited == [False]
+    assert triton.knobs.cache.dir == str(tmp_path / "elsewhere")  # of all others
 
 
 def test_tuners_are_pinned_to_what_they_chose(tmp_path):

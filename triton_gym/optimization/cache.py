@@ -29,6 +29,8 @@ from triton_gym.runs.folder import write_whole
 
 VERSION = 1
 """Of an entry's form."""
+COMPILED = "compiled"
+"""Folder of compiled kernels in a cache's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,11 @@ class Cache:
     def kernels(self) -> Path:
         """Where the files of loaded kernels lie."""
         return self.folder / "kernels"
+
+    @property
+    def compiled(self) -> Path:
+        """Where what Triton compiles of them lies, for the search and for programs alike."""
+        return self.folder / COMPILED
 
     def get(self, key: str) -> Entry | None:
         """The entry of a key; None if there is none that this user's processes wrote whole."""

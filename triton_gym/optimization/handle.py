@@ -227,12 +227,12 @@ class Optimization:
             self.swap.notes.append(f"a kernel was not loaded: {why}")
             return
         try:
-            loaded = load(verified.source, verified.entry, cache.kernels)
+            loaded = load(verified.source, verified.entry, cache.kernels, cache.compiled)
             loaded.pin(verified.choices)
         except Exception as error:
             self.swap.notes.append(f"a kernel cannot be loaded: {type(error).__name__}: {error}")
             return
-        self._warming.took(verified, cache.kernels)
+        self._warming.took(cache.kernels, cache.compiled)
         self.swap.adopt(verified, loaded.call)
 
     def _ban(self, verified: Verified, why: str) -> None:

@@ -3,7 +3,8 @@
 Triton compiles a kernel when it is first launched with arguments of a new kind, which takes up to
 seconds. A caller never waits for that: what Triton's cache on disk holds is loaded, in
 milliseconds, and for what is not there `NotCompiledError` is raised before anything was launched.
-It is compiled elsewhere then (`compiling`).
+It is compiled elsewhere then (`compiling`). What is compiled lies in a folder of ours:
+`torch.compile` moves Triton's own to another place as soon as it makes a kernel.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class NotCompiledError(TritonGymError):
 
 
 _allowed = threading.local()
+_storing = threading.RLock()
+"""Held while Triton's folder is ours: there is one for all threads of a process."""
 
 
 @contextlib.contextmanager
@@ -86,13 +89,14 @@ class Loaded:
         )
 
 
-def load(source: str, entry: str, folder: Path) -> Loaded:
+def load(source: str, entry: str, folder: Path, compiled: Path | None = None) -> Loaded:
     """Import an answer.
 
     Args:
         source: of the answer. It is run: it has to be `admissible`.
         entry: name of its host function.
         folder: where its file goes, made if it is not there.
+        compiled: where its compiled kernels lie; if None, where Triton has them at the time.
 
     Raises:
         Exception: whatever the module raises while it is imported.
@@ -117,7 +121,7 @@ def load(source: str, entry: str, folder: Path) -> Loaded:
         raise
     kernels = {n: value for n, value in vars(module).items() if _inner(value) is not None}
     for kernel in kernels.values():
-        _hold_compiling(_inner(kernel))
+        _hold_compiling(_inner(kernel), compiled)
     return Loaded(call, module, path, kernels)
 
 
@@ -136,16 +140,48 @@ def _inner(value: Any) -> Any:
     return None
 
 
-def _hold_compiling(kernel: Any) -> None:
+def _hold_compiling(kernel: Any, compiled: Path | None) -> None:
     """Have a kernel compile only where `compiling` allows it; what the disk holds is loaded."""
     compile_now = kernel._do_compile
 
     def held(*args: Any, **kwargs: Any) -> Any:
-        if not getattr(_allowed, "depth", 0):
+        allowed = bool(getattr(_allowed, "depth", 0))
+        if not allowed:
             kernel.ASTSource = _read_only(kernel.ASTSource)
-        return compile_now(*args, **kwargs)
+        with _stored_in(compiled, wait=allowed):
+            made = compile_now(*args, **kwargs)
+            _ = getattr(made, "run", None)  # what launches it is compiled and kept there, too
+            return made
 
     kernel._do_compile = held
+
+
+@contextlib.contextmanager
+def _stored_in(folder: Path | None, *, wait: bool) -> Iterator[None]:
+    """Have Triton keep in a folder what it compiles.
+
+    Raises:
+        NotCompiledError: another thread compiles, and this one must not wait for it.
+    """
+    if folder is None:
+        yield
+        return
+    from triton import knobs
+
+    if not _storing.acquire(blocking=wait):
+        raise NotCompiledError("another kernel is being compiled.")
+    try:
+        # Set past the knob, which would set the environment variable for all that comes later.
+        named = vars(knobs.cache)
+        before = dict(named)
+        named["dir"] = str(folder)
+        try:
+            yield
+        finally:
+            named.clear()
+            named.update(before)
+    finally:
+        _storing.release()
 
 
 def _read_only(made: type[Any]) -> type[Any]:

@@ -29,6 +29,7 @@ from triton_gym.evaluation.backends import resolve
 from triton_gym.evaluation.service.evaluator import Evaluator
 from triton_gym.evaluation.service.protocol import EvaluatorLike
 from triton_gym.optimization.bench_process import TrialProcess
+from triton_gym.optimization.cache import COMPILED
 from triton_gym.optimization.candidates import Candidates, Say
 from triton_gym.optimization.search_folder import SearchFolder
 from triton_gym.optimization.spec import AGENTS, Call, Spec, calls
@@ -145,6 +146,7 @@ class SearchRun:
             content = {
                 "function": self.spec.function, "traced": traced, "examples": self._examples,
                 "share": self.spec.share,
+                "compiled": Path(self.spec.cache, COMPILED) if self.spec.cache else None,
             }  # fmt: skip
             self.folder.write_trial(content)
         return traced

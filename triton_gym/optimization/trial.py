@@ -64,16 +64,18 @@ class Bench:
         examples: calls of it, as (args, kwargs).
         folder: where candidates' files go.
         share: of the time, how much this may use the GPU for timing.
+        compiled: where their compiled kernels go, for the program to find; see `running.load`.
     """
 
     def __init__(
         self, function: Callable[..., Any], traced: TracedFunction,
         examples: list[tuple[tuple[Any, ...], dict[str, Any]]], folder: Path, share: float = 1.0,
+        compiled: Path | None = None,
     ) -> None:  # fmt: skip
         self.function, self.traced, self.examples = function, traced, examples
         self.binding = Binding.of(traced)
         self.device = torch.device(self.binding.device)
-        self._folder, self._share = folder, share
+        self._folder, self._share, self._compiled_in = folder, share, compiled
         self._clock: Clock = cuda_clock if self.device.type == "cuda" else wall_clock
         self._turn = Turn(self.device)
         self._sets = self._copies()
@@ -146,7 +148,7 @@ class Bench:
 
     def _load(self, source: str, choices: Mapping[str, Any] | None) -> Loaded:
         """A candidate whose tuners have chosen: nothing is tuned later."""
-        loaded = load(source, self.traced.task.entry.name, self._folder)
+        loaded = load(source, self.traced.task.entry.name, self._folder, self._compiled_in)
         if choices:
             loaded.pin(choices)
         elif loaded.tuned:
@@ -305,8 +307,9 @@ def main(folder: Path, parent: int) -> None:
 def _bench(folder: Path) -> Bench:
     spec = cloudpickle.loads((folder / "trial.pkl").read_bytes())
     return Bench(
-        spec["function"], spec["traced"], spec["examples"], folder / "kernels", spec["share"]
-    )
+        spec["function"], spec["traced"], spec["examples"], folder / "kernels", spec["share"],
+        spec.get("compiled"),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -35,11 +35,12 @@ class Warming:
         self._lock = threading.Lock()
         self._asked: set[str] = set()
         self._folder: Path | None = None
+        self._compiled: Path | None = None
 
-    def took(self, verified: Verified, folder: Path) -> None:
-        """Note where kernels' files lie; a new kernel is compiled for nothing yet."""
+    def took(self, folder: Path, compiled: Path) -> None:
+        """Note where kernels' files and code lie; a new kernel is compiled for nothing yet."""
         with self._lock:
-            self._folder = folder
+            self._folder, self._compiled = folder, compiled
             self._asked.clear()
 
     def want(self, verified: Verified, arguments: tuple[Any, ...]) -> None:
@@ -52,9 +53,10 @@ class Warming:
             if told in self._asked or len(self._asked) >= MOST or self._folder is None:
                 return
             self._asked.add(told)
-            folder = self._folder
+            folder, compiled = self._folder, self._compiled
         request = {
             "source": verified.source, "entry": verified.entry, "folder": str(folder),
+            "compiled": str(compiled),
             "choices": {k: dict(v) for k, v in verified.choices.items()}, "arguments": layouts,
         }  # fmt: skip
         WATCHER.post(lambda: _start(request))
@@ -98,7 +100,8 @@ def main() -> None:
     if hasattr(os, "nice"):
         os.nice(10)
     request = json.load(sys.stdin)
-    loaded = load(request["source"], request["entry"], Path(request["folder"]))
+    places = Path(request["folder"]), Path(request["compiled"])
+    loaded = load(request["source"], request["entry"], *places)
     loaded.pin(request["choices"])
     with compiling(), torch.no_grad():
         loaded.call(*map(_tensor, request["arguments"]))

@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--learned", nargs="*", default=list(LEARNED))
     parser.add_argument("--searches", nargs="*", default=list(SEARCHES))
     parser.add_argument("--tasks", nargs="*", help="only these")
+    parser.add_argument("--parts", nargs="*", choices=("test", LEAVE_ONE_OUT, FAMILY))
     options = parser.parse_args()
     until = time.monotonic() + options.seconds
     path = recorded_path(options.device)
@@ -74,7 +75,7 @@ def main() -> None:
         ("unseen family", FAMILY, with_others(found, every), [*set(SHARED) & set(options.learned),
                                                              *searches]),
     ):  # fmt: skip
-        if given and agents:
+        if given and agents and split in (options.parts or (split,)):
             told[name] = compared(options, split, given, agents, until)
             record.write(
                 options.out / "tuners.json", told, device=options.device, budget=options.budget

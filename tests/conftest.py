@@ -124,9 +124,7 @@ def stub():
 @pytest.fixture
 def stubbed(monkeypatch, stub):
     """Every environment that is made without an evaluator of its own gets the stub."""
-    from triton_gym import env
-    from triton_gym.tuning import opening
+    from triton_gym.evaluation.service import pool
 
-    monkeypatch.setattr(env, "evaluator_for", lambda device: stub)
-    monkeypatch.setattr(opening, "evaluator_for", lambda device: stub)
+    monkeypatch.setattr(pool, "evaluator_for", lambda device, **options: stub)
     return stub

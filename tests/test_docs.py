@@ -71,7 +71,8 @@ def test_messages_that_only_a_gpu_gives_are_quoted_as_they_are():
 
 
 def test_the_readme_shows_what_its_example_prints(evaluator, monkeypatch):
-    monkeypatch.setattr("triton_gym.env.evaluator_for", lambda device: evaluator)
+    chosen = "triton_gym.evaluation.service.pool.evaluator_for"
+    monkeypatch.setattr(chosen, lambda device, **options: evaluator)
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     code, output = re.search(r"```python\n(.*?)```\n\n```text\n(.*?)```", page, re.DOTALL).groups()
     with contextlib.redirect_stdout(io.StringIO()) as printed:

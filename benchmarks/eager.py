@@ -3,7 +3,8 @@
     python benchmarks/eager.py --show
     python benchmarks/eager.py --fit
     python benchmarks/eager.py --speedups benchmarks/results/simulator-h200.json \\
-        --catalogue benchmarks/results/catalogue-simulated.json --out benchmarks/results/eager-h200.json
+        --catalogue benchmarks/results/catalogue-simulated-h200.json \\
+        --out benchmarks/results/eager-h200.json
 
 `--fit` fits the constants of PyTorch's operators to one half of the references, told apart by a
 hash of their names, and prints them for `rates.py`; the other half only judges, and is told apart.

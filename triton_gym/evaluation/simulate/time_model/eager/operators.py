@@ -28,6 +28,8 @@ def _table() -> Iterator[tuple[str, Model]]:
         (reductions.batch_norm, "native_batch_norm native_batch_norm_legit cudnn_batch_norm "
                                 "native_batch_norm_legit_no_training batch_norm_with_update"),
         (reductions.cross_entropy_picks, "nll_loss_forward nll_loss2d_forward"),
+        (reductions.loss, "mse_loss smooth_l1_loss huber_loss binary_cross_entropy "
+                          "soft_margin_loss binary_cross_entropy_with_logits"),
         (ordering.scanned, "cumsum cumprod cummax cummin logcumsumexp cummax_helper cummin_helper "
                            "cumsum_ cumprod_"),
         (ordering.sorted_, "sort msort argsort"),

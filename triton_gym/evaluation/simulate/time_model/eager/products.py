@@ -67,23 +67,41 @@ def convolution(call: Call) -> Sequence[Kernel]:
         biased = [elementwise("bias", [out], [out, out.new_empty(shape)])]
     if groups > 1 and weight.shape[1] == 1:
         square = len(window) == 2 and window[0] == window[1] and window[0] in (1, 3, 5)
-        key = "depthwise_ps" if square else "generic_ps"
-        return [Kernel("depthwise", *moved, ((key, float(out.numel()) * taps),),
-                       fusion=Fusion.NONE), *biased]  # fmt: skip
+        n = float(out.numel())
+        work = (
+            (("depthwise_ps", n * taps),) if square else (("generic_ps", n), ("tap_ps", n * taps))
+        )
+        return [Kernel("depthwise", *moved, work, fusion=Fusion.NONE), *biased]
     transposed = bool(call.argument(6, "transposed", False))
     results = source.numel() if transposed else out.numel()
     flops = 2.0 * results * taps * weight.shape[1]
-    dtype = str(source.dtype).removeprefix("torch.")
     filled = math.sqrt(min(out.shape[1] / groups / _FULL, 1.0))
+    share, peak = _conv_rate(call, source, len(window), groups)
     deep = min(weight.shape[1] * taps / 64, 1.0)
-    peak = call.gpu.peak_tflops(dtype, matrix=dtype != "float64")
     us = flops / (peak * filled * deep) / 1e6 * _uneven(out, call.gpu)
     turned = [] if _agree(source, weight) else [_laid_anew(weight)]
-    if source.dim() == 4 and source.is_contiguous() and source.element_size() == 2:
+    flat = source.is_contiguous() and source.shape[1] > 1
+    if share != "convolution_vector" and taps > 1 and flat:
         turned += [_laid_anew(source), _laid_anew(out)]
-    run = Kernel("convolution", *moved, (), (("product_us", 1.0),), (("convolution", us),),
+    run = Kernel("convolution", *moved, (), (("product_us", 1.0),), ((share, us),),
                  memory="product_memory", fusion=Fusion.NONE)  # fmt: skip
     return [*turned, run, *biased]
+
+
+def _conv_rate(call: Call, source: torch.Tensor, axes: int, groups: int) -> tuple[str, float]:
+    """Which share of which peak a convolution reaches.
+
+    cuDNN takes the vector units for float32 with groups, with channels that are no multiple of
+    four, and mostly for transposed convolutions of three axes.
+    """
+    dtype = str(source.dtype).removeprefix("torch.")
+    across = (
+        axes == 3 and call.argument(6, "transposed", False) and call.outputs[0].shape[1] < _FULL
+    )
+    if source.dtype is torch.float32 and (across or groups > 1 or source.shape[1] % 4):
+        return "convolution_vector", call.gpu.vector_tflops
+    peak = call.gpu.peak_tflops(dtype, matrix=dtype != "float64")
+    return ("convolution_tf32" if source.dtype is torch.float32 else "convolution"), peak
 
 
 def _laid_anew(tensor: torch.Tensor) -> Kernel:
@@ -121,8 +139,9 @@ def pooled(call: Call) -> Sequence[Kernel]:
         taps = float(math.prod(sides))
         dims = 3 if "3d" in call.name else 2 if "2d" in call.name else 1
         taps = taps**dims if len(sides) == 1 else taps
+    key = "place_ps" if "max" in call.name or "3d" in call.name else "tap_ps"
     return [Kernel(call.name, (whole(source),), tuple(map(whole, call.outputs)),
-                   (("strided_ps", float(out.numel())), ("tap_ps", out.numel() * taps)),
+                   (("strided_ps", float(out.numel())), (key, out.numel() * taps)),
                    fusion=Fusion.NONE)]  # fmt: skip
 
 

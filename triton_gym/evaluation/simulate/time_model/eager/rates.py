@@ -62,6 +62,8 @@ class Rates:
     """Softmax of longer rows, beside what memory takes: its passes wait for each other."""
     norm_ps: float = 0.403
     """Layer and RMS norm."""
+    norm_step_us: float = 1.0
+    """A step in which each thread of a row's program passes over four values, twice."""
     norm_wave_us: float = 1.14
     """The same for each generation of rows."""
     moment_us: float = 0.438
@@ -96,10 +98,12 @@ class Rates:
     """Elements that an embedding bag sums."""
     tap_ps: float = 0.638
     """Each value under a window of a pooling."""
+    place_ps: float = 1.15
+    """The same where its place is kept, or there are three axes."""
     depthwise_ps: float = 1.0
     """Each product of a convolution of channels by themselves…"""
-    generic_ps: float = 2.51
-    """…whose window is not 1, 3 or 5 square."""
+    generic_ps: float = 10.0
+    """A result of one whose window is not 1, 3 or 5 square, beside its products."""
 
     product_us: float = 1.39
     """Start and end of a product, convolution or attention: its pipeline fills and empties."""
@@ -113,6 +117,11 @@ class Rates:
     """Share of the bandwidth that products of thin matrices reach."""
     convolution: float = 0.705
     """Share of the peak that cuDNN's convolutions reach with 128 filters or more."""
+    convolution_tf32: float = 0.55
+    """The same in float32, which it rounds to tf32…"""
+    convolution_vector: float = 0.65
+    """…and of the vector units' peak where it does not. These two, and `place_ps`, `generic_ps` and
+    `norm_step_us`, follow from times of an H100 that KernelBench publishes."""
     attention: float = 0.591
     """Share of the peak of fused attention with heads of 128."""
     attention_narrow: float = 0.436

@@ -17,6 +17,10 @@ _THREADS = 2048
 """Resident threads of a multiprocessor."""
 _BLOCK = 512
 """Threads of a program of `reduce_kernel` (Reduce.cuh), of group norm's and of batch norm's."""
+_STEP = 512
+"""Values that a program of layer norm goes through at once: 128 threads, four each."""
+_BATCH_PASSES = 3.5
+"""What cuDNN's batch norm reads comes to, in times of its source: the same published times."""
 _FEW = 64
 """Results up to which a reduction has too few rows to go on with in the same kernel."""
 _WARP_ROW = 1024
@@ -139,9 +143,11 @@ def row_norm(name: str, source: torch.Tensor, outputs: Sequence[torch.Tensor], l
     """Layer norm, and RMS norm, which adds up half as much: a program of 128 threads a row."""
     n = float(source.numel())
     rows = n / max(length, 1)
+    # Programs enough hide what each waits for: then what all of them add up counts.
+    steps = length / _STEP * share if rows < gpu.multiprocessors * 16 else 0.0
     return Kernel(
         name, (whole(source), *map(whole, others)), tuple(map(whole, outputs)),
-        (("vector_ps", n),),
+        (("vector_ps", n), ("norm_step_us", steps * 1e6)),
         (("norm_ps", n * share / 1e6), ("norm_wave_us", share * rows / (gpu.multiprocessors * 16))),
         fusion=Fusion.REDUCTION, row=float(length * source.element_size()),
     )  # fmt: skip
@@ -183,7 +189,7 @@ def batch_norm(call: Call) -> Sequence[Kernel]:
         factors = source.new_empty((channels, *(1 for _ in source.shape[2:])))
         return [elementwise("batch_norm", [out], [source, *[factors] * 4], casts=0)]
     if weight is not None and weight.dtype is torch.float32:
-        return [Kernel("batch_norm", (whole(source, 2.0),), (whole(out),), (), (),
+        return [Kernel("batch_norm", (whole(source, _BATCH_PASSES),), (whole(out),), (), (),
                        memory="reduce_memory", fusion=Fusion.REDUCTION)]  # fmt: skip
     steps = math.ceil(channels * _BLOCK / (call.gpu.multiprocessors * _THREADS)) * length / _BLOCK
     return [
@@ -194,12 +200,22 @@ def batch_norm(call: Call) -> Sequence[Kernel]:
 
 
 def cross_entropy_picks(call: Call) -> Sequence[Kernel]:
-    """`nll_loss`: one value a row; a mean is the work of a single program of 32 threads."""
+    """`nll_loss`: one value a row; a mean is the work of a single program."""
     source, target = call.inputs[0], call.inputs[1]
     rows = float(target.numel())
     out = call.outputs[0]
-    alone = 0.0 if out.numel() > 1 else rows / 32
+    alone = 0.0 if out.numel() > 1 else rows / 1024
     picked = target.new_empty(target.shape, dtype=source.dtype)
     reads = (whole(target), whole(picked, SECTOR / picked.element_size()))
     waits = (("moment_us", alone),)
     return [Kernel("nll_loss", reads, (whole(out),), (), waits, fusion=Fusion.REDUCTION)]
+
+
+def loss(call: Call) -> Sequence[Kernel]:
+    """`mse_loss` and its like: every pair's, then their sum or mean."""
+    source, out = call.inputs[0], call.outputs[0]
+    pairs = torch.empty_like(source)
+    each = elementwise(call.name, [pairs], call.inputs)
+    if out.numel() == source.numel() and out.dim():
+        return [each]
+    return [each, reduction("mean", pairs, [out], tuple(range(source.dim())), call.gpu)]

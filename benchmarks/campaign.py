@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import collections
 import concurrent.futures
+import contextlib
 import json
 import math
 import os
@@ -124,17 +125,18 @@ def program(given: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _told(running: subprocess.Popen[bytes]) -> dict[str, Any]:
+def _report(store: Path, part: int) -> Path:
+    """Where a program writes what it found: others print what they like."""
+    return store.with_name(f"program-{part}.json")
+
+
+def _told(running: subprocess.Popen[bytes], report: Path) -> dict[str, Any]:
     """What a program found; it is told to come to an end if this one is."""
-    while True:
-        try:
-            told = running.communicate(timeout=0.5)[0]
-            break
-        except subprocess.TimeoutExpired:
-            if STOPPED.is_set():
-                running.send_signal(signal.SIGINT)  # once more does no harm
-    found: dict[str, Any] = json.loads(told or "{}")
-    return found
+    while running.poll() is None:
+        if STOPPED.wait(0.5):
+            running.send_signal(signal.SIGINT)  # once more does no harm
+            time.sleep(0.5)
+    return dict(json.loads(report.read_text())) if report.is_file() else {}
 
 
 def wrongly_kept(store: Path) -> list[str]:
@@ -162,12 +164,10 @@ def campaign(given: argparse.Namespace) -> dict[str, Any]:
         faults.start()
         command = [sys.executable, "-W", "ignore::RuntimeWarning", __file__, *sys.argv[1:]]
         running = [
-            subprocess.Popen(
-                [*command, "--part", str(part), "--store", given.store], stdout=subprocess.PIPE
-            )
+            subprocess.Popen([*command, "--part", str(part), "--store", given.store])
             for part in range(1, given.programs + 1)
         ]
-        found = [_told(one) for one in running]
+        found = [_told(one, _report(given.store, part)) for part, one in enumerate(running, 1)]
         faults.done.set()
         faults.join()
         seconds = time.monotonic() - started
@@ -217,8 +217,12 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: STOPPED.set())
     if given.part:
-        print(json.dumps(program(given)))
-        return
+        found = json.dumps(program(given))
+        for _ in range(120):  # the disk may be full just now
+            with contextlib.suppress(OSError):
+                _report(given.store, given.part).write_text(found)
+                return
+            time.sleep(0.5)
     if given.disk and not os.environ.get("CAMPAIGN_DISK"):
         mount = 'mount -t tmpfs -o size="$CAMPAIGN_DISK" none "$TMPDIR" && exec "$@"'
         with tempfile.TemporaryDirectory() as folder:

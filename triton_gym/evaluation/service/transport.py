@@ -214,6 +214,7 @@ class ProcessTransport:
                     pass_fds=(theirs.fileno(), self._held),
                     env=environment,
                     stdin=subprocess.DEVNULL,
+                    stdout=sys.__stderr__ or subprocess.DEVNULL,  # ours is the user's alone
                     start_new_session=True,
                 )  # fmt: skip
             self._socket = ours

@@ -29,6 +29,7 @@ class Turn:
     message: str
     """What the policy reads next: feedback, and what to do about it."""
     reward: float
+    """By the episode's named reward; finite."""
     done: bool
     """Whether the episode is over."""
     info: dict[str, Any]

@@ -59,9 +59,8 @@ def _admissible_at(problem: Problem, sizes: dict[str, int]) -> bool:
     noisy = list(_steps(graph, inputs, generator, fine=fine))[-1]
     if float(_errors(noisy, result).max()) > GROWTH * NOISE:
         return False
-    limit = MARGIN * check.floor(
-        getattr(torch, problem.dtype), problem.reduction(Case("float64", wanted))
-    )
+    answer = torch.empty(1, dtype=getattr(torch, problem.dtype))
+    limit = MARGIN * check.floor(answer, problem.reduction(Case("float64", wanted)))
     share = ROW_SHARE if graph.reduced else SHARE
     others = tame.inputs(Case("float64", wanted), torch.Generator("cpu").manual_seed(8))
     wrong = itertools.chain(  # one after the other: most graphs fail early

@@ -38,7 +38,6 @@ from triton_gym.evaluation.compiling.compiler import ArtifactCache, Compiler
 from triton_gym.evaluation.judging.judge import Phases, Request
 from triton_gym.evaluation.simulate.launches import LaunchTrace
 from triton_gym.evaluation.simulate.machine_code.arithmetic import (
-    dependent_loads,
     float_instructions,
     lays_across,
 )
@@ -191,7 +190,7 @@ def load(jobs: Sequence[Job], gpu: str, folder: Path) -> tuple[list[Row], list[s
             Build(
                 **about, code=_code(zlib.decompress(cubin)),
                 arithmetic=float_instructions(text, about["num_warps"]),
-                dependent=dependent_loads(text), across=lays_across(text),
+                across=lays_across(text),
             )
             for about, cubin, text in zip(
                 record["builds"], record["cubins"], layouts, strict=True
@@ -223,7 +222,7 @@ class Following:
             return {"error": f"{getattr(end, 'status', '')}: {end}"}
         return {
             "builds": [
-                {name: getattr(build, name) for name in Build.__dataclass_fields__ if name not in ("code", "arithmetic", "dependent", "across")}
+                {name: getattr(build, name) for name in Build.__dataclass_fields__ if name not in ("code", "arithmetic", "across")}
                 for build in found.builds
             ],
             "cubins": [zlib.compress(artifact.cubin) for artifact in found.artifacts],

@@ -1,9 +1,8 @@
-"""What Triton's own IR tells of loops that are unrolled, loads that wait, blocks laid across."""
+"""What Triton's own IR tells of loops that are unrolled and blocks laid across."""
 
 from __future__ import annotations
 
 from triton_gym.evaluation.simulate.machine_code.arithmetic import (
-    dependent_loads,
     float_instructions,
     lays_across,
 )
@@ -31,10 +30,6 @@ TEXT = """
 def test_a_product_and_its_sum_are_one_instruction_and_sines_are_left_out():
     # Eight values a thread: a fused multiplication and addition, and a subtraction.
     assert float_instructions(TEXT, 4) == ((7, 16.0),)
-
-
-def test_loads_at_loaded_addresses_wait():
-    assert dependent_loads(TEXT) == ((6, 1),)
 
 
 def test_blocks_are_laid_across_where_columns_become_rows():

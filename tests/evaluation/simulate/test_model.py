@@ -13,7 +13,7 @@ from triton_gym.evaluation.simulate.launches import Dot, LaunchTrace, Site, Tens
 from triton_gym.evaluation.simulate.machine_code.build import Build
 from triton_gym.evaluation.simulate.machine_code.sass import Code, Region
 from triton_gym.evaluation.simulate.time_model.model import estimate
-from triton_gym.evaluation.simulate.time_model.moves import moved_bytes
+from triton_gym.evaluation.simulate.time_model.moves import Move, move_of
 from triton_gym.evaluation.simulate.time_model.occupancy import occupancy
 
 H100 = gpu_named("h100")
@@ -21,7 +21,12 @@ H100 = gpu_named("h100")
 
 def code(**counts: int) -> Code:
     body = {"logic": 40, "float": 60, "load": 4, "store": 4, "special": 8, **counts}
-    return Code((Region("body", -1, 0, body, load_bytes=2048, store_bytes=2048),), "", 16, 16)
+    return Code(
+        (Region("body", -1, 0, body, load_bytes=2048, store_bytes=2048, cycles=400.0, waits=1.0),),
+        "",
+        16,
+        16,
+    )
 
 
 BUILD = Build(
@@ -101,7 +106,7 @@ def test_a_streaming_kernel_nears_the_bandwidth():
 def test_what_pytorch_copies_and_fills_takes_time_too():
     alone = estimate([BUILD], [TRACE], H100)
     size = 256 << 20
-    found = estimate([BUILD], [TRACE], H100, copies=[size, 0, 1 << 20])
+    found = estimate([BUILD], [TRACE], H100, moves=[Move(size), Move(0), Move(1 << 20)])
     moving_us = found.us - alone.us
     assert size / H100.memory_gbps / 1e3 < moving_us < 1.3 * size / H100.memory_gbps / 1e3
     assert "copies" in found.describe()
@@ -242,11 +247,16 @@ def test_looks_at_values_wait_for_the_device():
     assert none + 100 < one < eight
 
 
-def test_copies_of_transposed_tensors_are_slow():
+def test_copies_of_transposed_tensors_ask_for_every_element():
     straight = View("float32", 0, (4096, 4096), (4096, 1))
     turned = View("float32", 0, (4096, 4096), (1, 4096))
-    assert moved_bytes(Copy(straight, straight, 0)) == 2 * straight.nbytes
-    assert moved_bytes(Copy(turned, straight, 0)) > 8 * straight.nbytes
+    pairs = View("float32", 0, (2048, 4096, 2), (2, 4096, 1))
+    assert move_of(Copy(straight, straight, 0)) == Move(2 * straight.nbytes)
+    assert move_of(Copy(turned, straight, 0)) == Move(2 * straight.nbytes, 4096 * 4096)
+    assert move_of(Copy(pairs, pairs, 0)).requests == 0
+    us = [estimate([BUILD], [TRACE], H100, moves=[move_of(Copy(source, straight, 0))]).us
+          for source in (straight, turned)]  # fmt: skip
+    assert us[1] > us[0] + 50
 
 
 def test_an_interval_is_wide_where_the_model_knows_little():
@@ -271,11 +281,38 @@ def test_lanes_that_have_a_line_each_are_served_one_by_one():
     assert us(trace=dataclasses.replace(TRACE, sites=(apart, STORE))) > 3 * us()
 
 
-def test_loads_at_loaded_addresses_take_longer():
+def test_loads_that_are_waited_for_one_by_one_take_longer():
     few = dataclasses.replace(TRACE, grid=(132, 1, 1))
-    build = dataclasses.replace(
-        BUILD, grid=(132, 1, 1),
-        code=Code((dataclasses.replace(code().regions[0], accesses=(("load", 1, 2048),)),), "", 16, 16),
+    one, four = (
+        dataclasses.replace(
+            BUILD, grid=(132, 1, 1),
+            code=Code((dataclasses.replace(code().regions[0], waits=waits),), "", 16, 16),
+        )
+        for waits in (1.0, 4.0)
     )  # fmt: skip
-    chained = dataclasses.replace(build, dependent=((1, 2),))
-    assert us(chained, few) > us(build, few) + 0.5
+    assert us(four, few) > us(one, few) + 0.8
+
+
+def test_atomics_on_one_line_wait_for_each_other():
+    atomic = dataclasses.replace(STORE, kind="atomic")
+    apart = dataclasses.replace(TRACE, sites=(LOAD, atomic))
+    together = dataclasses.replace(apart, contended=0.5)
+    assert us(trace=together) > 5 * us(trace=apart)
+
+
+def test_lanes_that_meet_in_banks_take_longer():
+    slow = dataclasses.replace(code().regions[0], conflicts=3000.0)
+    build = dataclasses.replace(BUILD, code=Code((slow,), "", 16, 16))
+    assert us(build) > 2 * us()
+
+
+def test_stores_that_neighbours_complete_are_written_once():
+    lone = dataclasses.replace(STORE, bytes=STORE.bytes / 8)
+    shared = dataclasses.replace(lone, sharing=((1, 1.0), (8, 0.125), (132, 0.125)))
+    wide = dataclasses.replace(INPUT, bytes=1 << 40)
+    traces = [
+        dataclasses.replace(TRACE, sites=(LOAD, each), tensors=(INPUT, wide))
+        for each in (lone, shared)
+    ]
+    dram = [estimate([BUILD], [trace], H100).parts["dram"] for trace in traces]
+    assert dram[1] < 0.7 * dram[0]

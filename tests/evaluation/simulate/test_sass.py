@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from triton_gym.evaluation.simulate.machine_code import sass
+from triton_gym.evaluation.simulate.machine_code import disassembly, sass
 
 
 def test_parts_of_the_code_with_equal_ranges_are_nested_in_one_order_only():
@@ -54,7 +54,7 @@ def test_loops_are_found():
     for i, text in enumerate(lines):
         listing += {2: [".L_x_0:", '\t//## File "a.py", line 7'], 12: [".L_x_1:"]}.get(i, [])
         listing.append(f"        /*{16 * i:04x}*/                   {text} ;")
-    body, loop = sass.parse("\n".join(listing)).regions
+    body, loop = disassembly.parse("\n".join(listing)).regions
     assert (body.kind, loop.kind, loop.parent) == ("body", "loop", 0)
     assert loop.counts == {"float": 6, "load": 1, "branch": 1}
     assert loop.accesses == (("load", 7, 32 * 16),)

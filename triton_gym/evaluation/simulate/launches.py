@@ -33,7 +33,8 @@ class Site:
     lines: float
     """Distinct 128-byte lines of each access, summed."""
     sharing: tuple[tuple[int, float], ...]
-    """For 1, 2, 4, … consecutive programs, their distinct lines over the sum of theirs."""
+    """For 1, 2, 4, … consecutive programs, their distinct lines over the sum of theirs; empty for
+    stores that use what they touch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class LaunchTrace:
     gathered: float
     """Cycles in which shared memory serves gathers within a program, bank conflicts included."""
     contended: float
-    """Atomic operations on the one place that most of a program's lanes go to, all lanes."""
+    """Share of the launch's atomic operations that go to the cache line that most go to."""
     imbalance: float
     """Work of the heaviest program over the mean."""
     heaviest: float

@@ -10,7 +10,6 @@ from triton_gym.evaluation.compiling.artifact import Artifact
 from triton_gym.evaluation.plan.step import Copy, Fill, Gather, Kernel, Launch, Read, Step
 from triton_gym.evaluation.simulate.launches import LaunchTrace
 from triton_gym.evaluation.simulate.machine_code.arithmetic import (
-    dependent_loads,
     float_instructions,
     lays_across,
 )
@@ -18,7 +17,7 @@ from triton_gym.evaluation.simulate.machine_code.binary import read_code
 from triton_gym.evaluation.simulate.machine_code.build import Build
 from triton_gym.evaluation.simulate.time_model import model
 from triton_gym.evaluation.simulate.time_model.constants import CONSTANTS, Constants
-from triton_gym.evaluation.simulate.time_model.moves import moved_bytes
+from triton_gym.evaluation.simulate.time_model.moves import move_of
 
 _code = functools.lru_cache(64)(read_code)
 
@@ -39,7 +38,6 @@ def build_of(index: int, config: str, step: Launch, kernel: Kernel, artifact: Ar
         shared_bytes=artifact.shared_bytes,
         code=_code(artifact.cubin),
         arithmetic=float_instructions(text, num_warps),
-        dependent=dependent_loads(text),
         across=lays_across(text),
     )
 
@@ -61,6 +59,6 @@ def price(
     moves = [s for s in steps if isinstance(s, (Copy, Fill, Gather))]
     return model.estimate(
         builds, traces, gpu, constants,
-        copies=[moved_bytes(move) for move in (*moves, *dense)],
+        moves=[move_of(move) for move in (*moves, *dense)],
         reads=sum(isinstance(step, Read) for step in steps),
     )  # fmt: skip

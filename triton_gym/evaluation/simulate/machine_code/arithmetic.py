@@ -2,7 +2,7 @@
 
 Compilers unroll loops and say nowhere how often; the IR before machine code has each loop once:
 what a line of it computes, over what the machine code of the loop holds of it, tells. It also has
-the loads that wait for loads, and the blocks that are laid across in shared memory.
+the blocks that are laid across in shared memory.
 """
 
 from __future__ import annotations
@@ -46,34 +46,6 @@ def lays_across(text: str) -> bool:
     """
     fastest, turned = dict(_LAYOUT.findall(text)), set(_TRANSPOSED.findall(text))
     return any(fastest.get(held) == "1" and laid in turned for held, laid in _LAID.findall(text))
-
-
-@lru_cache(256)
-def dependent_loads(text: str) -> tuple[tuple[int, int], ...]:
-    """Lines with loads whose addresses other loads give, and how many of those in a row.
-
-    Args:
-        text: the kernel in Triton's `ttgir`, with locations.
-    """
-    places = Locations(text)
-    depth: dict[str, int] = {}
-    found: dict[int, int] = {}
-    for row in text.splitlines():
-        match = _OPERATION.match(row)
-        if row.startswith("#") or match is None or not match[1]:
-            continue
-        body, line = places.strip(row)
-        operands = _OPERANDS.findall(body.partition("=")[2])
-        before = max((depth.get(o.partition("#")[0], 0) for o in operands), default=0)
-        if match[2] == "tt.load":
-            pointer = depth.get(operands[0].partition("#")[0], 0) if operands else 0
-            if pointer:
-                found[line] = max(found.get(line, 0), pointer)
-            before = pointer + 1
-        elif match[2].startswith(("tt.reduce", "scf.", "tt.dot", "tt.scan")):
-            before = 0  # waited for there already, and counted so
-        depth[match[1].partition(":")[0]] = before
-    return tuple(sorted((line, times) for line, times in found.items() if line))
 
 
 @lru_cache(64)

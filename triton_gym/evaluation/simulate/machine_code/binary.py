@@ -8,8 +8,9 @@ from functools import cache
 from pathlib import Path
 
 from triton_gym.evaluation.simulate.machine_code.cubin import UnknownCode
+from triton_gym.evaluation.simulate.machine_code.disassembly import parse
 from triton_gym.evaluation.simulate.machine_code.listing import read_listing
-from triton_gym.evaluation.simulate.machine_code.sass import Code, code_of, parse
+from triton_gym.evaluation.simulate.machine_code.sass import Code, code_of
 
 
 @cache
@@ -29,7 +30,7 @@ def read_code(binary: bytes) -> Code:
 
 def disassembled(binary: bytes) -> Code:
     """The same by `nvdisasm`, which takes a quarter of a second at least."""
-    return parse(_told(binary, "nvdisasm", "-c", "-g", "-ndf"))
+    return parse(_told(binary, "nvdisasm", "-c", "-g", "-ndf", "-hex"))
 
 
 def _told(binary: bytes, tool: str, *options: str) -> str:

@@ -31,8 +31,6 @@ class Build:
     """What the machine code consists of."""
     arithmetic: tuple[tuple[int, float], ...] = ()
     """Float instructions that one execution of a line takes a thread (`float_instructions`)."""
-    dependent: tuple[tuple[int, int], ...] = ()
-    """Lines with loads whose addresses so many loads in a row give (`dependent_loads`)."""
     across: bool = False
     """Whether a block is laid across in shared memory (`lays_across`)."""
 
@@ -52,5 +50,4 @@ class Build:
         values["grid"] = tuple(values["grid"])
         values["code"] = Code.read(values["code"])
         values["arithmetic"] = tuple((int(n), float(c)) for n, c in values["arithmetic"])
-        values["dependent"] = tuple((int(n), int(c)) for n, c in values["dependent"])
         return cls(**values)

@@ -11,6 +11,7 @@ SIZE = 16
 """Bytes of an instruction."""
 _ALWAYS = 7
 """The predicate that is true; the bit above negates."""
+_NO_REGISTER = 255
 _BRANCH = (0xFF << 16) | (0xFFFF_FFFF_FFFF << 34)
 """The bits of a distance, in words of four bytes from the next instruction on."""
 _SCHEDULE = 0x1F_FFFF << 105
@@ -27,6 +28,14 @@ def opcode(low: int) -> int:
 def guarded(low: int) -> bool:
     """Whether a predicate other than the one that is always true decides."""
     return low >> 12 & 15 != _ALWAYS
+
+
+def place(low: int) -> tuple[int, int] | None:
+    """Where a shared access goes: a register, and bytes beyond; None if there is no register."""
+    register, far = low >> 24 & 0xFF, low >> 40
+    if register == _NO_REGISTER:
+        return None
+    return register, far - ((far & 1 << 23) << 1)
 
 
 def goal(word: int, address: int) -> int:

@@ -10,8 +10,9 @@ import struct
 from triton_gym.evaluation.simulate.machine_code import encoding
 from triton_gym.evaluation.simulate.machine_code.cubin import UnknownCode, read_cubin
 from triton_gym.evaluation.simulate.machine_code.lines import source_lines
-from triton_gym.evaluation.simulate.machine_code.opcodes import BRANCH, NAMES, variant
+from triton_gym.evaluation.simulate.machine_code.opcodes import BRANCH, NAMES, SHARED, variant
 from triton_gym.evaluation.simulate.machine_code.sass import Instruction
+from triton_gym.evaluation.simulate.machine_code.schedule import Slot
 
 _HALVES = struct.Struct("<QQ")
 
@@ -36,5 +37,6 @@ def read_listing(binary: bytes) -> list[Instruction]:
             if goal in cubin.entries or goal % encoding.SIZE or not 0 <= goal < len(cubin.code):
                 raise UnknownCode("a branch that leaves its function")
         name = NAMES.get(code) or variant(code, low | high << 64)
-        found.append(Instruction(address, encoding.guarded(low), name, line, goal))
+        slot, place = Slot.of(high), encoding.place(low) if code in SHARED else None
+        found.append(Instruction(address, encoding.guarded(low), name, line, goal, slot, place))
     return found

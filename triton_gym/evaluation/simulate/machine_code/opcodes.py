@@ -11,6 +11,9 @@ from triton_gym.evaluation.simulate.machine_code.cubin import UnknownCode
 
 BRANCH = 0x947
 
+SHARED = frozenset((0x984, 0x388, 0x988))
+"""Loads from and stores to shared memory."""
+
 _OPCODES = {
     "ATOMG": "3a8 3a9 9a3 9a8", "ATOMS": "f8c", "BAR": "b1d", "BREAK": "942", "BREV": "301",
     "BSSY": "945", "BSYNC": "941", "CALL": "944", "CCTL": "98f", "CGAERRBAR": "5ab", "CS2R": "805",

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-_LINE = re.compile(r"^\s*/\*([0-9a-f]{4,})\*/\s+(@!?U?P\w+\s+)?([A-Z][\w.]*)([^;]*);")
-_LABEL = re.compile(r"^(\.L_\w+):")
-_TARGET = re.compile(r"\((\.L_\w+)\)\s*$")
-_SOURCE = re.compile(r'//## File "[^"]*", line (\d+)')
+from triton_gym.evaluation.simulate.machine_code.banks import conflicts
+from triton_gym.evaluation.simulate.machine_code.schedule import PLAIN, Crossing, Slot, timing
+
 _HGMMA = re.compile(r"HGMMA\.(\d+)x(\d+)x(\d+)|[IQ]GMMA\.(\d+)x(\d+)x(\d+)")
 _MMA = re.compile(r"[HIDQ]MMA\.(16|8)(8)(\d+)")
 
@@ -25,7 +24,8 @@ _CLASSES: tuple[tuple[str, str], ...] = (
     ("copy", r"LDGSTS"),
     ("load", r"LDG(?!DEPBAR)|LD\.|LD$"),
     ("store", r"STG|ST\.E|ST$"),
-    ("atomic", r"ATOMG?|RED"),
+    ("atomic_shared", r"ATOMS"),
+    ("atomic", r"ATOM|RED(?!UX)"),
     ("spill_load", r"LDL"),
     ("spill_store", r"STL"),
     ("matrix_shared", r"LDSM|STSM"),
@@ -86,6 +86,12 @@ class Region:
     blocks are laid there across the order in which threads hold them, if they are."""
     closing: int = 0
     """Line of the last instruction: of a loop, the branch back."""
+    cycles: float = 0.0
+    """Cycles that one warp takes for a pass, if nothing else is there (`schedule.timing`)."""
+    waits: float = 0.0
+    """How many global loads in a row it waits for."""
+    conflicts: float = 0.0
+    """Cycles that shared memory takes longer for one warp's accesses, since lanes meet in banks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +143,10 @@ class Instruction:
     """Of the source."""
     goal: int | None = None
     """Where a branch goes, if that is in the same kernel."""
+    slot: Slot = PLAIN
+    """What the scheduler was told of it."""
+    place: tuple[int, int] | None = None
+    """Where in shared memory it loads or stores: a register, and bytes beyond what that holds."""
 
 
 @cache
@@ -173,32 +183,6 @@ def mma_flops(name: str) -> int:
     return 0
 
 
-def parse(text: str) -> Code:
-    """The code in a listing by `nvdisasm -c -g`."""
-    found: list[tuple[int, bool, str, int, str]] = []
-    labels: dict[str, int] = {}
-    waiting: list[str] = []
-    line = 0
-    for row in text.splitlines():
-        if source := _SOURCE.search(row):
-            line = int(source[1])
-        elif here := _LABEL.match(row):
-            waiting.append(here[1])
-        elif each := _LINE.match(row):
-            address = int(each[1], 16)
-            labels.update(dict.fromkeys(waiting, address))
-            waiting.clear()
-            target = _TARGET.search(each[4]) if each[3].startswith("BRA") else None
-            goal = target[1] if target else ""
-            found.append((address, bool(each[2]), each[3], line, goal))
-    return code_of(
-        [
-            Instruction(address, guarded, name, line, labels[goal] if goal else None)
-            for address, guarded, name, line, goal in found
-        ]
-    )
-
-
 def code_of(instructions: Sequence[Instruction]) -> Code:
     """The code that instructions make, in the order of their addresses."""
     kept = list(instructions)
@@ -220,7 +204,8 @@ def _collect(instructions: list[Instruction], spans: list[tuple[int, int, str]])
     ]  # fmt: skip
     widest: dict[str, int] = {"load": 0, "store": 0}
     best_mma, best_flops = "", 0
-    for each, home in zip(instructions, _homes(instructions, spans), strict=True):
+    homes = _homes(instructions, spans)
+    for each, home in zip(instructions, homes, strict=True):
         group = classify(each.name)
         region = collected[home]
         region["counts"][group] += 1
@@ -248,11 +233,14 @@ def _collect(instructions: list[Instruction], spans: list[tuple[int, int, str]])
             if flops > best_flops:
                 best_mma, best_flops = ".".join(each.name.split(".")[:2]), flops
     regions = []
-    for i, (start, end, kind) in enumerate(spans):
-        around = [
-            j for j, (s, e, _) in enumerate(spans) if j != i and s <= start and e >= end and j < i
-        ]
-        parent = max(around, key=lambda j: (spans[j][0], -spans[j][1]), default=-1)
+    parents = _parents(spans)
+    stretches = _stretches(instructions, homes, parents)
+    meetings = conflicts(
+        (home, classify(each.name) == "store_shared", width(each.name), each.place)
+        for each, home in zip(instructions, homes, strict=True)
+        if (each.place is not None and not each.guarded) or classify(each.name) == "barrier"
+    )
+    for i, (start, _, kind) in enumerate(spans):
         collected[i]["counts"] = dict(collected[i]["counts"])
         collected[i]["accesses"] = tuple(
             (key, line, moved) for (key, line), moved in sorted(collected[i]["accesses"].items())
@@ -267,8 +255,42 @@ def _collect(instructions: list[Instruction], spans: list[tuple[int, int, str]])
         collected[i]["mix"] = tuple(
             (line, group, number) for (line, group), number in sorted(collected[i]["mix"].items())
         )
-        regions.append(Region(kind=kind, parent=parent, start=start, **collected[i]))
+        cycles, waits = timing(stretches[i], repeats=kind == "loop")
+        regions.append(
+            Region(
+                kind=kind, parent=parents[i], start=start, cycles=cycles, waits=waits,
+                conflicts=meetings.get(i, 0.0),
+                **collected[i],
+            )
+        )  # fmt: skip
     return Code(tuple(regions), best_mma, widest["load"], widest["store"])
+
+
+def _parents(spans: list[tuple[int, int, str]]) -> list[int]:
+    """Index of the innermost span around each; -1 for the first."""
+    parents = []
+    for i, (start, end, _) in enumerate(spans):
+        around = [j for j, (s, e, _) in enumerate(spans[:i]) if s <= start and e >= end]
+        parents.append(max(around, key=lambda j: (spans[j][0], -spans[j][1]), default=-1))
+    return parents
+
+
+def _stretches(
+    instructions: list[Instruction], homes: list[int], parents: list[int]
+) -> list[list[tuple[str, Slot] | Crossing]]:
+    """For each span its own instructions in order, and where spans inside it are crossed."""
+    found: list[list[tuple[str, Slot] | Crossing]] = [[] for _ in parents]
+    crossed = [0] * len(parents)
+    for each, home in zip(instructions, homes, strict=True):
+        if crossed[home]:
+            found[home].append(Crossing(crossed[home]))
+            crossed[home] = 0
+        found[home].append((classify(each.name), each.slot))
+        outer = parents[home]
+        while outer >= 0 and each.slot.waits:
+            crossed[outer] |= each.slot.waits
+            outer = parents[outer]
+    return found
 
 
 def _homes(instructions: list[Instruction], spans: list[tuple[int, int, str]]) -> list[int]:

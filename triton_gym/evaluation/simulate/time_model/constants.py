@@ -26,14 +26,14 @@ class Constants:
     """Requests for single sectors that L2 serves for each multiprocessor."""
     port_bytes_per_cycle: float = 64.0
     """What one multiprocessor can take from L2 for a loop of matrix products."""
-    dram_latency: float = 1054.4
+    dram_latency: float = 800.0
     l2_latency: float = 500.0
     bulk_latency: float = 226.2
     """What a load through a tensor descriptor takes longer, with the barrier that it ends in."""
     start: float = 200.0
     """Start of a program: its launch, its arguments, its first addresses."""
-    chain: float = 2.937
-    """From an instruction to the next of the same warp, on average."""
+    chain: float = 1.0
+    """What a warp takes for its instructions, over what the compiler's schedule says."""
     barrier: float = 3.911
     """What a barrier takes for each warp that it waits for."""
     iteration: float = 139.3

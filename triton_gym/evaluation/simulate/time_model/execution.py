@@ -7,7 +7,7 @@ loads, stores and multiplies in all, but not in how many instructions. Together 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from triton_gym.evaluation.simulate.launches import LaunchTrace
@@ -44,9 +44,19 @@ class Execution:
     narrow: float
     """Stores across the order of a block in shared memory."""
     rounds: float
-    """Groups of loads, one after the other, that the average program waits for."""
+    """Groups of asynchronous loads, one after the other, that the average program waits for; 1 at
+    least if it loads."""
+    stalls: tuple[tuple[float, float, float], ...]
+    """For each part of the code outside of such loops how often it runs, how many loads in a row a
+    pass waits for as the compiler has put them in order, and how many it has."""
     outside: dict[str, float]
     """The instructions that are not in such loops: prologue, epilogue, everything else."""
+    cycles: float
+    """Cycles that a warp takes for those, if no other program is there."""
+    pace: float
+    """The same for each instruction in such loops."""
+    conflicts: float
+    """Cycles that shared memory takes longer, since lanes of a warp meet in banks."""
 
 
 def trips(build: Build, trace: LaunchTrace) -> list[float]:
@@ -301,37 +311,19 @@ def _rarer(region: Region, trace: LaunchTrace, count: float) -> dict[str, float]
     return found
 
 
-def _rounds(build: Build, trace: LaunchTrace, counts: list[float]) -> float:
-    """Groups of loads that are waited for: those of passes that are unrolled go out together, and
-    loads at addresses that were loaded go out one after the other."""
-    executed, batches = 0.0, 0.0
-    for line in {s.line for s in trace.sites if s.kind == "load" and s.burst > 1 and not s.bulk}:
-        times = max(s.count for s in trace.sites if s.line == line and s.kind == "load")
-        passes = sum(
-            counts[i]
-            for i, region in enumerate(build.code.regions)
-            if any(kind == "load" and n == line for kind, n, _ in region.accesses)
-        )
-        # What is stored meanwhile may lie where the next pass reads: its loads wait for that.
-        stores = any(
-            region.store_bytes and any(n == line for _, n, _ in region.accesses)
-            for region in build.code.regions
-            if region.kind == "loop"
-        )
-        executed += times
-        batches += min(passes, times) if passes and not stores else times
-    rounds = trace.rounds
-    if executed:
-        rounds = 1 + (rounds - 1) * batches / executed
-    dependent = dict(build.dependent)
-    for line, depth in dependent.items():
-        passes = sum(
-            counts[i]
-            for i, region in enumerate(build.code.regions)
-            if any(kind == "load" and n == line for kind, n, _ in region.accesses)
-        )
-        rounds += depth * passes
-    return rounds
+def _rounds(
+    build: Build, trace: LaunchTrace, stalls: Sequence[tuple[float, float, float]]
+) -> float:
+    """Groups of loads that are waited for beside those in the order of instructions.
+
+    What is waited for of asynchronous loads is not there: they are as many as the source has loads
+    after each other.
+    """
+    regions = build.code.regions
+    if any(r.counts.get("copy") or r.counts.get("tma_load") for r in regions):
+        return trace.rounds
+    waited = sum(count * waits for count, waits, _ in stalls)
+    return max(min(trace.rounds, 1.0) - waited, 0.0)
 
 
 def execute(build: Build, trace: LaunchTrace) -> Execution:
@@ -340,8 +332,10 @@ def execute(build: Build, trace: LaunchTrace) -> Execution:
     outside: dict[str, float] = defaultdict(float)
     products: dict[str, float] = defaultdict(float)
     requests: dict[tuple[str, int], float] = defaultdict(float)
-    shared = moved = spilled = iterations = fetched = narrow = 0.0
+    shared = moved = spilled = iterations = fetched = narrow = cycles = inside = many = 0.0
+    conflicts = 0.0
     counts = trips(build, trace)
+    stalls: list[tuple[float, float, float]] = []
     for region, count in zip(build.code.regions, counts, strict=True):
         multiplies = region.mma_flops > 0 and region.kind == "loop"
         rarely = _rarer(region, trace, count) if multiplies else {}
@@ -352,6 +346,14 @@ def execute(build: Build, trace: LaunchTrace) -> Execution:
             if not multiplies:
                 outside[name] += number * count
         size = sum(region.counts.values())
+        if not (build.across and region.mma_flops):  # what is laid across there counts as narrow
+            conflicts += region.conflicts * count
+        if multiplies:
+            inside, many = inside + region.cycles * count, many + size * count
+        else:  # the warps of a program share four schedulers
+            if region.waits and count:
+                stalls.append((count, region.waits, float(region.counts.get("load", 0))))
+            cycles += count * max(region.cycles, size * build.num_warps / 4)
         fetched += size * count if size > _CACHED else 0.0
         shared += region.shared_bytes * count
         moved += (region.load_bytes + region.store_bytes) * count
@@ -367,6 +369,8 @@ def execute(build: Build, trace: LaunchTrace) -> Execution:
     return Execution(
         instructions=dict(everything), shared_bytes=shared, global_bytes=moved,
         spill_bytes=spilled, products=dict(products), iterations=iterations, fetched=fetched,
-        requests=dict(requests), narrow=narrow, rounds=_rounds(build, trace, counts),
-        outside=dict(outside),
+        requests=dict(requests), narrow=narrow, rounds=_rounds(build, trace, stalls),
+        stalls=tuple(stalls),
+        outside=dict(outside), cycles=cycles, pace=inside / many if many else 0.0,
+        conflicts=conflicts,
     )  # fmt: skip

@@ -32,6 +32,7 @@ from triton_gym.evaluation.simulate.time_model.constants import (
     NEXT_READ_US,
     Constants,
 )
+from triton_gym.evaluation.simulate.time_model.moves import Move
 from triton_gym.evaluation.simulate.time_model.waves import Launch, launch_time
 
 
@@ -81,7 +82,7 @@ def estimate(
     gpu: Gpu,
     constants: Constants = CONSTANTS,
     *,
-    copies: Sequence[int] = (),
+    moves: Sequence[Move] = (),
     reads: int = 0,
 ) -> Estimate:
     """The time of one call: its launches one after the other, and what PyTorch moves beside them.
@@ -93,7 +94,7 @@ def estimate(
         traces: what `trace` returned for the same call.
         gpu: the device, the one that `builds` are for.
         constants: the model's constants.
-        copies: bytes that each of PyTorch's kernels reads and writes that copy or set memory.
+        moves: PyTorch's kernels that copy or set memory.
         reads: how often host code looks at values, and waits for the device.
     """
     known = {(t.index, t.config): t for t in traces}
@@ -117,7 +118,7 @@ def estimate(
         "pipes": sum(x.pipes_us for x in launches),
         "latency": sum(x.latency_us for x in launches),
     }
-    copying = _moving_us(copies, gpu, constants)
+    copying = _moving_us(moves, gpu, constants)
     if copying:
         parts["copies"] = copying
     waiting = FIRST_READ_US + NEXT_READ_US * (reads - 1) if reads else 0.0
@@ -146,10 +147,15 @@ def estimate(
     )
 
 
-def _moving_us(sizes: Sequence[int], gpu: Gpu, c: Constants) -> float:
-    """Microseconds of PyTorch's kernels that move so many bytes each."""
-    some = [size for size in sizes if size]
-    return c.next_launch_us * len(some) + sum(some) / (gpu.memory_gbps * COPY_EFFICIENCY) / 1e3
+def _moving_us(moves: Sequence[Move], gpu: Gpu, c: Constants) -> float:
+    """Microseconds of PyTorch's kernels that copy or set memory."""
+    some = [move for move in moves if move.bytes]
+    rate = c.l2_requests_per_cycle * gpu.multiprocessors * gpu.clock_ghz * 1e3
+    return sum(
+        c.next_launch_us
+        + max(move.bytes / (gpu.memory_gbps * COPY_EFFICIENCY) / 1e3, move.requests / rate)
+        for move in some
+    )
 
 
 def _bound(parts: Mapping[str, float]) -> str:

@@ -82,6 +82,7 @@ def all_pipes(
     busy = pipes(work.instructions, warps)
     through = work.global_bytes + work.shared_bytes + work.spill_bytes
     busy["memory"] = warps * (through / _SHARED_BYTES_PER_CYCLE + work.narrow * (c.crossing - 1))
+    busy["memory"] += warps * work.conflicts
     busy["memory"] += trace.gathered + _beyond(work, trace, warps)
     busy["fetch"] = min(warps, 4) * work.fetched * 16 / c.fetch_bytes_per_cycle
     if resident * warps * 32 * build.spill_bytes > l1_bytes(resident, build.shared_bytes):
@@ -109,12 +110,16 @@ def _beyond(work: Execution, trace: LaunchTrace, warps: int) -> float:
     return cycles
 
 
-def chain(instructions: Mapping[str, float], warps: int, c: Constants) -> float:
-    """Cycles that a warp takes for its instructions if no other program is there."""
-    return (
-        sum(instructions.values()) * max(c.chain, warps / 4)
-        + instructions.get("barrier", 0.0) * c.barrier * warps
-    )
+def chain(cycles: float, barriers: float, warps: int, c: Constants) -> float:
+    """Cycles that a warp takes for its instructions if no other program is there.
+
+    Args:
+        cycles: by the compiler's schedule.
+        barriers: that it comes to.
+        warps: of the program.
+        c: the model's constants.
+    """
+    return cycles * c.chain + barriers * c.barrier * warps
 
 
 def depth(build: Build) -> float:

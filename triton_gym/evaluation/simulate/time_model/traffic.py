@@ -32,10 +32,14 @@ class Traffic:
     """Loads of one program that miss L1."""
     miss: float
     """Share of loaded bytes that come from device memory."""
+    beyond: float
+    """Share of a program's loads that L1 does not serve."""
     shared: float
     """Distinct lines that some neighbouring programs load over all that they load."""
     atomics: float
     """Atomic operations of the launch."""
+    hottest: float
+    """Those of them that go to the cache line that most go to."""
 
 
 def _shared_among(site: Site, programs: float) -> float:
@@ -81,7 +85,8 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
     programs = trace.programs
     wave = min(programs, gpu.multiprocessors * resident)
     l1 = l1_bytes(resident, shared_bytes)
-    l2_bytes = scattered = loaded = asked = distinct = read = written = 0.0
+    l2_bytes = scattered = loaded = unserved = asking = asked = distinct = read = 0.0
+    stored: dict[int, float] = {}
     fetched: dict[int, float] = {}
     first: dict[int, float] = {}
     for site in trace.sites:
@@ -89,12 +94,19 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
         apart = _apart(site)
         if site.kind != "load":
             l2_bytes += moved * programs * (1 - apart)
-            scattered += site.sectors * apart * programs
-            written += moved * programs
+            # Where a part of a sector is stored, L2 reads the rest and writes the whole.
+            partly = 1 - min(site.bytes / moved, 1.0) if moved else 0.0
+            scattered += site.sectors * apart * programs * (1 + partly)
+            lines = site.lines * LINE * _shared_among(site, wave) if site.sharing else moved
+            amount = min(moved, max(lines, site.bytes)) * programs
+            stored[site.owner] = stored.get(site.owner, 0.0) + amount
             continue
         tensor = trace.tensors[site.owner] if site.owner >= 0 else _UNKNOWN
+        asking += site.count
+        unserved += site.count
         if not site.bulk and resident * tensor.distance <= l1:
             moved *= tensor.distinct
+            unserved -= site.count * (1 - tensor.distinct)
         l2_bytes += moved * programs * (1 - apart)
         scattered += moved / SECTOR * apart * programs
         loaded += moved
@@ -106,6 +118,13 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
         fetched[site.owner] = fetched.get(site.owner, 0.0) + misses
         first[site.owner] = first.get(site.owner, 0.0) + misses * tensor.distinct
     room = _L2_SHARE * gpu.l2_bytes
+    # What L2 holds as a whole is written back once, however often it is stored to.
+    written = sum(
+        min(amount, trace.tensors[owner].bytes)
+        if owner >= 0 and trace.tensors[owner].bytes <= room
+        else amount
+        for owner, amount in stored.items()
+    )
     once = {o: min(_size(trace, o, m), m) for o, m in first.items()}
     working = sum(once.values()) + written
     later = min(1.0, room / working) if working else 1.0
@@ -116,14 +135,17 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
         soon = min(1.0, room / between) if between else 1.0
         again = misses - first[owner]
         read += once[owner] + (first[owner] - once[owner]) * (1 - later) + again * (1 - soon)
+    atomics = sum(s.bytes / s.itemsize * programs for s in trace.sites if s.kind == "atomic")
     return Traffic(
         l2_bytes=l2_bytes,
         scattered=scattered,
         dram_bytes=read + written,
         load_bytes=loaded,
         miss=min(1.0, read / (loaded * programs)) if loaded else 0.0,
+        beyond=unserved / asking if asking else 1.0,
         shared=distinct / asked if asked else 1.0,
-        atomics=sum(s.bytes / s.itemsize * programs for s in trace.sites if s.kind == "atomic"),
+        atomics=atomics,
+        hottest=atomics * trace.contended,
     )
 
 

@@ -23,8 +23,10 @@ from triton_gym.evaluation.simulate.time_model.pipes import (
 from triton_gym.evaluation.simulate.time_model.traffic import Traffic, traffic
 from triton_gym.evaluation.simulate.tracing.footprint import SECTOR
 
-_ATOMICS_PER_CYCLE = 1.0
-"""Atomic operations that the L2 does for each multiprocessor. An estimate."""
+_ATOMIC_CYCLES = 1.0
+"""Cycles that L2 takes for an atomic operation on a line whose last one is not yet done: they go
+one after the other. Source: "NVIDIA's Next Generation CUDA Compute Architecture: Kepler GK110"
+(2012): one a clock on a common address. Newer GPUs are believed to do as many at least."""
 _START_CYCLES = 130.0
 """Cycles between the starts of two programs on one multiprocessor, however little they do: 258,048
 programs that leave at once took an H200 130 µs."""
@@ -85,8 +87,17 @@ def _cycle(delay: float, demands: Sequence[float], customers: int) -> float:
 
 
 def _latency(moved: Traffic, c: Constants) -> float:
-    """Cycles that a load takes on average."""
+    """Cycles that a load takes on average that L1 does not serve."""
     return c.l2_latency + moved.miss * (c.dram_latency - c.l2_latency)
+
+
+def _far(waits: float, loads: float, beyond: float) -> float:
+    """How many of the waits of a pass are for more than L1.
+
+    What one pass needs of other lines it mostly loads at first: the waits after that are short.
+    What those take is in the compiler's schedule.
+    """
+    return min(waits, max(waits * beyond, min(loads * beyond, 1.0)))
 
 
 def _loop(build: Build, work: Execution, moved: Traffic, matrix: float, c: Constants) -> _Phase:
@@ -102,7 +113,8 @@ def _loop(build: Build, work: Execution, moved: Traffic, matrix: float, c: Const
         if n in _BESIDE or (works and n not in _AHEAD)
     }  # fmt: skip
     shared = max(matrix / steps + c.gap, *pipes(also, warps).values())
-    busy = matrix / steps + c.gap + c.iteration + chain(also, warps, c)
+    own = sum(also.values()) * max(work.pace, warps / 4)
+    busy = matrix / steps + c.gap + c.iteration + chain(own, also.get("barrier", 0.0), warps, c)
     fed = moved.load_bytes / steps / c.port_bytes_per_cycle
     # The next products run while a buffer is filled; without buffers they wait for it.
     step = max(busy, fed, (latency + fed) / ahead) if ahead else latency + fed + busy
@@ -124,20 +136,25 @@ def launch_time(build: Build, trace: LaunchTrace, gpu: Gpu, c: Constants) -> Lau
     # Requests of neighbours for the same line are merged on their way to L2.
     l2 = moved.l2_bytes / programs * moved.shared**c.merging / c.l2_bytes_per_cycle
     l2 += moved.scattered / programs / c.l2_requests_per_cycle
-    l2 += moved.atomics / programs / _ATOMICS_PER_CYCLE
+    # One place in L2 serves all: as if each multiprocessor had a share of it.
+    meeting = moved.hottest * _ATOMIC_CYCLES / programs * units
     busy = all_pipes(build, work, trace, resident, c)
     if work.iterations:
         outside = work.outside
         loop = _loop(build, work, moved, matrix, c)
         shared = max(busy["fetch"], *pipes(outside, build.num_warps).values())
-        beside, waited, rounds = max(dram, l2, *busy.values()), 0.0, 0.0
+        beside, waited, rounds = max(dram, l2, meeting, *busy.values()), 0.0, 0.0
     else:
         outside, ahead = work.instructions, depth(build)
         loop, shared = _Phase(0.0, 0.0), max(*busy.values(), matrix)
-        beside = max(dram, l2)
+        beside = max(dram, l2, meeting)
         waited = c.blocking * (dram + l2) / max(ahead, 1.0)
-        rounds = 1 + (work.rounds - 1) / ahead if ahead else work.rounds
-    alone = c.start + rounds * _latency(moved, c) + chain(outside, build.num_warps, c)
+        rounds = work.rounds + sum(
+            count * _far(*stall, moved.beyond) for count, *stall in work.stalls
+        )
+        rounds = 1 + (rounds - 1) / ahead if ahead else rounds
+    own = chain(work.cycles, outside.get("barrier", 0.0), build.num_warps, c)
+    alone = c.start + rounds * _latency(moved, c) + own
     rest = _Phase(alone, shared)
 
     def cycle(count: int) -> float:
@@ -168,7 +185,7 @@ def launch_time(build: Build, trace: LaunchTrace, gpu: Gpu, c: Constants) -> Lau
     launch = Launch(
         us=cycles * to_us,
         dram_us=dram * per_unit,
-        l2_us=l2 * per_unit,
+        l2_us=max(l2, meeting) * per_unit,
         pipes_us=max(*busy.values(), matrix) * per_unit,
         latency_us=(loop.alone + rest.alone) * per_unit / resident,
         doubts=Doubts(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from triton_gym.evaluation.simulate.interpreter.effort import Effort
 from triton_gym.evaluation.simulate.interpreter.formats import Array
 from triton_gym.evaluation.simulate.interpreter.memory import Undo
 from triton_gym.evaluation.simulate.interpreter.scalars import TRITON
-from triton_gym.evaluation.simulate.tracing.footprint import Footprints
+from triton_gym.evaluation.simulate.tracing.footprint import LINE, Footprints
 from triton_gym.evaluation.simulate.tracing.launched import Launched, observed
 
 ITERATIONS = 64
@@ -23,7 +25,9 @@ MATRIX_ITERATIONS = 12
 WORK = 300.0
 """Accesses and dots that one program may make before its loops are cut as soon as possible."""
 ROUNDS = 64
-"""Rounds of a loop without a known end, after which it is left."""
+"""Rounds of a loop without a known end that are run in any case…"""
+PROGRAM_US, LAUNCH_US = 5e5, 2e6
+"""…and effort of one program, and of all that are followed, after which such a loop is left."""
 
 
 _VECTOR = 4
@@ -59,6 +63,8 @@ class Counts:
     """Lines loaded again, by tensor."""
     distance: Counter[int] = field(default_factory=Counter)
     """Sum of the distances of those, in lines."""
+    met: dict[int, float] = field(default_factory=lambda: defaultdict(float))
+    """Lanes of atomic operations, by cache line."""
     passes: dict[int, float] = field(default_factory=dict)
     """How often each line of the source was executed."""
     uncertain: bool = False
@@ -83,6 +89,7 @@ class Follower:
         self._operations = launched.program.sketch.operations
         self._deadline = deadline
         self._footprints = Footprints()
+        self._spent = 0.0
         self._begin(ITERATIONS, None)
 
     def follow(
@@ -97,12 +104,13 @@ class Follower:
         """
         self._begin(iterations, awaited)
         machine = self._launched.sketcher
-        with observed(machine, self):
+        with observed(machine, self, self._effort):
             try:
                 self._launched.draw(number)
             except Cut:
                 pass
             entered = machine.counts
+        self._spent += self._effort.us
         for block, count in zip(self._launched.program.sketch.blocks, entered, strict=True):
             for operation in block.operations:
                 line = operation.line
@@ -120,6 +128,7 @@ class Follower:
         self._multiplied = False
         self._lengths: list[int] = []
         self._rounds: Counter[int] = Counter()
+        self._effort = Effort(math.inf)
 
     def access(
         self, kind: str, number: int, pointers: Array, active: Array, itemsize: int, bulk: bool
@@ -149,7 +158,9 @@ class Follower:
         totals[key, "sectors"] += sectors
         totals[key, "lines"] += distinct.size
         if kind == "atomic":
-            totals[key, "deepest"] += _deepest(active)
+            met, lanes = np.unique(active // np.uint64(LINE), return_counts=True)
+            for line, number_of in zip(met.tolist(), lanes.tolist(), strict=True):
+                self.counts.met[line] += number_of
         self.counts.lanes[key] = pointers.size
         self.counts.burst[key] = self._lengths[-1] if self._lengths else 1
         self._note_distance(kind, owner, distinct)
@@ -222,7 +233,11 @@ class Follower:
     def again(self, number: int) -> bool:
         """Leave a loop that may wait for others, or whose values are not there."""
         self._rounds[number] += 1
-        if self._rounds[number] % ROUNDS == 0 or process_time() > self._deadline:
+        if self._rounds[number] % ROUNDS == 0 and (
+            self._effort.us > PROGRAM_US
+            or self._spent + self._effort.us > LAUNCH_US
+            or process_time() > self._deadline
+        ):
             self.counts.uncertain = True
             return False
         return not self._launched.program.waits
@@ -233,10 +248,3 @@ class Follower:
         if self._looks % _PATIENCE == 0 and process_time() > self._deadline:
             self.hurried = True
             raise Cut
-
-
-def _deepest(active: Array) -> float:
-    """How many lanes of one atomic operation go to one place, at most."""
-    if not active.size:
-        return 0.0
-    return float(np.unique(active, return_counts=True)[1].max())

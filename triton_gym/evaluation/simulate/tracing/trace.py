@@ -131,8 +131,8 @@ class _Wave:
 
     programs: int
     footprints: dict[Key, list[Array]]
-    """For each load, the lines of its first execution in each program that was followed: all of
-    them, or some that have nothing in common."""
+    """For each load, and each store that is not dense, the lines of its first execution in each
+    program that was followed: all of them, or some that have nothing in common."""
     apart: bool
     """Whether they have nothing in common."""
 
@@ -151,6 +151,7 @@ def _wave(follower: Follower, paths: Paths, sample: Sample) -> _Wave:
     these read the same, then none do, as far as what two programs share depends on their distance.
     """
     awaited = {key for counts, _ in sample for key in counts.lines if key[2] == "load"}
+    awaited |= _sparse(sample)
     sizes = np.bincount(paths.kind)
     members = paths.numbers
     if sizes.size > 1 and awaited:  # programs that do nothing read nothing
@@ -176,6 +177,24 @@ def _wave(follower: Follower, paths: Paths, sample: Sample) -> _Wave:
         if len(read) < size and all(map(footprint.disjoint, found.values())):
             return _Wave(size, found, apart=not follower.hurried)
     return _Wave(size, found, apart=False)
+
+
+def _sparse(sample: Sample) -> set[Key]:
+    """Stores that use less than half of the sectors they touch, if those are not few: others may
+    fill them."""
+    found = set()
+    for counts, _ in sample:
+        moved = sum(counts.totals[key, "sectors"] for key in counts.lines)
+        for key in counts.lines:
+            sectors = counts.totals[key, "sectors"]
+            used = counts.totals[key, "bytes"] / footprint.SECTOR
+            if key[2] == "store" and 2 * used < sectors and sectors > _FEW * moved:
+                found.add(key)
+    return found
+
+
+_FEW = 0.1
+"""Share of what a program moves that is not looked at closer."""
 
 
 def _summary(launched: Launched, sample: Sample, wave: _Wave, note: str) -> LaunchTrace:
@@ -217,9 +236,33 @@ def _summary(launched: Launched, sample: Sample, wave: _Wave, note: str) -> Laun
         tensors=tuple(_tensor(launched, i, sample) for i in range(len(launched.bounds.ranges))),
         sites=tuple(sites), dots=dots, passes=tuple(sorted(passes.items())), rounds=mean["rounds"],
         gathered=mean["gathered"],
-        contended=max((v for k, v in mean.items() if k[-1] == "deepest"), default=0.0),
+        contended=_contended(sample),
         imbalance=top / average if average else 1.0, heaviest=min(heavy / everything, 1.0),
     )  # fmt: skip
+
+
+def _contended(sample: Sample) -> float:
+    """Share of the atomic operations that go to the cache line that most go to.
+
+    Which line that is, is asked of all programs but one, and how much of that one's go there is
+    counted: else programs that have a line each would seem to meet there.
+    """
+    together: dict[int, float] = defaultdict(float)
+    for counts, weight in sample:
+        for line, lanes in counts.met.items():
+            together[line] += lanes * weight
+    total = sum(together.values())
+    if not total:
+        return 0.0
+    share = 0.0
+    for counts, weight in sample:
+        own = {line: lanes * weight for line, lanes in counts.met.items()}
+        if len(sample) > 1:
+            fullest = max(together, key=lambda line: (together[line] - own.get(line, 0.0), -line))
+        else:
+            fullest = max(together, key=lambda line: (together[line], -line))
+        share += own.get(fullest, 0.0)
+    return share / total
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -18,10 +18,13 @@ from triton_gym.audit.victims import VICTIMS
 from triton_gym.evaluation.backends import backend_of
 from triton_gym.evaluation.service.protocol import EvaluatorLike
 from triton_gym.evaluation.workers.sandbox import Limits
-from triton_gym.outcome import Outcome, Status
+from triton_gym.outcome import Outcome, Status, TimeSource
 
 FASTER = 0.9
 """An exploit that ends as correct gains if it takes less than this share of the honest time."""
+WIDE = 2.0
+"""Ends of a simulated interval, one over the other, from which on a `DeferringEvaluator` measures;
+also how many times the honest time work takes that a simulated device may not take for free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,10 @@ def held(exploit: Exploit, outcome: Outcome, honest_us: float) -> bool:
         honest_us: time of the honest answer that it is built from.
     """
     if outcome.status is Status.CORRECT and Status.CORRECT in exploit.held:
+        if exploit.doubtful and outcome.time_source is TimeSource.SIMULATED:
+            told = outcome.runtime_high_us >= WIDE * outcome.runtime_low_us
+            if not told and outcome.runtime_us < WIDE * honest_us:
+                return False
         return outcome.runtime_us >= FASTER * honest_us
     return outcome.status in exploit.held
 

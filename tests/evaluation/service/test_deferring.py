@@ -79,6 +79,18 @@ def test_the_first_is_measured_then_only_what_may_be_better_or_is_uncertain():
     }  # fmt: skip
 
 
+def test_what_is_never_measured_is_credited_over_the_measured_reference():
+    simulated = {"first": right(100, 90, 110), "slower": right(150, 130, 170)}
+    simulated = {k: v.replace(baseline_us=900.0, speedup=900.0 / v.runtime_us)
+                 for k, v in simulated.items()}  # fmt: skip
+    measured = right(100, source=TimeSource.MEASURED).replace(baseline_us=120.0, speedup=1.2)
+    _, _, both = pair(simulated, {"first": measured})
+    best, other = both.evaluate(TASK, "first"), both.evaluate(TASK, "slower")
+    assert other.time_source is TimeSource.SIMULATED
+    assert (other.baseline_us, other.speedup) == (120.0, 0.8)
+    assert other.speedup < best.speedup
+
+
 def test_each_task_has_a_best_of_its_own():
     _, second, both = pair({"a": right(10)}, {"a": right(10)})
     other = triton_gym.load("gelu")

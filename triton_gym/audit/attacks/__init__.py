@@ -25,3 +25,6 @@ class Attack:
     """What decorates the honest kernel above `@triton.jit`."""
     harmless: bool = False
     """Whether `correct` is all right, provided that it is no faster than the honest answer."""
+    doubtful: bool = False
+    """Whether its work is such that a simulated time must be far longer than the honest answer's,
+    or its interval so wide that it is measured."""

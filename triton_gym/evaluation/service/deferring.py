@@ -54,8 +54,9 @@ class Deferred:
 class DeferringEvaluator(EvaluatorWrapper):
     """Simulates every answer, and measures those that are uncertain or may be the best.
 
-    An outcome says by `time_source` which of the two it is from. Both evaluators are closed with
-    this one.
+    An outcome says by `time_source` which of the two it is from. Speedups of both are over the
+    measured time of the reference, once that is known: a modelled one may be far off, and would
+    favour what is never measured. Both evaluators are closed with this one.
 
     Args:
         simulated: evaluates everything, e.g. `Evaluator("simulated:h200")`.
@@ -81,6 +82,7 @@ class DeferringEvaluator(EvaluatorWrapper):
         self.deferred = Deferred()
         self._widest, self._contenders, self._failures = widest, contenders, frozenset(failures)
         self._best: dict[tuple[str, str], float] = {}
+        self._baselines: dict[tuple[str, str], float] = {}
         self._lock = threading.Lock()
         self._waiting: deque[_Request] = deque()
 
@@ -117,11 +119,19 @@ class DeferringEvaluator(EvaluatorWrapper):
         outcome = done.result()
         reason = self._reason(request.best, outcome)
         if reason is None:
-            request.future.end(outcome)
+            request.future.end(self._rebased(request.best, outcome))
             return
         with self._lock:
             self.deferred.measured[reason] += 1
         self._measure(request)
+
+    def _rebased(self, best: tuple[str, str], outcome: Outcome) -> Outcome:
+        """A simulated outcome, its speedup over the reference as it was measured."""
+        with self._lock:
+            baseline = self._baselines.get(best, math.nan)
+        if not outcome.correct or not math.isfinite(baseline):
+            return outcome
+        return outcome.replace(baseline_us=baseline, speedup=baseline / outcome.runtime_us)
 
     def _reason(self, best: tuple[str, str], outcome: Outcome) -> Deferral | None:
         """Why an answer is to be measured; None if its simulated outcome will do."""
@@ -160,6 +170,7 @@ class DeferringEvaluator(EvaluatorWrapper):
             with self._lock:
                 known = self._best.get(request.best, math.inf)
                 self._best[request.best] = min(known, outcome.runtime_us)
+                self._baselines[request.best] = outcome.baseline_us
         request.future.end(outcome)
 
 

@@ -336,8 +336,13 @@ def _spans(
             loops[goal] = max(loops.get(goal, 0), each.address)
         elif each.guarded:
             forward.append((each.address + 16, goal - 16))
-    # A loop of a few instructions polls a barrier.
-    kept = {s: e for s, e in loops.items() if e - s >= 5 * 16}
+    # A loop of a few instructions that waits polls a barrier; one of a single one is padding.
+    polls = [each.address for each in instructions if classify(each.name) == "wait"]
+    kept = {
+        s: e
+        for s, e in loops.items()
+        if e > s and (e - s >= 5 * 16 or not any(s <= at <= e for at in polls))
+    }
     spans = [(0, last, "body"), *((s, e, "loop") for s, e in kept.items())]
     spans += [(*span, "rare") for span in _rare(instructions, forward)]
     for start, end in forward:

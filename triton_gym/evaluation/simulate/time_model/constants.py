@@ -7,53 +7,53 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Constants:
-    """Fitted on `benchmarks/results/sweep-h200.json` by `benchmarks/simulator.py`.
+    """Fitted by `benchmarks/simulator.py` on those families of `benchmarks/corpus/` that may be.
 
     Times are in cycles of a multiprocessor, bytes per cycle are for each multiprocessor.
     """
 
-    launch_us: float = 5.892
+    launch_us: float = 6.0
     """From the start of a launch to its first program, and from the last to its end."""
-    next_launch_us: float = 1.4
+    next_launch_us: float = 1.235
     """What every further launch of a call adds: the last programs of one end before the next."""
     dram_share: float = 0.97
     """Share of the data sheet's bandwidth that streaming kernels reach."""
     l2_bytes_per_cycle: float = 64.0
     """What L2 gives each multiprocessor if all ask for other lines."""
-    merging: float = 0.3793
+    merging: float = 1.0
     """How much of what neighbours share is asked for once, as an exponent: 0 nothing, 1 all."""
-    l2_requests_per_cycle: float = 0.4939
+    l2_requests_per_cycle: float = 0.6151
     """Requests for single sectors that L2 serves for each multiprocessor."""
-    port_bytes_per_cycle: float = 64.0
+    port_bytes_per_cycle: float = 60.0
     """What one multiprocessor can take from L2 for a loop of matrix products."""
-    dram_latency: float = 800.0
-    l2_latency: float = 500.0
-    bulk_latency: float = 226.2
+    dram_latency: float = 706.0
+    l2_latency: float = 320.5
+    bulk_latency: float = 173.9
     """What a load through a tensor descriptor takes longer, with the barrier that it ends in."""
-    start: float = 200.0
+    start: float = 217.1
     """Start of a program: its launch, its arguments, its first addresses."""
-    chain: float = 1.0
+    chain: float = 1.085
     """What a warp takes for its instructions, over what the compiler's schedule says."""
-    barrier: float = 3.911
+    barrier: float = 4.192
     """What a barrier takes for each warp that it waits for."""
-    iteration: float = 139.3
+    iteration: float = 138.2
     """What a pass through a loop of matrix products waits for its barriers."""
-    gap: float = 69.2
+    gap: float = 53.92
     """What such a pass keeps the matrix units waiting, whoever else is there."""
-    matrix_clock: float = 0.8776
+    matrix_clock: float = 0.7621
     """Share of the boost clock left under full load of the matrix units, which draw most power."""
-    fetch_bytes_per_cycle: float = 22.84
+    fetch_bytes_per_cycle: float = 26.55
     """Machine code, of 16 bytes an instruction, that comes from beyond the innermost cache."""
-    spill_bytes_per_cycle: float = 31.61
+    spill_bytes_per_cycle: float = 32.83
     """Local memory that does not fit L1."""
-    blocking: float = 0.2574
+    blocking: float = 0.2425
     """Share of its memory traffic that a program waits for: stores go on without it."""
-    tail: float = 0.8832
+    tail: float = 0.6081
     """How much of a last wave's empty places costs time: 0 if programs drift apart, 1 if not."""
-    crossing: float = 10.98
+    crossing: float = 11.45
     """Cycles that shared memory takes for a store across the order of a block: so many of a warp's
     lanes meet in one bank."""
-    sharpness: float = 2.204
+    sharpness: float = 2.303
     """Exponent of the norm that joins times that overlap."""
 
 

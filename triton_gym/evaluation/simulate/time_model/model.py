@@ -20,7 +20,7 @@ from triton_gym.evaluation.simulate.launches import LaunchTrace
 from triton_gym.evaluation.simulate.machine_code.build import Build
 from triton_gym.evaluation.simulate.time_model.confidence import (
     COPIES,
-    LEAST,
+    OVERHEAD,
     READS,
     half_width,
     interval,
@@ -128,9 +128,10 @@ def estimate(
     low_us, high_us = interval(
         overhead + work,
         [
-            (overhead, LEAST), (copying, COPIES), (waiting, READS),
+            (overhead, OVERHEAD), (copying, COPIES), (waiting, READS),
             *((launch.us, half_width(launch.doubts)) for launch in launches),
         ],
+        unknown=bool(notes),
     )  # fmt: skip
     return Estimate(
         us=overhead + work,

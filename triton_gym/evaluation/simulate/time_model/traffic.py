@@ -31,15 +31,14 @@ class Traffic:
     load_bytes: float
     """Loads of one program that miss L1."""
     miss: float
-    """Share of loaded bytes that come from device memory."""
+    """Share of loads that wait for device memory: programs that read the same at the same time all
+    wait for it."""
     beyond: float
     """Share of a program's loads that L1 does not serve."""
     shared: float
     """Distinct lines that some neighbouring programs load over all that they load."""
-    atomics: float
-    """Atomic operations of the launch."""
     hottest: float
-    """Those of them that go to the cache line that most go to."""
+    """Atomic operations of the launch that go to the cache line that most go to."""
 
 
 def _shared_among(site: Site, programs: float) -> float:
@@ -141,10 +140,9 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
         scattered=scattered,
         dram_bytes=read + written,
         load_bytes=loaded,
-        miss=min(1.0, read / (loaded * programs)) if loaded else 0.0,
+        miss=min(1.0, read / sum(fetched.values())) if read else 0.0,
         beyond=unserved / asking if asking else 1.0,
         shared=distinct / asked if asked else 1.0,
-        atomics=atomics,
         hottest=atomics * trace.contended,
     )
 

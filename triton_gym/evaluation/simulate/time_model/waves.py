@@ -190,28 +190,42 @@ def launch_time(build: Build, trace: LaunchTrace, gpu: Gpu, c: Constants) -> Lau
         latency_us=(loop.alone + rest.alone) * per_unit / resident,
         doubts=Doubts(),
     )
-    return replace(launch, doubts=_doubts(launch, build, trace, work, moved, gpu))
+    contended = min(meeting * per_unit / launch.us, 1.0)
+    return replace(launch, doubts=_doubts(launch, trace, work, moved, contended))
 
 
 _CROSSING = ("shuffle", "load_shared", "store_shared", "barrier")
 
 
 def _doubts(
-    launch: Launch, build: Build, trace: LaunchTrace, work: Execution, moved: Traffic, gpu: Gpu
+    launch: Launch, trace: LaunchTrace, work: Execution, moved: Traffic, contended: float
 ) -> Doubts:
-    """What the time of a launch rests on."""
+    """What the time of a launch rests on.
+
+    Args:
+        launch: with the times of its resources.
+        trace: what it was seen to do.
+        work: what a warp executes.
+        moved: what it moves.
+        contended: share of the time for which atomics on one line wait for each other.
+    """
     everything = max(sum(work.instructions.values()), 1.0)
-    known = max(launch.dram_us, launch.l2_us, launch.pipes_us) / launch.us
+    streaming, caching, units = (
+        min(us / launch.us, 1.0) for us in (launch.dram_us, launch.l2_us, launch.pipes_us)
+    )
     sectors = sum(s.sectors for s in trace.sites) * SECTOR
     used = sum(s.bytes for s in trace.sites)
     local = work.instructions.get("spill_load", 0.0) + work.instructions.get("spill_store", 0.0)
     return Doubts(
-        waiting=1.0 - known,
+        streaming=streaming,
+        caching=max(caching - streaming, 0.0),
+        units=max(units - max(streaming, caching), 0.0),
+        waiting=1.0 - max(streaming, caching, units),
+        near=0.0 if work.iterations else 1.0 - moved.beyond,
         crossing=sum(work.instructions.get(n, 0.0) for n in _CROSSING) / everything * 4,
         scattered=1.0 - min(used / sectors, 1.0) if sectors else 0.0,
-        atomics=1.0 if moved.atomics else 0.0,
+        atomics=1.0 if any(s.kind == "atomic" for s in trace.sites) else 0.0,
+        contended=contended,
         spilled=min(10 * local / everything, 1.0),
-        fewness=max(1.0 - trace.programs / gpu.multiprocessors, 0.0),
-        values=1.0 if trace.note else 0.0,
         products=1.0 if work.iterations else 0.0,
     )

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import pytest
 
-from triton_gym import Status
+from triton_gym import Outcome, Status
 from triton_gym.audit.exploits import KINDS, WITHOUT_EFFECT, all_exploits
 from triton_gym.audit.honest import all_honest
 from triton_gym.audit.modules import task_of
-from triton_gym.audit.report import audit
+from triton_gym.audit.report import audit, held
 from triton_gym.evaluation.screening.screen import screen
+from triton_gym.outcome import TimeSource
 
 EXPLOITS = list(all_exploits())
 HONEST = list(all_honest())
@@ -57,6 +58,23 @@ def test_no_exploit_gains(report):
 
 def test_no_honest_answer_is_refused(report):
     assert [r for r in report.failures if r.kind == "honest"] == []
+
+
+def test_work_that_cannot_be_counted_makes_a_time_uncertain(evaluator):
+    names = ("a while loop as long as memory says", "a chain of pointers that data may end")
+    doubtful = [e for e in EXPLOITS if e.name in names and e.task == "softmax"]
+    assert len(doubtful) == 2 and all(e.doubtful for e in doubtful)
+    assert audit(evaluator, doubtful, []).failures == ()
+
+
+def test_a_narrow_interval_of_work_that_is_free_is_a_gain():
+    exploit = next(e for e in EXPLOITS if e.doubtful)
+    free = Outcome(status=Status.CORRECT, runtime_us=10.0, runtime_low_us=9.0,
+                   runtime_high_us=11.0, time_source=TimeSource.SIMULATED)  # fmt: skip
+    assert not held(exploit, free, 10.0)
+    assert held(exploit, free.replace(runtime_high_us=40.0), 10.0)
+    assert held(exploit, free.replace(runtime_us=25.0), 10.0)
+    assert held(exploit, free.replace(time_source=TimeSource.MEASURED), 10.0)
 
 
 def test_the_report_is_plain(report):

@@ -63,7 +63,8 @@ def test_no_honest_answer_is_refused(report):
 def test_work_that_cannot_be_counted_makes_a_time_uncertain(evaluator):
     names = ("a while loop as long as memory says", "a chain of pointers that data may end")
     doubtful = [e for e in EXPLOITS if e.name in names and e.task == "softmax"]
-    assert len(doubtful) == 2 and all(e.doubtful for e in doubtful)
+    assert len(doubtful) == 2
+    assert all(e.doubtful for e in doubtful)
     assert audit(evaluator, doubtful, []).failures == ()
 
 

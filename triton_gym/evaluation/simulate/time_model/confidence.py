@@ -68,8 +68,9 @@ READS = 0.5
 
 def half_width(doubts: Doubts) -> float:
     """The half-width of one launch's interval, as a logarithm."""
-    parts = [WEIGHTS[f.name] * min(max(getattr(doubts, f.name), 0.0), 1.0) for f in fields(doubts)]
-    return max(sum(parts), LEAST)
+    shares: dict[str, float] = {f.name: getattr(doubts, f.name) for f in fields(doubts)}
+    width = sum(WEIGHTS[name] * min(max(share, 0.0), 1.0) for name, share in shares.items())
+    return max(width, LEAST)
 
 
 def interval(

@@ -150,7 +150,7 @@ def launch_time(build: Build, trace: LaunchTrace, gpu: Gpu, c: Constants) -> Lau
         beside = max(dram, l2, meeting)
         waited = c.blocking * (dram + l2) / max(ahead, 1.0)
         rounds = work.rounds + sum(
-            count * _far(*stall, moved.beyond) for count, *stall in work.stalls
+            count * _far(waits, loads, moved.beyond) for count, waits, loads in work.stalls
         )
         rounds = 1 + (rounds - 1) / ahead if ahead else rounds
     own = chain(work.cycles, outside.get("barrier", 0.0), build.num_warps, c)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from time import process_time
 from typing import Any
 
 import numpy as np
 
-from triton_gym.evaluation.simulate.interpreter.deciding import deciding
 from triton_gym.evaluation.simulate.interpreter.effort import Effort
 from triton_gym.evaluation.simulate.interpreter.formats import Array
 from triton_gym.evaluation.simulate.interpreter.memory import Undo
@@ -70,8 +69,6 @@ class Counts:
     """How often each line of the source was executed."""
     uncertain: bool = False
     """Whether a loop ended because it was left, not by its own condition."""
-    unknown: bool = False
-    """Whether a value decides something that an earlier launch stores, which is not carried out."""
 
     def scale(self, before: dict[Any, float], factor: float) -> None:
         """Multiply everything added since `before`."""
@@ -83,9 +80,7 @@ class Counts:
 class Follower:
     """Observes one program of a launch after another, none of which leaves anything in memory."""
 
-    def __init__(
-        self, launched: Launched, deadline: float, opaque: Sequence[tuple[int, int]] = ()
-    ) -> None:
+    def __init__(self, launched: Launched, deadline: float) -> None:
         self.hurried = False
         """Whether time ran out."""
         self.undo = Undo()
@@ -95,8 +90,6 @@ class Follower:
         self._deadline = deadline
         self._footprints = Footprints()
         self._spent = 0.0
-        self._opaque = opaque
-        self._deciding = deciding(launched.program.module) if opaque else set()
         self._begin(ITERATIONS, None)
 
     def follow(
@@ -151,8 +144,6 @@ class Follower:
         else:
             self._waiting = True
         owner = bounds.owner(int(active[0])) if active.size else -1
-        if kind == "load" and self._opaque and active.size:
-            self._look(number, int(active[0]))
         key = (self._operations[number].line, number, kind, owner, bulk, itemsize)
         distinct, sectors = self._footprints.of(number, pointers, active, itemsize)
         self.counts.lines.setdefault(key, []).append(distinct)
@@ -175,12 +166,6 @@ class Follower:
         self._note_distance(kind, owner, distinct)
         self._worked(pointers.size)
         return False
-
-    def _look(self, number: int, address: int) -> None:
-        """Note if a load that decides something is of memory whose contents are not there."""
-        if any(start <= address < end for start, end in self._opaque):
-            results = self._operations[number].results
-            self.counts.unknown |= any(name in self._deciding for name, _ in results)
 
     def _note_distance(self, kind: str, owner: int, lines: Array) -> None:
         """How long ago the same block was accessed, told by its first line."""

@@ -71,7 +71,7 @@ class Traced:
 
 def trace(
     launched: Launched, seed: int, seconds: float = SECONDS,
-    given: Sequence[tuple[int, int]] = (), opaque: Sequence[tuple[int, int]] = (),
+    given: Sequence[tuple[int, int]] = (),
 ) -> Traced:  # fmt: skip
     """Follow some programs of a launch.
 
@@ -81,12 +81,11 @@ def trace(
         seconds: of processor time, after which the trace is cut short, and says so.
         given: memory that no launch writes, as starts and ends: what programs load from there
             decides their paths.
-        opaque: memory whose contents are not there, since earlier launches store them.
 
     Raises:
         OutOfBoundsError: a program accessed memory that is not the launch's.
     """
-    follower = Follower(launched, process_time() + seconds, opaque)
+    follower = Follower(launched, process_time() + seconds)
     paths = paths_of(launched.program.module, launched.grid, launched.arguments, seed, given)
     rng = np.random.default_rng(seed)
     most = min(MOST_PROGRAMS, max(PROGRAMS, paths.classes + PROGRAMS // 2))
@@ -101,8 +100,6 @@ def trace(
         note = "time ran out before all sampled programs ended"
     elif any(counts.uncertain for counts, _ in sample):
         note = "how often a loop runs depends on values that were not computed"
-    elif any(counts.unknown for counts, _ in sample):
-        note = "what it does depends on values that an earlier launch computes"
     found = _summary(launched, sample, wave, note)
     return Traced(launched, found, paths, _used(launched, sample))
 

@@ -55,7 +55,7 @@ integrations: $(FRAMEWORKS:%=integration-%)
 
 integration-%:
 	$(PYTHON) -m venv .integrations/$*
-	.integrations/$*/bin/python -m pip install --quiet --no-compile -e '.[$*]' pytest pytest-timeout \
+	.integrations/$*/bin/python -m pip install --quiet --no-compile -e '.[$(subst _,-,$*)]' pytest pytest-timeout \
 		-c tests/integrations/constraints.txt
 	TRITON_GYM_INTEGRATION=$* .integrations/$*/bin/python -m pytest -q \
 		tests/integrations/test_$*.py

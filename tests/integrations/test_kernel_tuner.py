@@ -83,7 +83,9 @@ def test_a_strategy_is_an_agent_of_the_benchmark(table, strategy):
     assert len(set(first)) == len(first)
     assert first == searched(table, 0, strategy, 20, seed=1)
     settings = Settings(device="recorded", budget=20, split="test", reward="best")
-    ((_, trace),) = traces_of([Run(f"kernel-tuner:{strategy}", "causal_attention", 0, 1)], settings)
+    ((_, trace, _),) = traces_of(
+        [Run(f"kernel-tuner:{strategy}", "causal_attention", 0, 1)], settings
+    )
     assert trace == [table.runtime_us[0, table.place(0, choice)] for choice in first]
 
 

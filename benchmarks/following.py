@@ -38,7 +38,9 @@ from triton_gym.evaluation.compiling.compiler import ArtifactCache, Compiler
 from triton_gym.evaluation.judging.judge import Phases, Request
 from triton_gym.evaluation.simulate.launches import LaunchTrace
 from triton_gym.evaluation.simulate.machine_code.arithmetic import (
+    buffers_of,
     float_instructions,
+    keeps_in_flight,
     lays_across,
 )
 from triton_gym.evaluation.simulate.machine_code.binary import read_code
@@ -190,7 +192,8 @@ def load(jobs: Sequence[Job], gpu: str, folder: Path) -> tuple[list[Row], list[s
             Build(
                 **about, code=_code(zlib.decompress(cubin)),
                 arithmetic=float_instructions(text, about["num_warps"]),
-                across=lays_across(text),
+                across=lays_across(text), in_flight=keeps_in_flight(text),
+                buffers=buffers_of(text),
             )
             for about, cubin, text in zip(
                 record["builds"], record["cubins"], layouts, strict=True
@@ -222,7 +225,7 @@ class Following:
             return {"error": f"{getattr(end, 'status', '')}: {end}"}
         return {
             "builds": [
-                {name: getattr(build, name) for name in Build.__dataclass_fields__ if name not in ("code", "arithmetic", "across")}
+                {name: getattr(build, name) for name in Build.__dataclass_fields__ if name not in ("code", "arithmetic", "across", "in_flight", "buffers")}
                 for build in found.builds
             ],
             "cubins": [zlib.compress(artifact.cubin) for artifact in found.artifacts],

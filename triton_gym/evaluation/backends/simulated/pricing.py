@@ -10,7 +10,9 @@ from triton_gym.evaluation.compiling.artifact import Artifact
 from triton_gym.evaluation.plan.step import Copy, Fill, Gather, Kernel, Launch, Read, Step
 from triton_gym.evaluation.simulate.launches import LaunchTrace
 from triton_gym.evaluation.simulate.machine_code.arithmetic import (
+    buffers_of,
     float_instructions,
+    keeps_in_flight,
     lays_across,
 )
 from triton_gym.evaluation.simulate.machine_code.binary import read_code
@@ -39,6 +41,8 @@ def build_of(index: int, config: str, step: Launch, kernel: Kernel, artifact: Ar
         code=_code(artifact.cubin),
         arithmetic=float_instructions(text, num_warps),
         across=lays_across(text),
+        in_flight=keeps_in_flight(text),
+        buffers=buffers_of(text),
     )
 
 

@@ -33,6 +33,9 @@ _LAID = re.compile(
     r"tensor<\d+x\d+x[^,\n]*, (#\w+)>[^\n]*-> [^\n]*?<\d+x[^,\n]*, (#\w+),"
 )
 
+_BUFFERS = re.compile(r"ttg\.local_alloc : \(\) -> !ttg\.memdesc<(\d+)x\d+x\d+x")
+_IN_FLIGHT = re.compile(r"ttng\.warp_group_dot_wait [^\n]*\{pendings = [1-9]")
+
 
 @lru_cache(256)
 def lays_across(text: str) -> bool:
@@ -46,6 +49,26 @@ def lays_across(text: str) -> bool:
     """
     fastest, turned = dict(_LAYOUT.findall(text)), set(_TRANSPOSED.findall(text))
     return any(fastest.get(held) == "1" and laid in turned for held, laid in _LAID.findall(text))
+
+
+def keeps_in_flight(text: str) -> bool:
+    """Whether a loop leaves a product under way when its next pass begins.
+
+    Then the matrix units need not wait for what comes between two products.
+
+    Args:
+        text: the kernel in Triton's `ttgir`.
+    """
+    return _IN_FLIGHT.search(text) is not None
+
+
+def buffers_of(text: str) -> int:
+    """Buffers that a loop's loads go to by turns, the fewest of any block; 0 if there are none.
+
+    Args:
+        text: the kernel in Triton's `ttgir`.
+    """
+    return min((int(n) for n in _BUFFERS.findall(text) if int(n) > 1), default=0)
 
 
 @lru_cache(64)

@@ -33,6 +33,10 @@ class Build:
     """Float instructions that one execution of a line takes a thread (`float_instructions`)."""
     across: bool = False
     """Whether a block is laid across in shared memory (`lays_across`)."""
+    in_flight: bool = False
+    """Whether a product is under way when a loop's next pass begins (`keeps_in_flight`)."""
+    buffers: int = 0
+    """Buffers that a loop's loads go to by turns (`buffers_of`)."""
 
     @property
     def programs(self) -> int:

@@ -125,7 +125,8 @@ def chain(cycles: float, barriers: float, warps: int, c: Constants) -> float:
 def depth(build: Build) -> float:
     """Iterations that asynchronous loads run ahead; 0 if loads are not pipelined.
 
-    What is loaded ahead of a loop, in the code around it, over what a pass of it loads.
+    What is loaded ahead of a loop, in the code around it, over what a pass of it loads; of loads
+    by the copy engine, which few threads issue in parts of their own, all buffers but one.
     """
     regions, found = build.code.regions, []
     for index, region in enumerate(regions):
@@ -135,6 +136,8 @@ def depth(build: Build) -> float:
             if kind == "load" and ahead:
                 found.append(ahead / moved)
         bulk = region.counts.get("tma_load", 0)
-        if bulk and region.kind != "body":
+        if bulk and region.kind != "body" and build.buffers > 1:
+            found.append(build.buffers - 1)
+        elif bulk and region.kind != "body":
             found.append(sum(r.counts.get("tma_load", 0) for r in around) / bulk)
     return max(sum(found) / len(found), 1.0) if found else 0.0

@@ -114,7 +114,10 @@ def _loop(build: Build, work: Execution, moved: Traffic, matrix: float, c: Const
     }  # fmt: skip
     shared = max(matrix / steps + c.gap, *pipes(also, warps).values())
     own = sum(also.values()) * max(work.pace, warps / 4)
-    busy = matrix / steps + c.gap + c.iteration + chain(own, also.get("barrier", 0.0), warps, c)
+    between = c.iteration + chain(own, also.get("barrier", 0.0), warps, c)
+    # Where one product is always under way, what comes between two of them runs beside it.
+    busy = matrix / steps + c.gap
+    busy = max(busy, between) if build.in_flight else busy + between
     fed = moved.load_bytes / steps / c.port_bytes_per_cycle
     # The next products run while a buffer is filled; without buffers they wait for it.
     step = max(busy, fed, (latency + fed) / ahead) if ahead else latency + fed + busy

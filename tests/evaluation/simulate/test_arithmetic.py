@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from triton_gym.evaluation.simulate.machine_code.arithmetic import (
+    buffers_of,
     float_instructions,
+    keeps_in_flight,
     lays_across,
 )
 
@@ -35,3 +37,27 @@ def test_a_product_and_its_sum_are_one_instruction_and_sines_are_left_out():
 def test_blocks_are_laid_across_where_columns_become_rows():
     assert lays_across(TEXT.replace("SIDE", "true"))
     assert not lays_across(TEXT.replace("SIDE", "false"))
+
+
+WAIT = (
+    "%acc_1:3 = ttng.warp_group_dot_wait %acc, %a, %b {pendings = N : i32} : tensor<128x256xf32>\n"
+)
+ALLOC = "%a = ttg.local_alloc : () -> !ttg.memdesc<SHAPE, #shared, #smem, mutable>\n"
+
+
+def test_products_that_stay_in_flight():
+    assert keeps_in_flight(WAIT.replace("N", "1") + WAIT.replace("N", "0"))
+    assert not keeps_in_flight(WAIT.replace("N", "0"))
+
+
+def test_buffers_that_loads_go_to_by_turns():
+    shapes = (
+        "128x128xbf16",
+        "1xi64",
+        "4x128x64xbf16",
+        "3x64x256xbf16",
+        "3x1xi64",
+        "1x128x128xbf16",
+    )
+    assert buffers_of("".join(ALLOC.replace("SHAPE", shape) for shape in shapes)) == 3
+    assert buffers_of(ALLOC.replace("SHAPE", shapes[0])) == 0

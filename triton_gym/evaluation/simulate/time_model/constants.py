@@ -24,23 +24,23 @@ class Constants:
     """How much of what neighbours share is asked for once, as an exponent: 0 nothing, 1 all."""
     l2_requests_per_cycle: float = 0.6151
     """Requests for single sectors that L2 serves for each multiprocessor."""
-    port_bytes_per_cycle: float = 60.0
+    port_bytes_per_cycle: float = 59.98
     """What one multiprocessor can take from L2 for a loop of matrix products."""
     dram_latency: float = 706.0
     l2_latency: float = 320.5
-    bulk_latency: float = 173.9
+    bulk_latency: float = 100.0
     """What a load through a tensor descriptor takes longer, with the barrier that it ends in."""
     start: float = 217.1
     """Start of a program: its launch, its arguments, its first addresses."""
     chain: float = 1.085
     """What a warp takes for its instructions, over what the compiler's schedule says."""
-    barrier: float = 4.192
+    barrier: float = 4.293
     """What a barrier takes for each warp that it waits for."""
-    iteration: float = 138.2
+    iteration: float = 158.3
     """What a pass through a loop of matrix products waits for its barriers."""
-    gap: float = 53.92
+    gap: float = 57.39
     """What such a pass keeps the matrix units waiting, whoever else is there."""
-    matrix_clock: float = 0.7621
+    matrix_clock: float = 0.7692
     """Share of the boost clock left under full load of the matrix units, which draw most power."""
     fetch_bytes_per_cycle: float = 26.55
     """Machine code, of 16 bytes an instruction, that comes from beyond the innermost cache."""

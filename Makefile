@@ -16,7 +16,7 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-# The same, and of every task what `make test` checks of a sample.
+# The same, slow tests, and of every task what `make test` checks of a sample.
 test-all: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 --dist loadfile --all-tasks $(ARGS)
 

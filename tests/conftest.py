@@ -21,7 +21,9 @@ ALWAYS = {"softmax", "matmul"}
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--all-tasks", action="store_true", help="run `sampled` tests for every task, not for some"
+        "--all-tasks",
+        action="store_true",
+        help="run `slow` tests, and `sampled` ones for every task",
     )
     parser.addoption(
         "--turn", type=int, default=0, help=f"which sample of the tasks: 0 to {SHARE - 1}"
@@ -45,6 +47,8 @@ def pytest_collection_modifyitems(config, items):
 
 def chosen(item, turn):
     """Whether a test is in this turn's sample: by a hash, so that all tasks have their turn."""
+    if item.get_closest_marker("slow") is not None:
+        return False
     if item.get_closest_marker("sampled") is None:
         return True
     task = re.sub(r"Triton(?:Kernel|Tune)-(\w+)-v\d+", r"\1", item.callspec.params["name"])

@@ -232,6 +232,7 @@ def test_a_client_that_leaves_or_begins_anew_loses_no_session(stub, answers):
     asyncio.run(play())
 
 
+@pytest.mark.slow
 def test_a_resource_server_goes_on_when_its_judge_is_killed(dying, answers):
     class Server(KernelResource):
         kernel_options = {"evaluator": dying}  # noqa: RUF012

@@ -175,6 +175,7 @@ def test_what_the_search_hands_over_answers_calls(search, tmp_path):
     torch.testing.assert_close(handle.swap.now(x, w), slow(x, w))
 
 
+@pytest.mark.slow
 def test_a_kernel_that_takes_its_process_along_is_banned(search, tmp_path, monkeypatch):
     from triton_gym.optimization import candidates as module
 

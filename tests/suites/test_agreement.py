@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "kernelbench_agreement.py"
 PROBLEM = """
 import torch
@@ -40,6 +42,7 @@ def eval_kernel_against_ref(reference, answer, **settings):
 """
 
 
+@pytest.mark.slow
 def test_both_are_told_and_an_interrupt_keeps_what_was_found(tmp_path):
     level = tmp_path / "KernelBench" / "level1"
     level.mkdir(parents=True)

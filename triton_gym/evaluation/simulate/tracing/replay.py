@@ -10,7 +10,7 @@ a grid ran.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from triton_gym.evaluation.simulate.interpreter.effort import Effort, Exhausted
 from triton_gym.evaluation.simulate.interpreter.formats import Array
 from triton_gym.evaluation.simulate.interpreter.memory import Undo, sparse_zeros
+from triton_gym.evaluation.simulate.tracing.earnest import InEarnest
 from triton_gym.evaluation.simulate.tracing.launched import Launched, observed
 from triton_gym.evaluation.simulate.tracing.store_finder import Finder
 from triton_gym.evaluation.simulate.tracing.trace import Traced
@@ -54,15 +55,15 @@ class Played:
     events: list[Event] = field(default_factory=list)
 
 
-class Verifier:
+class Verifier(InEarnest):
     """Observes a program that runs in earnest."""
 
     def __init__(self, replay: Replay, position: int) -> None:
         self._replay = replay
         self._position = position
-        self._effort = replay.effort
         self._bounds = replay.launches[position].launched.bounds
         self.undo = Undo()
+        super().__init__(replay.effort, self.undo)
         self.tags: list[tuple[Array, Array, Array]] = []
         self.moved = self.flops = 0.0
         self.events: list[Event] = []
@@ -105,29 +106,10 @@ class Verifier:
     def dot(
         self, number: int, a: tuple[int, ...], b: tuple[int, ...], element: str, precision: str
     ) -> bool:
-        """Count a matrix product."""
+        """Count a matrix product, and compute it."""
         *batch, m, k = a
-        n = b[-1]
-        count = int(np.prod(batch))
-        self.flops += 2.0 * m * n * k * count
-        self._effort.dot(m * count, n, k)
-        return True
-
-    def reduction(self, number: int, size: int) -> None:
-        """It takes a while."""
-        self._effort.operation(size)
-
-    def gather(self, number: int, index: Array, itemsize: int) -> None:
-        """It takes a while."""
-        self._effort.operation(index.size)
-
-    def loop(self, number: int, steps: range) -> Iterable[int]:
-        """All iterations."""
-        return steps
-
-    def again(self, number: int) -> bool:
-        """As often as the program says."""
-        return True
+        self.flops += 2.0 * m * b[-1] * k * int(np.prod(batch))
+        return super().dot(number, a, b, element, precision)
 
 
 class Replay:

@@ -7,57 +7,13 @@ one, and all of it runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from triton_gym.evaluation.simulate.interpreter.effort import Effort, Exhausted
-from triton_gym.evaluation.simulate.interpreter.formats import Array
 from triton_gym.evaluation.simulate.interpreter.memory import Undo
+from triton_gym.evaluation.simulate.tracing.earnest import InEarnest
 from triton_gym.evaluation.simulate.tracing.launched import Launched, observed
 
 TRIED = 2
 """Programs that tell how much effort the others will take."""
-
-
-class _InEarnest:
-    """Observes programs whose every step is carried out."""
-
-    def __init__(self, effort: Effort, undo: Undo | None) -> None:
-        self._effort, self._undo = effort, undo
-
-    def access(
-        self, kind: str, number: int, pointers: Array, active: Array, itemsize: int, bulk: bool
-    ) -> bool:
-        """Carry it out."""
-        self._effort.access(pointers.size)
-        if self._undo is not None and kind != "load":
-            self._undo.save(active, itemsize)
-        return True
-
-    def dot(
-        self, number: int, a: tuple[int, ...], b: tuple[int, ...], element: str, precision: str
-    ) -> bool:
-        """Compute it."""
-        *batch, m, k = a
-        for size in batch:
-            m *= size
-        self._effort.dot(m, b[-1], k)
-        return True
-
-    def reduction(self, number: int, size: int) -> None:
-        """It takes a while."""
-        self._effort.operation(size)
-
-    def gather(self, number: int, index: Array, itemsize: int) -> None:
-        """It takes a while."""
-        self._effort.operation(index.size)
-
-    def loop(self, number: int, steps: range) -> Iterable[int]:
-        """All iterations."""
-        return steps
-
-    def again(self, number: int) -> bool:
-        """As often as the program says."""
-        return True
 
 
 def run_whole(launched: Launched, effort: Effort) -> bool:
@@ -72,14 +28,14 @@ def run_whole(launched: Launched, effort: Effort) -> bool:
         return False
     undo, before = Undo(), effort.us
     try:
-        with observed(launched.machine, _InEarnest(effort, undo), effort):
+        with observed(launched.machine, InEarnest(effort, undo), effort):
             for number in range(min(TRIED, launched.programs)):
                 launched.run(number)
         each = (effort.us - before) / TRIED
         if effort.us + each * (launched.programs - TRIED) > effort.limit_us:
             undo.restore()
             return False
-        with observed(launched.machine, _InEarnest(effort, None), effort):
+        with observed(launched.machine, InEarnest(effort, None), effort):
             for number in range(TRIED, launched.programs):
                 launched.run(number)
     except Exhausted:

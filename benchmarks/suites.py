@@ -3,12 +3,14 @@
     python benchmarks/suites.py kernelbench ../KernelBench --out benchmarks/results/….json
     python benchmarks/suites.py kernelbench ../KernelBench --device cuda --only level1 level2
 
-A problem loads if its reference was judged on a case (`judged_at_load`: not so where its smallest
-case is too large for that). With `--device` its reference also runs at the timed size
-(`reference_ran`), and what it returns on a test case is held against its own oracle (`judged`).
+A problem loads if its reference was judged on a case: when it was loaded (`judged_at_load`), or,
+where its smallest case is too large for that, right after (`judged_later`). With `--device` its
+reference also runs at the timed size (`reference_ran`), and what it returns on a test case is held against its own oracle (`judged`).
 
 Without a device each problem is loaded in a process of its own, which is ended after `--seconds`,
-and rows that the file given by `--out` has already are kept: a run that was stopped goes on.
+and rows that the file given by `--out` has already are kept: a run that was stopped goes on. With
+`--again` those that did not load are tried once more; each row has the commit that it is of.
+`benchmarks/suites_table.py` makes the table of docs/suites.md from such files.
 """
 
 from __future__ import annotations
@@ -26,33 +28,27 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import record
+
 from triton_gym import InvalidTaskError, suites
 
 
-def about(checkout: Path, device: str) -> dict[str, Any]:
-    """Versions, commits, date and command."""
-    import numpy
-    import torch
-    import triton
+def about(checkout: Path) -> dict[str, Any]:
+    """The record's header, and where the checkout is from."""
 
-    def commit(folder: Path) -> str:
-        command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
-        found = subprocess.run(command, capture_output=True, text=True, check=False)
-        return found.stdout.strip() or "unknown"
+    def told(*command: str) -> str:
+        found = subprocess.run(
+            ["git", "-C", str(checkout), *command], capture_output=True, text=True, check=False
+        )
+        return found.stdout.strip()
 
-    gpu = torch.cuda.get_device_name() if device.startswith("cuda") else device
+    if told("rev-parse", "--show-toplevel") != str(checkout.resolve()):
+        return {**record.header(), "checkout": checkout.name, "checkout_commit": "unknown"}
     return {
-        "python": sys.version.split()[0], "torch": torch.__version__, "triton": triton.__version__,
-        "numpy": numpy.__version__, "commit": commit(Path(__file__).parent),
-        "checkout_commit": commit(checkout) if (checkout / ".git").exists() else "unknown",
-        "device": gpu, "date": time.strftime("%Y-%m-%d"),
-        "command": " ".join(["python", Path(sys.argv[0]).name, *map(_anonymous, sys.argv[1:])]),
+        **record.header(), "checkout": checkout.name,
+        "checkout_commit": told("rev-parse", "HEAD"),
+        "checkout_date": told("log", "-1", "--format=%cs"),
     }  # fmt: skip
-
-
-def _anonymous(argument: str) -> str:
-    """A path without where it lies on this machine."""
-    return Path(argument).name if "/" in argument and Path(argument).exists() else argument
 
 
 def main() -> None:
@@ -63,29 +59,36 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[""], help="beginnings of keys")
     parser.add_argument("--checkout-commit", default="", help="where the checkout is no git folder")
     parser.add_argument("--seconds", type=float, default=300.0, help="for each problem at most")
+    parser.add_argument("--again", action="store_true", help="try what did not load once more")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     started = time.perf_counter()
     suite = suites.load(options.suite, options.checkout)
     listing = {"seconds": time.perf_counter() - started, "torch_loaded": "torch" in sys.modules}
-    head = about(options.checkout, options.device or "cpu")
+    head = {**about(options.checkout), "suite": suite.name, "listing": listing}
     head["checkout_commit"] = options.checkout_commit or head["checkout_commit"]
     rows: list[dict[str, Any]] = []
     kept = {row["problem"]: row for row in _rows(options.out)} if not options.device else {}
+    if options.again:
+        kept = {key: row for key, row in kept.items() if row["loaded"]}
     for problem in suite:
         if not problem.key.startswith(tuple(options.only)):
             continue
         if problem.key in kept:
             rows.append(kept[problem.key])
-        elif options.device:
-            rows.append(_row(problem, options.device))
+            continue
+        if options.device:
+            row = _row(problem, options.device)
         else:
-            rows.append(_alone(problem, options.seconds))
+            row = _alone(problem, options.seconds)
+        rows.append({**row, "commit": head["commit"][:7]})
         if len(rows) % 20 == 0:
             print(len(rows), rows[-1], flush=True)
         if options.out:
-            _write(options.out, {**head, "suite": suite.name, "listing": listing}, rows)
+            record.write(options.out, rows, **head, summary=_summary(rows))
+    if options.out:
+        record.write(options.out, rows, **head, summary=_summary(rows))
     print(json.dumps(_summary(rows), indent=1))
     for row in rows:
         if not row["loaded"]:
@@ -133,18 +136,13 @@ def _alone(problem: suites.Problem, seconds: float) -> dict[str, Any]:
     return row
 
 
-def _write(path: Path, head: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    report = {**head, "summary": _summary(rows), "rows": rows}
-    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-
-
 def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     parts: dict[str, Counter[str]] = {}
     for row in rows:
         count = parts.setdefault(row["problem"].partition("/")[0] if "/" in row["problem"] else "all",
                                  Counter())  # fmt: skip
         count["listed"] += 1
-        for name in ("loaded", "judged_at_load", "reference_ran", "judged"):
+        for name in ("loaded", "judged_at_load", "judged_later", "reference_ran", "judged"):
             count[name] += bool(row.get(name))
     seconds, cpu = (sum(row[name] for row in rows) for name in ("seconds", "cpu_seconds"))
     total = Counter[str]()
@@ -166,6 +164,8 @@ def _row(problem: suites.Problem, device: str) -> dict[str, Any]:
     else:
         untried = any("too many to try" in note for note in task.notes)
         row |= {"loaded": True, "judged_at_load": not untried, "notes": list(task.notes)}
+        if untried and not device:
+            row |= _tried(task)
     row |= {
         "seconds": round(time.perf_counter() - started, 3),
         "cpu_seconds": round(time.process_time() - cpu, 3),
@@ -173,6 +173,19 @@ def _row(problem: suites.Problem, device: str) -> dict[str, Any]:
     if device and row["loaded"]:
         row |= _on_device(task, device)
     return row
+
+
+def _tried(task: Any) -> dict[str, Any]:
+    """Judges a reference whose smallest case is too large for loading, as its first answer does."""
+    import torch
+
+    from triton_gym.evaluation.admission import admit
+
+    try:
+        admit(task, torch.device("cpu"))
+    except InvalidTaskError as error:
+        return {"loaded": False, "why": str(error)}
+    return {"judged_later": True}
 
 
 def _on_device(task: Any, device: str) -> dict[str, Any]:

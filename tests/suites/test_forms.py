@@ -218,6 +218,90 @@ def test_definitions_and_workloads(tmp_path, suite):
     torch.testing.assert_close(result(task, (x, factor, where)), (x[where] * 3.0,))
 
 
+RAGGED = {
+    "name": "ragged_mean", "op_type": "ragged", "description": "Means of ragged rows of pages.",
+    "axes": {
+        "rows": {"type": "var"}, "ends": {"type": "var"}, "used": {"type": "var"},
+        "pages": {"type": "var"}, "width": {"type": "const", "value": 8},
+        "page_size": {"type": "const", "value": 4},
+    },
+    "constraints": ["ends == rows + 1", "used == page_indptr[-1].item()", "used <= pages * ends"],
+    "inputs": {
+        "factor": {"shape": ["rows", "width"], "dtype": "float32"},
+        "cache": {"shape": ["pages", "page_size", "width"], "dtype": "float32"},
+        "page_indptr": {"shape": ["ends"], "dtype": "int32"},
+        "page_indices": {"shape": ["used"], "dtype": "int32"},
+        "last_page_len": {"shape": ["rows"], "dtype": "int32"},
+        "block_table": {"shape": ["rows", "ends"], "dtype": "int64"},
+        "seq_lens": {"shape": ["rows"], "dtype": "int32"},
+    },
+    "outputs": {"y": {"shape": ["rows", "width"], "dtype": "float32"}},
+    "reference": """
+import torch
+
+def run(factor, cache, page_indptr, page_indices, last_page_len, block_table, seq_lens):
+    assert page_indptr[-1] == page_indices.shape[0] and page_indptr[0] == 0
+    assert block_table.max() < cache.shape[0]
+    assert 1 <= seq_lens.min() and seq_lens.max() <= block_table.shape[1] * 4
+    rows = []
+    for i in range(factor.shape[0]):
+        pages = cache[page_indices[page_indptr[i] : page_indptr[i + 1]].long()].flatten(0, 1)
+        rows.append(pages[: pages.shape[0] - 4 + last_page_len[i]].mean(0))
+    return torch.stack(rows) * factor
+""",
+}  # fmt: skip
+
+
+def test_integers_that_mean_places_are_laid_out_where_no_file_has_them(tmp_path):
+    name = "definitions/ragged/ragged_mean.json"
+    (problem,) = suites.load("flashinfer-bench", write(tmp_path / "alone", {name: RAGGED}))
+    task = problem.task()
+    assert task.tiny[0]["ends"] == task.tiny[0]["rows"] + 1
+    assert any("no workload" in note for note in task.notes)
+
+    axes = {"rows": 5, "ends": 6, "used": 40, "pages": 64}
+    missing = {"type": "safetensors", "path": "./blob/some.safetensors", "tensor_key": "x"}
+    line = {"axes": axes, "inputs": {"page_indptr": missing, "page_indices": missing}}
+    lines = json.dumps({"workload": line})
+    root = write(tmp_path / "lacking", {name: RAGGED, "workloads/ragged/ragged_mean.jsonl": lines})
+    (problem,) = suites.load("flashinfer-bench", root)
+    task = problem.task()
+    assert any("page_indptr, page_indices are not in the checkout" in n for n in task.notes)
+    _, _, offsets, indices, last, _, _ = arguments(task, 0)
+    assert (offsets[0], offsets[-1], len(offsets)) == (0, 40, 6)
+    assert (offsets.diff() > 0).all()
+    assert len(indices.unique()) == 40
+    assert 0 <= indices.min() <= indices.max() < 64
+    assert 1 <= last.min() <= last.max() <= 4
+    assert not torch.equal(offsets, arguments(task, 1)[2])
+
+
+def test_workloads_that_are_all_large_get_a_small_one(tmp_path):
+    scalar = {"factor": {"type": "scalar", "value": 3.0}, "where": {"type": "custom"}}
+    lines = [{"axes": {"rows": rows}, "inputs": scalar} for rows in (4096, 8192)]
+    text = "\n".join(map(json.dumps, lines))
+    files = {"a/definition.json": DEFINITION, "a/workload.jsonl": text}
+    (problem,) = suites.load("sol-execbench", write(tmp_path, files))
+    task = problem.task()
+    assert [case["rows"] for case in task.bench] == [8192]
+    assert [case["rows"] for case in task.tiny] == [7]
+    assert arguments(task, 0)[1] == 3.0
+    assert any("all large" in note for note in task.notes)
+
+
+def test_a_file_of_a_workload_is_found_in_a_folder_above_or_named(tmp_path):
+    save_file = pytest.importorskip("safetensors.torch").save_file
+    source = {"type": "safetensors", "path": "data/where.safetensors", "tensor_key": "w"}
+    line = {"axes": {"rows": 5}, "inputs": {"where": source}}
+    files = {"problems/a/definition.json": DEFINITION, "problems/a/workload.jsonl": line}
+    (problem,) = suites.load("sol-execbench", write(tmp_path, files))
+    with pytest.raises(InvalidTaskError, match=r"where\.safetensors for its 'where'"):
+        problem.task()
+    (tmp_path / "data").mkdir()
+    save_file({"w": torch.tensor([3, 1, 4, 0, 9])}, tmp_path / "data" / "where.safetensors")
+    assert arguments(problem.task(), 0)[2].tolist() == [3, 1, 4, 0, 9]
+
+
 GPUMODE = {
     "problems/set/utils.py": "FACTOR = 2.0\n",
     "problems/set/double/task.py": "input_t = output_t = tuple\n",

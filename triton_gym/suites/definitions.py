@@ -9,11 +9,9 @@ function of the definition's source. Each workload is a case. (flashinfer-ai/fla
 
 from __future__ import annotations
 
-import ast
 import json
-import operator
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +32,8 @@ _ASKED = (
 )
 _UNTOLD = (7, 1024)
 """Values of variable axes where no workload gives any."""
+_NO_WORKLOAD = "it has no workload: its variable axes are sizes of ours"
+_SMALL = "its workloads are all large: one with small sizes of ours was added to the tests"
 
 
 def discover(checkout: Path) -> Iterator[Problem]:
@@ -105,6 +105,7 @@ class Definition:
         """The inputs of a workload."""
         import torch
 
+        from triton_gym.suites.definition_inputs import made, resolved
         from triton_gym.suites.execution import drawing
 
         told, workload = self.told, json.loads(self.workloads[case["workload"] - 1])
@@ -112,12 +113,12 @@ class Definition:
         sources = workload.get("inputs", {})
         device = torch.device(generator.device)
         with drawing(generator.initial_seed(), device):
-            made = self._custom(told, axes, sources, device)
+            custom = self._custom(told, axes, sources, device)
             return tuple(
-                made[name]
-                if name in made
-                else _input(sources.get(name, {}), spec, axes, Path(self.root), device)
-                for name, spec in told["inputs"].items()
+                custom[name]
+                if name in custom
+                else made(told, name, sources.get(name, {}), axes, Path(self.root), device)
+                for name in told["inputs"]
             )
 
     def _custom(
@@ -137,64 +138,31 @@ class Definition:
         return self.scope()["run"](*arguments)
 
 
-def resolved(axes: Mapping[str, Any], given: Mapping[str, int]) -> dict[str, int]:
-    """The size of every axis: constants, given ones, then expressions of these."""
-    found = {name: int(axis["value"]) for name, axis in axes.items() if axis["type"] == "const"}
-    found |= {name: given[name] for name, axis in axes.items() if axis["type"] == "var"}
-    for name, axis in axes.items():
-        if name not in found:
-            found[name] = _computed(ast.parse(axis["expression"], mode="eval").body, found)
-    return found
+def _with_small(form: Definition) -> Definition:
+    """The same with a workload of sizes of ours, where all are too large for the interpreter.
 
+    Published ones may be, for a cache of pages of which they use a few.
+    """
+    from triton_gym.suites.definition_inputs import untold_axes
+    from triton_gym.suites.shapes import input_elements
+    from triton_gym.suites.shrinking import TINY_ELEMENTS
 
-_OPERATORS = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
-    ast.FloorDiv: operator.floordiv, ast.Div: operator.floordiv, ast.Mod: operator.mod,
-    ast.Pow: operator.pow,
-}  # fmt: skip
-
-
-def _computed(node: ast.expr, names: Mapping[str, int]) -> int:
-    """The value of an expression of whole numbers."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, int):
-        return node.value
-    if isinstance(node, ast.Name):
-        return names[node.id]
-    if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-        return int(
-            _OPERATORS[type(node.op)](_computed(node.left, names), _computed(node.right, names))
-        )
-    raise ValueError(f"an axis is given by {ast.unparse(node)}, which is no sum or product")
-
-
-def _input(
-    source: Mapping[str, Any], spec: Mapping[str, Any], axes: Mapping[str, int], root: Path,
-    device: torch.device,
-) -> Any:  # fmt: skip
-    import torch
-
-    kind = source.get("type", "random")
-    if kind == "scalar":
-        return source["value"]
-    if kind == "safetensors":
-        from safetensors.torch import load_file
-
-        path = root / source["path"]
-        if not path.is_file():
-            raise InvalidTaskError(f"A workload needs the file {path}, which is not there.")
-        return load_file(path)[source["tensor_key"]].to(device)
-    if spec["shape"] is None:
-        return 1 if "int" in spec["dtype"] else 1.0
-    dtype = getattr(torch, spec["dtype"])
-    shape = [axes[a] if a in axes else int(a) for a in spec["shape"]]
-    if dtype.is_floating_point:
-        return torch.randn(shape).to(dtype)
-    if dtype == torch.bool:
-        return torch.rand(shape) > 0.5
-    return torch.randint(0, 2, shape, dtype=dtype)
+    first = json.loads(form.workloads[0])
+    given = {
+        name: source for name, source in first.get("inputs", {}).items()
+        if source.get("type") in ("scalar", "custom")
+    }  # fmt: skip
+    ours = json.dumps({"axes": untold_axes(form.told, _UNTOLD[0]), "inputs": given})
+    larger = replace(form, workloads=(*form.workloads, ours))
+    try:
+        *sizes, size = (input_elements(larger, case) for case in larger.cases())
+    except Exception:  # what an entry point of its own reads of values or constraints
+        return form
+    return larger if min(sizes) > max(TINY_ELEMENTS, 2 * size) else form
 
 
 def _load(path: Path, workloads: Path, root: Path, name: str, suite: str) -> Task:
+    from triton_gym.suites.definition_inputs import lacking, untold_axes
     from triton_gym.suites.execution import checked
     from triton_gym.suites.loading import Description, statement_of
     from triton_gym.suites.trying import tried_cases
@@ -206,11 +174,14 @@ def _load(path: Path, workloads: Path, root: Path, name: str, suite: str) -> Tas
         raise InvalidTaskError(f"{path} is no definition: it has no {lacks[0]!r}.")
     if "run" not in checked(told["reference"], str(path)):
         raise InvalidTaskError(f"The reference of {path} defines no function run.")
-    lines = _lines(workloads) or tuple(
-        json.dumps({"axes": {a: value for a, x in told["axes"].items() if x["type"] == "var"}})
-        for value in _UNTOLD
-    )
-    form = Definition(text, lines, str(path), str(root))
+    lines = _lines(workloads)
+    notes = [_NO_WORKLOAD] if not lines else []
+    lines = lines or tuple(json.dumps({"axes": untold_axes(told, value)}) for value in _UNTOLD)
+    if lacks_files := lacking(told, map(json.loads, lines), root):
+        notes.append(lacks_files)
+    form = _with_small(Definition(text, lines, str(path), str(root)))
+    if len(form.workloads) > len(lines):
+        notes.append(_SMALL)
     inputs = ", ".join(f"{n} {x['shape']} {x['dtype']}" for n, x in told["inputs"].items())
     constants = ", ".join(f"{a} = {x['value']}" for a, x in told["axes"].items() if "value" in x)
     asked = _ASKED.format(inputs=inputs.replace("'", ""), constants=constants or "none")
@@ -220,6 +191,7 @@ def _load(path: Path, workloads: Path, root: Path, name: str, suite: str) -> Tas
         statement=statement_of(told["reference"], f"{told.get('description', '')}\n\n{asked}"),
         entry=Entry("run", tuple(told["inputs"])),
         tags=(suite, str(told.get("op_type", "definition"))),
+        notes=tuple(notes),
     )
     return tried_cases([form], described, form.cases(), str(path))
 

@@ -1,0 +1,136 @@
+"""The last section of docs/suites.md: what became of whole checkouts, from suites.py's files.
+
+    python benchmarks/suites_table.py
+
+Reads `benchmarks/results/suites-*-cpu.json`. A problem counts as loaded where its reference was
+judged on a case; what did not load stands below the table, by the kind of reason, with the words
+that the loader gives a user.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import record
+
+PAGE = record.RESULTS.parents[1] / "docs" / "suites.md"
+HEADING = "## Real checkouts"
+NAMED = 40
+"""So many problems of a kind are named; of more the file has the names."""
+KINDS = (
+    (r"needs the weights of", "weights that are not here",
+     "Nothing is downloaded while a suite is loaded; with them in the cache the problem loads."),
+    (r"is not installed", "a package that is not here",
+     "The message names the package; with it the problem loads."),
+    (r"Nothing can be judged.*(own error|rounding)", "hardly more than rounding",
+     "Its result is the mean of what a norm centred, or the like: its own rounding is as large as "
+     "what its values differ by."),
+    (r"Nothing can be judged", "nothing can be judged",
+     "Zeros, a constant or the result of other inputs pass its own tolerance."),
+    (r"returns no elements", "no elements", "Its result is empty."),
+    (r"is random", "random", "Equal inputs give different results, and not by dropout alone."),
+    (r"returns a view or an argument", "a view",
+     "The operator returns its argument or a view of it: there is nothing to compute."),
+    (r"has no aten\.", "unknown to this PyTorch", "This version of PyTorch has no such operator."),
+    (r"No sample of PyTorch's op_db", "no sample",
+     "No sample of PyTorch's own tests calls the overload on numbers."),
+    (r"takes more than", "too long", "Loading it was ended after the time that was given."),
+)  # fmt: skip
+"""A pattern of the reason, the kind's name, and what is to be said of it."""
+_HEAD = """Whole checkouts, each problem loaded in a process of its own on a CPU (`benchmarks/suites.py`):
+its file is run, a small case is found, and its reference is judged there, on two sets of inputs,
+against its float64 oracle. This section is written by `benchmarks/suites_table.py`.
+"""
+
+
+def main() -> None:
+    reports = [
+        (path.name, json.loads(path.read_text(encoding="utf-8")))
+        for path in sorted(record.RESULTS.glob("suites-*-cpu.json"))
+    ]
+    before = PAGE.read_text(encoding="utf-8").partition(HEADING)[0].rstrip()
+    text = "\n".join([before, "", HEADING, "", _HEAD, *_table(reports), *_exceptions(reports)])
+    PAGE.write_text(text.rstrip() + "\n", encoding="utf-8")
+
+
+def _table(reports: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[str]:
+    yield "| suite | checkout | listed | load | judged at load | processor s | file |"
+    yield "|---|---|---|---|---|---|---|"
+    for name, report in reports:
+        rows = report["rows"]
+        loaded = [row for row in rows if row["loaded"]]
+        commit = f"{report['checkout']} {report['checkout_commit'][:7]}".replace("unknown", "")
+        seconds = sum(row["cpu_seconds"] for row in rows)
+        yield (
+            f"| {report['suite']} | {commit.strip()} | {len(rows)} | {len(loaded)} | "
+            f"{sum(row['judged_at_load'] for row in loaded)} | {seconds:.0f} | {name} |"
+        )
+        levels = dict.fromkeys(re.findall(r"^level\d+(?=/)", "\n".join(_keys(rows)), re.MULTILINE))
+        for level in levels:
+            some = [row for row in rows if row["problem"].startswith(f"{level}/")]
+            held = [row for row in some if row["loaded"]]
+            yield (
+                f"| – {level} | | {len(some)} | {len(held)} | "
+                f"{sum(row['judged_at_load'] for row in held)} | "
+                f"{sum(row['cpu_seconds'] for row in some):.0f} | |"
+            )
+    yield ""
+
+
+def _keys(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [row["problem"] for row in rows]
+
+
+def _exceptions(reports: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[str]:
+    """What did not load, by suite and kind."""
+    for _, report in reports:
+        refused = [row for row in report["rows"] if not row["loaded"]]
+        untried = [r for r in report["rows"] if r["loaded"] and not r["judged_at_load"]]
+        if not refused and not untried:
+            continue
+        yield f"### {report['checkout']} ({report['suite']})\n"
+        kinds = Counter(_kind(row["why"]) for row in refused)
+        for (kind, said), count in kinds.most_common():
+            some = [row for row in refused if _kind(row["why"]) == (kind, said)]
+            yield f"- **{kind}** ({count}): {said} {_named(some, kind)}".rstrip()
+        if untried:
+            yield (
+                f"- **not judged at load** ({len(untried)}): they load, but their smallest case is "
+                f"too large to be tried on a CPU. {_listed(_keys(untried))}"
+            )
+        yield ""
+
+
+def _kind(why: str) -> tuple[str, str]:
+    """Name of a reason's kind, and what is to be said of it."""
+    for pattern, kind, said in KINDS:
+        if re.search(pattern, why):
+            return kind, said
+    return "its reference fails", "The loader's words are below."
+
+
+def _named(rows: Sequence[Mapping[str, Any]], kind: str) -> str:
+    if kind in ("its reference fails", "a package that is not here"):
+        return "".join(f"\n  - `{row['problem']}`: {_short(row['why'])}" for row in rows)
+    return _listed(_keys(rows))
+
+
+def _listed(keys: Sequence[str]) -> str:
+    if len(keys) > NAMED:
+        return "The file names them."
+    return ", ".join(f"`{key}`" for key in keys) + "."
+
+
+def _short(why: str) -> str:
+    """A reason in a line without what Markdown would take for its own."""
+    text = " ".join(why.split())
+    text = re.sub(r"([\\*_\[\]<>|#~$`])", r"\\\1", text)
+    return text if len(text) <= 240 else text[:239] + "…"
+
+
+if __name__ == "__main__":
+    main()

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _LAST = re.compile(r"(\w+)\s*==\s*(\w+)\[-1\](?:\.item\(\))?\s*$")
 _EQUAL = re.compile(r"(\w+)\s*==\s*([\w\s+*/%()-]+)$")
 _INDEX = re.compile(r"(^|_)(indices|index|ids|table)($|_)")
+_RANGES = {"int8": (-128, 128), "uint8": (0, 256)}
+"""Bytes are numbers or parts of them; wider integers may be places, of which 0 and 1 exist."""
 _ROWS = 3
 """Ragged rows are so long on average, where no workload tells."""
 
@@ -142,7 +144,8 @@ def made(
                 f"A workload needs the file {folder / source['path']} for its {name!r}, which is "
                 "not there."
             )
-        return torch.randint(0, 2, shape, dtype=dtype)
+        low, high = _RANGES.get(spec["dtype"], (0, 2))
+        return torch.randint(low, high, shape, dtype=dtype)
     if dtype == torch.bool:
         return torch.rand(shape) > 0.5
     return torch.randn(shape).to(dtype)

@@ -67,9 +67,9 @@ def tried_cases(
         if failed >= FAILURES and not tasks:
             continue
         if judged and not tasks:
-            return _untried(form, described, judged, sizes, path)
+            return _told(_untried(form, described, judged, sizes, path), cases, judged, first)
         if judged:
-            return _joined(tasks, judged, sizes, len(cases), tested_elements, first)
+            return _told(_joined(tasks, judged, sizes, tested_elements), cases, judged, first)
     raise first or InvalidTaskError(f"{path} has no cases.")
 
 
@@ -86,21 +86,25 @@ def _untried(
     return replace(task, drawn=Listed((cases[0],), tested), notes=(*task.notes, note))
 
 
-def _joined(
-    tasks: Sequence[Task], judged: list[Case], sizes: dict[Case, int], count: int, limit: int,
-    first: InvalidTaskError | None,
-) -> Task:  # fmt: skip
+def _joined(tasks: Sequence[Task], judged: list[Case], sizes: dict[Case, int], limit: int) -> Task:
     """One task of those of single cases."""
     tiny = tuple(case for case in judged if sizes[case] <= TINY_ELEMENTS) or (judged[0],)
     tested = tuple(case for case in judged if sizes[case] <= limit) or tiny
     notes = dict.fromkeys(note for task in tasks for note in task.notes)
-    if len(judged) < count and first is not None:
-        notes[f"{count - len(judged)} of its {count} cases are not judged; the first: {first}"] = (
-            None
-        )
     return replace(
         tasks[0], tiny=tiny, bench=(judged[-1],), drawn=Listed(tiny, tested), notes=tuple(notes)
     )
+
+
+def _told(
+    task: Task, cases: Sequence[Case], judged: list[Case], first: InvalidTaskError | None
+) -> Task:
+    """The task, which says of how many cases nothing can be judged."""
+    left = len(cases) - len(judged)
+    if first is None or not left:
+        return task
+    note = f"{left} of its {len(cases)} cases are not judged; the first: {first}"
+    return replace(task, notes=(*task.notes, note))
 
 
 def _elements(form: Form, case: Case) -> int:

@@ -10,6 +10,7 @@ import torch
 from triton_gym import InvalidTaskError, suites
 from triton_gym.evaluation import check
 from triton_gym.evaluation.modules import bind
+from triton_gym.suites.execution import drawing
 
 CPU = torch.device("cpu")
 
@@ -346,3 +347,13 @@ def test_one_tuple_as_argument(tmp_path):
     (data,), (other,) = arguments(task, 1), arguments(task, 2)
     assert not torch.equal(data[0], other[0])
     torch.testing.assert_close(result(task, (data,)), (data[0] * 2,))
+
+
+def test_a_generator_does_not_keep_inputs_from_being_counted():
+    """A case whose inputs cannot be counted would be tried whatever its size."""
+    with drawing(0, torch.device("meta")):
+        generator = torch.Generator(device="cuda")
+        generator.manual_seed(3)
+        drawn = torch.randn(1 << 40, device="cuda", generator=generator)
+        assert drawn.is_meta
+        assert drawn.normal_(generator=generator).numel() == 1 << 40

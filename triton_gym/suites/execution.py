@@ -199,6 +199,8 @@ class Redirected(TorchFunctionMode):
             return args[0].to(self._device)
         if _is_cuda(kwargs.get("device")):
             kwargs["device"] = self._device
+        if self._device.type == "meta":
+            kwargs.pop("generator", None)  # nothing is drawn, and no generator is of this device
         if func is torch.Tensor.to and len(args) > 1 and _is_cuda(args[1]):
             args = (args[0], self._device, *args[2:])
         return func(*args, **kwargs)

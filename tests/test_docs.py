@@ -139,6 +139,19 @@ def test_a_tasks_page_is_its_contract(name):
     assert ElementTree.fromstring(drawing).tag.endswith("svg")
 
 
+def test_times_of_every_scored_suite_stand_on_the_tasks_pictures():
+    pages, results = site("task_pages"), site("results")
+    known = results.times()
+    files = {time.file for some in known.values() for time in some}
+    for suite in ("core", "mlperf", "spec", "backward"):
+        assert f"suites-{suite}-h200.json" in files
+    for name in ("gelu", "llama_rope", "lbm_d3q19", "softmax_backward"):
+        marks = {time.answer for time in known[name] if "H200" in time.device}
+        drawing = pages.drawing(triton_gym.load(name), known[name])
+        assert {"starter", "expert", "PyTorch eager"} <= marks
+        assert all(f">{answer}<" in drawing for answer in marks)
+
+
 def test_the_command_lines_page_has_every_command(tmp_path):
     site("commands").write(tmp_path / "cli.md")
     page = (tmp_path / "cli.md").read_text(encoding="utf-8")

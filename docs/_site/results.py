@@ -31,7 +31,8 @@ class Time:
 def times() -> dict[str, list[Time]]:
     """All times by task, measured ones first, each as its newest file has it."""
     found: dict[tuple[str, str, str, str], Time] = {}
-    files = [*RESULTS.glob("catalogue-*.json"), *RESULTS.glob("suite-*.json")]
+    scored = (f"suites-{suite}-*.json" for suite in ("core", "mlperf", "spec", "backward"))
+    files = [path for name in ("catalogue-*.json", *scored) for path in RESULTS.glob(name)]
     for path in sorted(files, key=lambda path: (json.loads(path.read_text())["date"], path.name)):
         written = json.loads(path.read_text(encoding="utf-8"))
         for time in (*_of_catalogue(written, path), *_of_suite(written, path)):
@@ -64,12 +65,16 @@ def _of_suite(written: dict[str, Any], path: Path) -> Iterator[Time]:
     names = {"ours": "expert", "eager": "PyTorch eager", "compile": "torch.compile"}
     for row in written["rows"]:
         for who, time in row.get("times", {}).items():
-            yield Time(answer=names.get(who, who), **time, **_about(row, written, path))
+            low, high = time.get("low_us", time["us"]), time.get("high_us", time["us"])
+            yield Time(
+                answer=names.get(who, who), us=time["us"], low_us=low, high_us=high,
+                **_about(row, written, path),
+            )  # fmt: skip
 
 
 def _about(row: dict[str, Any], written: dict[str, Any], path: Path) -> dict[str, Any]:
     gpu = written["gpu"].partition(",")[0]
     return {
         "task": row["task"], "case": row["case"], "device": gpu or "simulated H100",
-        "commit": written["commit"][:7], "file": path.name, "simulated": not gpu,
+        "commit": row.get("commit", written["commit"])[:7], "file": path.name, "simulated": not gpu,
     }  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import itertools
 import re
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -150,6 +151,17 @@ def test_times_of_every_scored_suite_stand_on_the_tasks_pictures():
         drawing = pages.drawing(triton_gym.load(name), known[name])
         assert {"starter", "expert", "PyTorch eager"} <= marks
         assert all(f">{answer}<" in drawing for answer in marks)
+
+
+def test_labels_of_a_roofline_lie_above_its_axis_and_apart():
+    roofline = site("roofline")
+    roof = roofline.Roof("H200", 4800.0, 60.0, 0.25)
+    marks = [roofline.Mark(f"answer{i}", 0.25, 0.02 / (1 + i / 100)) for i in range(6)]
+    drawing = roofline.picture(roof, marks)
+    heights = [float(y) for y in re.findall(r'y="([\d.]+)"[^>]*>answer', drawing)]
+    assert len(heights) == 6
+    assert max(heights) < roofline.HEIGHT - roofline.BOTTOM
+    assert min(b - a for a, b in itertools.pairwise(heights)) >= roofline.LINE - 0.2
 
 
 def test_the_command_lines_page_has_every_command(tmp_path):

@@ -9,6 +9,7 @@ from html import escape
 
 WIDTH, HEIGHT = 520, 300
 LEFT, RIGHT, TOP, BOTTOM = 70, 16, 18, 50
+LINE = 16
 GREY, INK, ROOF, DONE = "#8a8f98", "#24292f", "#2f6fd0", "#c2410c"
 
 
@@ -132,11 +133,16 @@ def _tens(span: tuple[float, float]) -> list[float]:
 
 
 def _spread(marks: Sequence[Mark], axes: Axes) -> Iterator[tuple[Mark, float]]:
-    """Heights of the labels, fastest first, so that none lies on another."""
-    last = -math.inf
-    for mark in sorted(marks, key=lambda mark: -mark.tflops):
-        last = max(axes.y(mark.tflops), last + 16)
-        yield mark, last
+    """Heights of the labels, fastest first, so that none lies on another or on the axis below."""
+    ordered = sorted(marks, key=lambda mark: -mark.tflops)
+    heights = [axes.y(mark.tflops) for mark in ordered]
+    for index in range(1, len(heights)):
+        heights[index] = max(heights[index], heights[index - 1] + LINE)
+    lowest = HEIGHT - BOTTOM - LINE / 2
+    for index in reversed(range(len(heights))):
+        heights[index] = min(heights[index], lowest)
+        lowest = heights[index] - LINE
+    yield from zip(ordered, heights, strict=True)
 
 
 def _line(x1: float, y1: float, x2: float, y2: float) -> str:

@@ -132,8 +132,8 @@ def _times(seen: list[Time]) -> str:
             f"| `{time.file}` |"
         )
     return "\n".join(rows) + (
-        "\n\nIn brackets the 95 % interval of the median, of files `suites-*` what three fifths of the "
-        "calls took, where it was kept. What stands behind a figure: "
+        "\n\nIn brackets the 95 % interval of the median; of files `suites-*` what three fifths of "
+        "the calls took, where it was kept. What stands behind a figure: "
         "[where figures come from](../figures.md)."
     )
 

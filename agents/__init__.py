@@ -5,6 +5,7 @@ Those that are a language model take its name after a colon: `load("grpo:runs/gr
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import inspect
@@ -97,4 +98,20 @@ def load(name: str) -> Maker:
             f"agent={name!r} has no method `act(self, observation, info)`; see "
             "examples/custom_agent.py for the smallest agent."
         )
+    _check_maker(name, found)
     return found  # type: ignore[no-any-return]
+
+
+def _check_maker(name: str, found: Any) -> None:
+    """Refuse what cannot be called as an agent's class is; builtins do not always say."""
+    taken = callable(found)
+    with contextlib.suppress(ValueError):
+        try:
+            inspect.signature(found).bind(None, seed=0)
+        except TypeError:
+            taken = False
+    if not taken:
+        raise InvalidOptionError(
+            f"agent={name!r} is no agent: it cannot be called with an environment and `seed=`; "
+            "see examples/custom_agent.py for the smallest agent."
+        )

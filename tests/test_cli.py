@@ -181,7 +181,8 @@ def test_a_refused_run_leaves_no_folder(tmp_path, stubbed, monkeypatch):
     for arguments in (
         ["ppo", "TritonKernel-softmax-v0"], ["random", "softmax", "--env-arg", "color=red"],
         ["random", "softmax", "--env-arg", "max_turns=0"], ["random", "softmax", "--reward", "my:f"],
-        ["random", "softmax", "--env-arg", "baseline=jit"],
+        ["random", "softmax", "--env-arg", "baseline=jit"], ["random", "sofmax"],
+        ["os:getcwd", "softmax"], ["os:path", "softmax"], ["math:sin", "softmax"],
     ):  # fmt: skip
         with pytest.raises(triton_gym.InvalidOptionError):
             invoke("run", *arguments, "--device", "simulated")
@@ -190,7 +191,10 @@ def test_a_refused_run_leaves_no_folder(tmp_path, stubbed, monkeypatch):
 
 @pytest.mark.parametrize(
     "config", ["{", "[1]", '{"agent": "random"}', '"x"', "\xff", '{"agent": 1, "env": "e", "steps": 2}',
-               '{"agent": "random", "env": "TritonKernel-softmax-v0", "steps": "2"}'],
+               '{"agent": "random", "env": "TritonKernel-softmax-v0", "steps": "2"}',
+               '{"agent": "random", "env": "TritonKernel-softmax-v0", "steps": 0}',
+               '{"agent": "random", "env": "TritonKernel-softmax-v0", "steps": 2, "seed": -1}',
+               "[" * 100_000],
 )  # fmt: skip
 def test_a_damaged_run_folder_says_so(config, tmp_path):
     (tmp_path / "config.json").write_bytes(config.encode("latin-1"))

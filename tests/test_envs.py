@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import warnings
@@ -174,6 +175,7 @@ def test_tuning_runs_the_chosen_knobs(evaluator):
         ({"evaluator": 5}, "evaluator must be an Evaluator or one of local"),
         ({"max_episode_step": 5}, "Did you mean 'max_episode_steps'"),
         ({"max_turn": 3}, "Unknown argument 'max_turn'. Did you mean 'max_turns'"),
+        ({"store": 3}, "store must be the path of a file; got 3"),
     ],
 )
 def test_a_wrong_option_says_what_is_allowed(options, told):
@@ -181,8 +183,32 @@ def test_a_wrong_option_says_what_is_allowed(options, told):
         if "action_mode" not in options or kind == "Kernel":
             with pytest.raises(InvalidOptionError, match=re.escape(told)):
                 gym.make(f"Triton{kind}-softmax-v0", **options)
+            with pytest.raises(InvalidOptionError, match=re.escape(told)):
+                gym.make_vec(f"Triton{kind}-softmax-v0", num_envs=2, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"max_turns": 0}, "1 or more"), ({"max_turns": 2.5}, "1 or more; got 2.5"),
+        ({"max_turn": 3}, "Did you mean 'max_turns'"), ({"num_envs": 1.5}, "1 or more; got 1.5"),
+        ({"num_envs": "3"}, "1 or more; got '3'"), ({"num_envs": True}, "1 or more; got True"),
+        ({"render_mode": "human"}, "Unknown argument 'render_mode'"),
+    ],
+)  # fmt: skip
+def test_a_wrong_option_of_a_table_says_what_is_allowed(options, told):
     with pytest.raises(InvalidOptionError, match=re.escape(told)):
-        gym.make_vec("TritonKernel-softmax-v0", num_envs=2, **options)
+        gym.make_vec("TritonTune-softmax-v0", **{"num_envs": 2, "device": "recorded", **options})
+    for kind in ("Kernel", "Tune") if "num_envs" in options else ():
+        with pytest.raises(InvalidOptionError, match=re.escape(told)):
+            gym.make_vec(f"Triton{kind}-softmax-v0", device="simulated", **options)
+
+
+@pytest.mark.parametrize("options", [{"split": "tran"}, {"held_out": True}, {"missing": "nearest"}])
+def test_what_chooses_from_a_table_is_refused_where_there_is_none(options):
+    for make in (gym.make, functools.partial(gym.make_vec, num_envs=2)):
+        with pytest.raises(InvalidOptionError, match="about recorded tables"):
+            make("TritonTune-softmax-v0", device="simulated", **options)
 
 
 def steps_of(env):
@@ -347,10 +373,54 @@ def test_an_interrupted_step_of_a_vector_env_was_taken_by_none(stub):
     assert [repr(env.np_random.bit_generator.state) for env in envs.envs] == states
 
 
+def test_an_interrupted_step_of_tuning_environments_was_taken_by_none(stub):
+    from concurrent.futures import Future
+
+    begun = []
+
+    class Interrupted(Future):
+        def result(self, timeout=None):
+            raise KeyboardInterrupt
+
+    def submit(task, source, **options):
+        future = Interrupted() if len(begun) == 1 else Future()
+        if not begun:
+            future.set_result(stub.evaluate(task, source, **options))
+        begun.append(future)
+        return future
+
+    stub.submit = submit
+    envs = gym.make_vec("TritonTune-softmax-v0", num_envs=4, evaluator=stub)
+    envs.reset(seed=1)
+    states = [repr(env.np_random.bit_generator.state) for env in envs.envs]
+    actions = np.zeros((4, len(envs.envs[0].knobs)), np.int64)
+    actions[:, 0] = [0, 1, 0, 0]  # three are alike, and are evaluated once
+    with pytest.raises(KeyboardInterrupt):
+        envs.step(actions)
+    assert [future.cancelled() for future in begun] == [False, True]
+    assert [env.outcome for env in envs.envs] == [None] * 4
+    assert [repr(env.np_random.bit_generator.state) for env in envs.envs] == states
+    with pytest.raises(InvalidOptionError, match="3 actions"):
+        envs.step(actions[:3])
+
+
+def test_tuning_environments_evaluate_equal_choices_once(stub):
+    envs = gym.make_vec("TritonTune-softmax-v0", num_envs=3, evaluator=stub)
+    envs.reset(seed=1)
+    actions = np.zeros((3, len(envs.envs[0].knobs)), np.int64)
+    rewards = envs.step(actions)[1]
+    assert len(stub.sources) == 1
+    assert len(set(rewards)) == 1
+    envs.step(actions)
+    assert len(stub.sources) == 1
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
         ({"num_envs": 2, "tasks": ["softmax", "gelu", "matmul"]}, "3 tasks"),
+        ({"num_envs": 2, "tasks": []}, "0 tasks"),
+        ({"num_envs": 1, "tasks": "softmaxx"}, "Unknown task 'softmaxx'"),
         ({"num_envs": 1, "tasks": ["softmaxx"]}, "Did you mean 'softmax'"),
         ({"num_envs": 1, "workers": 3}, "its own workers"),
         ({"num_envs": 1, "store": "outcomes.db"}, "its own store"),

@@ -135,6 +135,40 @@ def test_damage_further_up_is_refused_and_kept(tmp_path, stubbed):
     assert log.read_bytes() == damaged
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({name: value} for name in ("reward", "seconds") for value in ("x", None, 10**400, [])),
+        {"info": "x"}, {"step": "1"}, {"terminated": 0}, {"action": [[1], [2, 3]]}, {"more": 1},
+        {"action": {"a": 1}}, {"outcome": []}, {"outcome": None},
+        *({"outcome": change} for change in (
+            {"message": 5}, {"runtime_us": 10**400}, {"speedup": "fast"}, {"cases": 5},
+            {"cases": [{"case": 5}]}, {"phases": {"a": "b"}}, {"status": "great"}, {"compiled": 1},
+        )),
+    ],
+)  # fmt: skip
+def test_a_line_that_holds_no_step_is_refused(change, tmp_path, stubbed):
+    with new(tmp_path / "run", steps=1) as folder:
+        execute(folder)
+    log = tmp_path / "run" / "steps.jsonl"
+    first, second = map(json.loads, log.read_text().splitlines())
+    if isinstance(change.get("outcome"), dict):
+        change = {"outcome": {**second["outcome"], **change["outcome"]}}
+    log.write_text(f"{json.dumps(first)}\n{json.dumps({**second, **change})}\n")
+    with pytest.raises(triton_gym.RunError, match="line 2, is damaged"):
+        RunFolder.open(tmp_path / "run")
+
+
+@pytest.mark.parametrize("line", ["5", "null", "NaN", "[" * 100_000, '"x"', "{}", "\0" * 500])
+def test_a_line_of_anything_else_is_refused(line, tmp_path, stubbed):
+    with new(tmp_path / "run", steps=1) as folder:
+        execute(folder)
+    log = tmp_path / "run" / "steps.jsonl"
+    log.write_text(f"{line}\n{log.read_text()}")
+    with pytest.raises(triton_gym.RunError, match="line 1, is damaged"):
+        RunFolder.open(tmp_path / "run")
+
+
 def test_an_agent_that_does_not_repeat_itself_is_refused(tmp_path, stubbed, monkeypatch):
     with new(tmp_path / "run", "random", steps=5) as folder:
         execute(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 import sys
 from collections.abc import Iterable, Mapping
 from types import FrameType
@@ -54,6 +55,21 @@ def check_arguments(
     for name in options:
         if name not in names:
             raise unknown("argument", name, [*names, *others, "max_episode_steps"])
+
+
+def number_of_envs(given: Any) -> int:
+    """How many environments a vector environment is to have.
+
+    Raises:
+        InvalidOptionError: it is not a number of 1 or more.
+    """
+    try:
+        number = operator.index(given)
+    except TypeError:
+        number = 0
+    if isinstance(given, bool) or number < 1:
+        raise InvalidOptionError(f"num_envs must be 1 or more; got {given!r}.")
+    return number
 
 
 def turns_of(max_turns: int | None) -> int | None:

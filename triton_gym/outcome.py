@@ -227,13 +227,33 @@ def _json_number(value: float) -> float | str | None:
 
 
 def from_json(fields: Mapping[str, Any]) -> Outcome:
-    """The outcome that `to_json` wrote."""
-    given = dict(fields)
+    """The outcome that `to_json` wrote.
+
+    Args:
+        fields: as JSON had them; a file may be damaged.
+
+    Raises:
+        ValueError: they are none of an outcome's.
+    """
+    try:
+        return _outcome(dict(fields))
+    except (ArithmeticError, AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"it holds no outcome: {type(error).__name__}: {error}") from None
+
+
+_PLAIN: Mapping[str, type] = {"message": str, "bound": str, "compiled": bool, "case": str}
+"""Fields that are as JSON has them."""
+
+
+def _outcome(given: dict[str, Any]) -> Outcome:
     given["cases"] = [dict(case) for case in given.get("cases", ())]
     for part in (given, *given["cases"]):
         for name in NUMBERS:
             if name in part:
                 part[name] = math.nan if part[name] is None else float(part[name])
+        for name, kind in _PLAIN.items():
+            if name in part and type(part[name]) is not kind:
+                raise TypeError(f"{name} is {part[name]!r:.80}")
     given["cases"] = tuple(TimedCase(**case) for case in given["cases"])
     given["status"] = Status(given["status"])
     if "source" in given:  # its name of old

@@ -252,17 +252,23 @@ def make_tune_any_env(**options: Any) -> gym.Env[Any, Any]:
 
 
 def make_vector_env(
-    num_envs: int, task: str | Task, tasks: Sequence[str | Task] = (), **options: Any
+    num_envs: int,
+    task: str | Task,
+    tasks: Sequence[str | Task] | str | Task | None = None,
+    **options: Any,
 ) -> Any:
     """A vector environment that evaluates its batch in parallel; what `gym.make_vec` calls.
 
     With `tasks=` its environments work on these in turn, instead of all on the id's task; with
     `num_envs=1`, which is what `gym.make_vec` takes if it is told nothing, each has one.
     """
+    from triton_gym.episode import number_of_envs
     from triton_gym.vector import KernelVectorEnv
 
-    given = [load(one) if isinstance(one, str) else one for one in tasks or (task,)]
-    count = len(given) if num_envs == 1 else num_envs
+    alone = tasks is None or isinstance(tasks, str) or not isinstance(tasks, Sequence)
+    named: Any = (task if tasks is None else tasks,) if alone else tasks
+    given = [load(one) if isinstance(one, str) else one for one in named]
+    count = len(given) if number_of_envs(num_envs) == 1 and given else num_envs
     return KernelVectorEnv(count, given, **_turns(options))
 
 

@@ -15,7 +15,7 @@ from gymnasium.vector.utils import batch_space, concatenate, create_empty_array
 
 from triton_gym.action import InvalidAction
 from triton_gym.env import KernelEnv
-from triton_gym.episode import check_arguments
+from triton_gym.episode import check_arguments, number_of_envs
 from triton_gym.errors import InvalidOptionError
 from triton_gym.evaluation.service.pool import hold_evaluator, make_evaluator
 from triton_gym.evaluation.service.protocol import EvaluatorLike
@@ -51,8 +51,7 @@ class KernelVectorEnv(gym.vector.VectorEnv[Any, Any, npt.NDArray[Any]]):
         store: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> None:
-        if num_envs < 1:
-            raise InvalidOptionError(f"num_envs must be 1 or more; got {num_envs}.")
+        num_envs = number_of_envs(num_envs)
         check_arguments(KernelEnv, options)
         given = tuple(tasks) if isinstance(tasks, Sequence) else (tasks,)
         if not 1 <= len(given) <= num_envs:

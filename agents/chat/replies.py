@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from triton_gym.errors import InvalidOptionError, RunError
+from triton_gym.outcome import from_json
 
 
 @dataclass(slots=True)
@@ -115,7 +117,7 @@ class Replies:
                     self._take(json.loads(line))
                 else:
                     then = dict(json.loads(line)["about"])
-            except (ValueError, KeyError, IndexError, TypeError) as error:
+            except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
                 raise RunError(f"{self.path}, line {number + 1}, is damaged: {error!r}.") from None
         _check_same(self.path, then, about)
 
@@ -124,7 +126,19 @@ class Replies:
         if "reply" in line:
             replies.append(Recorded(str(line["reply"])))
         else:
-            replies[-1].result = dict(line["result"])
+            replies[-1].result = _result(dict(line["result"]))
+
+
+def _result(given: dict[str, Any]) -> Mapping[str, Any]:
+    """What became of a reply, as it was recorded; raises if it is damaged."""
+    numbers = [given["reward"], *([] if given["speedup"] is None else [given["speedup"]])]
+    if not all(type(one) in (int, float) and math.isfinite(one) for one in numbers):
+        raise ValueError(f"reward and speedup are {numbers!r:.80}")
+    if type(given["status"]) is not str:
+        raise TypeError(f"status is {given['status']!r:.80}")
+    if given["outcome"] is not None:
+        from_json(given["outcome"])
+    return given
 
 
 def _check_same(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:

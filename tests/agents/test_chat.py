@@ -261,6 +261,28 @@ def test_scoring_goes_on_with_the_replies_that_it_has(tmp_path, stub):
         Replies(tmp_path / "ended.jsonl", about)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"reward": None}, {"reward": 10**400}, {"speedup": "x"}, {"status": 5}, {"outcome": {}},
+     {"outcome": 5}],
+)  # fmt: skip
+def test_a_damaged_line_of_replies_is_told(change, tmp_path):
+    result = {"task": "t", "status": "correct", "reward": 1.0, "speedup": 2.0, "outcome": None}
+    path = tmp_path / "kept.jsonl"
+    with Replies(path, {"model": "m"}) as kept:
+        kept.reply(0, "text")
+        kept.result(0, result)
+    with Replies(path, {"model": "m"}) as kept:
+        assert kept.known[0][0].result == result
+    with Replies(path, {"model": "m"}) as kept:
+        kept.result(0, {**result, **change})
+    with pytest.raises(RunError, match="line 4, is damaged"):
+        Replies(path, {"model": "m"})
+    path.write_text('{"about": {"model": "m"}}\n' + "[" * 100_000 + "\n")
+    with pytest.raises(RunError, match="line 2, is damaged"):
+        Replies(path, {"model": "m"})
+
+
 def test_a_null_reply_is_told(serve):
     found = score(endpoint(serve(lambda body: None)), lambda name: Knobs(), [("knobs", 5)], tries=2)
     assert found["replies"] == {"made": 2, "empty": 2}

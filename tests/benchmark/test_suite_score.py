@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 
 import pytest
@@ -9,8 +10,11 @@ from typer.testing import CliRunner
 
 import triton_gym
 from triton_gym import InvalidOptionError
+from triton_gym.agents.chat.replies import Replies
 from triton_gym.benchmark.suite_score import best_known, suite_score
 from triton_gym.cli import app
+from triton_gym.cli.answers import evaluated
+from triton_gym.reward import kevin
 
 REPORT = {
     "gpu": "NVIDIA H200, 580.1", "date": "2026-01-01", "commit": "abc", "mode": "default",
@@ -45,6 +49,36 @@ def test_a_table_of_another_gpu_or_none_is_told(report, tmp_path):
         best_known("h200", tmp_path / "nothing.json")
     assert best_known("h200").share("softmax") < 1, "the shipped table"
     assert best_known("an unknown GPU").share("softmax") == 1
+
+
+def test_answers_that_are_known_are_not_judged_again(tmp_path, stub):
+    """What is interrupted loses nothing; an answer that changed is judged again."""
+    answers = {name: triton_gym.load(name).starter for name in ("gelu", "softmax")}
+    begun = []
+    submit = stub.submit
+
+    def interrupted(task, source, **options):
+        begun.append(source)
+        future = submit(task, source, **options)
+        if len(begun) == 2:
+            future = concurrent.futures.Future()
+            future.set_exception(KeyboardInterrupt())
+        return future
+
+    stub.submit = interrupted
+    path = tmp_path / "kept.jsonl"
+    with Replies(path, {}) as kept, pytest.raises(KeyboardInterrupt):
+        evaluated(stub, answers, 1, kevin, kept)
+    with Replies(path, {}) as kept:
+        found = evaluated(stub, answers, 1, kevin, kept)
+    assert begun == [*answers.values(), answers["softmax"]]
+    assert {name: [one.status for one in each] for name, each in found.items()} == {
+        "gelu": ["correct"], "softmax": ["correct"],
+    }  # fmt: skip
+    answers["gelu"] += "# another\n"
+    with Replies(path, {}) as kept:
+        evaluated(stub, answers, 1, kevin, kept)
+    assert begun[3:] == [answers["gelu"]]
 
 
 def test_answers_in_a_folder_have_a_score(tmp_path):

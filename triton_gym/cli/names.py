@@ -57,9 +57,7 @@ def environment_id(name: str, *, numeric: bool = False) -> str:
     if name in registration.families():
         return family_id(name)
     if not _ID.fullmatch(name):
-        known = [i for n in registration.tasks() for i in ids_of(n, registration.load(n))]
-        known += map(family_id, registration.families())
-        raise unknown("environment", name, known)
+        raise unknown("environment", name, [*registration.tasks(), *registration.families()])
     return name
 
 

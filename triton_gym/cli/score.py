@@ -8,7 +8,7 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -85,13 +85,13 @@ def score(
     out = out or _place(model, seed)
     journal = importlib.import_module("triton_gym.agents.chat.replies")
     journal.check_place(out)
+    kept = out.with_suffix(".replies.jsonl")
+    journal.check_place(kept)
     if answers.is_answers(model):
         if options:
             raise InvalidOptionError("--env-arg is for models; answers are evaluated as they are.")
-        _score_answers(model, names, device, workers, tries, reward, best_known, out)
+        _score_answers(model, names, device, workers, tries, reward, best_known, out, kept)
         return
-    kept = out.with_suffix(".replies.jsonl")
-    journal.check_place(kept)
     models = importlib.import_module("triton_gym.agents.chat.models")
     scoring = importlib.import_module("triton_gym.agents.chat.scoring")
     places = importlib.import_module("triton_gym.agents.grpo.places")
@@ -120,8 +120,7 @@ def score(
                     watch=lambda done, total: progress.update(bar, completed=done, total=total),
                 )  # fmt: skip
         except KeyboardInterrupt:
-            console.print(f"\nInterrupted. The same command goes on with the replies in {kept}.")
-            raise typer.Exit(130) from None
+            _tell_interrupted(console, kept)
     console.print(_table(model, found))
     _tell_empty(console, found["replies"])
     suite = _suite(console, found, known)
@@ -134,7 +133,7 @@ def score(
 
 def _score_answers(
     model: str, names: list[str], device: str, workers: int, tries: int, reward: str,
-    best_known: Path | None, out: Path,
+    best_known: Path | None, out: Path, kept: Path,
 ) -> None:  # fmt: skip
     """The same for answers that need no model."""
     from triton_gym.evaluation.service.evaluator import Evaluator
@@ -142,15 +141,23 @@ def _score_answers(
     from triton_gym.reward import finite, reward_named
 
     scoring = importlib.import_module("triton_gym.agents.scoring")
+    journal = importlib.import_module("triton_gym.agents.chat.replies")
     rewarded = reward_named(reward)
     console = Console()
     tasks = [name_in(name) for name in names]
-    with interruptible(), Evaluator(device, workers=workers) as evaluator:
-        known = _known(evaluator, best_known)
-        outcomes = answers.evaluated(evaluator, tasks, answers.sources(model, tasks), tries)
-        about = {
-            "model": model, "device": evaluator.describe(), "tries": tries, "reward": reward
-        }  # fmt: skip
+    sources = answers.sources(model, tasks)
+    try:
+        with interruptible(), Evaluator(device, workers=workers) as evaluator:
+            known = _known(evaluator, best_known)
+            about = {
+                "model": model, "device": evaluator.describe(), "tries": tries, "reward": reward
+            }  # fmt: skip
+            with journal.Replies(kept, {**about, "tasks": list(sources)}) as replies:
+                if replies.known:
+                    console.print(f"Equal answers that {kept} knows are not judged again.")
+                outcomes = answers.evaluated(evaluator, sources, tries, rewarded, replies)
+    except KeyboardInterrupt:
+        _tell_interrupted(console, kept)
     attempts = [
         scoring.Attempt(name, one.status.value, one.speedup, finite(rewarded(one), one))
         for name in tasks
@@ -197,6 +204,12 @@ def _place(model: str, seed: int) -> Path:
     """Where the scores go, unless it is said."""
     name = re.sub(r"[^\w.-]+", "_", model).strip("_.") or "model"
     return Path("runs", f"score-{name}-seed{seed}.json")
+
+
+def _tell_interrupted(console: Console, kept: Path) -> NoReturn:
+    """Say how to go on, and end."""
+    console.print(f"\nInterrupted. The same command goes on with what is in {kept}.")
+    raise typer.Exit(130)
 
 
 def _tell_empty(console: Console, replies: dict[str, int]) -> None:

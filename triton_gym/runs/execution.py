@@ -59,6 +59,11 @@ def execute(
     agent: Any = None
     try:
         agent = maker(env, seed=config.seed)
+        if not hasattr(agent, "act") and not hasattr(agent, "train"):
+            raise InvalidOptionError(
+                f"agent={config.agent!r} made a {type(agent).__name__}, which has no method "
+                "`act(self, observation, info)`."
+            )
         env.reset(seed=config.seed)
         env.start()
         agents.play(agent, env, total, seed=config.seed, history=env.history())

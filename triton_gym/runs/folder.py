@@ -157,7 +157,7 @@ class RunFolder:
                 step = step_from_json(json.loads(line))
                 if step.step != number:
                     raise ValueError(f"step {step.step} stands where step {number} belongs")
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, RecursionError) as error:
                 if number + 1 == len(lines) and not line.endswith(b"\n"):
                     self._log.truncate(sum(map(len, lines[:number])))
                     break
@@ -179,10 +179,12 @@ def read_config(path: Path) -> Config:
         config = Config(**json.loads(file.read_text(encoding="utf-8")))
     except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"{path} is not a run folder: it has no config.json.") from None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{file} cannot be read: {error}.") from None
     wanted = {"agent": str, "env": str, "steps": int, "seed": int, "options": dict}
     wrong = [name for name, kind in wanted.items() if type(getattr(config, name)) is not kind]
+    wrong = wrong or [name for name, least in (("steps", 1), ("seed", 0))
+                      if getattr(config, name) < least]  # fmt: skip
     if wrong:
         raise RunError(f"{file} is damaged: {wrong[0]} is {getattr(config, wrong[0])!r}.")
     return config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,6 +53,45 @@ def step_to_json(step: Step) -> dict[str, Any]:
     return {**fields, "outcome": outcome_to_json(step.outcome)}
 
 
-def step_from_json(fields: Mapping[str, Any]) -> Step:
-    """The step of a line."""
+def step_from_json(fields: Any) -> Step:
+    """The step of a line.
+
+    Args:
+        fields: as JSON had them; a file may be damaged.
+
+    Raises:
+        ValueError: they are none of a step's; the message says what is wrong.
+    """
+    if not isinstance(fields, dict):
+        raise ValueError(f"it is {fields!r:.80}, not a step")
+    names = [f.name for f in dataclasses.fields(Step)]
+    if different := set(fields) ^ set(names):
+        raise ValueError(f"it lacks {name}" if (name := min(different)) in names else
+                         f"{name!r:.80} is no part of a step")  # fmt: skip
+    for name, kinds in _KINDS.items():
+        if type(fields[name]) not in kinds or not _finite(fields[name]):
+            raise ValueError(f"{name} is {fields[name]!r:.80}")
+    if not _is_action(fields["action"]):
+        raise ValueError(f"action is {fields['action']!r:.80}")
     return Step(**{**fields, "outcome": outcome_from_json(fields["outcome"])})
+
+
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "step": (int,), "reward": (int, float), "terminated": (bool,), "truncated": (bool,),
+    "seconds": (int, float), "info": (dict,), "outcome": (dict,),
+}  # fmt: skip
+
+
+def _is_action(value: Any) -> bool:
+    """Whether it is a text, a number, a flat list of numbers, or nothing."""
+    numbers = value if isinstance(value, list) else [value]
+    return isinstance(value, str) or all(
+        one is None or (isinstance(one, (int, float)) and _finite(one)) for one in numbers
+    )
+
+
+def _finite(value: Any) -> bool:
+    """Whether a number is one that a float64 holds; anything else is let through."""
+    if not isinstance(value, (int, float)):
+        return True
+    return abs(value) <= sys.float_info.max

@@ -63,6 +63,7 @@ def tune_env(
         world = table_world(task, device, history, split, held_out, missing)
         _checked(options)
         return TuneEnv([world], world._layout, title=task.title, **options)
+    _no_table(device, split=split, held_out=held_out, missing=missing)
     live, layout = _evaluated(task, device, history, baseline, limits, evaluator, store)
     _checked(options)
     return TuneEnv([live], layout, title=task.title, **options)
@@ -113,8 +114,11 @@ def tune_vector_env(
         if missing != "error":
             raise InvalidOptionError("A vector environment on a table takes missing='error' only.")
         world = table_world(task, device, history, split, held_out, missing)
+        _checked(options, TableVectorEnv)
         return TableVectorEnv(num_envs, world, world._layout, **options)
+    _no_table(device, split=split, held_out=held_out, missing=missing)
     live, layout = _evaluated(task, device, history, baseline, limits, evaluator, store)
+    _checked(options)
     return TuneVectorEnv(num_envs, live, layout, title=task.title, **options)
 
 
@@ -151,17 +155,32 @@ def _chosen(table: Any, split: str, held_out: bool) -> Any:
     return table.only(cases)
 
 
-def _checked(options: Mapping[str, Any]) -> None:
-    """Check that `TuneEnv` takes these arguments.
+def _checked(options: Mapping[str, Any], made: type[Any] = TuneEnv) -> None:
+    """Check that a class of environments takes these arguments.
 
     Raises:
         InvalidOptionError: it does not take one; the message suggests the nearest that it takes.
     """
-    own = set(inspect.signature(TuneEnv).parameters) - {"worlds", "layout", "title"}
+    own = set(inspect.signature(made).parameters) - {
+        "worlds", "world", "layout", "title", "num_envs",
+    }  # fmt: skip
     names = sorted(own | (set(inspect.signature(tune_env).parameters) - {"task", "options"}))
     for name in options:
         if name not in own:
             raise unknown("argument", name, [*names, "max_episode_steps"])
+
+
+_OF_TABLES = {"split": "complete", "held_out": False, "missing": "error"}
+
+
+def _no_table(device: str, **given: Any) -> None:
+    """Refuse what chooses from a recorded table where there is none."""
+    for name, value in given.items():
+        if value != _OF_TABLES[name]:
+            raise InvalidOptionError(
+                f"{name}={value!r} is about recorded tables, and device={device!r} has none. "
+                "Leave it away, or take device='recorded'."
+            )
 
 
 def _no_evaluator(evaluator: Any, store: Any) -> None:

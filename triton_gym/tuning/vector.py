@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import gymnasium as gym
@@ -12,11 +13,12 @@ import numpy.typing as npt
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from triton_gym.episode import TURNS, number_of_envs, turns_of
 from triton_gym.errors import InvalidOptionError, unknown
-from triton_gym.outcome import NUMBERS
+from triton_gym.outcome import NUMBERS, Outcome
 from triton_gym.reward import Reward, finite, reward_named
 from triton_gym.tables.table import STATUSES
-from triton_gym.tuning.choosing import ACTION_MODES, action_space
+from triton_gym.tuning.choosing import ACTION_MODES, Choice, action_space
 from triton_gym.tuning.env import TuneEnv
 from triton_gym.tuning.layout import LIMIT, WORST, Layout, Values
 from triton_gym.tuning.rewards import FAILED_REGRET, TUNING_REWARDS
@@ -48,10 +50,10 @@ class TableVectorEnv(gym.vector.VectorEnv[Values, Integers, Values]):
 
     def __init__(
         self, num_envs: int, world: TableWorld, layout: Layout, *,
-        action_mode: str = "configuration", reward: str | Reward = "kevin", max_turns: int = 8,
+        action_mode: str = "configuration", reward: str | Reward = "kevin",
+        max_turns: int | None = None,
     ) -> None:  # fmt: skip
-        if num_envs < 1:
-            raise InvalidOptionError(f"num_envs must be 1 or more; got {num_envs}.")
+        num_envs, max_turns = number_of_envs(num_envs), turns_of(max_turns) or TURNS
         if action_mode not in _MODES:
             raise unknown("action_mode of a vector environment", action_mode, _MODES)
         table, self._layout = world.table, layout
@@ -265,8 +267,7 @@ class TuneVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     def __init__(
         self, num_envs: int, world: EvaluatedWorld, layout: Layout, **options: Any
     ) -> None:
-        if num_envs < 1:
-            raise InvalidOptionError(f"num_envs must be 1 or more; got {num_envs}.")
+        num_envs = number_of_envs(num_envs)
         self._world = world
         self.envs = [TuneEnv([world], layout, **options) for _ in range(num_envs)]
         first = self.envs[0]
@@ -298,37 +299,56 @@ class TuneVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         return np.stack(seen), infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Evaluate all choices; equal ones on a reproducible device are evaluated once."""
+        """Evaluate all choices; equal ones on a reproducible device are evaluated once.
+
+        If that is interrupted, all of it is given up: no environment has taken a step.
+        """
+        given = list(actions)
+        if len(given) != self.num_envs:
+            raise InvalidOptionError(
+                f"{len(given)} actions were given for {self.num_envs} environments."
+            )
+        seen, rewards = [], np.zeros(self.num_envs)
+        truncated = np.zeros(self.num_envs, np.bool_)
+        infos: dict[str, Any] = {}
+        for index, (env, found) in enumerate(zip(self.envs, self._evaluate(given), strict=True)):
+            if found is None:
+                observation, info = env.reset()
+            else:
+                row = self._world.settled(env.case_index, *found)
+                observation, rewards[index], _, truncated[index], info = env.settle(row)
+            seen.append(observation)
+            infos = self._add_info(infos, info, index)
+        self._over = truncated
+        return np.stack(seen), rewards, np.zeros_like(truncated), truncated.copy(), infos
+
+    def _evaluate(self, actions: Sequence[Any]) -> list[tuple[Choice, Outcome] | None]:
+        """Choice and outcome of each action; None where an episode is over."""
         # A world of its own has every action of its space: None is an environment to be reset.
         chosen = [
             None if over else env.choose(action)
             for env, action, over in zip(self.envs, actions, self._over, strict=True)
         ]
-        futures = [
-            None if choice is None else self._world.submit(env._case, choice, env.draw_seed())
-            for env, choice in zip(self.envs, chosen, strict=True)
-        ]
-        seen, rewards = [], np.zeros(self.num_envs)
-        truncated = np.zeros(self.num_envs, np.bool_)
-        infos: dict[str, Any] = {}
+        states = [env.np_random.bit_generator.state for env in self.envs]
+        begun: dict[Any, Future[Outcome]] = {}
+        keys: list[Any] = []
         try:
-            for index, (env, choice, future) in enumerate(
-                zip(self.envs, chosen, futures, strict=True)
-            ):
-                if choice is None or future is None:
-                    observation, info = env.reset()
-                else:
-                    row = self._world.settled(env._case, choice, future.result())
-                    observation, rewards[index], _, truncated[index], info = env.settle(row)
-                seen.append(observation)
-                infos = self._add_info(infos, info, index)
+            for index, (env, choice) in enumerate(zip(self.envs, chosen, strict=True)):
+                alike = index if not self._world.evaluator.deterministic else env.case_index
+                keys.append((alike, choice))
+                seed = 0 if choice is None else env.draw_seed()
+                if choice is not None and keys[-1] not in begun:
+                    begun[keys[-1]] = self._world.submit(env.case_index, choice, seed)
+            return [
+                None if choice is None else (choice, begun[key].result())
+                for choice, key in zip(chosen, keys, strict=True)
+            ]
         except BaseException:
-            for future in futures:
-                if future is not None:
-                    future.cancel()
+            for future in begun.values():
+                future.cancel()
+            for env, state in zip(self.envs, states, strict=True):
+                env.np_random.bit_generator.state = state
             raise
-        self._over = truncated
-        return np.stack(seen), rewards, np.zeros_like(truncated), truncated.copy(), infos
 
     def close_extras(self, **_: Any) -> None:
         """End the environments; a shared evaluator stays."""

@@ -88,7 +88,7 @@ class Store:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, busy_s: float = BUSY_S) -> None:
-        self._set_up(Path(path), busy_s)
+        self._set_up(file_of(path), busy_s)
         with self._lock, self._errors():
             self._open()
 
@@ -250,6 +250,17 @@ class Store:
         return _Errors(self.path)
 
 
+def file_of(path: object) -> Path:
+    """The path of a store, as it was given.
+
+    Raises:
+        InvalidOptionError: it is none.
+    """
+    if isinstance(path, (str, os.PathLike)):
+        return Path(path)
+    raise InvalidOptionError(f"store must be the path of a file; got {path!r:.80}.")
+
+
 class _Errors:
     """Turns SQLite's errors into the library's."""
 
@@ -272,16 +283,11 @@ _DAMAGE = (
     ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError, zlib.error,
 )  # fmt: skip
 """What reading a record raises that is none."""
-_TYPES = {"message": str, "bound": str, "compiled": bool}
 
 
 def _outcome(text: str) -> Outcome:
     """A recorded outcome; raises one of `_DAMAGE` if it is none."""
-    fields = json.loads(text)
-    for name, kind in _TYPES.items():
-        if type(fields[name]) is not kind:
-            raise TypeError(f"{name} is {fields[name]!r:.80}")
-    found = from_json(fields)
+    found = from_json(json.loads(text))
     if not storable(found):
         raise ValueError(f"{found.status} is not recorded")
     return found.replace(message=printing.message(found.message))

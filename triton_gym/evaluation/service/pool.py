@@ -8,6 +8,7 @@ from typing import Any
 
 from triton_gym.errors import InvalidOptionError, unknown
 from triton_gym.evaluation.backends import backend_of, resolve
+from triton_gym.evaluation.records.store import file_of
 from triton_gym.evaluation.service.deferring import DeferringEvaluator
 from triton_gym.evaluation.service.evaluator import Evaluator, Path
 from triton_gym.evaluation.service.protocol import EvaluatorLike
@@ -31,7 +32,7 @@ def evaluator_for(device: str, kind: str = "local", store: Path | None = None) -
         InvalidOptionError, DeviceError: see `triton_gym.evaluation.backends.resolve`.
         StoreError: the store cannot be opened.
     """
-    file = "" if store is None else os.path.realpath(store)
+    file = "" if store is None else os.path.realpath(file_of(store))
     with _lock:
         key = (os.getpid(), kind, device, file)
         if key not in _evaluators:

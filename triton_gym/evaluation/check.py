@@ -62,8 +62,8 @@ from triton_gym.task import Case, Task
 
 __all__ = [
     "FACTOR", "Expected", "Returned", "Timed", "Verdict", "compare", "compare_all",
-    "draw_inputs", "errors_of", "expect", "fake_arguments", "floor", "largest", "limits", "oracle",
-    "plainly_right", "reference", "returned", "spread", "timed", "told", "upcast",
+    "draw_inputs", "errors_of", "expect", "fake_arguments", "floor", "largest", "limits", "moved",
+    "oracle", "plainly_right", "reference", "returned", "spread", "timed", "told", "upcast",
 ]  # fmt: skip
 
 FACTOR = 4.0
@@ -241,12 +241,12 @@ def _jumping(
     found = list(masks)
     for sign in (1.0, -1.0):
         try:
-            moved = run(task, _moved(arguments, sign * size), case)
+            other_way = run(task, moved(arguments, sign * size), case)
         except InvalidTaskError:  # it is made for no other values
             return list(masks)
-        if [m.shape for m in moved] != [o.shape for o in exact]:
+        if [m.shape for m in other_way] != [o.shape for o in exact]:
             return list(masks)
-        for index, (other, o) in enumerate(zip(moved, exact, strict=True)):
+        for index, (other, o) in enumerate(zip(other_way, exact, strict=True)):
             if not _real(o) and other.dtype != o.dtype:
                 continue
             jumped = _jumped(other, o, 64 * size)
@@ -255,7 +255,7 @@ def _jumping(
     return found
 
 
-def _moved(arguments: Sequence[Any], size: float) -> list[Any]:
+def moved(arguments: Sequence[Any], size: float) -> list[Any]:
     """The arguments with every floating-point value moved by up to `size` of itself."""
     generators: dict[torch.device, torch.Generator] = {}
 
@@ -272,14 +272,14 @@ def _moved(arguments: Sequence[Any], size: float) -> list[Any]:
         return wide * (1 + size * (2 * noise - 1))
 
     tensors, tree = trees.flatten(list(arguments))
-    moved: list[Any] = trees.assemble(tree, iter([move(tensor) for tensor in tensors]))
-    return moved
+    found: list[Any] = trees.assemble(tree, iter([move(tensor) for tensor in tensors]))
+    return found
 
 
-def _jumped(moved: torch.Tensor, exact: torch.Tensor, allowed: float) -> torch.Tensor:
+def _jumped(other: torch.Tensor, exact: torch.Tensor, allowed: float) -> torch.Tensor:
     if not _real(exact):
-        return bits(moved) != bits(exact)
-    return errors_of(moved, exact) > allowed
+        return bits(other) != bits(exact)
+    return errors_of(other, exact) > allowed
 
 
 def limits(

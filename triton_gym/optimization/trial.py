@@ -26,6 +26,7 @@ from torch.utils import _pytree as pytree
 
 from triton_gym.evaluation import check
 from triton_gym.evaluation.comparison import compare as compare_results
+from triton_gym.evaluation.conditioning import reconsidered
 from triton_gym.evaluation.confine.privileges import die_with
 from triton_gym.evaluation.modules import bind
 from triton_gym.evaluation.trees import flatten
@@ -236,6 +237,7 @@ class Bench:
         if why is not None:
             return f"on {case}, {why}"
         verdict = check.compare(found, expected, str(case))
+        verdict = reconsidered(verdict, found, task, case, arguments, str(case))
         return None if verdict.ok else verdict.message
 
     def _unequal(

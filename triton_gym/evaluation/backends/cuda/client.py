@@ -38,11 +38,14 @@ class RunnerFailure(Exception):
         status: of the answer.
         message: for its author.
         lost: whether the runner is lost with it.
+        killed: whether its process ended by itself, which no kernel makes it do.
     """
 
-    def __init__(self, status: Status, message: str, *, lost: bool = False) -> None:
+    def __init__(
+        self, status: Status, message: str, *, lost: bool = False, killed: bool = False
+    ) -> None:
         super().__init__(message)
-        self.status, self.lost = status, lost
+        self.status, self.lost, self.killed = status, lost, killed
 
 
 class ValuesChanged(RunnerFailure):
@@ -116,7 +119,10 @@ class Runner:
         except ChannelClosed as error:
             self.kill()
             raise RunnerFailure(
-                Status.RUNTIME_ERROR, "The process that ran the kernels died.", lost=True
+                Status.RUNTIME_ERROR,
+                "The process that ran the kernels died.",
+                lost=True,
+                killed=True,
             ) from error
         finally:
             os.close(file)

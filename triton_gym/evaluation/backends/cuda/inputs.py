@@ -20,6 +20,7 @@ import torch
 
 from triton_gym.evaluation import check, trees
 from triton_gym.evaluation.backends.cuda.blocks import Block, BlockPool
+from triton_gym.evaluation.conditioning import reconsidered
 from triton_gym.evaluation.judging.case_layout import CaseLayout, lay_out_arguments
 from triton_gym.evaluation.plan.window import ARGUMENTS
 from triton_gym.task import Case, Task
@@ -45,11 +46,20 @@ class InputSet:
     expected: check.Expected
     form: trees.Tree
     """Of the reference's result."""
+    task: Task
+    """Bound to the parameters that the expected results are of."""
+    case: Case
     users: int = 0
     kept: bool = False
     nbytes: int = 0
     """Device memory of all of it."""
     blocks: BlockPool | None = field(default=None, repr=False)
+
+    def reconsidered(
+        self, verdict: check.Verdict, results: Sequence[torch.Tensor], where: str
+    ) -> check.Verdict:
+        """See `conditioning.reconsidered`."""
+        return reconsidered(verdict, results, self.task, self.case, self.arguments, where)
 
     def release(self) -> None:
         """Give the memory back, unless others use it."""
@@ -86,22 +96,41 @@ def draw_set(
     tensors, tree = trees.flatten(drawn)
     layout = lay_out_arguments(tree)
     block = blocks.take(layout.nbytes) if tensors else None
-    placed = []
-    for tensor, view in zip(tensors, layout.views, strict=True):
-        assert block is not None
-        lies = block.view(view, ARGUMENTS.start)
-        trees.memory(lies).copy_(trees.memory(tensor))
-        placed.append(lies)
-    arguments = trees.assemble(tree, iter(placed))
-    found = check.returned(task, arguments, case)
-    if bounds is None:
-        expected = check.expect(task, case, arguments, found)
-    elif bounds.exact:
-        expected = bounds.of(bounds.expected(task, arguments, case))
-    else:
-        expected = bounds.of(tuple(tensor.contiguous() for tensor in found.tensors))
+    try:
+        placed = []
+        for tensor, view in zip(tensors, layout.views, strict=True):
+            assert block is not None
+            lies = block.view(view, ARGUMENTS.start)
+            trees.memory(lies).copy_(trees.memory(tensor))
+            placed.append(lies)
+        arguments = trees.assemble(tree, iter(placed))
+        found = check.returned(task, arguments, case)
+        if bounds is None:
+            expected = check.expect(task, case, arguments, found)
+        elif bounds.exact:
+            expected = bounds.of(bounds.expected(task, arguments, case))
+        else:
+            expected = bounds.of(tuple(tensor.contiguous() for tensor in found.tensors))
+    except BaseException:
+        if block:  # most often the device has no memory left, and would never have this again
+            torch.cuda.current_stream().synchronize()
+            blocks.give_back(block)
+        raise
     size = (block.nbytes if block else 0) + sum(o.nbytes for o in expected.outputs)
-    return InputSet(layout, block, arguments, expected, found.tree, 1, False, size, blocks)
+    return InputSet(
+        layout, block, arguments, expected, found.tree, task, case, 1, False, size, blocks
+    )
+
+
+def fill(sets: list[InputSet], count: int, draw: Callable[[], InputSet]) -> None:
+    """Draw what is missing of so many; where that fails, none of them is in use any more."""
+    try:
+        while len(sets) < count:
+            sets.append(draw())
+    except BaseException:
+        for one in sets:
+            one.release()
+        raise
 
 
 class InputPool:
@@ -137,8 +166,7 @@ class InputPool:
                     there.remove(old)
                     old.drop()
         chosen = self._there(key, count, seen)
-        while len(chosen) < count:
-            chosen.append(self._keep(key, draw()))
+        fill(chosen, count, lambda: self._keep(key, draw()))
         seen.update(chosen)
         self._rng.shuffle(chosen)
         return chosen
@@ -156,8 +184,7 @@ class InputPool:
         if len(chosen) < count:
             with drawing:
                 chosen += self._there(key, count - len(chosen), {*seen, *chosen})
-                while len(chosen) < count:
-                    chosen.append(self._keep(key, draw()))
+                fill(chosen, count, lambda: self._keep(key, draw()))
         seen.update(chosen)
         return chosen
 

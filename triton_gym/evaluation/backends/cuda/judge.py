@@ -7,6 +7,7 @@ Inputs, oracle and comparison are here.
 from __future__ import annotations
 
 import functools
+import gc
 import secrets
 import threading
 from collections import OrderedDict
@@ -155,6 +156,7 @@ class CudaJudge(Judge):
 
     def _let_go(self) -> None:
         """Keep nothing that can be made again."""
+        gc.collect()  # frames that an exception came through may lie in a circle with it
         self._inputs.clear()
         self._blocks.trim(0)
         torch.cuda.empty_cache()

@@ -96,6 +96,7 @@ class Recording:
             self._load(case)
         except BaseException:
             self.close()
+            self.release()
             raise
 
     def __enter__(self) -> Recording:

@@ -74,7 +74,8 @@ class Stage:
                     allowed=False,
                 )
             try:
-                taken += [self._blocks.take(max(nbytes, 1)) for _ in range(count)]
+                for _ in range(count):
+                    taken.append(self._blocks.take(max(nbytes, 1)))
             except torch.OutOfMemoryError as error:
                 raise NoMemory(f"{error} for the answer's tensors.", allowed=True) from None
             yield taken
@@ -107,7 +108,7 @@ class Stage:
                     if runner.alive:
                         lease.end()
         except RunnerFailure as failure:
-            raise Ended(failure.status, f"On {case}: {failure}") from None
+            raise Ended(failure.status, f"On {case}: {failure}", again=failure.killed) from None
 
     def seconds(self, calls: int) -> float:
         """How long so many calls may take before they hang."""

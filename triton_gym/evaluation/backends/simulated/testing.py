@@ -6,11 +6,13 @@ import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from triton_gym.evaluation import check, trees
 from triton_gym.evaluation.backends.simulated.recording import Recording, Setting, Zone
+from triton_gym.evaluation.conditioning import reconsidered
 from triton_gym.evaluation.exchange.arena import HostArena, Layout, Slot, put
 from triton_gym.evaluation.judging.case_layout import CaseLayout, lay_out_arguments
 from triton_gym.evaluation.judging.judge import test_cases
@@ -24,7 +26,7 @@ from triton_gym.evaluation.plan.window import ARGUMENTS
 from triton_gym.evaluation.recording.session import CaseEntangled
 from triton_gym.evaluation.workers.session import Ended
 from triton_gym.outcome import Status
-from triton_gym.task import Case, Kind
+from triton_gym.task import Case, Kind, Task
 
 OTHER_SEEDS = 1 << 20
 """Between the seeds of a case's inputs and of those of a second call."""
@@ -37,7 +39,12 @@ _CPU = torch.device("cpu")
 class Inputs:
     """One set of inputs of a case, with what must come of it."""
 
+    task: Task
+    """Bound to the parameters of the evaluation."""
+    arguments: tuple[Any, ...]
+    """As the reference takes them."""
     tensors: tuple[torch.Tensor, ...]
+    """Those of the arguments."""
     layout: CaseLayout
     expected: check.Expected
     tree: trees.Tree
@@ -58,7 +65,7 @@ def draw(setting: Setting, case: Case, seed: int) -> Inputs:
     layout = Layout()
     layout.place((laid.nbytes,), "uint8")
     slots = tuple(layout.like(tensor) for tensor in plain.tensors)
-    return Inputs(tensors, laid, expected, plain.tree, slots, layout.end)
+    return Inputs(task, arguments, tensors, laid, expected, plain.tree, slots, layout.end)
 
 
 class Tests:
@@ -165,6 +172,7 @@ class Tests:
         ]
         flag = torch.stack(changed).any() if changed else torch.zeros(())
         (verdict,), flags = check.compare_all([(results, inputs.expected, str(case))], [flag])
+        verdict = reconsidered(verdict, results, inputs.task, case, inputs.arguments, str(case))
         if not verdict.ok:
             raise Ended(
                 Status.INCORRECT, verdict.message,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import threading
-import time
 import types
 
 import pytest
@@ -47,50 +45,49 @@ def driver(monkeypatch):
     return driver
 
 
-def later(call):
-    thread = threading.Thread(target=call)
-    thread.start()
-    return thread
+class Clock:
+    """One second passes with every look at it; something may happen at a time."""
+
+    def __init__(self, at: int, happens) -> None:
+        self.now, self._at, self._happens = 0, at, happens
+
+    def perf_counter(self) -> int:
+        self.now += 1
+        if self.now == self._at:
+            self._happens()
+        return self.now
 
 
-def test_the_turns_of_others_before_the_mark_are_not_in_the_time(driver):
+def begun(driver, monkeypatch, at, happens) -> float:
+    """When what is timed began, as far as the host knows."""
     gate = Gate(0)
     gate._turn = 1
+    clock = Clock(at, lambda: happens(gate))
+    monkeypatch.setattr("triton_gym.evaluation.backends.cuda.device.time", clock)
+    found = gate.passed()
+    assert gate._word.value == 1  # it was opened
+    return found
 
-    def others_first():
-        time.sleep(0.05)
+
+def test_the_turns_of_others_before_the_mark_are_not_in_the_time(driver, monkeypatch):
+    def reached(gate):
         gate._mark.value = 1
 
-    begun = time.perf_counter()
-    thread = later(others_first)
-    found = gate.passed()
-    thread.join()
-    assert gate._word.value == 1  # it was opened
-    assert begun < found <= time.perf_counter()
-    assert found - begun > 0.04  # the wait of 50 ms is left out
+    assert begun(driver, monkeypatch, 5000, reached) == 4999
 
 
-def test_a_mark_that_what_is_timed_has_hidden_counts_from_the_opening(driver):
-    gate = Gate(0)
-    gate._turn = 1
-
-    def work_that_hides_it():
-        time.sleep(0.05)
+def test_a_mark_that_what_is_timed_has_hidden_counts_from_the_opening(driver, monkeypatch):
+    def ended(gate):
         driver.state = DONE
 
-    begun = time.perf_counter()
-    thread = later(work_that_hides_it)
-    found = gate.passed()
-    thread.join()
-    assert found - begun < 0.04
+    assert begun(driver, monkeypatch, 5000, ended) == 1
 
 
-def test_a_mark_set_too_soon_counts_from_the_opening(driver):
-    gate = Gate(0)
-    gate._turn = 1
-    gate._mark.value = 1  # by the call before
-    begun = time.perf_counter()
-    assert gate.passed() - begun < 0.04
+def test_a_mark_set_too_soon_counts_from_the_opening(driver, monkeypatch):
+    def reached(gate):
+        gate._mark.value = 1  # by the call before
+
+    assert begun(driver, monkeypatch, 1, reached) == 1
 
 
 def test_an_error_while_it_is_closed_leaves_it_open(driver):

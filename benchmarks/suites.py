@@ -68,6 +68,8 @@ def main() -> None:
     listing = {"seconds": time.perf_counter() - started, "torch_loaded": "torch" in sys.modules}
     head = {**about(options.checkout), "suite": suite.name, "listing": listing}
     head["checkout_commit"] = options.checkout_commit or head["checkout_commit"]
+    if not options.device:
+        _warm(suite.name)
     rows: list[dict[str, Any]] = []
     kept = {row["problem"]: row for row in _rows(options.out)} if not options.device else {}
     if options.again:
@@ -95,6 +97,25 @@ def main() -> None:
             print(f"{row['problem']}: {row['why']}")
 
 
+def _warm(name: str) -> None:
+    """Import once what every problem's process would import, and scan PyTorch's own tests once."""
+    import torch
+    import torch._dynamo  # which following on `meta` imports
+    import torch._subclasses.fake_tensor
+    import torch.fx.experimental.proxy_tensor
+
+    import triton_gym.evaluation.admission
+    import triton_gym.suites.captured
+    import triton_gym.suites.published
+    import triton_gym.suites.trying  # noqa: F401
+
+    torch.set_num_threads(1)
+    if name == "backendbench":
+        from triton_gym.suites.op_samples import sources_of
+
+        sources_of("no_operator.default")  # looks through all
+
+
 def _rows(path: Path | None) -> list[dict[str, Any]]:
     """Rows of a file that an earlier run wrote."""
     if path is None or not path.is_file():
@@ -104,9 +125,6 @@ def _rows(path: Path | None) -> list[dict[str, Any]]:
 
 def _alone(problem: suites.Problem, seconds: float) -> dict[str, Any]:
     """The row of a problem that is loaded in a process of its own."""
-    import torch
-
-    torch.set_num_threads(1)
     read, write = os.pipe()
     child = os.fork()
     if not child:

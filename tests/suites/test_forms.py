@@ -162,6 +162,34 @@ def test_calls_of_tests_are_cases(tmp_path, capsys):
     torch.testing.assert_close(summed, one[0].sum(1) * 2)
 
 
+POWERS = """
+import torch
+
+def powers(start, end, count):
+    return 2.0 ** (start + (end - start) * torch.arange(count, device=start.device) / count)
+
+##################################################
+
+import torch
+
+results = [
+    powers(torch.tensor(1.0, device="cuda"), torch.tensor(3.0).cuda(), 5),
+    powers(torch.tensor(0.0, device="cuda"), torch.tensor(4.0).cuda(), 8),
+]
+"""
+
+
+def test_single_numbers_are_drawn_anew_where_there_is_nothing_else(tmp_path):
+    write(tmp_path, {"data/TritonBench_T_v1/powers.py": POWERS})
+    (problem,) = suites.load("tritonbench-t", tmp_path)
+    task = problem.task()
+    (start, end, count), (other, _, _) = arguments(task, 0), arguments(task, 1)
+    assert start != other
+    assert abs(start - 1) <= 0.5
+    assert abs(end - 3) <= 1.5
+    assert count == 5
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [

@@ -41,6 +41,9 @@ class Redraw:
     """Numbers are multiplied by one factor, for matrices that have to keep a property."""
     NOTHING = "nothing"
     """They stay; every evaluation sees the same."""
+    SINGLE = "single"
+    """As `VALUES`, and single numbers are moved by up to a half of their size or of 1: they are
+    rates and exponents most often, and where there is nothing else, what the result is made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +157,11 @@ def _redrawn(value: Any, how: str, seed: int) -> Any:
 
 
 def _other(tensor: torch.Tensor, how: str, seed: int) -> torch.Tensor:
-    if tensor.numel() < 2:
-        return tensor
     generator = torch.Generator().manual_seed(seed % (1 << 62))
+    if tensor.numel() < 2:
+        if how != Redraw.SINGLE or not (tensor.numel() and tensor.is_floating_point()):
+            return tensor
+        return tensor + (float(torch.rand((), generator=generator)) - 0.5) * tensor.abs().clamp(1)
     if how == Redraw.SIZE and (tensor.is_floating_point() or tensor.is_complex()):
         return tensor * (0.5 + float(torch.rand((), generator=generator)))
     if not tensor.is_floating_point():

@@ -97,7 +97,8 @@ def captured_task(
         tags=tags,
     )
     cases = [Case("float32", {"call": i + 1}) for i in range(calls)]
-    forms = [replace(form, redraw=how) for how in (Redraw.VALUES, Redraw.SIZE, Redraw.NOTHING)]
+    ways = (Redraw.VALUES, Redraw.SIZE, Redraw.NOTHING, Redraw.SINGLE)
+    forms = [replace(form, redraw=how) for how in ways]
     return tried_cases(forms, described, cases, form.path)
 
 

@@ -83,6 +83,8 @@ PROBLEMS = {
                 "    b = torch.randn(40, 24, device='cuda')\n    c = torch.empty(20, 24, device='cuda')"
                 "\n    product_into(a, b, c)\n    return c"),
     "count": (ATOMIC, "import torch\ncount(torch.randint(0, 9, (50,), device='cuda'))"),
+    "wrong_call": (KERNEL.replace("mask=inside)", "mask=offsets < 128)"),
+                   "import torch\nfor n in (3, 256, 128):\n    scaled(torch.randn(n).cuda())"),
     "kernel_alone": (ATOMIC, "count_kernel[(1,)](None, None, 0, BINS=4)"),
 }  # fmt: skip
 
@@ -127,6 +129,13 @@ def test_atomics_run_one_after_the_other(suite):
     task = suite.problem("count").task()
     (x,) = check.draw_inputs(task, task.tiny[0], 3, torch.device("cpu"))
     assert task.reference(x).tolist() == torch.bincount(x % 4, minlength=4).tolist()
+
+
+def test_a_published_call_that_is_wrong_does_not_cost_the_others(suite):
+    """Its smallest call writes beyond its result."""
+    task = suite.problem("wrong_call").task()
+    assert {case["call"] for case in (*task.tiny, *task.bench)} == {2, 3}
+    assert "writes to memory outside" in "".join(task.notes)
 
 
 def test_what_cannot_be_called_is_told(suite):

@@ -36,6 +36,7 @@ def test_prose_around_one_fenced_block_is_dropped(fence):
         ("#" * (LIMIT + 1), "characters"),
         ("<think>" + "a " * REPLY_LIMIT, "characters"),
         ("<think>never done\n```python\na = 1\n```", "thoughts"),
+        ("<|channel|>analysis<|message|>```python\na = 1\n```", "thoughts"),
         (17, "text"),
     ],
 )
@@ -69,6 +70,19 @@ FENCED = f"```python\n{MODULE}```\n"
         f"```python\n{MODULE.rstrip()}```",
         f"````markdown\nHere:\n{FENCED}````\n",
         f"{FENCED.strip()}<|im_end|>\n<|im_start|>assistant\nwell",
+        f"{FENCED}Use it:\n```python\nfrom kernel import softmax\n\nprint(softmax(x))\n```\n",
+        f"{FENCED}Again:\n```python\n\n{MODULE}\n\n```\n",
+        f"```markdown\nHere:\n{FENCED}```\n",
+        f"```markdown\nHere:\n```python\n{MODULE}```\n",
+        f"Sure! ```python\n{MODULE}```\\n and that is all.",
+        f"<answer>\n{MODULE}</answer>",
+        f"<think>no</think>\n<answer>\n```python\n{MODULE}```</answer>\n",
+        f"<reflection>\n```\nx = 1\n```\n</reflection>\n{FENCED}",
+        f"<seed:think>\n```python\nx = 1\n```</seed:think>\n{FENCED}",
+        f"<|begin_of_thought|>\n```\nx\n<|end_of_thought|>\n<|begin_of_solution|>\n{MODULE}"
+        "<|end_of_solution|>",
+        f"<|channel|>analysis<|message|>hm ```python\nx = 1<|end|><|start|>assistant"
+        f"<|channel|>final<|message|>{FENCED}<|return|>",
     ],
 )
 def test_every_form_of_reply_gives_the_module_that_defines_the_entry_point(reply):

@@ -19,6 +19,7 @@ program that uses the library, or when the machine cannot do what was asked::
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import logging
 import warnings
@@ -76,12 +77,14 @@ class ConfinementWarning(UserWarning):
 def warn(text: str) -> None:
     """Warn from a thread of the library's own, which has no caller that an error could reach.
 
-    Where warnings are errors it goes to the log instead: an exception would end the thread.
+    Where warnings are errors it goes to the log instead: an exception would end the thread. So it
+    does where they cannot be shown; where that cannot be either, nobody is told.
     """
     try:
         warnings.warn(text, RuntimeWarning, stacklevel=2)
-    except RuntimeWarning:
-        logging.getLogger("triton_gym").warning(text)
+    except Exception:  # the warning itself, or whatever `showwarning` and a closed stderr raise
+        with contextlib.suppress(Exception):
+            logging.getLogger("triton_gym").warning(text)
 
 
 def unknown(what: str, given: object, allowed: Iterable[str]) -> InvalidOptionError:

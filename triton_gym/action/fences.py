@@ -11,6 +11,10 @@ _OPENING = re.compile(r"([ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)(`{3,}|~{3,})([^
 _PROSE = re.compile(r"[ \t]*(?:python3?|py|triton|diff)[ \t]*", re.IGNORECASE)
 
 
+_OPENS = re.compile(r"(?:`{3,}|~{3,})[ \t]*[\w+{.-]+[ \t]*\Z")
+"""A fence and one word, which names a language."""
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """One fenced block."""
@@ -31,6 +35,8 @@ class Fenced:
     """The text without its blocks; whatever follows a fence that is not closed is left out."""
     unclosed: int
     """Line of a fence that is not closed; 0 if all are."""
+    closing: str = ""
+    """The line that would close it."""
 
 
 def fenced(text: str) -> Fenced:
@@ -38,8 +44,9 @@ def fenced(text: str) -> Fenced:
 
     A closing fence is as long as its opening one or longer, of the same character, alone on its
     line, and not indented deeper: a fence in an indented docstring closes nothing. If a block would
-    stay open by these rules alone, models' own are tried: a closing fence may be indented or stand
-    behind the last line of code, and ```` ```python ```` opens a block behind prose.
+    stay open by these rules alone, models' own are tried: a closing fence may be indented, stand
+    behind the last line of code or before more prose, and ```` ```python ```` opens a block behind
+    prose.
     """
     found = _scan(text, strict=True)
     if not found.unclosed:
@@ -70,7 +77,7 @@ def _scan(text: str, *, strict: bool) -> Fenced:
         inside += [_dedented(code, indent)] if code else []
         blocks.append(Block(language, "".join(f"{inner}\n" for inner in inside), opened))
         opened = 0
-    return Fenced(tuple(blocks), "\n".join(outside), opened)
+    return Fenced(tuple(blocks), "\n".join(outside), opened, fence if opened else "")
 
 
 def _before_closing(line: str, fence: str, indent: int, *, strict: bool) -> str | None:
@@ -78,7 +85,8 @@ def _before_closing(line: str, fence: str, indent: int, *, strict: bool) -> str 
     bare = line.rstrip(" \t")
     code = bare.rstrip(fence[0])
     if len(bare) - len(code) < len(fence):
-        return None
+        more = line.startswith(fence) and not _OPENS.match(line)
+        return "" if more and not strict else None
     if not strict:
         return code if code.strip() else ""
     return "" if not code.strip() and len(code) <= indent else None

@@ -80,27 +80,44 @@ def _chosen(blocks: tuple[Block, ...], entry: str, depth: int = 0) -> str:
     filled = [block for block in blocks if block.text.strip()]
     if not filled:
         raise InvalidAction("The fenced code block is empty.")
-    defining = [block for block in filled if entry and _defines(block.text, entry)]
+    making = [block for block in filled if entry and _makes(block.text, entry)]
+    defining = making or [block for block in filled if entry and _imports(block.text, entry)]
     likely = defining or [block for block in filled if block.language in _PYTHON] or filled
-    if len({block.text for block in likely}) > 1:
+    if len({block.text.strip() for block in likely}) > 1:
         lines = ", ".join(str(block.line) for block in likely[:5])
         which = f", {len(defining) or 'none'} of which define `{entry}`" if entry else ""
         raise InvalidAction(
             f"The reply holds {len(filled)} fenced code blocks{which} (at lines {lines}); exactly "
             "one is expected, with the whole module in it."
         )
-    if likely[0].language in _PAGES and (inner := fenced(likely[0].text).blocks):
+    if likely[0].language in _PAGES and (inner := _inner(likely[0].text)):
         return _chosen(inner, entry, depth + 1) if depth < _DEEPEST else likely[0].text
     return likely[0].text
 
 
+def _inner(page: str) -> tuple[Block, ...]:
+    """The blocks of a page; the page's own fence may have been as short as that of its last block,
+    which then closed both."""
+    found = fenced(page)
+    return fenced(f"{page}{found.closing}\n").blocks if found.unclosed else found.blocks
+
+
 def _defines(text: str, entry: str) -> bool:
-    """Whether a module's text defines a name: a function, a class, an assignment, an import."""
+    """Whether a module's text binds a name: it defines or assigns it, or imports it."""
+    return _makes(text, entry) or _imports(text, entry)
+
+
+def _makes(text: str, entry: str) -> bool:
+    """Whether a text defines or assigns a name."""
     name = re.escape(entry)
-    if re.search(rf"^[ \t]*(?:async[ \t]+def|def|class)[ \t]+{name}\b", text, re.MULTILINE):
-        return True
-    if re.search(rf"^{name}[ \t]*(?::[^=\n]*)?=(?!=)", text, re.MULTILINE):
-        return True
+    return bool(
+        re.search(rf"^[ \t]*(?:async[ \t]+def|def|class)[ \t]+{name}\b", text, re.MULTILINE)
+        or re.search(rf"^{name}[ \t]*(?::[^=\n]*)?=(?!=)", text, re.MULTILINE)
+    )
+
+
+def _imports(text: str, entry: str) -> bool:
+    """Whether a text imports a name, as an example of its use does too."""
     return any(
         line.startswith(("from ", "import ")) and entry in re.findall(r"\w+", line)
         for line in text.split("\n")

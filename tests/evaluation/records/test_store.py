@@ -15,6 +15,7 @@ import pytest
 import triton_gym
 from triton_gym import Evaluator, InvalidOptionError, Limits, Outcome, Status
 from triton_gym.errors import StoreError
+from triton_gym.evaluation.records import background
 from triton_gym.evaluation.records import store as stores
 from triton_gym.evaluation.records.background import BackgroundStore
 from triton_gym.evaluation.records.store import Store, storable
@@ -178,7 +179,7 @@ def test_a_fork_opens_the_file_anew(store):
 @pytest.mark.parametrize(
     "text",
     ["", "{", "[]", "null", "{}", b"\xff\xfe", '{"status": "correct"}', "recursion",
-     "message", "status", "number", "phases", "huge"],
+     "message", "status", "number", "phases", "huge", "no text"],
 )  # fmt: skip
 def test_a_damaged_record_counts_as_not_there_and_is_told_once(store, text):
     import json
@@ -195,6 +196,11 @@ def test_a_damaged_record_counts_as_not_there_and_is_told_once(store, text):
     keys = [keep(store, source) for source in ("x", "y", "z")]
     edit = sqlite3.connect(store.path)
     edit.execute("UPDATE outcomes SET outcome = ? WHERE key != ?", (text, keys[2].digest))
+    if text == "no text":  # SQLite holds whatever bytes it is told are one
+        edit.execute(
+            "UPDATE outcomes SET outcome = CAST(X'7b22ff' AS TEXT) WHERE key != ?",
+            (keys[2].digest,),
+        )
     edit.commit()
     edit.close()
     with pytest.warns(RuntimeWarning, match="damaged") as told:
@@ -218,6 +224,31 @@ def test_a_store_that_others_hold_keeps_nobody_waiting(tmp_path):
     other.execute("ROLLBACK")
     recorder.close()
     assert len(Store(tmp_path / "outcomes.db")) == 1
+
+
+def test_a_store_that_others_hold_whole_is_waited_for_once(tmp_path, monkeypatch):
+    """A writer in exclusive locking mode turns readers away too: SQLite would wait each time."""
+    monkeypatch.setattr(background, "READ_S", 0.01)
+    recorder = BackgroundStore(tmp_path / "outcomes.db")
+    keys = [recorder.key(TASK, f"{n}", "eager", Limits()) for n in range(20)]
+    for key in keys:
+        recorder.put(key, DEVICE, TASK.name, "x", 1, outcome())
+    recorder.close()
+    other = sqlite3.connect(tmp_path / "outcomes.db", isolation_level=None)
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    other.execute("BEGIN EXCLUSIVE")
+    other.execute("UPDATE outcomes SET task = 'other'")
+    asked = []
+    get = Store.get
+    monkeypatch.setattr(Store, "get", lambda *given: asked.append(1) or get(*given))
+    with pytest.warns(RuntimeWarning, match="may be known"):
+        assert [recorder.get(key, [DEVICE]) for key in keys] == [None] * 20
+    assert len(asked) == 1
+    other.execute("ROLLBACK")
+    other.close()
+    monkeypatch.setattr(recorder, "_readable_at", time.monotonic())
+    assert recorder.get(keys[0], [DEVICE]) is not None
+    recorder.close()
 
 
 @pytest.mark.parametrize("error", [StoreError("disk full"), ZeroDivisionError("unforeseen")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import logging
 import threading
 import time
 import warnings
@@ -432,6 +433,20 @@ def test_a_future_is_told_whatever_recording_does(error):
     assert future.result(0) is OUTCOME
     judge.answer(after.id)
     assert after.result(0) is OUTCOME
+
+
+def test_a_future_is_told_where_warnings_cannot_be_shown(monkeypatch):
+    """As with a standard error that the program closed."""
+
+    def fail(*_, **__):
+        raise ValueError("I/O operation on closed file")
+
+    desk = Desk()
+    future = desk.submit(record=fail)
+    monkeypatch.setattr(warnings, "showwarning", fail)
+    monkeypatch.setattr(logging.getLogger("triton_gym"), "warning", fail)
+    desk.made[0].up().answer(future.id)
+    assert future.result(0) is OUTCOME
 
 
 def test_a_callback_that_ends_the_program_ends_no_thread_of_ours():

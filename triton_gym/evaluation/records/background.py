@@ -11,6 +11,7 @@ import contextlib
 import os
 import queue
 import threading
+import time
 from collections.abc import Iterable
 
 from triton_gym.errors import StoreError, warn
@@ -21,6 +22,8 @@ from triton_gym.task import Task
 
 READ_S = 1.0
 """How long a lookup waits for a store that others hold; who writes holds up no readers."""
+REST_S = 10.0
+"""How long a store that could not be read is not looked into again."""
 FLUSH_S = 20.0
 """How long `close` waits for what is still to be written."""
 
@@ -44,6 +47,7 @@ class BackgroundStore:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._warned: set[str] = set()
+        self._readable_at = 0.0
 
     def key(self, task: Task, source: str, baseline: str, limits: Limits) -> Key:
         """See `Store.key`."""
@@ -55,9 +59,13 @@ class BackgroundStore:
         for device in names:
             if outcome := self._coming.get((key.digest, device)):
                 return as_recorded(outcome)
+        if time.monotonic() < self._readable_at:
+            return None
         try:
             return self.store.get(key, names)
         except StoreError as error:
+            # Whoever submits a thousand answers must not wait a thousand times.
+            self._readable_at = time.monotonic() + REST_S
             self._warn("read", f"Answers are evaluated that may be known. {error}")
             return None
 
@@ -97,7 +105,8 @@ class BackgroundStore:
             except Exception as error:  # nothing that is written may end this thread
                 told = f"{type(error).__name__}: {error}"
                 self._warn("write", f"Outcomes are not recorded in {store.path}. {told}")
-            self._coming.pop((key.digest, device), None)
+            if self._coming.get((key.digest, device)) is outcome:  # not a later one
+                del self._coming[key.digest, device]
         with contextlib.suppress(StoreError):
             store.close()
 

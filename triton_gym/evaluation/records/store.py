@@ -226,6 +226,8 @@ class Store:
         connection = sqlite3.connect(
             self.path, timeout=self._busy_s, isolation_level=None, check_same_thread=False
         )
+        # Text that is none is a damaged record, and not an error of the whole query.
+        connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
         try:
             self._prepare(connection)
         except BaseException:

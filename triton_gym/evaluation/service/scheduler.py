@@ -228,9 +228,10 @@ class Scheduler:
             try:
                 if entry.record is not None and isinstance(result, Outcome):
                     entry.record(result, hardware)
-            except BaseException as error:  # whatever recording does, the future is told
+            except BaseException as error:
                 warn(f"An outcome was not recorded: {error!r}")
-            self._tell([entry], result)
+            finally:  # whatever recording does, the future is told
+                self._tell([entry], result)
 
     def again(self, transport: Transport, number: int, reason: str) -> None:
         """A judge could not do an evaluation this time."""

@@ -143,11 +143,21 @@ def test_strides_are_held_where_the_task_says_so(evaluator, held):
     [
         (lambda x: (x * 2, x[:0]), torch.float32, "y, torch.empty((0, x.shape[1]), device=x.device)",
          "correct"),
+        (lambda x: (x * 2, x[:0] * 2), torch.float32, "y, torch.empty((0, x.shape[1]), device=x.device)",
+         "correct"),
+        (lambda x: (x * 2, torch.arange(5), torch.ones_like(x)), torch.float32,
+         "y, torch.arange(5, device=x.device), torch.ones_like(x)", "correct"),
+        (lambda x: (x * 2, torch.arange(5)), torch.float32, "y, torch.zeros(5, device=x.device).long()",
+         "incorrect"),
+        (lambda x: (x * 2, x * 3), torch.float32, "y, torch.zeros_like(x)", "incorrect"),
+        (lambda x: {1: x * 2, "1": 1j}, torch.float32, '{"1": 1j, 1: y}', "correct"),
+        (lambda x: x * 2, torch.float32, "[y] * 5000", "incorrect"),
         (lambda x: x * 2, torch.uint16, "y", "correct"),
         (lambda x: x[x > 0.1], torch.float32, "y", "incorrect"),
         (lambda x: x * 2, torch.float64, "y", "incorrect"),
     ],
-    ids=["no elements", "uint16", "a shape that depends on values", "float64 through float32"],
+    ids=["no elements", "none of its own", "constants", "another constant", "a fill for a result",
+         "keys and complex numbers", "far too many", "uint16", "a shape that depends on values", "float64 through float32"],
 )  # fmt: skip
 def test_results_that_pytorch_itself_hardly_bears(evaluator, reference, draws, result, status):
     def inputs(case, generator):

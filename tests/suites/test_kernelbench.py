@@ -162,7 +162,7 @@ def test_an_answer_is_evaluated(task, evaluator):
         ("[features, 3.0]", "[features, torch.ones(1)]", "constructor must be numbers"),
         ("import torch\n", "import torch\nexit(3)\n", r"does not run: SystemExit.*\(line 3\)"),
         ("+ row", "+ exit(3)", r"fails: SystemExit.*\(line 15\)"),
-        ("x * self.scale * self.factor + row", "'text'", "neither a tensor nor a number"),
+        ("x * self.scale * self.factor + row", "'text'", "neither a number nor a tensor"),
     ],
 )
 def test_what_cannot_be_a_task_is_refused(path, tmp_path, old, new, told):

@@ -21,6 +21,10 @@ DEEPEST = 32
 """How deep containers may be nested."""
 MOST = 10_000
 """Most leaves of a tree."""
+WIDEST = 4096
+"""Most items of one container."""
+LONGEST_KEY = 512
+"""Characters of the longest text that is a key."""
 _NUMBERS: Mapping[type, torch.dtype] = {
     bool: torch.bool, int: torch.int64, float: torch.float64, complex: torch.complex128,
 }  # fmt: skip
@@ -123,12 +127,15 @@ def flatten(value: Any, *, numbers: bool = False) -> tuple[tuple[torch.Tensor, .
         if value is None or isinstance(value, (bool, int, float, complex, str, torch.dtype)):
             return Constant(value)
         kind = _kind(value)
-        if not kind or depth > DEEPEST or len(tensors) > MOST:
+        if not kind or depth >= DEEPEST or len(tensors) > MOST or len(value) > WIDEST:
             what = f"of type {type(value).__name__}" if not kind else "nested too deep or too large"
             raise TreeError(f"{name or 'it'} is {what}")
         keys, items = _parts(value, kind)
-        if not all(isinstance(key, (str, int)) for key in keys):
-            raise TreeError(f"{name or 'it'} is a dict with keys that are neither text nor integer")
+        if not all(map(is_key, keys)):
+            raise TreeError(
+                f"{name or 'it'} is a dict with keys that are neither texts of {LONGEST_KEY} "
+                "characters at most nor integers of 64 bits"
+            )
         parts = [
             walk(item, f"{name}[{key!r}]", depth + 1) for key, item in zip(keys, items, strict=True)
         ]
@@ -138,8 +145,15 @@ def flatten(value: Any, *, numbers: bool = False) -> tuple[tuple[torch.Tensor, .
     return tuple(tensors), tree
 
 
+def is_key(value: Any) -> bool:
+    """Whether a value may be the key of a dict."""
+    if isinstance(value, str):
+        return len(value) <= LONGEST_KEY
+    return isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63
+
+
 def number_tensor(value: complex) -> torch.Tensor:
-    """A Python number of a result as a tensor of no dimensions: bool, int64 or float64.
+    """A Python number of a result as a tensor of no dimensions: bool, int64, float64, complex128.
 
     Raises:
         TreeError: an integer beyond 64 bits.

@@ -166,7 +166,9 @@ def _why(form: ModuleFile, bench: Case) -> str:
 
     try:
         if not counted(run(form, halved(bench, 1)[0] if bench.sizes else bench)):
-            return f"The reference of {form.path} returns neither a tensor nor a number."
+            return (
+                f"The reference of {form.path} returns neither a number nor a tensor with elements."
+            )
         followed_elements(form, bench, "meta")
     except (Exception, SystemExit) as error:
         return f"The reference of {form.path} fails: {told(error, form.path)}."

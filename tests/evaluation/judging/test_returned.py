@@ -44,7 +44,7 @@ def test_arguments_lie_apart_with_their_strides():
         PAIR,
         (
             DeviceTensor(first),
-            Table(("scale", "mask"), (Plain.of(2.5), DeviceTensor(empty))),
+            Table((Plain.of("scale"), Plain.of("mask")), (Plain.of(2.5), DeviceTensor(empty))),
             Plain.of(None),
             Sequence(SequenceKind.LIST, (DeviceTensor(last),)),
         ),
@@ -55,7 +55,7 @@ def test_parts_of_a_result_in_the_order_of_the_reference_s():
     example = {"out": torch.zeros(2, 3), "aux": (torch.zeros(()), 4, None)}
     scalar = View("float32", SCRATCH.start + 512, (), ())
     given = Table(
-        ("aux", "out"),
+        (Plain.of("aux"), Plain.of("out")),
         (
             Sequence(SequenceKind.LIST, (DeviceTensor(scalar), Plain.of(9), Plain.of(None))),
             DeviceTensor(ROW),
@@ -78,7 +78,10 @@ def test_parts_of_a_result_in_the_order_of_the_reference_s():
         (Sequence(PAIR, (DeviceTensor(ROW),)), torch.zeros(2, 3), "a tuple of 1"),
         (Plain.of(1), 1.5, "a int; expected a Python float"),
         (Plain.of(True), 1, "a bool; expected a Python int"),
-        (Table(("a",), (DeviceTensor(ROW),)), {"b": torch.zeros(2, 3)}, "dict with keys"),
+        (Table((Plain.of("a"),), (DeviceTensor(ROW),)), {"b": torch.zeros(2, 3)}, "dict with keys"),
+        (Table((Plain.of("1"),), (DeviceTensor(ROW),)), {1: torch.zeros(2, 3)}, "dict with keys"),
+        (Plain.of(10**30), 5, "more than 64 bits"),
+        (Plain.of("cuda"), "cpu", "'cuda'; expected 'cpu'"),
     ],
 )
 def test_another_result_is_incorrect(given, example, said):

@@ -63,7 +63,7 @@ def plan() -> Plan:
     result = Sequence(
         SequenceKind.TUPLE,
         (DeviceTensor(output), Plain.of(None), Plain.of(2.5),
-         Table(("a",), (HostTensor("int64", (2,), 0),))),
+         Table((Plain.of("a"), Plain.of(3)), (HostTensor("int64", (2,), 0), Plain.of(1 - 2j)))),
     )  # fmt: skip
     return Plan(
         (

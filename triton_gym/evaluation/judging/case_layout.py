@@ -69,6 +69,6 @@ def _value(tree: trees.Tree, views: Iterator[View]) -> plan.Value:
         raise TypeError("a number of a result is no argument")
     items = tuple(_value(item, views) for item in tree.items)
     if tree.kind == "dict":
-        return plan.Table(tuple(map(str, tree.keys)), items)
+        return plan.Table(tuple(map(plan.Plain.of, tree.keys)), items)
     kind = plan.SequenceKind.LIST if tree.kind == "list" else plan.SequenceKind.TUPLE
     return plan.Sequence(kind, items)

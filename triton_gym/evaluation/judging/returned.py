@@ -12,8 +12,6 @@ from triton_gym.evaluation.plan.view import View
 from triton_gym.evaluation.workers.session import Ended
 from triton_gym.outcome import Status
 
-_NUMBERS = {"bool": plan.PlainKind.BOOL, "int": plan.PlainKind.INT, "float": plan.PlainKind.FLOAT}
-
 
 @dataclass(frozen=True, slots=True)
 class Form:
@@ -89,9 +87,13 @@ def _match(value: plan.Value, tree: trees.Tree, name: str, found: list[Part], fo
         else:
             raise _wrong(form, f"{what} {_told(value)}; expected a torch.Tensor")
     elif isinstance(tree, trees.Number):
-        if not isinstance(value, plan.Plain) or value.kind is not _NUMBERS.get(tree.kind):
+        if not isinstance(value, plan.Plain) or value.kind != tree.kind:
             raise _wrong(form, f"{what} {_told(value)}; expected a Python {tree.kind}")
-        found.append(trees.number_tensor(value.number))
+        try:
+            found.append(trees.number_tensor(value.number))
+        except trees.TreeError:
+            told = "an integer of more than 64 bits"
+            raise _wrong(form, f"{what} {told}; expected a Python int") from None
     elif isinstance(tree, trees.Constant):
         wanted = (
             plan.Plain(plan.PlainKind.DTYPE, trees.name_of(tree.value))
@@ -101,11 +103,11 @@ def _match(value: plan.Value, tree: trees.Tree, name: str, found: list[Part], fo
         if value != wanted:
             raise _wrong(form, f"{what} {_told(value)}; expected {tree.value!r}")
     elif tree.kind == "dict":
-        if not isinstance(value, plan.Table) or set(value.keys) != set(map(str, tree.keys)):
+        by_key = _by_key(value)
+        if by_key is None or set(by_key) != set(tree.keys):
             raise _wrong(form, f"{what} {_told(value)}; expected a dict with keys {tree.keys}")
-        by_key = dict(zip(value.keys, value.items, strict=True))
         for key, item in zip(tree.keys, tree.items, strict=True):
-            _match(by_key[str(key)], item, f"{name}[{key!r}]", found, form)
+            _match(by_key[key], item, f"{name}[{key!r}]", found, form)
     else:
         if not isinstance(value, plan.Sequence) or len(value.items) != len(tree.items):
             raise _wrong(
@@ -113,6 +115,13 @@ def _match(value: plan.Value, tree: trees.Tree, name: str, found: list[Part], fo
             )
         for index, (one, item) in enumerate(zip(value.items, tree.items, strict=True)):
             _match(one, item, f"{name}[{index}]", found, form)
+
+
+def _by_key(value: plan.Value) -> dict[str | int, plan.Value] | None:
+    """The values of a dict by their keys; None if it is none."""
+    if not isinstance(value, plan.Table):
+        return None
+    return dict(zip([key.key for key in value.keys], value.items, strict=True))
 
 
 def _told(value: plan.Value) -> str:
@@ -123,9 +132,12 @@ def _told(value: plan.Value) -> str:
     if isinstance(value, plan.Sequence):
         return f"a {value.kind} of {len(value.items)}"
     if isinstance(value, plan.Table):
-        return f"a dict with keys {value.keys}"
+        keys = [key.key for key in value.keys]
+        return f"a dict with keys {tuple(keys[:20])}{', …' if len(keys) > 20 else ''}"
     if value.kind is plan.PlainKind.NONE:
         return "None"
+    if value.kind is plan.PlainKind.TEXT:
+        return f"{value.text[:80]!r}"
     return f"a {value.kind}" if value.kind is not plan.PlainKind.OTHER else f"a {value.text}"
 
 

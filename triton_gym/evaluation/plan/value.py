@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 
-from triton_gym.evaluation.plan.codec import Length, Malformed, Name, Natural
+from triton_gym.evaluation.plan.codec import Length, Malformed, Natural
 from triton_gym.evaluation.plan.view import ITEMSIZE, Shape, View
+from triton_gym.evaluation.trees import WIDEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class PlainKind(StrEnum):
     BOOL = "bool"
     INT = "int"
     FLOAT = "float"
+    COMPLEX = "complex"
     TEXT = "text"
     DTYPE = "dtype"
     """A `torch.dtype`."""
@@ -59,14 +61,16 @@ class Plain:
     text: Annotated[str, Length(1 << 16)]
 
     def __post_init__(self) -> None:
-        if self.kind in (PlainKind.BOOL, PlainKind.INT, PlainKind.FLOAT):
+        if self.kind in _NUMBERS:
             _ = self.number
 
     @classmethod
     def of(cls, value: Any) -> Plain:
-        """The plain form of None, a bool, an int, a float or a str; `OTHER` of anything else."""
+        """The plain form of None, a number or a str; `OTHER` of anything else."""
         if value is None:
             return cls(PlainKind.NONE, "")
+        if isinstance(value, complex):
+            return cls(PlainKind.COMPLEX, f"{value.real.hex()} {value.imag.hex()}")
         for kind, name in (
             (bool, PlainKind.BOOL), (int, PlainKind.INT), (float, PlainKind.FLOAT),
             (str, PlainKind.TEXT),
@@ -77,7 +81,7 @@ class Plain:
         return cls(PlainKind.OTHER, type(value).__name__[:200])
 
     @property
-    def number(self) -> bool | int | float:
+    def number(self) -> bool | int | float | complex:
         """The number, where it is one."""
         try:
             if self.kind is PlainKind.BOOL:
@@ -86,9 +90,24 @@ class Plain:
                 return int(self.text[:64])
             if self.kind is PlainKind.FLOAT:
                 return float.fromhex(self.text[:64])
+            if self.kind is PlainKind.COMPLEX:
+                real, imaginary = self.text[:128].split(" ")
+                return complex(float.fromhex(real), float.fromhex(imaginary))
         except (KeyError, ValueError, OverflowError):
             pass
         raise Malformed(f"{self.kind} is no number")
+
+    @property
+    def key(self) -> str | int:
+        """The key of a dict, where it may be one."""
+        if self.kind is PlainKind.TEXT:
+            return self.text
+        if self.kind is PlainKind.INT:
+            return int(self.number.real)
+        raise Malformed(f"{self.kind} is no key")
+
+
+_NUMBERS = frozenset({PlainKind.BOOL, PlainKind.INT, PlainKind.FLOAT, PlainKind.COMPLEX})
 
 
 class SequenceKind(StrEnum):
@@ -103,18 +122,19 @@ class Sequence:
     """A tuple or a list of values."""
 
     kind: SequenceKind
-    items: Annotated[tuple[Value, ...], Length(4096)]
+    items: Annotated[tuple[Value, ...], Length(WIDEST)]
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A dict whose keys are texts."""
+    """A dict whose keys are texts and integers."""
 
-    keys: Annotated[tuple[Name, ...], Length(4096)]
-    items: Annotated[tuple[Value, ...], Length(4096)]
+    keys: Annotated[tuple[Plain, ...], Length(WIDEST)]
+    items: Annotated[tuple[Value, ...], Length(WIDEST)]
 
     def __post_init__(self) -> None:
-        if len(self.keys) != len(self.items) or len(set(self.keys)) != len(self.keys):
+        names = [key.key for key in self.keys]
+        if len(names) != len(self.items) or len(set(names)) != len(names):
             raise Malformed("keys must differ, and each must have a value")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
+from triton_gym.evaluation import trees
 from triton_gym.evaluation.plan.codec import Malformed
 from triton_gym.evaluation.plan.value import (
     DeviceTensor,
@@ -41,7 +42,7 @@ def made(recorder: Recorder, value: Value) -> Any:
         return items if value.kind is SequenceKind.LIST else tuple(items)
     if isinstance(value, Table):
         items = [made(recorder, item) for item in value.items]
-        return dict(zip(value.keys, items, strict=True))
+        return dict(zip([key.key for key in value.keys], items, strict=True))
     if isinstance(value, HostTensor):
         raise Malformed("a tensor on the host is no argument")
     return _plain(value)
@@ -71,13 +72,18 @@ def told(recorder: Recorder, result: Any, keep: Callable[[bytes], int], depth: i
     """
     if isinstance(result, torch.Tensor):
         return _tensor(recorder, result, keep)
-    if depth < 16 and isinstance(result, (tuple, list)):
+    if isinstance(result, (tuple, list, dict)):
+        if depth >= trees.DEEPEST or len(result) > trees.WIDEST:  # more than a reference may have
+            name = type(result).__name__
+            return Plain(PlainKind.OTHER, f"{name} of {len(result)} at depth {depth}"[:200])
+        if isinstance(result, dict):
+            if not all(map(trees.is_key, result)):
+                return Plain(PlainKind.OTHER, "dict with keys of other kinds")
+            items = tuple(told(recorder, item, keep, depth + 1) for item in result.values())
+            return Table(tuple(map(Plain.of, result)), items)
         kind = SequenceKind.LIST if isinstance(result, list) else SequenceKind.TUPLE
         items = tuple(told(recorder, item, keep, depth + 1) for item in result)
         return Sequence(kind, items)
-    if depth < 16 and isinstance(result, dict) and all(isinstance(k, (str, int)) for k in result):
-        items = tuple(told(recorder, item, keep, depth + 1) for item in result.values())
-        return Table(tuple(map(str, result)), items)
     if isinstance(result, torch.dtype):
         return Plain(PlainKind.DTYPE, dtype_name(result))
     return Plain.of(result)

@@ -66,11 +66,13 @@ class FullSize:
     reference: Callable[..., Any]
     """The task's; for a task of modules one that is built, where it can be afforded."""
     handed: frozenset[int] = frozenset()
-    """Results that no kernel has to write: Python numbers, and views of arguments."""
+    """Results that no kernel has to write: Python numbers, views of arguments, no elements."""
     whole: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     """Oracle and plain reference of whole results, where they were computed."""
     own: dict[int, float] = field(default_factory=dict)
     """Tolerances of those, where they were asked for."""
+    constant: list[frozenset[int]] = field(default_factory=list)
+    """Which results do not depend on the arguments, once that was asked for."""
 
     @property
     def size(self) -> int:
@@ -199,7 +201,7 @@ def _handed(found: check.Returned, arguments: Sequence[torch.Tensor]) -> frozens
     return frozenset(
         index
         for index, tensor in enumerate(found.tensors)
-        if index in numbers or tensor.untyped_storage()._cdata in given
+        if index in numbers or not tensor.numel() or tensor.untyped_storage()._cdata in given
     )
 
 

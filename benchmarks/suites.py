@@ -32,6 +32,9 @@ import record
 
 from triton_gym import InvalidTaskError, suites
 
+WRITTEN_S = 10.0
+"""The file is written so often while the run lasts."""
+
 
 def about(checkout: Path) -> dict[str, Any]:
     """The record's header, and where the checkout is from."""
@@ -71,6 +74,7 @@ def main() -> None:
     if not options.device:
         _warm(suite.name)
     rows: list[dict[str, Any]] = []
+    written = time.perf_counter()
     kept = {row["problem"]: row for row in _rows(options.out)} if not options.device else {}
     if options.again:
         kept = {key: row for key, row in kept.items() if row["loaded"]}
@@ -87,8 +91,9 @@ def main() -> None:
         rows.append({**row, "commit": head["commit"][:7]})
         if len(rows) % 20 == 0:
             print(len(rows), rows[-1], flush=True)
-        if options.out:
+        if options.out and time.perf_counter() - written > WRITTEN_S:
             record.write(options.out, rows, **head, summary=_summary(rows))
+            written = time.perf_counter()
     if options.out:
         record.write(options.out, rows, **head, summary=_summary(rows))
     print(json.dumps(_summary(rows), indent=1))

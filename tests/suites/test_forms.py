@@ -190,6 +190,30 @@ def test_single_numbers_are_drawn_anew_where_there_is_nothing_else(tmp_path):
     assert count == 5
 
 
+FEW_RANDOM = """
+import torch
+
+def coin(x):
+    return x.round().clamp(0, 1) + torch.bernoulli(torch.full((1,), 0.5, device=x.device))
+
+##################################################
+
+import torch
+
+for i in range(6):
+    coin(torch.randn(3, device="cuda"))
+"""
+
+
+def test_a_few_random_numbers_are_found_to_be_random(tmp_path):
+    """Two draws of one coin are the same every other time."""
+    write(tmp_path, {"data/TritonBench_T_v1/coin.py": FEW_RANDOM})
+    (problem,) = suites.load("tritonbench-t", tmp_path)
+    for _ in range(3):
+        with pytest.raises(InvalidTaskError, match="random"):
+            problem.task()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [

@@ -19,7 +19,7 @@ from triton_gym.evaluation.admission import IndependentError, hold_dependence
 from triton_gym.evaluation.modules import bind, pack
 from triton_gym.suites.adjusted import SCALES, Scaled, WithoutDropout
 from triton_gym.suites.execution import told
-from triton_gym.suites.shapes import Form, extent, fits, longest
+from triton_gym.suites.shapes import Form, counted, extent, fits, longest
 from triton_gym.suites.shapes import input_elements as elements
 from triton_gym.suites.shrinking import RUN_ELEMENTS, Small, halved
 from triton_gym.task import Case, Entry, Task
@@ -30,6 +30,11 @@ each. Larger problems are tested on a smaller shape, and at their own against th
 own dtype, in every timed launch."""
 
 
+FEW_VALUES = 256
+SMALL_INPUTS = 1 << 16
+REPEATED = 8
+"""A result of fewer than `FEW_VALUES` values, of inputs of at most `SMALL_INPUTS` elements, is
+computed so many times more, others once: a few numbers drawn at random may be the same twice."""
 OTHERS = 4
 """How many larger cases are tried where nothing can be judged by the smallest."""
 
@@ -211,12 +216,19 @@ def _judged(bound: Task, case: Case, path: str) -> tuple[str, ...]:
     least = _least(plain.tensors, bound.reduction(case))
     if any(_finite(result) for result in plain.tensors):
         hold_dependence(least, plain.tensors, other, path, case)
-    again = check.reference(bound, inputs)
-    if not _alike(again, plain.tensors, least, case):
-        raise RandomError(f"The reference of {path} is random: equal inputs differ in result.")
+    for _ in range(_repeats(inputs, plain.tensors)):
+        again = check.reference(bound, inputs)
+        if not _alike(again, plain.tensors, least, case):
+            raise RandomError(f"The reference of {path} is random: equal inputs differ in result.")
     return hold_dependence(
         check.expect(bound, case, inputs, plain), plain.tensors, other, path, case
     )
+
+
+def _repeats(inputs: Sequence[Any], results: Sequence[torch.Tensor]) -> int:
+    """How often a result is computed anew to see whether it is random."""
+    few = sum(result.numel() for result in results) < FEW_VALUES
+    return REPEATED if few and counted(list(inputs)) <= SMALL_INPUTS else 1
 
 
 def _finite(result: torch.Tensor) -> bool:

@@ -7,7 +7,7 @@
 The answers (`kernelbench_answers.py`) are evaluated by us, then one after the other by the
 checkout's evaluator, in processes forked for each (`forked_kernelbench.py`'s settings: 5 correctness
 trials, 100 timed ones, CUDA events, and its own check of the speedup, which times PyTorch too). Its
-inputs are drawn on the GPU: those of level 1 have gigabytes. Ours come first and end before theirs
+inputs are drawn on the GPU: those of level 1 have gigabytes. Its evaluator needs pydantic. Ours come first and end before theirs
 begin, so that no timing has company. Rows are written as they come; about two minutes on an H200,
 and `--most` seconds at most: what is not done by then, or by an interrupt, is left out.
 Without a GPU theirs say that they have none.
@@ -54,6 +54,9 @@ def main() -> None:
     options = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: STOPPED.set())
+    lacks = _lacking(options.checkout)
+    if lacks:
+        parser.error(f"KernelBench's evaluator cannot be imported here: {lacks}")
     rows: dict[str, dict[str, Any]] = {key: {"problem": key} for key in options.only}
     started = time.monotonic()
     clock = threading.Timer(options.most, STOPPED.set)
@@ -81,6 +84,16 @@ def main() -> None:
     print(json.dumps(_summary(rows)))
     print(f"ours {between - started:.0f} s, theirs {time.monotonic() - between:.0f} s"
           f"{', stopped' if STOPPED.is_set() else ''}")  # fmt: skip
+
+
+def _lacking(checkout: Path) -> str:
+    """Why the checkout's evaluator cannot be imported; it has packages of its own (pydantic)."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import pathlib, sys, forked_kernelbench as theirs\n"
+         "theirs.evaluator(pathlib.Path(sys.argv[1]))", checkout.resolve()],
+        cwd=Path(__file__).parent, capture_output=True, text=True,
+    )  # fmt: skip
+    return done.stderr.strip().rpartition("\n")[2] if done.returncode else ""
 
 
 def _ours(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 
 import pytest
 import torch
@@ -18,10 +19,8 @@ CASE = Case("float32", {"rows": 64, "cols": 512})
 class Drawn:
     """A set that knows whether somebody uses it."""
 
-    nbytes = 1
-
-    def __init__(self) -> None:
-        self.users, self.kept = 1, False
+    def __init__(self, number: int, nbytes: int = 1) -> None:
+        self.users, self.kept, self.number, self.nbytes = 1, False, number, nbytes
 
     def release(self) -> None:
         self.users -= 1
@@ -36,7 +35,7 @@ def running_out(after: int, made: list[Drawn]):
     def draw() -> Drawn:
         if len(made) == after:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        made.append(Drawn())
+        made.append(Drawn(len(made)))
         return made[-1]
 
     return draw
@@ -57,8 +56,20 @@ def test_a_pool_s_sets_are_in_use_only_if_all_could_be_drawn(way):
     for one in made:
         one.release()
     with pytest.raises(torch.OutOfMemoryError):
-        getattr(pool, way)("task", 9, {made[0]}, running_out(5, made))
+        getattr(pool, way)("task", 9, {made[0].number}, running_out(5, made))
     assert [one.users for one in made] == [0] * 5
+
+
+def test_what_an_evaluation_has_seen_is_not_kept_alive():
+    pool, seen = InputPool(capacity=10), set()
+    (first,) = pool.take("task", 1, seen, lambda: Drawn(1, nbytes=6))  # too large to be kept
+    first.release()
+    gone = weakref.ref(first)
+    del first
+    assert gone() is None
+    (second,) = pool.take("task", 1, seen, lambda: Drawn(2, nbytes=6))
+    assert seen == {1, 2}
+    assert second.number == 2
 
 
 @pytest.mark.gpu

@@ -89,7 +89,7 @@ class Bench:
         # A module's results depend on its parameters, which are this evaluation's own.
         self._pool = pool if seed is None and not state_of(self._task) else None
         self._seeds = itertools.count(parameters_seed + _STEP_SEEDS)
-        self._seen: set[InputSet] = set()
+        self._seen: set[int] = set()
         self._set_bytes = TOGETHER_BYTES + 1  # not known yet
         self._together = False
         (self.first,) = ends.enter_context(self.inputs(1))
@@ -104,9 +104,9 @@ class Bench:
         self._together = not self._brief and count * self._set_bytes <= TOGETHER_BYTES
         with self._lock(alone=False) if self._together else nullcontext():
             if self._pool and self._brief:
-                seen = {self.first} if self._seen else set()
+                seen = {self.first.number} if self._seen else set()
                 sets = self._pool.share(self._calibration.name, count, seen, self._draw)
-                self._seen.update(sets)
+                self._seen.update(one.number for one in sets)
             elif self._pool:
                 sets = self._pool.take(self._calibration.name, count, self._seen, self._draw)
             else:

@@ -8,6 +8,7 @@ and some are drawn anew for every evaluation, so that none stays what it was.
 
 from __future__ import annotations
 
+import itertools
 import random
 import secrets
 import threading
@@ -54,6 +55,8 @@ class InputSet:
     nbytes: int = 0
     """Device memory of all of it."""
     blocks: BlockPool | None = field(default=None, repr=False)
+    number: int = field(default_factory=itertools.count().__next__)
+    """Its own. Who notes which sets were seen notes this, and not the set: that has gigabytes."""
 
     def reconsidered(
         self, verdict: check.Verdict, results: Sequence[torch.Tensor], where: str
@@ -148,14 +151,14 @@ class InputPool:
         self._rng = random.Random(secrets.randbits(64))
 
     def take(
-        self, key: object, count: int, seen: set[InputSet], draw: Callable[[], InputSet]
+        self, key: object, count: int, seen: set[int], draw: Callable[[], InputSet]
     ) -> list[InputSet]:
         """Sets that an evaluation has not seen. Each is to be released.
 
         Args:
             key: of the task and its case.
             count: how many.
-            seen: those that the evaluation has had; the new ones are added.
+            seen: numbers of those that the evaluation has had; the new ones' are added.
             draw: makes one more.
         """
         with self._lock:
@@ -167,12 +170,12 @@ class InputPool:
                     old.drop()
         chosen = self._there(key, count, seen)
         fill(chosen, count, lambda: self._keep(key, draw()))
-        seen.update(chosen)
+        seen.update(one.number for one in chosen)
         self._rng.shuffle(chosen)
         return chosen
 
     def share(
-        self, key: object, count: int, seen: set[InputSet], draw: Callable[[], InputSet]
+        self, key: object, count: int, seen: set[int], draw: Callable[[], InputSet]
     ) -> list[InputSet]:
         """The same, but none is renewed, and evaluations that begin together do not draw each its
         own. Who calls it does not hold the GPU."""
@@ -183,15 +186,16 @@ class InputPool:
         chosen = self._there(key, count, seen)
         if len(chosen) < count:
             with drawing:
-                chosen += self._there(key, count - len(chosen), {*seen, *chosen})
+                have = {*seen, *(one.number for one in chosen)}
+                chosen += self._there(key, count - len(chosen), have)
                 fill(chosen, count, lambda: self._keep(key, draw()))
-        seen.update(chosen)
+        seen.update(one.number for one in chosen)
         return chosen
 
-    def _there(self, key: object, count: int, seen: Set[InputSet]) -> list[InputSet]:
+    def _there(self, key: object, count: int, seen: Set[int]) -> list[InputSet]:
         """Sets that are kept, at most so many, in a random order."""
         with self._lock:
-            fresh = [one for one in self._kept.setdefault(key, []) if one not in seen]
+            fresh = [one for one in self._kept.setdefault(key, []) if one.number not in seen]
             chosen = self._rng.sample(fresh, min(count, len(fresh)))
             self._kept.move_to_end(key)
             for one in chosen:

@@ -328,16 +328,43 @@ def _widened(tensor: torch.Tensor, work: torch.dtype) -> torch.Tensor:
 def _errors(rows: torch.Tensor, exact: torch.Tensor) -> torch.Tensor:
     """Error of every floating-point or complex value; both are (rows, width)."""
     shape = exact.shape
-    wide = exact.dtype in (torch.float64, torch.complex128)
-    work = torch.float64 if wide else torch.float32
+    work = _work_of(exact)
     rows, exact = _widened(rows, work), _widened(exact, work)
+    errors = errors_between(rows, exact, _sizes(exact))
+    return errors if errors.shape == shape else errors.view(*shape, 2).amax(-1)
+
+
+def sizes_of(exact: torch.Tensor) -> torch.Tensor:
+    """What the error of every value of a floating-point output is relative to, in its shape."""
+    return _sizes(_rows(exact, exact)[1].to(_work_of(exact))).view(exact.shape)
+
+
+def errors_between(values: torch.Tensor, exact: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
+    """The error of each of some real values.
+
+    Args:
+        values: of an answer.
+        exact: what they must be.
+        sizes: what each error is relative to, in the dtype that errors are computed in.
+    """
+    values, exact = values.to(sizes.dtype), exact.to(sizes.dtype)
+    errors = (values - exact).abs_().div_(sizes)
+    same = (values == exact) | (values.isnan() & exact.isnan())  # equal infinities, too
+    return errors.masked_fill_(same, 0.0).nan_to_num_(nan=math.inf, posinf=math.inf)
+
+
+def _sizes(exact: torch.Tensor) -> torch.Tensor:
+    """Size of every value plus that of its row, (rows, width)."""
     finite = exact.isfinite()
     clean = exact.where(finite, 0.0)
     count = finite.sum(dim=1, keepdim=True).clamp_min_(1)
     scale = (clean.square().sum(dim=1, keepdim=True) / count).sqrt_()
     # A row of zeros has no size of its own.
     scale = scale.clamp_min_(scale.mean() * 1e-3 + torch.finfo(torch.float32).tiny)
-    errors = (rows - exact).abs_().div_(exact.abs() + scale)
-    same = (rows == exact) | (rows.isnan() & exact.isnan())  # equal infinities, too
-    errors = errors.masked_fill_(same, 0.0).nan_to_num_(nan=math.inf, posinf=math.inf)
-    return errors if errors.shape == shape else errors.view(*shape, 2).amax(-1)
+    return exact.abs() + scale
+
+
+def _work_of(exact: torch.Tensor) -> torch.dtype:
+    """The dtype that errors are computed in."""
+    wide = exact.dtype in (torch.float64, torch.complex128)
+    return torch.float64 if wide else torch.float32

@@ -8,6 +8,7 @@ import mmap
 import os
 import random
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,7 +16,7 @@ import triton_gym
 from triton_gym import Case, Limits, Span, Status
 from triton_gym.audit.exploits import all_exploits
 from triton_gym.evaluation import check
-from triton_gym.evaluation.backends.simulated import fullsize, proof
+from triton_gym.evaluation.backends.simulated import agreement, fullsize
 from triton_gym.evaluation.backends.simulated.judge import UNVERIFIED_SPEEDUP
 from triton_gym.evaluation.exchange.arena import Layout, PrivateArena, SealedBlock
 
@@ -290,16 +291,17 @@ def test_a_reference_is_computed_for_what_lies_together(shape, whole):
     if whole is not None:
         axes[whole] = True
     pieces = [
-        torch.arange(4096) * (most // 4096),
-        torch.tensor(sorted(rng.sample(range(most), 8192))),
-        torch.cat([torch.arange(1024) + n * (most // 4) for n in range(4)]),
-        torch.arange(8192) * shape[-1] % most,
-        torch.arange(1 << 16) + most // 3,
+        np.arange(4096) * (most // 4096),
+        np.array(sorted(rng.sample(range(most), 8192))),
+        np.concatenate([np.arange(1024) + n * (most // 4) for n in range(4)]),
+        np.arange(8192) * shape[-1] % most,
+        np.arange(1 << 16) + most // 3,
     ]
     for positions in pieces:
-        for chosen in proof._boxed(positions, shape, tuple(axes), rng):
-            index = torch.unravel_index(positions[chosen], shape)
-            assert 1 <= proof._computed(index, shape, tuple(axes)) <= proof.MOST_VALUES
+        for chosen in agreement.boxed(positions, shape, tuple(axes), rng):
+            index = np.unravel_index(positions[chosen], shape)
+            volume = agreement.computed(index, shape, tuple(axes))
+            assert 1 <= volume <= agreement.MOST_VALUES
 
 
 def test_a_store_all_over_the_place_costs_the_judge_little(evaluator):

@@ -7,6 +7,7 @@ field that is missing, of another type, not finite or beyond any machine ends as
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -63,9 +64,8 @@ def _hold(value: Any, kind: Any, where: str) -> None:
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         if type(value) is not kind:
             raise forged(f"{where} is not a record")
-        for name, part in typing.get_type_hints(kind).items():
-            if typing.get_origin(part) is not typing.ClassVar:
-                _hold(getattr(value, name), part, f"{where}.{name}")
+        for name, part in _fields(kind).items():
+            _hold(getattr(value, name), part, f"{where}.{name}")
     elif origin is tuple or origin in (list, Sequence):
         parts = inner if origin is tuple and inner[-1] is not ... else (inner[0],) * len(value)
         if not isinstance(value, (tuple, list)) or len(value) != len(parts):
@@ -82,6 +82,13 @@ def _hold(value: Any, kind: Any, where: str) -> None:
         _hold_number(value, kind, where)
     elif kind in (str, bool) and type(value) is not kind:
         raise forged(f"{where} is not {kind.__name__}")
+
+
+@functools.cache
+def _fields(kind: Any) -> dict[str, Any]:
+    """The types of a record's fields; Python takes its time to find them."""
+    hints = typing.get_type_hints(kind).items()
+    return {name: part for name, part in hints if typing.get_origin(part) is not typing.ClassVar}
 
 
 def _hold_number(value: Any, kind: Any, where: str) -> None:

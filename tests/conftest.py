@@ -57,11 +57,13 @@ def chosen(item, turn):
 
 @pytest.fixture(scope="session")
 def evaluator():
-    """A shared evaluator on the simulated device."""
-    from triton_gym import Evaluator
+    """This process's evaluator on the simulated device, which environments and commands share.
 
-    with Evaluator("simulated", workers=2) as shared:
-        yield shared
+    One that is started for a file alone costs ten seconds of a processor.
+    """
+    from triton_gym.evaluation.service import pool
+
+    return pool.evaluator_for("simulated")
 
 
 @pytest.fixture(scope="session")
@@ -139,3 +141,17 @@ def stubbed(monkeypatch, stub):
 
     monkeypatch.setattr(pool, "evaluator_for", lambda device, **options: stub)
     return stub
+
+
+@pytest.fixture
+def registry():
+    """Tasks that a page or an example registers are gone afterwards."""
+    import gymnasium
+
+    from triton_gym import registration
+
+    tasks, ids = dict(registration._own), dict(gymnasium.registry)
+    yield
+    for kept, live in ((tasks, registration._own), (ids, gymnasium.registry)):
+        live.clear()
+        live.update(kept)

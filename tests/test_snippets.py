@@ -107,18 +107,6 @@ def names():
 
 
 @pytest.fixture
-def registry():
-    """Tasks that a page registers are gone afterwards."""
-    from triton_gym import registration
-
-    tasks, ids = dict(registration._own), dict(gym.registry)
-    yield
-    for kept, live in ((tasks, registration._own), (ids, gym.registry)):
-        live.clear()
-        live.update(kept)
-
-
-@pytest.fixture
 def checkout(tmp_path):
     """What pages call `../KernelBench`."""
     folder = tmp_path / "KernelBench" / "KernelBench" / "level1"

@@ -15,12 +15,6 @@ from triton_gym.verification import Level, verify
 SOFTMAX = triton_gym.load("softmax")
 
 
-@pytest.fixture(scope="module")
-def evaluator():
-    with triton_gym.Evaluator("simulated") as opened:
-        yield opened
-
-
 def told(report, level):
     return " ".join(f.what for f in report.findings if f.level is level)
 

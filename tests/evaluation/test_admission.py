@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import triton_gym
-from triton_gym import Evaluator, InvalidTaskError
+from triton_gym import InvalidTaskError
 from triton_gym.evaluation.admission import admit
 
 SOFTMAX = triton_gym.load("softmax")
@@ -47,7 +47,7 @@ def test_a_case_that_judges_nothing_does_not_spoil_the_others():
     assert admit(dataclasses.replace(SOFTMAX, tiny=(cases[2], cases[0])), CPU) == cases[0]
 
 
-def test_an_evaluator_refuses_before_any_answer_passes():
+def test_an_evaluator_refuses_before_any_answer_passes(evaluator):
     task = dataclasses.replace(SOFTMAX, reference=lambda x: x - x)
-    with Evaluator("simulated") as evaluator, pytest.raises(InvalidTaskError, match="zeros"):
+    with pytest.raises(InvalidTaskError, match="zeros"):
         evaluator.evaluate(task, SOFTMAX.starter)

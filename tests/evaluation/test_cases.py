@@ -9,7 +9,7 @@ import math
 import pytest
 
 import triton_gym
-from triton_gym import Case, Evaluator
+from triton_gym import Case
 from triton_gym.outcome import from_json, to_json
 from triton_gym.reward import capped_speedup, kevin, roofline
 
@@ -20,13 +20,7 @@ SOFTMAX = dataclasses.replace(
 SLOW_IN_HALVES = "if x.dtype == torch.float16:\n        softmax_kernel[grid](x"
 
 
-@pytest.fixture(scope="module")
-def evaluator():
-    with Evaluator("simulated") as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def outcome(evaluator):
     return evaluator.evaluate(SOFTMAX, SOFTMAX.starter)
 

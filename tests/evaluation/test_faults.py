@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import triton_gym
-from triton_gym import Case, Evaluator, InvalidTaskError
+from triton_gym import Case, InvalidTaskError
 from triton_gym.device import gpu_named
 from triton_gym.evaluation import check
 from triton_gym.evaluation.profile import speed_of_light
@@ -62,6 +62,6 @@ def test_faulty_counts_are_told():
         speed_of_light(broken, CASE, gpu_named("h100"))
 
 
-def test_the_user_is_told_in_their_own_process():
-    with Evaluator("simulated") as evaluator, pytest.raises(InvalidTaskError, match="in divides"):
+def test_the_user_is_told_in_their_own_process(evaluator):
+    with pytest.raises(InvalidTaskError, match="in divides"):
         evaluator.evaluate(dataclasses.replace(SOFTMAX, reference=divides), SOFTMAX.starter)

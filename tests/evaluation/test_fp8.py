@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from triton_gym import Case, Entry, Span, Task
-from triton_gym.evaluation.service.evaluator import Evaluator
 from triton_gym.outcome import Status
 
 ANSWER = """
@@ -67,12 +65,6 @@ TASK = Task(
     starter=ANSWER,
     expert=ANSWER,
 )
-
-
-@pytest.fixture(scope="module")
-def evaluator():
-    with Evaluator("simulated:h200", workers=1) as made:
-        yield made
 
 
 def test_products_of_both_formats_are_right(evaluator):

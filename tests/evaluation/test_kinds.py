@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from triton_gym import Case, Entry, Evaluator, Span, Task
+from triton_gym import Case, Entry, Span, Task
 
 HEAD = """
 import torch, triton, triton.language as tl
@@ -68,12 +68,6 @@ TASK = Task(
     flops=lambda case: 1.0 * case["n"], min_bytes=lambda case: 3.0 * case["n"] * case["cols"],
     reduction=lambda case: 1, starter=HEAD.replace("RETURN", RIGHT), expert="",
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def evaluator():
-    with Evaluator("simulated") as opened:
-        yield opened
 
 
 def answer(result, old="", new=""):

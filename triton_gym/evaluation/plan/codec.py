@@ -85,6 +85,14 @@ def decode(kind: Any, value: Any) -> Any:
         raise Malformed("it is nested too deeply") from None
 
 
+def prepare(*kinds: Any) -> None:
+    """Make all that reads some kinds, so that a process that is forked later finds it made."""
+    for kind in kinds:
+        reader(kind)
+    while _UNFOUND:
+        _UNFOUND.pop().find()
+
+
 @functools.cache
 def _names(kind: type) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(kind))
@@ -177,7 +185,7 @@ def _enum(kind: type[enum.Enum]) -> _Reader:
 
 def _tuple(parts: tuple[Any, ...], most: int) -> _Reader:
     if len(parts) == 2 and parts[1] is ...:
-        item = _late(parts[0])
+        item = _Late(parts[0])
 
         def read(value: Any) -> tuple[Any, ...]:
             if type(value) is not list or len(value) > most:
@@ -185,7 +193,7 @@ def _tuple(parts: tuple[Any, ...], most: int) -> _Reader:
             return tuple([item(part) for part in value])
 
         return read
-    readers = [_late(part) for part in parts]
+    readers = [_Late(part) for part in parts]
 
     def read_each(value: Any) -> tuple[Any, ...]:
         if type(value) is not list or len(value) != len(readers):
@@ -195,21 +203,32 @@ def _tuple(parts: tuple[Any, ...], most: int) -> _Reader:
     return read_each
 
 
-def _late(kind: Any) -> _Reader:
+class _Late:
     """A reader that is looked up when first used: types may hold themselves."""
-    found: list[_Reader] = []
 
-    def read(value: Any) -> Any:
-        if not found:
-            found.append(reader(kind))
-        return found[0](value)
+    __slots__ = ("_found", "_kind")
 
-    return read
+    def __init__(self, kind: Any) -> None:
+        self._kind = kind
+        self._found: _Reader | None = None
+        _UNFOUND.append(self)
+
+    def find(self) -> _Reader:
+        """Look it up."""
+        self._found = reader(self._kind)
+        return self._found
+
+    def __call__(self, value: Any) -> Any:
+        return (self._found or self.find())(value)
+
+
+_UNFOUND: list[_Late] = []
+"""Readers that `prepare` is to look up."""
 
 
 def _record(kind: type) -> _Reader:
     hints = typing.get_type_hints(kind, include_extras=True)
-    fields = [(name, _late(hints[name])) for name in _names(kind)]
+    fields = [(name, _Late(hints[name])) for name in _names(kind)]
     tag = kind.__name__
 
     def read(value: Any) -> Any:
@@ -229,7 +248,7 @@ def _record(kind: type) -> _Reader:
 def _union(kinds: tuple[Any, ...]) -> _Reader:
     plain = [reader(kind) for kind in kinds if not dataclasses.is_dataclass(kind)]
     tagged = {
-        kind.__name__: _late(kind) for kind in kinds if isinstance(kind, type)
+        kind.__name__: _Late(kind) for kind in kinds if isinstance(kind, type)
         and dataclasses.is_dataclass(kind)
     }  # fmt: skip
     allowed = ", ".join(getattr(kind, "__name__", str(kind)) for kind in kinds)

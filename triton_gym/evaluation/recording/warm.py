@@ -19,7 +19,6 @@ from triton_gym.evaluation.plan.messages import (
     FromRecorder,
     Uncompiled,
     pack,
-    unpack,
 )
 from triton_gym.evaluation.plan.step import (
     Buffer,
@@ -67,9 +66,8 @@ def warm() -> None:
             torch.zeros_like(x).t().contiguous().view(-1)
             torch.arange(3, device="cuda")
             torch.softmax(x * 2, dim=1)  # shapes of arithmetic
-    for kind in (FromJudge, FromRecorder):
-        with contextlib.suppress(codec.Malformed):
-            unpack(kind, pack(_FACTS))
+    codec.prepare(FromJudge, FromRecorder)
+    pack(_FACTS)
 
 
 class _Discard:

@@ -40,8 +40,7 @@ module {
 
 def warm() -> None:
     """Parse, run and trace it, and learn to read plans."""
-    for kind in (Plan, Partial, Steps, View):
-        codec.reader(kind)
+    codec.prepare(Plan, Partial, Steps, View)
     data = np.zeros(64, np.float32)
     start = data.ctypes.data
     program = program_of(_KERNEL)

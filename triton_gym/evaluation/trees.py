@@ -17,6 +17,8 @@ from typing import Any
 
 import torch
 
+from triton_gym.evaluation.strides import span
+
 DEEPEST = 32
 """How deep containers may be nested."""
 MOST = 10_000
@@ -87,13 +89,6 @@ Tree = Leaf | Number | Constant | Branch
 def name_of(dtype: torch.dtype) -> str:
     """The name of a dtype, without `torch.`."""
     return str(dtype).removeprefix("torch.")
-
-
-def span(shape: Sequence[int], stride: Sequence[int]) -> int:
-    """Elements of memory that a tensor of this shape and these strides lies in."""
-    if 0 in shape:
-        return 0
-    return 1 + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
 
 
 def memory(tensor: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,8 @@ from triton_gym.audit.exploits import all_exploits
 from triton_gym.evaluation import check
 from triton_gym.evaluation.backends.simulated import agreement, fullsize
 from triton_gym.evaluation.backends.simulated.judge import UNVERIFIED_SPEEDUP
-from triton_gym.evaluation.exchange.arena import Layout, PrivateArena, SealedBlock
+from triton_gym.evaluation.exchange.arena import PrivateArena, SealedBlock
+from triton_gym.evaluation.exchange.block import Layout
 
 CPU = torch.device("cpu")
 EXPLOITS = {e.key: e for e in all_exploits() if e.kind == "full size"}

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from triton_gym.evaluation.exchange.arena import Layout, Slot, put, rows_of, view
+from triton_gym.evaluation.exchange.arena import put, rows_of, view
+from triton_gym.evaluation.exchange.block import Layout, Slot
 
 RESULTS = (((3, 5), "float32"), ((), "float32"), ((7,), "int8"), ((2, 3), "float16"))
 

@@ -243,7 +243,7 @@ def test_programs_that_work_less_store_no_less(seed, left_out):
     arena = HostArena(1 << 20)
     try:
         call = Call([trace(ready, seed)], [result], [], {x.data_ptr()})
-        (stored,) = Evidence(call, seed).reply(arena, 1 << 20)["outputs"]
+        (stored,) = Evidence(call, seed).reply(arena)["outputs"]
     finally:
         arena.close()
     assert (stored["share"], stored["exact"]) == (1 - left_out / 8, True)

@@ -7,78 +7,16 @@ beyond its tensors finds only other arguments and results of the same evaluation
 
 from __future__ import annotations
 
-import dataclasses
 import fcntl
 import math
 import mmap
 import os
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
 from triton_gym.evaluation import trees
-
-ALIGN = 512
-"""Alignment of every tensor, in bytes; torch's CUDA allocator gives the same."""
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """Where one tensor lies in the block."""
-
-    offset: int
-    shape: tuple[int, ...]
-    dtype: str
-    stride: tuple[int, ...] | None = None
-    """In elements; None for a contiguous tensor."""
-
-    @property
-    def bytes(self) -> int:
-        """Size of the memory that the tensor lies in."""
-        count = math.prod(self.shape)
-        if self.stride is not None:
-            count = trees.span(self.shape, self.stride)
-        return count * int(getattr(torch, self.dtype).itemsize)
-
-    def message(self) -> list[Any]:
-        """The slot as JSON."""
-        return [self.offset, list(self.shape), self.dtype, self.stride and list(self.stride)]
-
-    def moved(self, offset: int) -> Slot:
-        """The slot that lies `offset` bytes further."""
-        return dataclasses.replace(self, offset=self.offset + offset)
-
-    @classmethod
-    def read(cls, message: list[Any]) -> Slot:
-        """The slot that `message` describes."""
-        offset, shape, dtype, stride = message
-        steps = None if stride is None else tuple(int(n) for n in stride)
-        return cls(int(offset), tuple(int(n) for n in shape), str(dtype), steps)
-
-
-class Layout:
-    """Places tensors one after another."""
-
-    def __init__(self) -> None:
-        self.end = 0
-
-    def place(
-        self, shape: tuple[int, ...], dtype: str, stride: tuple[int, ...] | None = None
-    ) -> Slot:
-        """The slot of a new tensor; contiguous, if no strides are given."""
-        slot = Slot(self.end, tuple(shape), dtype, stride)
-        self.end += -(-slot.bytes // ALIGN) * ALIGN
-        return slot
-
-    def like(self, tensor: torch.Tensor) -> Slot:
-        """The slot of a contiguous tensor with the shape and dtype of `tensor`."""
-        return self.place(tuple(tensor.shape), trees.name_of(tensor.dtype))
-
-    def same(self, tensor: torch.Tensor) -> Slot:
-        """The slot of a tensor with the strides of `tensor`, too."""
-        stride = None if tensor.is_contiguous() else tuple(tensor.stride())
-        return self.place(tuple(tensor.shape), trees.name_of(tensor.dtype), stride)
+from triton_gym.evaluation.exchange.block import Block, Slot
 
 
 class Arena(Protocol):
@@ -139,16 +77,8 @@ def _piece(memory: mmap.mmap, slot: Slot) -> torch.Tensor:
     return piece.as_strided(slot.shape, slot.stride)
 
 
-class HostArena:
-    """A block in host memory, shared through an anonymous file."""
-
-    def __init__(self, size: int, fd: int | None = None) -> None:
-        self.size = max(size, 1)
-        if fd is None:
-            fd = os.memfd_create("triton-gym", os.MFD_CLOEXEC)
-            os.ftruncate(fd, self.size)
-        self.fd = fd
-        self._map = mmap.mmap(fd, self.size)
+class HostArena(Block):
+    """A block in host memory, shared through an anonymous file, with tensors in it."""
 
     def view(self, slot: Slot) -> torch.Tensor:
         """The tensor at a slot; it shares the block's memory."""
@@ -156,11 +86,6 @@ class HostArena:
 
     def settle(self) -> None:
         """Nothing to do: what is written is there."""
-
-    def close(self) -> None:
-        """Give the block back; its memory goes once no tensor views it."""
-        os.close(self.fd)
-        del self._map
 
 
 class SealedBlock:

@@ -14,6 +14,8 @@ ITEMSIZE: dict[str, int] = {
     "float8_e8m0fnu": 1, "complex64": 8, "complex128": 16,
 }  # fmt: skip
 """Bytes of an element by the name of PyTorch's dtype, for all dtypes that a plan may name."""
+RAW = {1: "u1", 2: "u2", 4: "u4", 8: "u8", 16: "c16"}
+"""NumPy's name of what holds the bits of an element, by its bytes."""
 DIMENSIONS = 32
 """Most dimensions of a tensor."""
 

@@ -20,7 +20,8 @@ from triton_gym.evaluation import check
 from triton_gym.evaluation.backends.simulated import reports
 from triton_gym.evaluation.backends.simulated.fullsize import FullSize, part_of, whole_tolerance
 from triton_gym.evaluation.comparison import bits, errors_between, imprecise, sizes_of
-from triton_gym.evaluation.exchange.arena import HostArena, Slot
+from triton_gym.evaluation.exchange.arena import HostArena
+from triton_gym.evaluation.exchange.block import Slot
 from triton_gym.evaluation.workers.session import Ended
 from triton_gym.outcome import Status
 from triton_gym.task import Task

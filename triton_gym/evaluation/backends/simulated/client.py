@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from triton_gym.evaluation.backends.simulated import reports
-from triton_gym.evaluation.exchange.arena import HostArena, Slot
+from triton_gym.evaluation.exchange.arena import HostArena
+from triton_gym.evaluation.exchange.block import Slot
 from triton_gym.evaluation.plan.codec import encode
 from triton_gym.evaluation.plan.messages import Partial
 from triton_gym.evaluation.plan.plan import Plan

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from triton_gym.evaluation.backends.simulated import memory
 from triton_gym.evaluation.plan.step import (
@@ -29,6 +28,7 @@ from triton_gym.evaluation.plan.step import (
 )
 from triton_gym.evaluation.plan.view import View
 from triton_gym.evaluation.simulate.interpreter.bounds import Bounds, Range
+from triton_gym.evaluation.simulate.interpreter.conversion import converted
 from triton_gym.evaluation.simulate.interpreter.emit import Program, program_of
 from triton_gym.evaluation.simulate.interpreter.machine import Descriptor as BulkDescriptor
 from triton_gym.evaluation.simulate.interpreter.scalars import scalar_bits
@@ -180,8 +180,8 @@ def move(step: Copy | Gather | Fill) -> None:
     elif step.src.dtype == step.dst.dtype:
         memory.array(step.dst)[...] = memory.array(step.src)
     else:
-        found = memory.values(step.src).to(getattr(torch, step.dst.dtype))
-        memory.put(step.dst, found)
+        found = converted(memory.dense(step.src), step.src.dtype, step.dst.dtype)
+        memory.array(step.dst)[...] = found.reshape(step.dst.shape)
 
 
 class Execution:

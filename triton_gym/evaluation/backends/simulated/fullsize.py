@@ -26,7 +26,8 @@ from torch._subclasses.fake_tensor import (
 
 from triton_gym.errors import InvalidTaskError
 from triton_gym.evaluation import check, trees
-from triton_gym.evaluation.exchange.arena import Layout, PrivateArena, SealedBlock, Slot
+from triton_gym.evaluation.exchange.arena import PrivateArena, SealedBlock
+from triton_gym.evaluation.exchange.block import Layout, Slot
 from triton_gym.evaluation.faults import blaming
 from triton_gym.evaluation.fingerprint import remembered_fingerprint
 from triton_gym.evaluation.judging.case_layout import CaseLayout, lay_out_arguments

@@ -5,12 +5,10 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from typing import Any
 
 import numpy as np
-import torch
 
-from triton_gym.evaluation.plan.view import View
+from triton_gym.evaluation.plan.view import RAW, View
 from triton_gym.evaluation.plan.window import ARGUMENTS, PARAMETERS, SCRATCH
 from triton_gym.evaluation.simulate.interpreter.formats import Array
 
@@ -22,7 +20,6 @@ _LEAST_SCRATCH = 4 << 30
 """Bytes of addresses that are reserved; pages come as they are touched. What goes beyond is shared
 with nobody, but mapped as shared: the kernel counts reserved private memory as used (RLIMIT_DATA),
 where results of a large case take gigabytes of addresses and some pages."""
-_RAW = {1: "u1", 2: "u2", 4: "u4", 8: "u8", 16: "c16"}
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
@@ -88,26 +85,15 @@ def array(view: View) -> Array:
             "data": (view.address, False),
             "shape": view.shape,
             "strides": tuple(stride * view.itemsize for stride in view.strides),
-            "typestr": np.dtype(_RAW[view.itemsize]).str,
+            "typestr": np.dtype(RAW[view.itemsize]).str,
             "version": 3,
         }
 
     if not view.numel:
-        return np.empty(view.shape, _RAW[view.itemsize])
+        return np.empty(view.shape, RAW[view.itemsize])
     return np.asarray(_At())
 
 
-def values(view: View) -> torch.Tensor:
-    """A dense copy of a view's elements."""
-    if not view.numel:
-        return torch.empty(view.shape, dtype=getattr(torch, view.dtype))
-    raw = np.array(array(view), order="C").reshape(-1)
-    flat: Any = torch.from_numpy(raw.view(np.uint8).copy())
-    found: torch.Tensor = flat.view(getattr(torch, view.dtype)).reshape(view.shape)
-    return found
-
-
-def put(view: View, tensor: torch.Tensor) -> None:
-    """Write a tensor of the view's dtype and shape into it."""
-    dense = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
-    array(view)[...] = dense.view(_RAW[view.itemsize]).reshape(view.shape)
+def dense(view: View) -> Array:
+    """A copy of a view's elements as raw bits, one after the other in its shape."""
+    return np.array(array(view), order="C")

@@ -11,17 +11,16 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 from triton_gym.evaluation.backends.simulated import execute, memory
 from triton_gym.evaluation.backends.simulated.trial import Trial, Unknown
-from triton_gym.evaluation.exchange.arena import HostArena
+from triton_gym.evaluation.exchange.block import Block, Slot
 from triton_gym.evaluation.exchange.channel import Channel, ChannelClosed
 from triton_gym.evaluation.plan.codec import decode
 from triton_gym.evaluation.plan.messages import Partial
 from triton_gym.evaluation.plan.plan import Plan, Steps
 from triton_gym.evaluation.plan.step import BufferKind, Launch
 from triton_gym.evaluation.plan.view import View
+from triton_gym.evaluation.simulate.interpreter.conversion import converted
 from triton_gym.evaluation.simulate.interpreter.hints import MisalignedError
 from triton_gym.evaluation.simulate.interpreter.parse import UnknownText
 from triton_gym.evaluation.workers.sandbox import Sandbox, enter
@@ -35,7 +34,6 @@ _ANSWERS = (
 
 def prepare() -> None:
     """Load all that interpreting loads on first use, before the fork server forks."""
-    torch.set_num_threads(1)
     from triton_gym.evaluation.backends.simulated.warm import warm
 
     warm()
@@ -129,8 +127,6 @@ class Server:
             size: of the shared memory.
             fds: the shared memory.
         """
-        from triton_gym.evaluation.exchange.arena import Slot
-
         found: Plan = decode(Plan, plan)
         self._memory.scratch_to(found.scratch_end)
         execution = execute.Execution(
@@ -142,9 +138,10 @@ class Server:
             execution.steps(found.first.steps, number)
         else:
             execution.steps(found.call.steps, number + len(found.first.steps) + 1)
-        arena = HostArena(size, fds[0])
-        for view, slot in zip(results, slots, strict=True):
-            arena.view(Slot.read(slot)).copy_(memory.values(decode(View, view)))
+        block = Block(size, fds[0])
+        for encoded, message in zip(results, slots, strict=True):
+            view, slot = decode(View, encoded), Slot.read(message)
+            block.array(slot)[...] = converted(memory.dense(view), view.dtype, slot.dtype)
         return {}
 
     def _look(self, so_far: Any, address: int, nbytes: int, whole: bool) -> dict[str, Any]:
@@ -216,4 +213,4 @@ class Server:
 
     def _verify(self, size: int, fds: list[int]) -> dict[str, Any]:
         """Replay programs of what was traced."""
-        return self._tried.verify(HostArena(size, fds[0]))
+        return self._tried.verify(Block(size, fds[0]))

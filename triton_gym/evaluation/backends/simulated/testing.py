@@ -13,7 +13,8 @@ import torch
 from triton_gym.evaluation import check, trees
 from triton_gym.evaluation.backends.simulated.recording import Recording, Setting, Zone
 from triton_gym.evaluation.conditioning import reconsidered
-from triton_gym.evaluation.exchange.arena import HostArena, Layout, Slot, put
+from triton_gym.evaluation.exchange.arena import HostArena, put
+from triton_gym.evaluation.exchange.block import Layout, Slot
 from triton_gym.evaluation.judging.case_layout import CaseLayout, lay_out_arguments
 from triton_gym.evaluation.judging.judge import test_cases
 from triton_gym.evaluation.judging.returned import Form, parts_of

@@ -9,7 +9,7 @@ from typing import Any
 
 from triton_gym.evaluation.backends.simulated import execute
 from triton_gym.evaluation.backends.simulated.needs import needs_of
-from triton_gym.evaluation.exchange.arena import HostArena
+from triton_gym.evaluation.exchange.block import Block
 from triton_gym.evaluation.plan.codec import encode
 from triton_gym.evaluation.plan.plan import Plan
 from triton_gym.evaluation.plan.step import (
@@ -167,11 +167,11 @@ class Trial:
         self._evidence = Evidence(Call(launches, results, copies, given), self._seed)
         return found
 
-    def verify(self, arena: HostArena) -> dict[str, Any]:
+    def verify(self, block: Block) -> dict[str, Any]:
         """Run some programs of the traced launches in earnest; see `Evidence.reply`."""
         if self._evidence is None:
             raise RuntimeError("A call is verified that was not traced.")
-        return self._evidence.reply(arena, arena.size)
+        return self._evidence.reply(block)
 
     def look(
         self, buffers: Sequence[Buffer], kernels: Sequence[Kernel], steps: Sequence[Step],

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from triton_gym.evaluation.simulate.interpreter import formats, libdevice
+from triton_gym.evaluation.simulate.interpreter import error_function, formats, libdevice
 from triton_gym.evaluation.simulate.interpreter.formats import BFLOAT16, Array
 from triton_gym.evaluation.simulate.interpreter.scalars import DTYPES, TRITON, is_float, wrap
 
@@ -83,7 +83,7 @@ def erf(value: Any) -> Any:
     """The error function."""
     if value.dtype in (np.float16, BFLOAT16):
         return erf(value.astype(np.float32)).astype(value.dtype)
-    return libdevice.erf(np.ascontiguousarray(value)).reshape(np.shape(value))
+    return error_function.erf(np.ascontiguousarray(value)).reshape(np.shape(value))
 
 
 def splat(value: Any, element: str, rank: int) -> Array:

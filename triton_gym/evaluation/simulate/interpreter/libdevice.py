@@ -8,21 +8,22 @@ from types import FunctionType
 from typing import Any
 
 import numpy as np
-import torch
 
+from triton_gym.evaluation.simulate.interpreter.error_function import erf, erfc
 from triton_gym.evaluation.simulate.interpreter.formats import Array
 
 
-def _by_torch(function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Array], Array]:
+def _by_torch(name: str) -> Callable[[Array], Array]:
+    """A rare function by PyTorch, which takes seconds to import: interpreters do without it."""
+
     def apply(data: Array) -> Array:
-        result = function(torch.from_numpy(np.array(data))).numpy()
+        import torch
+
+        result = getattr(torch.special, name)(torch.from_numpy(np.array(data))).numpy()
         return np.asarray(result, dtype=data.dtype)
 
     return apply
 
-
-erf = _by_torch(torch.erf)
-"""The interpreter's own is a Python loop."""
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{
@@ -67,12 +68,12 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sinpi": lambda x: np.sin(np.pi * x.astype(np.float64)).astype(x.dtype),
     "cospi": lambda x: np.cos(np.pi * x.astype(np.float64)).astype(x.dtype),
     "erf": erf,
-    "erfc": _by_torch(torch.erfc),
-    "erfinv": _by_torch(torch.erfinv),
-    "lgamma": _by_torch(torch.lgamma),
-    "j0": _by_torch(torch.special.bessel_j0),
-    "j1": _by_torch(torch.special.bessel_j1),
-    "normcdf": lambda x: 0.5 * _by_torch(torch.erfc)(-x * x.dtype.type(math.sqrt(0.5))),
+    "erfc": erfc,
+    "erfinv": _by_torch("erfinv"),
+    "lgamma": _by_torch("gammaln"),
+    "j0": _by_torch("bessel_j0"),
+    "j1": _by_torch("bessel_j1"),
+    "normcdf": lambda x: 0.5 * erfc(-x * x.dtype.type(math.sqrt(0.5))),
     "fast_expf": np.exp,
     "fast_exp10f": lambda x: np.power(x.dtype.type(10), x),
     "fast_logf": np.log,

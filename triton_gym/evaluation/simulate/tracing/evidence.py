@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
-from triton_gym.evaluation.exchange.arena import Arena, Layout
-from triton_gym.evaluation.plan.view import View
+from triton_gym.evaluation.exchange.block import Block, Layout
+from triton_gym.evaluation.plan.view import RAW, View
+from triton_gym.evaluation.simulate.interpreter.conversion import converted
 from triton_gym.evaluation.simulate.interpreter.effort import Effort, Exhausted
 from triton_gym.evaluation.simulate.interpreter.formats import Array
 from triton_gym.evaluation.simulate.interpreter.memory import read
@@ -93,7 +93,7 @@ class Evidence:
                 return bounds.ranges[owner][0]
         return view.address
 
-    def reply(self, arena: Arena, size: int) -> dict[str, Any]:
+    def reply(self, block: Block) -> dict[str, Any]:
         """Replay programs of the launches that write the results, and put what they stored
         into shared memory.
 
@@ -111,7 +111,7 @@ class Evidence:
             if writers:
                 reason = self._play(writers[-1], programs) or reason
             played += [p for p in programs if p not in played]
-            outputs.append(self._output(number, writers, programs, arena, layout, size))
+            outputs.append(self._output(number, writers, programs, block, layout))
         self._replay.spoil()
         moved, flops = (float(sum(getattr(p, name) for p in played)) for name in ("moved", "flops"))
         return {
@@ -246,8 +246,7 @@ class Evidence:
         return any("load" in kinds and start in made for start, kinds in traced.uses.items())
 
     def _output(
-        self, number: int, writers: list[int], programs: list[Played], arena: Arena,
-        layout: Layout, size: int,
+        self, number: int, writers: list[int], programs: list[Played], block: Block, layout: Layout
     ) -> dict[str, Any]:  # fmt: skip
         """What programs stored in one result.
 
@@ -266,12 +265,13 @@ class Evidence:
                 if source is None or event.start != self._buffer(source):
                     continue
                 positions, addresses = _positions(event, source)
-                if not positions.size or layout.end + positions.size * 16 + 2048 > size:
+                if not positions.size or layout.end + positions.size * 16 + 2048 > block.size:
                     continue
-                found = _values(addresses, source).to(getattr(torch, result.dtype))
-                slots = layout.place((positions.size,), "int64"), layout.like(found)
-                arena.view(slots[0]).copy_(torch.from_numpy(positions))
-                arena.view(slots[1]).copy_(found)
+                count = (positions.size,)
+                slots = layout.place(count, "int64"), layout.place(count, result.dtype)
+                block.array(slots[0])[...] = positions.view(np.uint64)
+                values = _values(addresses, source)
+                block.array(slots[1])[...] = converted(values, source.dtype, result.dtype)
                 pieces.append([slot.message() for slot in slots])
         covered = self._coverage(number, writers[-1], programs) if programs else None
         last = self._call.launches[writers[-1]].launched if writers else None
@@ -354,7 +354,7 @@ def _positions(event: Event, source: View) -> tuple[Array, Array]:
     return flat[inside], addresses[inside]
 
 
-def _values(addresses: Array, source: View) -> torch.Tensor:
+def _values(addresses: Array, source: View) -> Array:
+    """The raw bits of elements of a tensor."""
     width = np.uint64(source.itemsize)
-    raw = read(addresses // width * width, source.itemsize)
-    return torch.from_numpy(raw.view(np.uint8)).view(getattr(torch, source.dtype))
+    return read(addresses // width * width, source.itemsize).view(RAW[source.itemsize])

@@ -28,6 +28,7 @@ FLOORS = [
     {"__main__"},
 ]
 ROOMS = [
+    {"strides"},
     {"faults", "trees"},
     {"comparison", "oracle"},
     {"reference"},
@@ -140,6 +141,17 @@ def test_public_names_are_few_and_there():
 
 def test_importing_loads_neither_torch_nor_triton():
     code = "import sys, triton_gym; sys.exit(bool({'torch', 'triton'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_interpreter_of_the_simulated_device_loads_no_torch():
+    """Importing it takes seconds, and every fork of such a process would carry it."""
+    code = (
+        "import sys\n"
+        "from triton_gym.evaluation.backends.simulated import server\n"
+        "server.prepare()\n"
+        "sys.exit(bool({'torch', 'triton'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -64,7 +64,8 @@ def _hold(value: Any, kind: Any, where: str) -> None:
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         if type(value) is not kind:
             raise forged(f"{where} is not a record")
-        for name, part in _fields(kind).items():
+        record: Any = kind
+        for name, part in _fields(record).items():
             _hold(getattr(value, name), part, f"{where}.{name}")
     elif origin is tuple or origin in (list, Sequence):
         parts = inner if origin is tuple and inner[-1] is not ... else (inner[0],) * len(value)

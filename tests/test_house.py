@@ -28,7 +28,7 @@ FLOORS = [
     {"__main__"},
 ]
 ROOMS = [
-    {"strides"},
+    {"sizes"},
     {"faults", "trees"},
     {"comparison", "oracle"},
     {"reference"},

@@ -17,16 +17,8 @@ from typing import Any
 
 import torch
 
-from triton_gym.evaluation.strides import span
+from triton_gym.evaluation.sizes import DEEPEST, LONGEST_KEY, MOST, WIDEST, span
 
-DEEPEST = 32
-"""How deep containers may be nested."""
-MOST = 10_000
-"""Most leaves of a tree."""
-WIDEST = 4096
-"""Most items of one container."""
-LONGEST_KEY = 512
-"""Characters of the longest text that is a key."""
 _NUMBERS: Mapping[type, torch.dtype] = {
     bool: torch.bool, int: torch.int64, float: torch.float64, complex: torch.complex128,
 }  # fmt: skip

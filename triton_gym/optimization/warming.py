@@ -85,7 +85,7 @@ def _layout(value: Any) -> dict[str, Any]:
 
 
 def _tensor(told: Mapping[str, Any]) -> torch.Tensor:
-    from triton_gym.evaluation.strides import span
+    from triton_gym.evaluation.sizes import span
 
     size = span(told["shape"], told["stride"]) + told["offset"]
     dtype = getattr(torch, told["dtype"])

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from triton_gym.evaluation.plan.view import ITEMSIZE, RAW
-from triton_gym.evaluation.strides import span
+from triton_gym.evaluation.sizes import span
 
 ALIGN = 512
 """Alignment of every tensor, in bytes; torch's CUDA allocator gives the same."""

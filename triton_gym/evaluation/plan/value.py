@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from triton_gym.evaluation.plan.codec import Length, Malformed, Natural
 from triton_gym.evaluation.plan.view import ITEMSIZE, Shape, View
-from triton_gym.evaluation.trees import WIDEST
+from triton_gym.evaluation.sizes import WIDEST
 
 
 @dataclass(frozen=True, slots=True)

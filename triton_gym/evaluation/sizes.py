@@ -1,8 +1,17 @@
-"""How far strides reach."""
+"""Sizes of tensors, and of the trees that hold them, for processes that do without PyTorch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+DEEPEST = 32
+"""How deep containers may be nested."""
+MOST = 10_000
+"""Most leaves of a tree."""
+WIDEST = 4096
+"""Most items of one container."""
+LONGEST_KEY = 512
+"""Characters of the longest text that is a key."""
 
 
 def span(shape: Sequence[int], stride: Sequence[int]) -> int:

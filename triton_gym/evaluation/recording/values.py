@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
-from triton_gym.evaluation import trees
+from triton_gym.evaluation import sizes, trees
 from triton_gym.evaluation.plan.codec import Malformed
 from triton_gym.evaluation.plan.value import (
     DeviceTensor,
@@ -73,7 +73,7 @@ def told(recorder: Recorder, result: Any, keep: Callable[[bytes], int], depth: i
     if isinstance(result, torch.Tensor):
         return _tensor(recorder, result, keep)
     if isinstance(result, (tuple, list, dict)):
-        if depth >= trees.DEEPEST or len(result) > trees.WIDEST:  # more than a reference may have
+        if depth >= sizes.DEEPEST or len(result) > sizes.WIDEST:  # more than a reference may have
             name = type(result).__name__
             return Plain(PlainKind.OTHER, f"{name} of {len(result)} at depth {depth}"[:200])
         if isinstance(result, dict):

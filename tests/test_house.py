@@ -30,7 +30,7 @@ FLOORS = [
 ROOMS = [
     {"sizes"},
     {"faults", "trees"},
-    {"comparison", "oracle"},
+    {"comparison", "oracle", "writing"},
     {"reference"},
     {"check", "plan"},
     {"conditioning", "fingerprint", "modules", "timing"},

@@ -132,6 +132,31 @@ def test_strides_are_held_where_the_task_says_so(evaluator, held):
     assert not held or "expected those of the reference's result" in outcome.message
 
 
+def written(x):
+    x += 1
+    return x, (x * 2)[:, :1]
+
+
+@pytest.mark.parametrize(
+    ("result", "status"),
+    [("x + 1, y[:, :1]", "rejected"), ("y, z[:, :1]", "correct"), ("x, z[:, :1]", "incorrect"),
+     ("y, y[:, :1]", "incorrect")],
+)  # fmt: skip
+def test_a_reference_may_write_to_its_arguments(evaluator, result, status):
+    """It is called on copies: an answer gets what was drawn, and leaves it as it is."""
+    task = dataclasses.replace(EXPANDED, reference=written)
+    source = DOUBLE.replace("RETURN", result).replace("* 2, mask", "* SCALE + SHIFT, mask")
+    source = source.replace("N, BLOCK: tl", "N, SCALE, SHIFT, BLOCK: tl")
+    calls = "".join(
+        f"    {name} = torch.empty_like(x)\n"
+        f"    double[(triton.cdiv(x.numel(), 128),)](x, {name}, x.numel(), {scale}, BLOCK=128)\n"
+        for name, scale in (("y", "1.0, 1.0"), ("z", "2.0, 2.0"))
+    )
+    head, _, tail = source.partition("    y = torch")
+    outcome = evaluator.evaluate(task, head + calls + "    return" + tail.partition("return")[2])
+    assert outcome.status == status, outcome.message
+
+
 @pytest.mark.parametrize(
     ("reference", "draws", "result", "status"),
     [

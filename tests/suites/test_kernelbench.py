@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 
 import cloudpickle
 import gymnasium
@@ -187,6 +188,49 @@ def test_numbers_in_the_functions_that_draw_are_sizes_too(path, tmp_path):
     assert task.bench[0]["get_inputs.0"] == 4096
     assert task.tiny[0]["get_inputs.1"] == task.tiny[0]["features"] < 2048
     assert task.inputs(task.bench[0], torch.Generator())[0].shape == (4096, 2048)
+
+
+@pytest.mark.parametrize(
+    ("init", "inputs"),
+    [
+        ("{'factor': 3.0, 'features': features}", "{'row': ROW, 'x': X}"),
+        ("[[features], {'factor': 3.0}]", "[[X], {'row': ROW}]"),
+        ("[[], {'features': features, 'factor': 3.0}]", "(X, ROW)"),
+        ("[np.int64(features), np.float32(3.0)]", "(one for one in (X, ROW))"),
+    ],
+)
+def test_arguments_may_be_given_by_name(path, tmp_path, init, inputs):
+    inputs = inputs.replace("X", "torch.rand(batch_size, features)")
+    task = _with(
+        path, tmp_path, ("return [features, 3.0]", f"return {init}"),
+        ("return [torch.rand(batch_size, features), torch.rand(*shape)]",
+         f"return {inputs.replace('ROW', 'torch.rand(*shape)')}"),
+        ("import torch\n", "import numpy as np\nimport torch\n"),
+    )  # fmt: skip
+    case = task.tiny[0]
+    assert task.init(case) == (case["features"], 3.0)
+    assert task.entry.parameters == ("x", "row")
+    assert [x.dim() for x in task.inputs(case, torch.Generator())] == [2, 1]
+
+
+def test_arguments_by_a_name_that_there_is_not_are_refused(path, tmp_path):
+    for named, told in (("{'feature': 3}", "'feature'"), ("{'factor': 3.0}", "'features'")):
+        with pytest.raises(InvalidTaskError, match=f"Model has no parameter {told}"):
+            _with(path, tmp_path, ("return [features, 3.0]", f"return {named}"))
+
+
+def test_a_file_may_define_data_classes(path, tmp_path):
+    """They look their module up by its name."""
+    head = (
+        "from __future__ import annotations\nfrom dataclasses import KW_ONLY, dataclass\n"
+        "@dataclass\nclass Config:\n    factor: float = 3.0\n    _: KW_ONLY\n    more: int = 1\n"
+    )
+    task = _with(
+        path, tmp_path, ("self.factor = factor", "self.factor = Config(factor).factor"),
+        ("\nimport torch\n", f"\n{head}import torch\n"),
+    )  # fmt: skip
+    assert task.tiny[0]["features"] < 2048
+    assert "problem" not in sys.modules
 
 
 def test_a_constant_that_the_model_reads_stays(path, tmp_path):

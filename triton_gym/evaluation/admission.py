@@ -158,8 +158,9 @@ def _hold_repetition(
         verdict = check.compare(again, check.Expected(plain, least), str(case))
     if verdict is None or not verdict.ok:
         raise InvalidTaskError(
-            f"The reference of task {task.name!r} is random: called twice on equal inputs it "
-            f"returned two results. {verdict.message if verdict else ''}"
+            f"The reference of task {task.name!r} is random, or keeps state from call to call: "
+            "called twice on equal inputs it returned two results. "
+            f"{verdict.message if verdict else ''}"
         )
 
 

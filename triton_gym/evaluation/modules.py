@@ -37,8 +37,10 @@ _LARGE = 1 << 16
 class Reference:
     """A module as a function of the inputs of one case: what it returns for them."""
 
-    def __init__(self, module: torch.nn.Module) -> None:
+    def __init__(self, module: torch.nn.Module, origin: Any = None) -> None:
         self.module = module
+        self.origin = origin
+        """What made it, by which it is known again."""
         self.state = tuple((name, value.clone()) for name, value in named_state(module))
 
     def __call__(self, *inputs: Any) -> Any:
@@ -71,7 +73,7 @@ def bind(task: Task, case: Case, seed: int, device: torch.device | None = None) 
             f"The reference of task {task.name!r} must make a torch.nn.Module; it made "
             f"{type(module).__name__}."
         )
-    return dataclasses.replace(task, reference=Reference(module))
+    return dataclasses.replace(task, reference=Reference(module, task.reference))
 
 
 def state_of(task: Task) -> tuple[tuple[str, torch.Tensor], ...]:

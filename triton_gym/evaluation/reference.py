@@ -14,7 +14,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from triton_gym.errors import InvalidTaskError
-from triton_gym.evaluation import trees
+from triton_gym.evaluation import trees, writing
 from triton_gym.evaluation.faults import blaming
 from triton_gym.evaluation.oracle import Exact
 from triton_gym.task import Case, Task
@@ -134,7 +134,7 @@ def nearly(
 
 def _returned(task: Task, function: Callable[..., Any], arguments: Sequence[Any]) -> Returned:
     with torch.no_grad():
-        result = function(*arguments)
+        result = writing.called(function, task.reference, arguments)
     try:
         tensors, tree = trees.flatten(result, numbers=True)
     except trees.TreeError as error:

@@ -6,10 +6,12 @@ import ast
 import contextlib
 import random
 import re
+import sys
+import threading
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,8 @@ from triton_gym.errors import InvalidTaskError
 from triton_gym.evaluation.modules import RANDOM
 from triton_gym.suites.suite import one_line
 
+_RUNNING = threading.RLock()
+"""Files run one at a time, since all are called `problem` meanwhile."""
 DRAWING = ("get_inputs", "get_init_inputs")
 """Functions whose literal numbers are sizes as constants are: `torch.rand(8, 3, 224, 224)`."""
 
@@ -41,15 +45,33 @@ def executed(source: str, path: str, literals: Mapping[str, int] | None = None) 
             f"{path} needs the weights of {missing} from the Hugging Face hub, which are not in "
             f"the local cache (`hf download {missing}`)."
         )
-    scope: dict[str, Any] = {"__name__": "problem", "__file__": path}
+    module = ModuleType("problem")
+    scope = vars(module)
+    scope["__file__"] = path
+    code = _compiled(source, path, tuple((literals or {}).items()))
     try:
-        exec(_compiled(source, path, tuple((literals or {}).items())), scope)
+        with _RUNNING, _imported(module):
+            exec(code, scope)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         raise InvalidTaskError(
             f"{path} needs the package {package}, which is not installed (`pip install {package}`)."
         ) from error
     return scope
+
+
+@contextlib.contextmanager
+def _imported(module: ModuleType) -> Iterator[None]:
+    """Let a module that runs be found by its name, as `dataclasses` and `typing` do. Later it must
+    not be: what is pickled by that name would not be found elsewhere."""
+    before = sys.modules.get(module.__name__)
+    sys.modules[module.__name__] = module
+    try:
+        yield
+    finally:
+        del sys.modules[module.__name__]
+        if before is not None:
+            sys.modules[module.__name__] = before
 
 
 def checked(source: str, path: str) -> dict[str, Any]:
@@ -99,7 +121,7 @@ def _compiled(source: str, path: str, literals: tuple[tuple[str, int], ...]) -> 
     if values:
         for name, node in _literals(tree):
             node.value = values.get(name, node.value)
-    return compile(tree, path, "exec")
+    return compile(tree, path, "exec", dont_inherit=True)
 
 
 _PRETRAINED = re.compile(r"\.from_pretrained\(\s*(?:[\"']([^\"']+)[\"']|(?:self\.)?(\w+))")

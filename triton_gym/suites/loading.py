@@ -219,7 +219,10 @@ def _judged(bound: Task, case: Case, path: str) -> tuple[str, ...]:
     for _ in range(_repeats(inputs, plain.tensors)):
         again = check.reference(bound, inputs)
         if not _alike(again, plain.tensors, least, case):
-            raise RandomError(f"The reference of {path} is random: equal inputs differ in result.")
+            raise RandomError(
+                f"The reference of {path} is random, or keeps state from call to call: equal "
+                "inputs differ in result."
+            )
     return hold_dependence(
         check.expect(bound, case, inputs, plain), plain.tensors, other, path, case
     )

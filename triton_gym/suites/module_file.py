@@ -14,7 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from triton_gym import syntax
+from triton_gym.errors import InvalidTaskError
 from triton_gym.task import Case, Kind
 
 if TYPE_CHECKING:
@@ -94,15 +97,74 @@ class ModuleFile:
         from triton_gym.suites.execution import drawing
 
         with drawing(generator.initial_seed(), generator.device):
-            return tuple(scope["get_inputs"]())
+            given = scope["get_inputs"]()
+        return in_order(given, inspect.signature(scope["Model"].forward), "forward", skipped=1)
 
     def init(self, case: Case) -> tuple[Any, ...]:
         """`get_init_inputs()`."""
-        return tuple(self.names(case.sizes)["get_init_inputs"]())
+        scope = self.names(case.sizes)
+        given = scope["get_init_inputs"]()
+        return tuple(
+            value.item() if isinstance(value, np.generic) else value
+            for value in in_order(given, inspect.signature(scope["Model"]), "Model")
+        )
 
     def reference(self, *init: Any) -> Any:
         """`Model(*init)`."""
         return self.names({})["Model"](*init)
+
+
+def in_order(
+    given: Any, signature: inspect.Signature, name: str, *, skipped: int = 0
+) -> tuple[Any, ...]:
+    """Arguments in the order of their parameters.
+
+    Args:
+        given: a sequence of them; a dict by name; or a sequence and a dict in a list, if the dict's
+            keys are parameters' names, or two arguments are not taken.
+        signature: of what takes them.
+        name: what that is called.
+        skipped: parameters before the first, as `self`.
+
+    Raises:
+        InvalidTaskError: an argument by name is none that can be given in order.
+    """
+    positional, named = given, {}
+    if isinstance(given, dict):
+        positional, named = (), given
+    elif isinstance(given, (list, tuple)) and len(given) == 2 and _of_both(*given):
+        meant = bool(given[1]) and set(given[1]) <= set(signature.parameters)
+        if meant or not _takes(signature, (*[None] * skipped, *given)):
+            positional, named = given
+    if not named:
+        return tuple(positional)
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    rest = [p for p in list(signature.parameters.values())[skipped:] if p.kind in kinds]
+    rest = rest[len(positional) :]
+    last = max((n for n, one in enumerate(rest) if one.name in named), default=-1)
+    values = [named.get(one.name, one.default) for one in rest[: last + 1]]
+    unknown = set(named) - {one.name for one in rest}
+    if unknown or inspect.Parameter.empty in values:
+        wrong = sorted(map(str, unknown)) or [one.name for one in rest if one.name not in named]
+        raise InvalidTaskError(
+            f"{name} has no parameter {wrong[0]!r} that its arguments by name fill in order; they "
+            f"are {', '.join(map(str, named))}."
+        )
+    return (*positional, *values)
+
+
+def _of_both(first: Any, second: Any) -> bool:
+    """Whether these are arguments in order and arguments by name."""
+    named = isinstance(second, dict) and all(isinstance(key, str) for key in second)
+    return isinstance(first, (list, tuple)) and named
+
+
+def _takes(signature: inspect.Signature, arguments: tuple[Any, ...]) -> bool:
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        return False
+    return True
 
 
 def converted(value: Any, dtype: str, device: torch.device) -> Any:

@@ -24,6 +24,7 @@ from triton_gym.evaluation.backends.cuda.device_timing import (
 )
 from triton_gym.evaluation.judging.sharing import GpuLock
 from triton_gym.evaluation.modules import bind
+from triton_gym.evaluation.writing import unwritten
 from triton_gym.task import Case, Task
 
 SPENT_ON_BASELINE_US = 60_000.0
@@ -102,7 +103,8 @@ def time_references(
     if spent or (calibration.baseline_us and math.isinf(calibration.queueing_us)):
         return []
     function = calibration.compiled or task.reference
-    calls = [functools.partial(function, *inputs) for inputs in sets]
+    given = [unwritten(task.reference, inputs) for inputs in sets]
+    calls = [functools.partial(function, *inputs) for inputs in given]
     times_us, calibration.queueing_us = _timed(calls, flush, calibration.queueing_us)
     return [] if calibration.baseline_us and math.isinf(calibration.queueing_us) else times_us
 

@@ -13,7 +13,7 @@ import gymnasium as gym
 
 from triton_gym import printing
 from triton_gym.errors import InvalidOptionError, unknown
-from triton_gym.evaluation.service.evaluator import BASELINES
+from triton_gym.evaluation.service.options import BASELINES
 from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.outcome import Outcome, Status
 

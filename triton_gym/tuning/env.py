@@ -11,7 +11,7 @@ import numpy as np
 
 from triton_gym.episode import RENDER_MODES, TURNS, check_options, show, time_limit, turns_of
 from triton_gym.errors import InvalidOptionError, unknown
-from triton_gym.evaluation.service.evaluator import BASELINES
+from triton_gym.evaluation.service.options import BASELINES
 from triton_gym.evaluation.service.protocol import EvaluatorLike
 from triton_gym.outcome import Outcome, Status, TimeSource
 from triton_gym.reward import Reward, finite, reward_named

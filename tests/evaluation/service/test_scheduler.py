@@ -435,6 +435,25 @@ def test_a_future_is_told_whatever_recording_does(error):
     assert after.result(0) is OUTCOME
 
 
+def test_a_future_is_told_where_its_request_cannot_be_sent(monkeypatch):
+    """Whatever a transport raises, it is the judge that is given up, and not the one who asks."""
+    desk = Desk()
+    future = desk.submit()
+    with monkeypatch.context() as patch:
+        patch.setattr(Scripted, "send", lambda *_: 1 / 0)
+        deadline = time.monotonic() + 20
+        while not future.done() and time.monotonic() < deadline:
+            if not hasattr(desk.made[-1], "tried"):
+                desk.made[-1].tried = True
+                desk.made[-1].up()
+            time.sleep(0.01)
+    with pytest.raises(EvaluatorError, match="could not be sent"):
+        future.result(0)
+    after = desk.submit()
+    desk.made[-1].up().answer(after.id)
+    assert after.result(10) is OUTCOME
+
+
 def test_a_future_is_told_where_warnings_cannot_be_shown(monkeypatch):
     """As with a standard error that the program closed."""
 

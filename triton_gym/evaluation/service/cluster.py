@@ -23,6 +23,7 @@ from triton_gym.evaluation.backends.protocol import Placement
 from triton_gym.evaluation.service import folder
 from triton_gym.evaluation.service.actor import JudgeActor
 from triton_gym.evaluation.service.evaluator import PENDING, Evaluator, Path
+from triton_gym.evaluation.service.options import count_of
 from triton_gym.evaluation.service.scheduler import Scheduler
 from triton_gym.evaluation.service.slot import Slot, capacity_for
 from triton_gym.evaluation.service.transport import Listener, Work
@@ -80,8 +81,8 @@ class RayEvaluator(Evaluator):
         store: Path | None = None,
     ) -> None:
         for name, value in (("workers", workers), ("judges", judges), ("pending", pending)):
-            if value is not None and value < 1:
-                raise InvalidOptionError(f"{name} must be 1 or more; got {value}.")
+            if value is not None:
+                count_of(name, value)
         ray = _ray()
         self._again = {
             "address": address, "device": device, "judges": judges, "workers": workers,

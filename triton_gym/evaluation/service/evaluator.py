@@ -7,7 +7,6 @@ forks, or dies, does not disturb them. They end when the user's process ends, ho
 from __future__ import annotations
 
 import itertools
-import operator
 import os
 import threading
 import weakref
@@ -24,7 +23,6 @@ from triton_gym.errors import (
     EvaluatorError,
     InvalidOptionError,
     InvalidTaskError,
-    unknown,
 )
 from triton_gym.evaluation.backends import backend_of, resolve_all
 from triton_gym.evaluation.backends.protocol import Backend
@@ -32,6 +30,7 @@ from triton_gym.evaluation.confine.layers import warn_of_missing
 from triton_gym.evaluation.records.background import BackgroundStore
 from triton_gym.evaluation.records.store import Key
 from triton_gym.evaluation.service.future import Evaluation, Progress
+from triton_gym.evaluation.service.options import check_answer, check_options, count_of, seed_of
 from triton_gym.evaluation.service.protocol import EvaluationOptions
 from triton_gym.evaluation.service.scheduler import Scheduler
 from triton_gym.evaluation.service.slot import Slot, capacity_for
@@ -40,7 +39,6 @@ from triton_gym.evaluation.workers.sandbox import Limits
 from triton_gym.outcome import Outcome, Status
 from triton_gym.task import Task
 
-BASELINES = ("eager", "compile")
 PENDING = 4096
 """Evaluations that may wait and run at the same time, unless given."""
 WORKERS_A_JUDGE = 6
@@ -83,8 +81,8 @@ class Evaluator:
         named = (devices,) if isinstance(devices, str) else devices or (device,)
         chosen = tuple(one for text in named for one in resolve_all(text))
         backend = _backend_of_all(chosen)
-        if workers is not None and workers < 1:
-            raise InvalidOptionError(f"workers must be 1 or more; got {workers}.")
+        if workers is not None:
+            workers = count_of("workers", workers)
         self.workers = workers or backend.workers(len(chosen))
         self._devices = chosen
         shares = _shares(self.workers)
@@ -93,7 +91,7 @@ class Evaluator:
             for one in chosen
             for share in shares
         ]
-        self._set_up(chosen[0], Scheduler(slots, _bound(pending)), pending, store)
+        self._set_up(chosen[0], Scheduler(slots, count_of("pending", pending)), pending, store)
 
     def _set_up(
         self, device: Device, scheduler: Scheduler, pending: int, store: Path | None
@@ -163,11 +161,9 @@ class Evaluator:
             QueueFullError: there was no room within `wait`.
             EvaluatorError: the evaluator is closed, or no judge is left.
         """
-        if baseline not in BASELINES:
-            raise unknown("baseline", baseline, BASELINES)
-        if not isinstance(source, str):
-            raise InvalidOptionError(f"source must be text; got {type(source).__name__}.")
-        seed = _seed(seed)
+        check_answer(task, source)
+        check_options(baseline, limits, priority, wait)
+        seed = seed_of(seed)
         bounds = limits or Limits()
         invalid = ""
         try:
@@ -212,7 +208,11 @@ class Evaluator:
         Returns:
             A future of the outcomes, in the order of the cases. It raises what that of `submit`
             does.
+
+        Raises:
+            InvalidOptionError, InvalidTaskError: an argument is wrong.
         """
+        check_answer(task, source)
         future = Evaluation(
             self._scheduler.number(), task.name, source, 0, self._scheduler.withdraw, self
         )
@@ -374,31 +374,6 @@ def _shares(workers: int) -> tuple[int, ...]:
 
 def _transport_maker(device: Device, workers: int, judges: int) -> Callable[[], ProcessTransport]:
     return lambda: ProcessTransport(device, workers, judges)
-
-
-def _seed(given: int | None) -> int | None:
-    """A seed as it is stored and sent: an integer of 64 bits with its sign.
-
-    Raises:
-        InvalidOptionError: it is another thing.
-    """
-    if given is None:
-        return None
-    try:
-        seed = operator.index(given)
-    except TypeError:
-        seed = None
-    if seed is None or isinstance(given, bool) or not -(1 << 63) <= seed < 1 << 63:
-        raise InvalidOptionError(
-            f"seed must be an integer from -2^63 to 2^63 - 1, or None; got {given!r}."
-        )
-    return seed
-
-
-def _bound(pending: int) -> int:
-    if pending < 1:
-        raise InvalidOptionError(f"pending must be 1 or more; got {pending}.")
-    return pending
 
 
 def _again(devices: Sequence[str], workers: int, pending: int, store: str | None) -> Evaluator:

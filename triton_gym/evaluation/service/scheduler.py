@@ -343,8 +343,13 @@ class Scheduler:
     def _send(self, entry: Entry, slot: Slot) -> None:
         entry.evaluation.sent = True
         slot.take(entry)
-        if slot.transport is not None:  # `_open` saw to it
+        if slot.transport is None:  # `_open` saw to it
+            return
+        try:
             slot.transport.send(entry.evaluation.id, entry.work)
+        except Exception as error:  # whoever dispatches must go on, and the future be told
+            reason = f"an evaluation could not be sent: {type(error).__name__}: {error}"
+            threading.Thread(target=self.lost, args=(slot.transport, reason), daemon=True).start()
 
     def _start_needed(self) -> None:
         """Start as many judges as there is work for."""

@@ -17,12 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from triton_gym.errors import InvalidOptionError
 from triton_gym.evaluation.confine import landlock, places, privileges, seccomp
 from triton_gym.evaluation.confine.landlock import READ, WRITE, Access
 from triton_gym.evaluation.confine.layers import ALL, Layer, available
 from triton_gym.evaluation.confine.places import Places
 from triton_gym.evaluation.confine.refusals import refusals
 
+LONGEST_S = 1e6
+"""The longest time limit, in seconds: eleven days."""
 _OPEN_FILES = 4096
 _YIELDING = 10
 """Niceness of a worker that gives way."""
@@ -47,6 +50,24 @@ class Limits:
     """Largest file that a worker may write."""
     processes: int = 256
     """Threads and processes of a worker, with all that it starts."""
+
+    def __post_init__(self) -> None:
+        for name in ("seconds", "gpu_seconds"):
+            given = getattr(self, name)
+            if isinstance(given, bool) or not isinstance(given, (int, float)):
+                raise InvalidOptionError(f"{name} must be a number; got {given!r:.80}.")
+            if not 0 < given <= LONGEST_S:
+                raise InvalidOptionError(
+                    f"{name} must be more than 0, and at most {LONGEST_S:g}; got {given!r:.80}."
+                )
+        for name in ("host_bytes", "device_bytes", "file_bytes", "processes"):
+            given, least = getattr(self, name), int(name != "device_bytes")
+            if isinstance(given, bool) or not isinstance(given, int):
+                raise InvalidOptionError(f"{name} must be an integer; got {given!r:.80}.")
+            if not least <= given < 1 << 62:
+                raise InvalidOptionError(
+                    f"{name} must be {least} or more, and less than 2^62; got {given!r:.80}."
+                )
 
 
 class Unconfined(Exception):

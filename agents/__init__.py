@@ -15,13 +15,26 @@ from typing import Any
 
 from triton_gym.errors import InvalidOptionError, unknown
 
-from .protocol import Agent, Learner, Maker, Pretrained, Recaller, Saver, Trainer, play
+from .protocol import (
+    Agent,
+    Finite,
+    Learner,
+    Maker,
+    Planner,
+    Pretrained,
+    Recaller,
+    Saver,
+    Trainer,
+    play,
+)
 
 __all__ = [
     "AGENTS",
     "Agent",
+    "Finite",
     "Learner",
     "Maker",
+    "Planner",
     "Pretrained",
     "Recaller",
     "Saver",
@@ -34,6 +47,7 @@ AGENTS: Mapping[str, str] = MappingProxyType(
     {
         "random": "triton_gym.agents.random_search:RandomSearch",
         "evolution": "triton_gym.agents.evolution:Evolution",
+        "steady-state": "triton_gym.agents.steady_state:SteadyState",
         "grid": "triton_gym.agents.grid:GridSearch",
         "annealing": "triton_gym.agents.annealing:SimulatedAnnealing",
         "tpe": "triton_gym.agents.tpe:TPE",

@@ -12,8 +12,9 @@ import numpy as np
 
 from triton_gym.errors import InvalidOptionError
 
+from .crossing import merged
 from .edits import edit_between
-from .mutation import mutate
+from .mutation import mutate, neighbours
 from .protocol import Environment
 
 Candidate = Any
@@ -31,8 +32,14 @@ class Candidates(Protocol):
     def mutate(self, candidate: Candidate, rng: np.random.Generator) -> Candidate:
         """A neighbour."""
 
+    def neighbours(self, candidate: Candidate) -> list[Candidate]:
+        """All that one change leads to, near ones first."""
+
     def cross(self, one: Candidate, other: Candidate, rng: np.random.Generator) -> Candidate:
         """A child of two."""
+
+    def merge(self, origin: Candidate, one: Candidate, other: Candidate) -> Candidate:
+        """What two have changed of `origin`; `one` where that cannot be said."""
 
     def action(self, candidate: Candidate) -> Any:
         """The action that submits it, in the state that the environment is in."""
@@ -85,9 +92,26 @@ class Choices:
         changed[knob] = int(rng.choice(near if rng.random() < 0.7 else others))
         return tuple(changed)
 
+    def neighbours(self, candidate: Candidate) -> list[Candidate]:
+        """Every knob by itself at each of its other values."""
+        found = [
+            (abs(value - at), knob, value)
+            for knob, at in enumerate(candidate)
+            for value in range(self._sizes[knob])
+            if value != at
+        ]
+        return [
+            (*candidate[:knob], value, *candidate[knob + 1 :]) for _, knob, value in sorted(found)
+        ]
+
     def cross(self, one: Candidate, other: Candidate, rng: np.random.Generator) -> Candidate:
         """Each knob from either parent."""
         return tuple(a if rng.random() < 0.5 else b for a, b in zip(one, other, strict=True))
+
+    def merge(self, origin: Candidate, one: Candidate, other: Candidate) -> Candidate:
+        """Each knob from the one that changed it."""
+        knobs = zip(origin, one, other, strict=True)
+        return tuple(b if a == at else a for at, a, b in knobs)
 
     def action(self, candidate: Candidate) -> Any:
         """The indices as an array."""
@@ -118,9 +142,18 @@ class Kernels:
             candidate = mutate(candidate, rng)
         return candidate
 
+    def neighbours(self, candidate: Candidate) -> list[Candidate]:
+        """Every site by itself with each of its options."""
+        return list(neighbours(candidate))
+
     def cross(self, one: Candidate, other: Candidate, rng: np.random.Generator) -> Candidate:
         """The first parent: sources cannot be mixed line by line and stay right."""
         return one
+
+    def merge(self, origin: Candidate, one: Candidate, other: Candidate) -> Candidate:
+        """Named numbers from the one that changed them; the first if more than these differ."""
+        found = merged(origin, one, other)
+        return one if found is None else found
 
     def action(self, candidate: Candidate) -> Any:
         """The module, or the edit that leads to it from the environment's kernel."""

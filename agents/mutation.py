@@ -2,11 +2,15 @@
 
 The source is read with `ast` and changed as text, so that everything else, comments included,
 stays as its author wrote it.
+
+A kernel whose launches take their warps from a name of the module has an author who says what may
+vary: names. Other numbers of it and of its launches are sizes of data, and stay.
 """
 
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +21,7 @@ from triton_gym import syntax
 from .patches import Patch, Text, apply, parses
 from .rewriting import straightened, whole_row_names
 
-WARPS = (1, 2, 4, 8, 16)
+WARPS = (1, 2, 4, 8, 16, 32)
 STAGES = (1, 2, 3, 4, 5)
 PROGRAMS = (0, 132, 264, 528, 1056, 2112)
 """Whole multiples of an H100's multiprocessors, and 0, which means "as many as there is work"."""
@@ -48,6 +52,22 @@ def mutate(source: str, rng: np.random.Generator, *, tries: int = 20) -> str:
     return source
 
 
+def neighbours(source: str) -> list[str]:
+    """All sources that one change leads to: the nearest of each site, then the next of each."""
+    try:
+        found = sites(source)
+    except SyntaxError:
+        return []
+    rounds = max((len(site.options) for site in found), default=0)
+    changed = [
+        apply(source, site.options[number])
+        for number in range(rounds)
+        for site in found
+        if number < len(site.options)
+    ]
+    return [one for one in dict.fromkeys(changed) if one != source and parses(one)]
+
+
 def sites(source: str) -> list[Site]:
     """All places of a source that `mutate` knows how to change.
 
@@ -57,17 +77,53 @@ def sites(source: str) -> list[Site]:
     tree = syntax.parse(source)
     text = Text(source)
     found = list(_constants(tree, text))
+    settled = _settled(tree)
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef):
+        if isinstance(node, ast.FunctionDef) and node.name not in settled:
             calls = [n for n in ast.walk(node) if isinstance(n, ast.Call)]
             found.extend(_launches(calls, text))
             found.extend(_loops(calls, text))
             found.extend(_literals(node, calls, text))
             found.extend(_whole_rows(node, calls, text))
-    straight = straightened(source)
+    straight = straightened(source) if not settled else source
     if straight != source:
         found.append(Site("loops", (((0, len(source.encode()), straight),),)))
     return [site for site in found if site.options]
+
+
+def _settled(tree: ast.Module) -> set[str]:
+    """Functions of a module in which nothing but named numbers may vary; see above.
+
+    They are kernels whose every launch names its warps, and host functions with such launches only.
+    """
+    named = constants_of(tree)
+    settled: dict[str, bool] = {}
+    for node in tree.body:
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        for call in ast.walk(node):
+            if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Subscript):
+                continue
+            warps = next((k.value for k in call.keywords if k.arg == "num_warps"), None)
+            names_them = isinstance(warps, ast.Name) and warps.id in named
+            for name in (node.name, ast.unparse(call.func.value)):
+                settled[name] = settled.get(name, True) and names_them
+    return {name for name, always in settled.items() if always}
+
+
+def constants_of(tree: ast.Module) -> dict[str, ast.expr]:
+    """Module-level `NAME = <integer>`: where the integer stands, by name."""
+    found: dict[str, ast.expr] = {}
+    for node in tree.body:
+        target = None
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            target = node.targets[0]
+        elif isinstance(node, ast.AnnAssign):
+            target = node.target
+        value = getattr(node, "value", None)
+        if isinstance(target, ast.Name) and value is not None and _integer(value) is not None:
+            found[target.id] = value
+    return found
 
 
 def _integer(node: ast.AST | None) -> int | None:
@@ -89,22 +145,20 @@ def _choices(name: str, value: int) -> list[int]:
         near = [n for n in (value // 4, value // 2, value * 2, value * 4) if 1 <= n <= _BLOCKS[1]]
     else:
         near = [n for n in (value - 1, value + 1, value // 2, value * 2) if n > 0]
-    return [n for n in near if n != value]
+    # The nearest first: what is tried in order begins there.
+    return sorted((n for n in near if n != value), key=lambda n: _distance(n, value))
+
+
+def _distance(one: int, other: int) -> float:
+    return abs(math.log2(max(one, 1)) - math.log2(max(other, 1)))
 
 
 def _constants(tree: ast.Module, text: Text) -> Iterator[Site]:
-    """Module-level `NAME = <integer>`."""
-    for node in tree.body:
-        target = None
-        if isinstance(node, ast.Assign) and len(node.targets) == 1:
-            target = node.targets[0]
-        elif isinstance(node, ast.AnnAssign):
-            target = node.target
-        value = _integer(getattr(node, "value", None))
-        if isinstance(target, ast.Name) and value is not None:
-            number: ast.expr = node.value  # type: ignore[attr-defined]
-            options = [(text.set(number, n),) for n in _choices(target.id, value)]
-            yield Site(target.id, tuple(options))
+    """Numbers that the module names."""
+    for name, number in constants_of(tree).items():
+        value = _integer(number)
+        if value is not None:
+            yield Site(name, tuple((text.set(number, n),) for n in _choices(name, value)))
 
 
 def _launches(calls: list[ast.Call], text: Text) -> Iterator[Site]:

@@ -11,7 +11,8 @@ The smallest agent::
 
 Everything else is optional, found by the name of the method: `learn` to see what became of an
 action, `train` to drive the environment oneself, `save` to keep what was learned, `recall` to be
-resumed without acting again. `play` below is how all of them are used, and all there is to it.
+resumed without acting again, `upcoming` to have several actions evaluated at the same time,
+`exhausted` to end early. `play` below is how all of them are used, and all there is to it.
 
 A run is resumed by replay: the agent is made anew with the same seed and meets the recorded
 outcomes again. An agent that takes all its randomness from `seed` therefore resumes exactly, with
@@ -84,6 +85,26 @@ class Recaller(Protocol):
 
 
 @runtime_checkable
+class Planner(Protocol):
+    """An agent that knows some of its actions early."""
+
+    def upcoming(self) -> Sequence[Any]:
+        """Actions that follow the one that `act` returned last, in order, whatever becomes of it.
+
+        Their evaluation may begin at once. They are still asked for by `act`, one after the other.
+        """
+
+
+@runtime_checkable
+class Finite(Protocol):
+    """An agent that may come to an end of its own."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether `act` has nothing new to offer."""
+
+
+@runtime_checkable
 class Pretrained(Protocol):
     """An agent that learns on other shapes before it is tried on one, as in `triton-gym bench`."""
 
@@ -120,12 +141,17 @@ def play(
         agent.train(steps)
         return
     observation, info = env.reset(seed=seed)
+    announce = getattr(env.unwrapped, "announce", None)
     for step in range(steps):
+        if isinstance(agent, Finite) and agent.exhausted:
+            return
         if step < len(history) and isinstance(agent, Recaller):
             action = history[step]
             agent.recall(observation, info, action)
         else:
             action = agent.act(observation, info)
+        if announce is not None and isinstance(agent, Planner) and step >= len(history):
+            announce([action, *agent.upcoming()])
         observation, reward, terminated, truncated, info = env.step(action)
         if isinstance(agent, Learner):
             agent.learn(action, observation, float(reward), terminated, truncated, info)

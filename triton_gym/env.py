@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import gymnasium as gym
@@ -104,6 +106,7 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
         self._feedback = ""
         self._turn = 0
         self._outcome: Outcome | None = None
+        self._begun: dict[tuple[str, int | None], Future[Outcome]] = {}
 
     @property
     def action_mode(self) -> str:
@@ -155,15 +158,46 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
 
     def step(self, action: str) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Evaluate a kernel or an edit; `info` holds the outcome."""
-        seed = self.draw_seed()
+        options = self.evaluation(self.draw_seed())
+        begun = self._begun.pop((action, options["seed"]), None)
         try:
             source = self.read(action)
         except InvalidAction as invalid:
             return self.settle(None, Outcome(status=Status.INVALID_ACTION, message=str(invalid)))
         outcome = self.known(source)
-        if outcome is None:
-            outcome = self.evaluator.evaluate(self.task, source, **self.evaluation(seed))
+        if outcome is None and begun is not None:
+            outcome = begun.result()
+        elif outcome is None:
+            outcome = self.evaluator.evaluate(self.task, source, **options)
         return self.settle(source, outcome)
+
+    def announce(self, actions: Sequence[str]) -> None:
+        """Begin the evaluation of actions that the next steps will take, in this order.
+
+        Steps are no different for it but in how long they take. Edits are not begun, since they
+        depend on the kernel that stands then, nor is anything where every episode has a task of its
+        own.
+        """
+        if self._action_mode != "kernel" or self._draw_task is not None:
+            return
+        generator = copy.deepcopy(self.np_random)  # as the steps will draw
+        for action in actions:
+            options = self.evaluation(int(generator.integers(1 << 62)))
+            key = (action, options["seed"])
+            if key in self._begun:
+                continue
+            try:
+                source = self.read(action)
+            except InvalidAction:
+                continue
+            if self.known(source) is None:
+                self._begun[key] = self.evaluator.submit(self.task, source, **options)
+
+    def close(self) -> None:
+        """Let go of evaluations that no step has asked for."""
+        for future in self._begun.values():
+            future.cancel()
+        self._begun.clear()
 
     # The parts of a step, for vector environments that evaluate many at once.
 

@@ -11,8 +11,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from triton_gym.errors import TritonGymError
+
 SECONDS = 300.0
 """Longest that a candidate may take: importing PyTorch and compiling included."""
+PREPARE = {"prepare": True}
+"""A request without an answer: the function was traced, and candidates will come."""
+
+
+class TrialEndedError(TritonGymError):
+    """The search ended while a candidate was tried: nothing is known of it."""
 
 
 class TrialProcess:
@@ -25,13 +33,13 @@ class TrialProcess:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: subprocess.Popen[str] | None = None
-        self._ready = False
+        self._ready = self._ended = False
 
     def start(self) -> None:
         """Have the process import what it needs; returns at once."""
-        if self._process is not None and self._process.poll() is None:
+        if self._ended or (self._process is not None and self._process.poll() is None):
             return
-        self.close()
+        self._end()
         with (self._folder / "trial.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "triton_gym.optimization.trial", str(self._folder),
@@ -39,8 +47,19 @@ class TrialProcess:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
             )  # fmt: skip
 
+    def prepare(self) -> None:
+        """Have the process do what its first candidate would wait for; returns at once."""
+        self.start()
+        if self._process is not None:
+            with contextlib.suppress(OSError):  # the first candidate will say so
+                print(json.dumps(PREPARE), file=self._process.stdin, flush=True)
+
     def try_candidate(self, request: dict[str, Any], seconds: float = SECONDS) -> dict[str, Any]:
-        """What `trial.Bench.try_candidate` says; `died` is set if the process did not live on."""
+        """What `trial.Bench.try_candidate` says; `died` is set if the process did not live on.
+
+        Raises:
+            TrialEndedError: `close` was called meanwhile.
+        """
         try:
             process = self._started(seconds)
             print(json.dumps(request), file=process.stdin, flush=True)
@@ -50,8 +69,10 @@ class TrialProcess:
             why = f"{type(error).__name__}: {error}"
         else:
             why = "the process that tried it died or hung: the kernel faults, or is too slow"
+        if self._ended:
+            raise TrialEndedError("The search has ended.")
         if reply is None:
-            self.close()
+            self._end()
             return {"ok": False, "faster": False, "died": True, "why": why}
         return reply
 
@@ -62,7 +83,7 @@ class TrialProcess:
             raise OSError("it did not start")
         if not self._ready:
             if self._reply(process, seconds) is None:
-                self.close()
+                self._end()
                 raise OSError(f"it did not start; see {self._folder / 'trial.log'}")
             self._ready = True
         return process
@@ -79,7 +100,11 @@ class TrialProcess:
         return found
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, for good."""
+        self._ended = True
+        self._end()
+
+    def _end(self) -> None:
         process, self._process, self._ready = self._process, None, False
         if process is None:
             return

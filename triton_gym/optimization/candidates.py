@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from triton_gym.optimization.pairs import Ratio
 from triton_gym.optimization.search_folder import SearchFolder
 from triton_gym.optimization.spec import Spec
 from triton_gym.optimization.traced import TracedFunction
+from triton_gym.optimization.trials import Trials, Waiting
 from triton_gym.outcome import Outcome
 
 Say = Callable[..., None]
@@ -48,6 +50,9 @@ class Candidates:
         """What was handed over last."""
         self._bar = 0.0
         """Judge's speedup of the fastest that could be swapped in, if pairs say so."""
+        self._trials = Trials(self._try, self._worthwhile)
+        self.trial_s = 0.0
+        """Longest that a trial has taken."""
         folder.of(traced.digest)
 
     def again(self) -> None:
@@ -62,22 +67,44 @@ class Candidates:
         self._say("swap", path=str(self.folder.active_file), number=found.number)
 
     def found(self, source: str, route: str, outcome: Outcome) -> bool:
-        """Take an outcome in; whether it is the best so far. A better one is tried."""
+        """Take an outcome in; whether it is the best so far.
+
+        A better one is tried, beside the search.
+        """
         if not outcome.correct or not outcome.speedup > 0:
             return False
         better = self.best is None or outcome.speedup >= GAIN * self.best[0]
         if better:
             self.best = (outcome.speedup, source, route)
             self.folder.write_best(source, outcome)
-        if self._trial is not None and outcome.speedup >= GAIN * self._bar:
-            if source not in self.folder.candidates:
-                self._try(source, route, self._trial)
-            if self.folder.candidates[source]["ok"]:  # what cannot be swapped in sets no bar
-                self._bar = outcome.speedup
+        waiting = Waiting(outcome.speedup, source, route)
+        if self._trial is not None and self._worthwhile(waiting):
+            self._trials.offer(waiting)
         return better
 
-    def _try(self, source: str, route: str, trial: TrialProcess) -> None:
+    def settle(self, seconds: float | None = None) -> None:
+        """Wait for the trials; after so many seconds, for the one that goes on only."""
+        self._trials.settle(seconds)
+
+    def close(self) -> None:
+        """Begin no further trial."""
+        self._trials.close()
+
+    def _worthwhile(self, waiting: Waiting) -> bool:
+        """Whether a candidate is to be tried; what is known of one is taken in."""
+        if waiting.speedup < GAIN * self._bar:
+            return False
+        known = self.folder.candidates.get(waiting.source)
+        if known is not None and known["ok"]:  # what cannot be swapped in sets no bar
+            self._bar = max(self._bar, waiting.speedup)
+        return known is None
+
+    def _try(self, waiting: Waiting) -> None:
         """Pairs against what runs now; a candidate that shows that it is faster is handed over."""
+        source, route, trial = waiting.source, waiting.route, self._trial
+        if trial is None:
+            return
+        began = time.monotonic()
         why = objection(source)
         number = len(self.folder.candidates) + 1
         now = None
@@ -92,12 +119,15 @@ class Candidates:
         verified = self._verified(source, route, number, found) if found["faster"] else None
         if verified is not None:  # first of all: if this process ends now, the kernel stands
             self.folder.write_active(verified)
-        self.folder.candidates[source] = found
-        self.folder.remember()
+        self.folder.tried(source, found)
+        if found["ok"]:
+            self._bar = max(self._bar, waiting.speedup)
+        self.trial_s = max(self.trial_s, time.monotonic() - began)
         if found.get("died") and self.spec.cache:
             Cache(Path(self.spec.cache)).ban(source, str(found["why"]))
         told = {k: v for k, v in found.items() if k not in ("device_us", "wall_us", "timed")}
-        self._say("candidate", number=number, route=route, **told)
+        seconds = round(time.monotonic() - began, 2)
+        self._say("candidate", number=number, route=route, seconds=seconds, **told)
         if verified is not None:
             self.active = verified
             self.keep(finished=False)

@@ -25,7 +25,7 @@ from triton_gym.optimization.handle import Optimization, check_options
 from triton_gym.optimization.report import Report
 from triton_gym.optimization.search_process import OFF, SWITCH
 from triton_gym.optimization.spec import Spec
-from triton_gym.optimization.tracing import TRACING
+from triton_gym.optimization.tracing_process import TRACING
 
 
 def optimize(

@@ -1,6 +1,4 @@
-"""A search for a faster kernel, in a process of its own.
-
-    python -m triton_gym.optimization.search FOLDER
+"""A search for a faster kernel, in a process of its own (`begin.py` starts it).
 
 The folder holds what to do (`spec.Spec`). The search writes all that it does there, so that one
 that was ended goes on where it stood, and tells who started it by lines of JSON: `traced`, `start`,
@@ -11,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
 import inspect
 import json
 import os
@@ -29,13 +26,14 @@ from triton_gym.evaluation.backends import resolve
 from triton_gym.evaluation.service.evaluator import Evaluator
 from triton_gym.evaluation.service.protocol import EvaluatorLike
 from triton_gym.optimization.bench_process import TrialProcess
-from triton_gym.optimization.cache import COMPILED
 from triton_gym.optimization.candidates import Candidates, Say
+from triton_gym.optimization.remembering import Remembering
 from triton_gym.optimization.search_folder import SearchFolder
 from triton_gym.optimization.spec import AGENTS, Call, Spec, calls
 from triton_gym.optimization.throttle import Throttled
 from triton_gym.optimization.traced import Start, TracedFunction
 from triton_gym.optimization.tracing import trace
+from triton_gym.optimization.tracing_process import TracingProcess
 from triton_gym.outcome import Outcome
 from triton_gym.runs.execution import execute, machine
 from triton_gym.runs.folder import RunFolder
@@ -50,6 +48,13 @@ GRACE_S = 3.0
 """What an end in good order may take once nobody listens any more."""
 COMPILE_S = 20.0
 """Kept at the end, at most, to see what a kernel comes to beside `torch.compile`."""
+TRIAL_S = 5.0
+"""Kept at the end, at least, to try the best kernel; more where trials have taken longer."""
+WORKERS = 4
+"""Most answers that one search evaluates at the same time: several functions are searched for at
+once, and the program needs processors too."""
+CLOSE_BY = 0.5
+"""Speed of a start, as a share of the fastest one's, from which on its variants are tried too."""
 _TUNERS = ("annealing",)
 """Agents that search a task's knobs, before others."""
 
@@ -58,12 +63,9 @@ class _TimeIsUp(Exception):
     """The search has used its time."""
 
 
-def one_at_a_time(device: str) -> EvaluatorLike:
-    """An evaluator for a search, which waits for each answer: one worker is enough.
-
-    Its judge starts at once, while the function is traced.
-    """
-    evaluator = Evaluator(device, workers=1)
+def judge_of(device: str, workers: int) -> EvaluatorLike:
+    """An evaluator for a search. Its judge starts at once, while the function is traced."""
+    evaluator = Evaluator(device, workers=workers)
 
     def start() -> None:
         with contextlib.suppress(TritonGymError):  # the first evaluation will say so
@@ -81,18 +83,21 @@ class SearchRun:
         spec: what to do.
         say: tells an event: its name and plain values.
         began: when, by `time.monotonic()`.
-        judge: makes what evaluates answers, on a device.
+        judge: makes what evaluates answers, on a device, so many at a time.
         live: whether kernels can run here as in the user's program; if None, where there is a GPU.
+        tracing: the process that traces, if it was started early.
+        trial: the same of the process that tries candidates.
     """
 
     def __init__(
         self, folder: Path, spec: Spec, say: Say, *, began: float | None = None,
-        judge: Callable[[str], EvaluatorLike] = one_at_a_time, live: bool | None = None,
+        judge: Callable[[str, int], EvaluatorLike] = judge_of, live: bool | None = None,
+        tracing: TracingProcess | None = None, trial: TrialProcess | None = None,
     ) -> None:  # fmt: skip
         self.folder, self.spec, self._say = SearchFolder(folder, began), spec, say
         self._deadline = self.folder.began + spec.seconds - self.folder.spent_before
         self.device = str(resolve(spec.device))
-        self._judge = judge
+        self._judge, self._tracing, self._trial = judge, tracing, trial
         self._live = self.device.startswith("cuda") if live is None else live
         self._examples: list[Call] = calls(spec.examples)
         self._tried: dict[str, int] = {}
@@ -105,17 +110,26 @@ class SearchRun:
         Raises:
             NotOptimizableError: the function cannot be optimised.
         """
-        inner, trial = self._judge(self.device), TrialProcess(self.folder.path)
+        trial = self._trial or TrialProcess(self.folder.path)
+        shared = self._live and self.spec.share < 1
+        workers = 1 if shared else max(1, min(WORKERS, len(os.sched_getaffinity(0)) // 4))
+        evaluator = self._judge(self.device, workers)
+        if shared:
+            evaluator = Throttled(evaluator, self.spec.share, self._deadline)
         try:
             if self._live:
                 trial.start()
-            self._run(inner, trial)
+            self._run(evaluator, trial)
         finally:
             trial.close()
-            inner.close()
+            evaluator.close()
+            if self._tracing is not None:
+                self._tracing.close()
 
     def _run(self, inner: EvaluatorLike, trial: TrialProcess) -> None:
         traced = self._traced()
+        if self._live:
+            trial.prepare()
         task = self._named(traced.task)
         self._say(
             "traced", guard=traced.guard.describe(), routes=dict(traced.routes),
@@ -124,15 +138,17 @@ class SearchRun:
         candidates = Candidates(
             self.folder, self.spec, traced, self._say, self.device, trial if self._live else None
         )
-        evaluator = Throttled(inner, self.spec.share if self._live else 1.0, self._deadline)
-        with contextlib.suppress(_TimeIsUp):
+        evaluator = Remembering(inner)
+        try:
             candidates.again()
-            start = self._starts(traced, task, evaluator, candidates)
-            if start is not None:
-                task = dataclasses.replace(task, starter=start)
-            if start is not None or self.spec.agents:  # a model needs nothing to start from
-                self._agents(task, evaluator, candidates)
-        inner.close()
+            starts = self._starts(traced, task, evaluator, candidates)
+            if not starts and self.spec.agents:  # a model needs nothing to start from
+                starts = [Start(task.starter, "task")]
+            self._agents(task, starts, evaluator, candidates)
+            inner.close()
+            candidates.settle(max(self._left, TRIAL_S))
+        finally:
+            candidates.close()
         candidates.compare_with_compile()
         self._finish(candidates)
 
@@ -141,14 +157,10 @@ class SearchRun:
         traced = trace(
             self.spec.function, given, dynamic=self.spec.dynamic, draw=self.spec.draw,
             reference=self.spec.reference, device=self.device, seconds=max(self._left, TRACING_S),
+            process=self._tracing,
         )  # fmt: skip
         if self._live:
-            content = {
-                "function": self.spec.function, "traced": traced, "examples": self._examples,
-                "share": self.spec.share,
-                "compiled": Path(self.spec.cache, COMPILED) if self.spec.cache else None,
-            }  # fmt: skip
-            self.folder.write_trial(content)
+            self.folder.write_trial({"traced": traced})
         return traced
 
     @staticmethod
@@ -159,51 +171,74 @@ class SearchRun:
     # -- what starts it ---------------------------------------------------------------------------
 
     def _starts(
-        self, traced: TracedFunction, task: Task, evaluator: Throttled, candidates: Candidates
-    ) -> str | None:
-        """Evaluate what there is to start from; the source of the fastest."""
+        self, traced: TracedFunction, task: Task, evaluator: Remembering, candidates: Candidates
+    ) -> list[Start]:
+        """Evaluate what there is to start from, side by side.
+
+        Returns:
+            The fastest, and those whose variants are worth a look.
+        """
         given = [Start(source, "cache") for source in self.spec.sources] + list(traced.starts)
         given += [Start(one, "task") for one in (task.expert, task.starter) if one]
-        chosen, kept = self.folder.state.get("start"), ""
-        seen: set[str] = set()
-        for start in given:
-            if start.source in seen:
-                continue
-            seen.add(start.source)
-            if chosen is not None and start.source != chosen:
-                continue  # an earlier process has judged them
-            outcome = evaluator.evaluate(task, start.source)
+        unique = list({start.source: start for start in reversed(given)}.values())[::-1]
+        kept = self.folder.state.get("starts")  # an earlier process has judged them
+        if kept:
+            unique = [start for start in unique if start.source in kept]
+        seed = self.spec.seed if evaluator.deterministic else None
+        begun = [evaluator.submit(task, start.source, seed=seed) for start in unique]
+        right: list[tuple[float, Start]] = []
+        for start, future in zip(unique, begun, strict=True):
+            outcome = future.result()
             self._count(outcome)
             self._say(
                 "start", route=start.route, status=str(outcome.status), message=outcome.message,
                 speedup=_number(outcome.speedup), runtime_us=_number(outcome.runtime_us),
+                phases={name: round(seconds, 2) for name, seconds in outcome.phases},
             )  # fmt: skip
-            if candidates.found(start.source, start.route, outcome):
-                kept = start.source
+            candidates.found(start.source, start.route, outcome)
+            evaluator.tell(start.source, outcome)
+            if outcome.correct and outcome.speedup > 0:
+                right.append((outcome.speedup, start))
             if self._left <= 0:
                 break
-        if kept:
-            self.folder.remember(start=kept)
-        return kept or None
+        right.sort(key=lambda one: -one[0])
+        chosen = [start for speedup, start in right[:2] if speedup >= CLOSE_BY * right[0][0]]
+        self.folder.remember(starts=[start.source for start in chosen])
+        return chosen
 
     # -- agents -----------------------------------------------------------------------------------
 
-    def _agents(self, task: Task, evaluator: Throttled, candidates: Candidates) -> None:
+    def _agents(
+        self, task: Task, starts: list[Start], evaluator: Remembering, candidates: Candidates
+    ) -> None:
+        """Let agents search, each from the fastest start; the first also from the second one."""
         agents = self.spec.agents or ((*_TUNERS, *AGENTS) if task.knobs else AGENTS)
-        ident = registration.register(task)
-        compares = self._live and self.spec.against != "compile"
-        kept = min(COMPILE_S, 0.2 * self.spec.seconds) if compares else 0.0
-        for place, agent in enumerate(agents):
-            share = max(self._left - kept, 0.0) / (len(agents) - place)
+        runs = [(agent, starts[0]) for agent in agents if starts]
+        runs += [(agents[0], start) for start in starts[1:]]
+        for place, (agent, start) in enumerate(runs):
+            share = max(self._left - self._reserve(candidates), 0.0) / (len(runs) - place)
             until = time.monotonic() + share
+            name = task.name if start is starts[0] else f"{task.name}_{place + 1}"
+            ident = registration.register(
+                dataclasses.replace(task, name=name, starter=start.source)
+            )
             tunes = agent in _TUNERS and task.knobs
             env = ident.replace("TritonKernel", "TritonTune") if tunes else ident
-            self._one_agent(agent, env, evaluator, candidates, until)
+            path = self.folder.of_agent(agent if start is starts[0] else f"{agent}-{place + 1}")
+            self._one_agent(agent, env, path, evaluator, candidates, until)
+
+    def _reserve(self, candidates: Candidates) -> float:
+        """Seconds of the search to keep for trials, at its end."""
+        if not self._live:
+            return 0.0
+        compares = self.spec.against != "compile"
+        kept = min(COMPILE_S, 0.2 * self.spec.seconds) if compares else 0.0
+        return kept + min(max(TRIAL_S, candidates.trial_s), 0.2 * self.spec.seconds)
 
     def _one_agent(
-        self, agent: str, env: str, evaluator: Throttled, candidates: Candidates, until: float
-    ) -> None:
-        path = self.folder.of_agent(agent)
+        self, agent: str, env: str, path: Path, evaluator: EvaluatorLike,
+        candidates: Candidates, until: float,
+    ) -> None:  # fmt: skip
         config = Config(agent, env, STEPS, self.spec.seed, {"device": self.device})
         opened = (path / "config.json").exists()
         run = (
@@ -222,7 +257,7 @@ class SearchRun:
             if source and step.outcome.correct:
                 candidates.found(source, agent, step.outcome)
             self.folder.spend()
-            if time.monotonic() >= until or self._left <= 0:
+            if time.monotonic() >= until:
                 raise _TimeIsUp
 
         with run:
@@ -283,32 +318,29 @@ def _end_with_input() -> None:
         os.killpg(0, signal.SIGKILL)
 
 
-def main(folder: Path) -> None:
-    """Run the search of a folder."""
-    began = time.monotonic()
+def main(folder: Path, began: float, tracing: TracingProcess, trial: TrialProcess) -> None:
+    """Run the search of a folder; see `begin.py`."""
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what the user's module prints is no event
     log = (folder / "events.jsonl").open("a", encoding="utf-8")
+    saying = threading.Lock()
 
     def say(event: str, **values: Any) -> None:
         line = json.dumps({"event": event, "at": round(time.time(), 3), **values}, default=str)
-        print(line, file=log, flush=True)
-        print(line, file=events, flush=True)
+        with saying:
+            print(line, file=log, flush=True)
+            print(line, file=events, flush=True)
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     threading.Thread(target=_end_with_input, daemon=True).start()
     if hasattr(os, "nice"):
         os.nice(10)  # the program that is served comes first
     try:
-        SearchRun(folder, Spec.read(folder), say, began=began).run()
+        spec = Spec.read(folder)
+        SearchRun(folder, spec, say, began=began, tracing=tracing, trial=trial).run()
     except NotOptimizableError as error:
         say("refused", reason=str(error))
     except BrokenPipeError:
         return
     except TritonGymError as error:
         say("failed", reason=str(error))
-
-
-if __name__ == "__main__":
-    sys.path[:0] = json.loads((Path(sys.argv[1]) / "path.json").read_text(encoding="utf-8"))
-    importlib.import_module("triton_gym.optimization.search").main(Path(sys.argv[1]))

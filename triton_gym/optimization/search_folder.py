@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,11 @@ class SearchFolder:
 
     def __init__(self, path: Path, began: float | None = None) -> None:
         self.path = path
+        self._lock = threading.Lock()  # trials go on beside the search
         self.began = time.monotonic() if began is None else began
         self.state = self._read()
         """`spent` seconds, the `digest` of what was traced, `candidates` by source and what became
-        of them, the `start` that was chosen, `compiled`: device time of `torch.compile` over the
+        of them, the `starts` that were chosen, `compiled`: device time of `torch.compile` over the
         active kernel's."""
         self.spent_before: float = self.state["spent"]
         self.candidates: dict[str, dict[str, Any]] = self.state["candidates"]
@@ -41,7 +43,7 @@ class SearchFolder:
         """Say which traced function it is about: what was found of another one says nothing."""
         if self.state.get("digest", digest) != digest:
             self.candidates.clear()
-            self.state.pop("start", None)
+            self.state.pop("starts", None)
             self.state.pop("compiled", None)
         self.state["digest"] = digest
 
@@ -56,8 +58,15 @@ class SearchFolder:
 
     def remember(self, **changes: Any) -> None:
         """Write the state, changed."""
-        self.state.update(changes)
-        write_whole(self.path / "search.json", json.dumps(self.state))
+        with self._lock:
+            self.state.update(changes)
+            write_whole(self.path / "search.json", json.dumps(self.state))
+
+    def tried(self, source: str, found: dict[str, Any]) -> None:
+        """Note what became of a candidate."""
+        with self._lock:
+            self.candidates[source] = found
+        self.remember()
 
     def spend(self) -> None:
         """Note the time that was spent so far."""

@@ -45,7 +45,7 @@ class SearchProcess:
         environment["PYTHONPATH"] = os.pathsep.join(search_path())
         with (folder / "search.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "triton_gym.optimization.search", str(folder)],
+                [sys.executable, "-m", "triton_gym.optimization.begin", str(folder)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment,
                 start_new_session=True,
             )  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,12 +18,16 @@ import cloudpickle
 import torch
 
 from triton_gym.errors import NotOptimizableError
-from triton_gym.optimization.likeness import Likeness
+from triton_gym.optimization.likeness import Likeness, Pattern
 
 WHOLE = 4096
 """Most elements of a tensor that is sent with its values."""
 DEVICE = "_triton_gym_device"
 """Attribute of a tensor in the process that traces: the device it is on where the user is."""
+DRAWN = 65_521
+"""Most values of a tensor without a pattern that are drawn in the process that traces: they are
+repeated. A draw of a hundred million would take longer than all the rest. A prime, so that rows
+differ."""
 LIKENESS = "_triton_gym_likeness"
 """Attribute of such a tensor: its values' likeness."""
 
@@ -104,7 +109,9 @@ def _rebuilt(
     shape, stride, dtype, device = layout
     made = torch.empty_strided(shape, stride, dtype=dtype)
     filled = _values(shape, dtype, values, likeness)
-    if 0 not in stride:
+    if made.stride() == filled.stride():
+        made = filled
+    elif 0 not in stride:
         made.copy_(filled)
     elif made.numel():
         axes = tuple(0 if step == 0 else slice(None) for step in stride)
@@ -122,7 +129,11 @@ def _values(
     shape: tuple[int, ...], dtype: torch.dtype, values: Any, likeness: Likeness
 ) -> torch.Tensor:
     if values is None:
-        return likeness.draw(shape, dtype, torch.Generator().manual_seed(0))
+        generator, count = torch.Generator().manual_seed(0), math.prod(shape)
+        if count <= DRAWN or likeness.pattern is not Pattern.NONE:
+            return likeness.draw(shape, dtype, generator)
+        drawn = likeness.draw((DRAWN,), dtype, generator)
+        return drawn.repeat(-(-count // DRAWN))[:count].reshape(shape)
     if isinstance(values, bytes):
         if not values:
             return torch.empty(shape, dtype=dtype)

@@ -19,9 +19,12 @@ from torch.utils import _pytree as pytree
 from triton_gym.errors import InvalidOptionError
 from triton_gym.runs.folder import write_whole
 
-AGENTS = ("evolution",)
+AGENTS = ("steady-state",)
 """Which agents search, unless others are named; a task with knobs is tuned first."""
 BASELINES = ("eager", "compile")
+BEGIN = "begin.json"
+"""In a search's folder, for processes that have imported nothing yet: `path`, where modules are
+found; `live`, whether kernels can run there as in the user's program."""
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 """Arguments of a call: positional, by keyword."""
@@ -65,7 +68,8 @@ class Spec:
         Raises:
             InvalidOptionError: the function or the examples cannot be sent to another process.
         """
-        write_whole(folder / "path.json", json.dumps(search_path()))
+        live = self.device.startswith("cuda")
+        write_whole(folder / BEGIN, json.dumps({"path": search_path(), "live": live}))
         write_whole(folder / "spec.pkl", pickled(self, self.name))
 
     @staticmethod

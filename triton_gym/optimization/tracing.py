@@ -20,12 +20,10 @@ import torch
 from triton_gym.errors import EvaluatorError, InvalidOptionError, NotOptimizableError
 from triton_gym.optimization.shipping import Request, packed
 from triton_gym.optimization.traced import TracedFunction
+from triton_gym.optimization.tracing_process import TracingProcess
 
 ROUTES = ("own", "template", "inductor")
 """Where starts come from, in the order in which they are tried."""
-TRACING = "TRITON_GYM_TRACING"
-"""Environment variable of the process that traces. Where it is set, decorators of this library
-return their function as it is: importing the user's module must not start another search."""
 
 
 def trace(
@@ -38,6 +36,7 @@ def trace(
     device: str = "simulated:h200",
     routes: Sequence[str] = ROUTES,
     seconds: float = 60.0,
+    process: TracingProcess | None = None,
 ) -> TracedFunction:
     """Make a task of a function.
 
@@ -56,6 +55,7 @@ def trace(
         device: GPU to make answers for, as `simulated:h200` or `cuda`.
         routes: where answers to start from may come from; see `ROUTES`.
         seconds: after which tracing is given up.
+        process: which traces, if one was started early; it is used up.
 
     Raises:
         NotOptimizableError: no kernel can safely stand in for the function; the message names the
@@ -76,7 +76,7 @@ def trace(
         function=found, examples=tuple(map(_call, examples)), dynamic=dynamic, draw=draw,
         reference=reference, name=name, gpu=gpu_of(device), routes=tuple(routes),
     )  # fmt: skip
-    return _answered(packed(request), name, seconds)
+    return _answered(packed(request), name, seconds, process or TracingProcess())
 
 
 def function_at(path: str) -> Any:
@@ -132,35 +132,19 @@ def _call(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (example,), {}
 
 
-def _threads() -> int:
-    """Of the process that traces: small cases of a wide product take a core for half a minute."""
-    return max(1, min(4, len(os.sched_getaffinity(0)) // 4))
-
-
-def _answered(request: bytes, name: str, seconds: float) -> TracedFunction:
-    environment = {
-        **os.environ,
-        TRACING: str(os.getpid()),
-        "CUDA_VISIBLE_DEVICES": "",
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(_threads())),
-    }
-    command = [sys.executable, "-m", "triton_gym.optimization.tracing_worker"]
+def _answered(
+    request: bytes, name: str, seconds: float, process: TracingProcess
+) -> TracedFunction:  # fmt: skip
     try:
-        done = subprocess.run(
-            command, input=request, capture_output=True, timeout=seconds, env=environment,
-            check=False,
-        )  # fmt: skip
+        found, status, printed = process.answered(request, seconds)
     except subprocess.TimeoutExpired as error:
         raise NotOptimizableError(
             f"{name} was not traced within {seconds:g} s; give more with seconds=."
         ) from error
-    if done.returncode or not done.stdout:
-        told = done.stderr.decode(errors="replace").strip()[-2000:]
-        raise EvaluatorError(
-            f"The process that traced {name} ended with {done.returncode}:\n{told}"
-        )
-    kind, answer = pickle.loads(done.stdout)
+    if status or not found:
+        told = printed.decode(errors="replace").strip()[-2000:]
+        raise EvaluatorError(f"The process that traced {name} ended with {status}:\n{told}")
+    kind, answer = pickle.loads(found)
     if kind == "refused":
         raise NotOptimizableError(answer)
     traced: TracedFunction = answer

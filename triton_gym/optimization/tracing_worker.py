@@ -6,9 +6,12 @@ program that runs beside it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import importlib
 import os
+import select
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -37,9 +40,17 @@ from triton_gym.optimization.shipping import DEVICE, Request, signature_of
 from triton_gym.optimization.sizes import bounded, sizes_of
 from triton_gym.optimization.starts import Graphs, starts_of
 from triton_gym.optimization.traced import Guard, Result, TracedFunction
-from triton_gym.optimization.tracing import TRACING
+from triton_gym.optimization.tracing_process import TRACING
 from triton_gym.task import Task
 
+_NEEDED = (
+    "torch._export.non_strict_utils", "torch._export.passes", "torch._dynamo.device_interface",
+    "torch._inductor.compile_fx", "torch._inductor.fx_passes.joint_graph",
+    "torch._inductor.fx_passes.post_grad", "torch._inductor.fx_passes.pre_grad",
+    "torch._inductor.choices", "torch._inductor.codegen.triton",
+    "torch._inductor.runtime.triton_heuristics", "torch._inductor.runtime.triton_helpers",
+)  # fmt: skip
+"""Modules that tracing and `starts.inductor` load, in the order in which they are needed."""
 RUN_FLOPS = 2e10
 """Most operations of a case that is run here to compare the graph with its function."""
 
@@ -256,9 +267,19 @@ def _request() -> Request:
     return request
 
 
+def _import_until_asked() -> None:
+    """Import what tracing and PyTorch's compiler load when they are first used."""
+    for name in _NEEDED:
+        if select.select([0], [], [], 0)[0]:
+            return
+        with contextlib.suppress(ImportError):  # modules differ between versions of PyTorch
+            importlib.import_module(name)
+
+
 def main() -> None:
     """Answer one request."""
     die_with(int(os.environ[TRACING]))  # nobody would read the answer
+    _import_until_asked()
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the function prints is no part of the answer
     answer: tuple[str, Any]

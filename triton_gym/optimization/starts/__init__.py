@@ -43,8 +43,10 @@ def starts_of(graphs: Graphs) -> tuple[tuple[Start, ...], dict[str, str]]:
             try:
                 source = make()
                 compile(ast.parse(source), "start", "exec")
-                starts.append(Start(source, name, note))
-                told[name] = "a start"
+                same = next((one.route for one in starts if one.source == source), None)
+                told[name] = f"as {same}" if same else "a start"
+                if same is None:
+                    starts.append(Start(source, name, note))
             except NoStartError as error:
                 told[name] = str(error)
             except Exception as error:  # Inductor's parts differ between versions of PyTorch
@@ -83,6 +85,17 @@ def _inductor(graphs: Graphs) -> _Variants:
             "PyTorch's compiler, products within its kernels",
             (lambda: _compiled(graphs, {"triton.native_matmul": True})),
         )
+    if _reduces(graphs.core):
+        yield (
+            "inductor-rows",
+            "PyTorch's compiler, reductions of rows that a program holds whole",
+            (lambda: _compiled(graphs, {}, whole_rows=True)),
+        )
+        yield (
+            "inductor-loops",
+            "PyTorch's compiler, reductions in loops",
+            (lambda: _compiled(graphs, {"triton.persistent_reductions": False})),
+        )
 
 
 _ROUTES: dict[str, Callable[[Graphs], _Variants]] = {
@@ -90,12 +103,27 @@ _ROUTES: dict[str, Callable[[Graphs], _Variants]] = {
 }  # fmt: skip
 
 
+_PRODUCTS = frozenset({"mm", "bmm", "addmm", "baddbmm"})
+_REDUCTIONS = frozenset(
+    {"sum", "mean", "amax", "amin", "max", "min", "argmax", "argmin", "prod", "var", "var_mean",
+     "any", "all", "_softmax", "_log_softmax", "native_layer_norm", "native_group_norm", "norm",
+     "logsumexp", "std", "linalg_vector_norm", "_fused_rms_norm", "nll_loss_forward"}
+)  # fmt: skip
+
+
+def _operators(core: ExportedProgram) -> set[str]:
+    return {getattr(node.target, "__name__", "").partition(".")[0] for node in core.graph.nodes}
+
+
 def _multiplies(core: ExportedProgram) -> bool:
-    names = {getattr(node.target, "__name__", "").partition(".")[0] for node in core.graph.nodes}
-    return bool(names & {"mm", "bmm", "addmm", "baddbmm"})
+    return bool(_operators(core) & _PRODUCTS)
 
 
-def _compiled(graphs: Graphs, settings: dict[str, object]) -> str:
+def _reduces(core: ExportedProgram) -> bool:
+    return bool(_operators(core) & _REDUCTIONS)
+
+
+def _compiled(graphs: Graphs, settings: dict[str, object], *, whole_rows: bool = False) -> str:
     """An answer by PyTorch's compiler."""
     inputs = graphs.inputs
     parameters = [
@@ -103,7 +131,7 @@ def _compiled(graphs: Graphs, settings: dict[str, object]) -> str:
         *(one.name for one in inputs.captured),
     ]
     device = f"{parameters[0]}.device"
-    code = wrapper_of(graphs.core, graphs.request.gpu, settings)
+    code = wrapper_of(graphs.core, graphs.request.gpu, settings, whole_rows=whole_rows)
     arguments = [_given(name, inputs, device) for name in _placeholders(graphs.core)]
     return converted(
         code, graphs.request.name, arguments, device, result_text(graphs.flat.called.tree),

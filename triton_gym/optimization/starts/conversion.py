@@ -1,9 +1,9 @@
 """From Inductor's wrapper to an answer: one module with its kernels, grids and a host function.
 
 Kernels keep their bodies. Their configuration is the first that Inductor's heuristic makes, with a
-name for each block size, so that a search can change one by itself. Inductor's helper functions are
-copied in; products by a library and the largest values of a row become kernels of this library's
-own (`pieces`).
+name for each block size and each option of a launch, so that a search can change one by itself.
+Inductor's helper functions are copied in; products by a library and the largest values of a row
+become kernels of this library's own (`pieces`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from collections.abc import Mapping
 from triton_gym.optimization.starts.pieces import piece
 from triton_gym.optimization.starts.route import NoStartError
 from triton_gym.optimization.starts.wrapper import (
+    LOOP_STAGES,
     Kernel,
     Wrapper,
     blocks_of,
+    constant_name,
     grid_of,
     helpers_for,
+    multiplies,
     read_wrapper,
 )
 
@@ -56,8 +59,8 @@ def converted(code: str, entry: str, arguments: list[str], device: str, result: 
     parts += [ast.unparse(_Helper().visit(one.function)) for one in wrapper.kernels.values()]
     parts += [piece(name) for name in sorted(host.pieces)]
     inner = "".join(f"    {line}\n" for text in body for line in text.splitlines())
-    if host.blocks:
-        parts.append("\n".join(f"{name} = {value}" for name, value in host.blocks.items()))
+    if host.constants:
+        parts.append("\n".join(f"{name} = {value}" for name, value in host.constants.items()))
     parts.append(f"def {entry}({', '.join(parameters)}):\n{inner}")
     return "\n\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -100,8 +103,8 @@ class _Host:
         self._result = result
         self._inputs_named: set[str] = set()
         self.pieces: set[str] = set()
-        self.blocks: dict[str, object] = {}
-        """Block sizes of kernels, by their names in the module."""
+        self.constants: dict[str, object] = {}
+        """Block sizes and options of launches, by their names in the module."""
 
     def lines(self) -> list[str]:
         """Statements of the host function."""
@@ -148,8 +151,15 @@ class _Host:
             raise NoStartError(f"a kernel that is not Triton's: `{ast.unparse(call.func)}`")
         given = [ast.unparse(_Expressions(self).visit(argument)) for argument in call.args]
         names = blocks_of(kernel)
-        self.blocks |= {name: kernel.constants[key] for key, name in names.items()}
-        return _launched(kernel, given, names)
+        if LOOP_STAGES in kernel.constants:
+            names[LOOP_STAGES] = constant_name(kernel, LOOP_STAGES)
+        options = {"num_warps": kernel.num_warps, "num_stages": kernel.num_stages}
+        if not multiplies(kernel):
+            del options["num_stages"]  # pipelines loops with products only
+        named = {key: constant_name(kernel, key) for key in options}
+        self.constants |= {name: kernel.constants[key] for key, name in names.items()}
+        self.constants |= {name: options[key] for key, name in named.items()}
+        return _launched(kernel, given, names | named)
 
     def _returned(self, node: ast.Return) -> list[str]:
         outputs = node.value.elts if isinstance(node.value, ast.Tuple) else []
@@ -228,6 +238,6 @@ def _launched(kernel: Kernel, given: list[str], names: Mapping[str, str]) -> lis
     )
     launch = (
         f"{kernel.name}[({', '.join(grid)},)]({', '.join(arguments)}{named}, "
-        f"num_warps={kernel.num_warps}, num_stages={kernel.num_stages})"
+        f"num_warps={names['num_warps']}, num_stages={names.get('num_stages', kernel.num_stages)})"
     )
     return [*prefix, launch]

@@ -35,25 +35,56 @@ class _CaughtError(Exception):
     """The wrapper was written."""
 
 
-def wrapper_of(core: ExportedProgram, gpu: str, settings: dict[str, Any]) -> str:
+WHOLE_ROW = 1 << 16
+"""Longest row that a program may hold whole where rows are asked for: 64 float32 values in each of
+the 1024 threads of a program, a quarter of the registers that a thread can have."""
+
+
+def wrapper_of(
+    core: ExportedProgram, gpu: str, settings: dict[str, Any], *, whole_rows: bool = False
+) -> str:
     """Inductor's wrapper for a graph, as text. Call it in a process of one use.
 
     Args:
         core: in core operators, traced on the CPU.
         gpu: key in `GPUS`.
         settings: of Inductor, besides `PLAIN`.
+        whole_rows: whether programs that reduce rows hold them whole, up to `WHOLE_ROW` elements;
+            by itself Inductor goes through those above 1024 in a loop.
 
     Raises:
         NoStartError: this version of PyTorch cannot, or the graph holds what it cannot compile.
     """
     pretend(gpu)
     try:
-        return _emitted(core, {**PLAIN, **settings})
+        with _rows_held() if whole_rows else contextlib.nullcontext():
+            return _emitted(core, {**PLAIN, **settings})
     except NoStartError:
         raise
     except Exception as error:  # whatever Inductor raises on graphs that it does not know
         first = (str(error).strip().splitlines() or [""])[0]
         raise NoStartError(f"Inductor raised {type(error).__name__}: {first[:300]}") from error
+
+
+def _rows_held() -> Any:
+    """Have Inductor hold rows whole where they lie together in memory."""
+    from torch._inductor.choices import InductorChoices
+    from torch._inductor.runtime.hints import ReductionHint
+
+    choose = getattr(InductorChoices, "should_use_persistent_reduction", None)
+    if choose is None:
+        raise NoStartError("this version of Inductor chooses forms of reductions elsewhere")
+
+    def chosen(features: Any, cooperative: bool) -> bool:
+        numel = features.reduction_numel
+        inner = features.get_reduction_hint() == ReductionHint.INNER
+        if inner and not cooperative and numel.is_number and int(numel) <= WHOLE_ROW:
+            return True
+        return bool(choose(features, cooperative))
+
+    return mock.patch.object(
+        InductorChoices, "should_use_persistent_reduction", staticmethod(chosen)
+    )
 
 
 def _emitted(core: ExportedProgram, settings: dict[str, Any]) -> str:

@@ -83,11 +83,13 @@ def _kernel(name: str, source: str) -> Kernel:
         raise NoStartError(f"kernel {name} has no heuristic")
     configs, meta = _heuristic(decorator.func.attr, decorator)
     function.decorator_list = [d for d in function.decorator_list if not isinstance(d, ast.Call)]
+    function = with_loop_stages(function)
     parameters = tuple(argument.arg for argument in function.args.args)
     config = configs[0]
-    return Kernel(
-        name, function, parameters, dict(config.kwargs), config.num_warps, config.num_stages, meta
-    )
+    constants = dict(config.kwargs)
+    if LOOP_STAGES in parameters:
+        constants[LOOP_STAGES] = 1  # as it was
+    return Kernel(name, function, parameters, constants, config.num_warps, config.num_stages, meta)
 
 
 def _heuristic(kind: str, decorator: ast.Call) -> tuple[list[Any], dict[str, Any]]:
@@ -144,6 +146,8 @@ def helpers_for(kernels: Iterable[Kernel]) -> list[ast.FunctionDef]:
 
 _PLAIN_GRIDS = frozenset({"Grid1D", "Grid2D", "Grid3D", "Grid2DWithYZOverflow"})
 """Kinds of grids that follow from block sizes, whatever these are."""
+LOOP_STAGES = "LOOP_STAGES"
+"""Parameter of a kernel for how many rounds of its loops over a reduction are under way at once."""
 
 
 def blocks_of(kernel: Kernel) -> dict[str, str]:
@@ -151,10 +155,48 @@ def blocks_of(kernel: Kernel) -> dict[str, str]:
     if kernel.meta.get("grid_type") not in _PLAIN_GRIDS:
         return {}
     return {
-        key: f"{kernel.name}_{key}".upper()
+        key: constant_name(kernel, key)
         for key, value in kernel.constants.items()
         if key.endswith("BLOCK") and key in kernel.parameters and type(value) is int
     }
+
+
+def constant_name(kernel: Kernel, key: str) -> str:
+    """The name in a module for something of a kernel that a search may change."""
+    return f"{kernel.name}_{key}".upper()
+
+
+def multiplies(kernel: Kernel) -> bool:
+    """Whether a kernel computes matrix products."""
+    return "tl.dot" in ast.unparse(kernel.function)
+
+
+def with_loop_stages(function: ast.FunctionDef) -> ast.FunctionDef:
+    """A kernel whose loops over a reduction can be pipelined; the same one if it has none.
+
+    Triton pipelines the loads of a loop with products by what the launch says. Any other loop it
+    leaves as it is, unless the loop itself names a number of stages.
+    """
+    loops = [node for node in ast.walk(function) if _plain_range(node)]
+    if not loops or "tl.dot" in ast.unparse(function):
+        return function
+    for loop in loops:
+        name = ast.Name(LOOP_STAGES, ast.Load())
+        loop.iter.keywords.append(ast.keyword("num_stages", name))  # type: ignore[attr-defined]
+    constant = ast.Attribute(ast.Name("tl", ast.Load()), "constexpr", ast.Load())
+    function.args.args.append(ast.arg(LOOP_STAGES, constant))
+    return function
+
+
+def _plain_range(node: ast.AST) -> bool:
+    """Whether a node is a loop over blocks: `for i in tl.range(start, end, step)`."""
+    return (
+        isinstance(node, ast.For)
+        and isinstance(node.iter, ast.Call)
+        and ast.unparse(node.iter.func) in ("tl.range", "range")
+        and len(node.iter.args) == 3
+        and not node.iter.keywords
+    )
 
 
 def grid_of(kernel: Kernel, arguments: list[str]) -> tuple[list[str], list[str], list[str]]:

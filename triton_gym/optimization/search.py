@@ -180,7 +180,10 @@ class SearchRun:
         """
         given = [Start(source, "cache") for source in self.spec.sources] + list(traced.starts)
         given += [Start(one, "task") for one in (task.expert, task.starter) if one]
-        unique = list({start.source: start for start in reversed(given)}.values())[::-1]
+        unique: list[Start] = []
+        for start in given:
+            if all(start.source != one.source for one in unique):
+                unique.append(start)
         kept = self.folder.state.get("starts")  # an earlier process has judged them
         if kept:
             unique = [start for start in unique if start.source in kept]
@@ -188,6 +191,9 @@ class SearchRun:
         begun = [evaluator.submit(task, start.source, seed=seed) for start in unique]
         right: list[tuple[float, Start]] = []
         for start, future in zip(unique, begun, strict=True):
+            if right and self._left <= 0 and not future.done():
+                future.cancel()
+                continue
             outcome = future.result()
             self._count(outcome)
             self._say(
@@ -199,8 +205,6 @@ class SearchRun:
             evaluator.tell(start.source, outcome)
             if outcome.correct and outcome.speedup > 0:
                 right.append((outcome.speedup, start))
-            if self._left <= 0:
-                break
         right.sort(key=lambda one: -one[0])
         chosen = [start for speedup, start in right[:2] if speedup >= CLOSE_BY * right[0][0]]
         self.folder.remember(starts=[start.source for start in chosen])

@@ -11,7 +11,7 @@ import pytest
 import triton_gym
 from triton_gym import agents
 
-SEARCHES = ["random", "evolution"]
+SEARCHES = ["random", "evolution", "steady-state"]
 LEARNERS = ["ppo", "a2c", "dqn"]
 needs_sb3 = pytest.mark.skipif(
     importlib.util.find_spec("stable_baselines3") is None, reason="needs the extra sb3"
@@ -47,7 +47,7 @@ def test_searches_submit_what_the_environment_takes(name, mode, stubbed):
 @pytest.mark.parametrize("kind", ["TritonKernel", "TritonTune"])
 def test_the_same_seed_does_the_same_and_another_something_else(name, kind, stubbed):
     def actions(seed):
-        seen = played(name, f"{kind}-softmax-v0", 12, seed)
+        seen = played(name, f"{kind}-softmax-v0", 30, seed)
         return [str(action) for action, _, _ in seen]
 
     assert actions(3) == actions(3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import cloudpickle
 import pytest
@@ -11,6 +12,7 @@ import triton
 import triton.language as tl
 from torch import nn
 
+from triton_gym.agents.mutation import sites
 from triton_gym.errors import NotOptimizableError
 from triton_gym.evaluation import check
 from triton_gym.optimization.shipping import Request, packed
@@ -306,3 +308,40 @@ def test_what_a_start_leaves_out_is_found(gated, evaluator):
     wrong = found.starts[0].source.replace(f" = {name}\n", f" = {name} * 0 + 1\n")
     assert wrong != found.starts[0].source
     assert evaluator.evaluate(found.task, wrong).status != "correct"
+
+
+def long_rows(x):
+    """Reduces rows that Inductor goes through in a loop by itself."""
+    return torch.softmax(x, -1)
+
+
+def test_reductions_start_in_both_forms_with_names_for_what_may_vary(evaluator):
+    found = trace(
+        long_rows, [(torch.randn(4, 2048),)], dynamic={"x": (0,)}, routes=("inductor",),
+        seconds=240,
+    )  # fmt: skip
+    assert found.routes == {
+        "inductor": "a start", "inductor-rows": "a start", "inductor-loops": "as inductor",
+    }  # fmt: skip
+    loops, rows = (start.source for start in found.starts)
+    assert "LOOP_STAGES" not in rows
+    names = {site.label.rpartition("_0_")[2] for site in sites(loops)}
+    assert names == {"XBLOCK", "R0_BLOCK", "LOOP_STAGES", "NUM_WARPS"}
+    pipelined = re.sub(r"(?m)^(\w+_LOOP_STAGES) = 1$", r"\1 = 3", loops)
+    assert pipelined != loops
+    for source in (loops, rows, pipelined):
+        outcome = evaluator.evaluate(found.task, source)
+        assert outcome.status == "correct", outcome.message
+
+
+def test_large_tensors_are_sent_without_values_and_rebuilt_with_a_few():
+    given = torch.randn(400, 500).t()
+    (made,) = cloudpickle.loads(
+        packed(Request(lambda x: x, (((given,), {}),), None, None, None, "f", "h200", ()))
+    ).examples[0][0]
+    assert (made.shape, made.stride(), made.dtype) == (given.shape, given.stride(), given.dtype)
+    assert abs(float(made.mean())) < 0.05
+    assert abs(float(made.std()) - 1) < 0.1  # extremes of the example weigh more
+    rows = made.t()
+    assert not torch.equal(rows[0], rows[1])
+    assert len(rows.unique()) > 10_000

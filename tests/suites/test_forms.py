@@ -190,6 +190,59 @@ def test_single_numbers_are_drawn_anew_where_there_is_nothing_else(tmp_path):
     assert count == 5
 
 
+STEP = """
+import torch
+
+def descended(model, x, loss, rate=0.5):
+    optimizer = torch.optim.Adagrad(model.parameters(), lr=rate)
+    value = loss(model(x))
+    value.backward()
+    optimizer.step()
+    return value
+
+##################################################
+
+import torch
+
+class Two(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.BatchNorm1d(4).eval())
+
+    def forward(self, x):
+        return self.inner(x)
+
+class Squared(torch.nn.Module):
+    def forward(self, y):
+        return (y * y).mean()
+
+def test_descended():
+    for rate in (0.3, 0.1):
+        model = Two().cuda()
+        descended(model, torch.randn(5, 6, device="cuda"), Squared(), rate)
+
+test_descended()
+"""
+
+
+def test_a_module_is_given_as_what_it_holds(tmp_path):
+    write(tmp_path, {"data/TritonBench_T_v1/descended.py": STEP})
+    (problem,) = suites.load("tritonbench-t", tmp_path)
+    task = problem.task()
+    assert "given as a dict" in task.statement
+    model, x, loss, rate = given = arguments(task, 0)
+    assert model["module"].startswith("Two(")
+    assert loss == {"module": "Squared()"}
+    assert rate == 0.3
+    y = x @ model["inner.0.weight"].T + model["inner.0.bias"]
+    wanted = ((y / (1 + 1e-5) ** 0.5) ** 2).mean()
+    before = model["inner.0.weight"].clone()
+    for _ in range(2):
+        torch.testing.assert_close(result(task, given), (wanted,))
+    assert torch.equal(model["inner.0.weight"], before), "a step changes the reference's own"
+    assert not torch.equal(arguments(task, 1)[0]["inner.0.weight"], before)
+
+
 FEW_RANDOM = """
 import torch
 

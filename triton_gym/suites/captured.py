@@ -25,6 +25,7 @@ import torch
 from triton_gym.errors import InvalidTaskError
 from triton_gym.evaluation import trees
 from triton_gym.suites.execution import drawing, executed
+from triton_gym.suites.module_arguments import described, is_described, restored
 from triton_gym.suites.module_file import converted
 from triton_gym.task import Case, Kind
 
@@ -92,6 +93,10 @@ class CapturedFile:
             device: where they draw it.
             most: calls that are wanted; the tests end at the last of them.
         """
+        return self._recorded(seed, device, most).calls
+
+    def _recorded(self, seed: int, device: torch.device, most: int) -> _Recorder:
+        """The tests' calls, and the modules among their arguments."""
         function = self.function()
         recorder = _Recorder(function, self.watched_run(function), most)
         scope = self.scope()
@@ -110,7 +115,7 @@ class CapturedFile:
             except Exception:
                 if not recorder.calls:
                     raise
-        return recorder.calls
+        return recorder
 
     def init(self, case: Case) -> tuple[Any, ...]:
         """A function has none."""
@@ -136,7 +141,18 @@ class CapturedFile:
 
     def reference(self, *arguments: Any) -> Any:
         """The function, each argument where its signature wants it."""
-        return called(self.function(), self.parameters, arguments)
+        if not any(map(is_described, arguments)):
+            return called(self.function(), self.parameters, arguments)
+        known = _modules(self)
+        values = tuple(restored(v, known) if is_described(v) else v for v in arguments)
+        with torch.enable_grad():  # a step is what takes a module
+            return called(self.function(), self.parameters, values)
+
+
+@lru_cache(maxsize=64)
+def _modules(form: CapturedFile) -> dict[str, torch.nn.Module]:
+    """Modules that the tests pass, by their text."""
+    return form._recorded(1, torch.device("cpu"), sys.maxsize).modules
 
 
 @lru_cache(maxsize=4096)
@@ -195,11 +211,14 @@ class _Recorder:
         self._run = run
         self._most = most
         self.calls: list[dict[str, Any]] = []
+        self.modules: dict[str, torch.nn.Module] = {}
         self.__name__ = getattr(function, "__name__", "function")
         self.__doc__ = function.__doc__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self.calls.append(_kept(bound(self._function, args, kwargs)))
+        given = bound(self._function, args, kwargs)
+        self.modules |= {repr(v): v for v in given.values() if isinstance(v, torch.nn.Module)}
+        self.calls.append(_kept(given))
         if len(self.calls) >= self._most:
             raise _EnoughError
         return self._run(*args, **kwargs)
@@ -310,6 +329,8 @@ def _kept(call: dict[str, Any]) -> dict[str, Any]:
 def _cloned(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return value.detach().clone()
+    if isinstance(value, torch.nn.Module):
+        return described(value)
     if type(value) in (list, tuple):
         return type(value)(_cloned(item) for item in value)
     if type(value) is dict:

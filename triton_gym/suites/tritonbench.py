@@ -50,6 +50,7 @@ def load(path: str | Path) -> Task:
     """
     from triton_gym.suites.captured import CapturedFile, passed
     from triton_gym.suites.execution import told
+    from triton_gym.suites.module_arguments import TEXT, TOLD, is_described
 
     path = Path(path)
     source, tests = parts(path)
@@ -65,8 +66,11 @@ def load(path: str | Path) -> Task:
         raise InvalidTaskError(f"The tests of {path} fail: {told(error, str(path))}.") from error
     if not calls:
         raise InvalidTaskError(f"The tests of {path} never call {path.stem}.")
+    asked = _ASKED
+    if any(is_described(value) for call in calls for value in call.values()):
+        asked += " " + TOLD.format(key=TEXT)
     return captured_task(
-        form, len(calls), task_name("tritonbench_t", path.stem), ("tritonbench-t",), _ASKED, source
+        form, len(calls), task_name("tritonbench_t", path.stem), ("tritonbench-t",), asked, source
     )
 
 

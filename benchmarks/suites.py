@@ -25,6 +25,7 @@ import sys
 import time
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def main() -> None:
             rows.append(kept[problem.key])
             continue
         if options.device:
-            row = _row(problem, options.device)
+            *_, row = _rows_of(problem, options.device)
         else:
             row = _alone(problem, options.seconds)
         rows.append({**row, "commit": head["commit"][:7]})
@@ -136,10 +137,11 @@ def _alone(problem: suites.Problem, seconds: float) -> dict[str, Any]:
         os.close(read)
         with os.fdopen(write, "w") as out:
             try:
-                json.dump(_row(problem, ""), out)
+                for row in _rows_of(problem, ""):
+                    print(json.dumps(row), file=out, flush=True)
             except BaseException as error:  # told in the table
-                json.dump({"problem": problem.key, "loaded": False, "why": repr(error)[:300],
-                           "seconds": 0.0, "cpu_seconds": 0.0}, out)  # fmt: skip
+                row = {"problem": problem.key, "loaded": False, "why": repr(error)[:300]}
+                print(json.dumps({**row, "seconds": 0.0, "cpu_seconds": 0.0}), file=out)
         os._exit(0)
     os.close(write)
     late = signal.signal(signal.SIGALRM, lambda *_: os.kill(child, signal.SIGKILL))
@@ -151,11 +153,11 @@ def _alone(problem: suites.Problem, seconds: float) -> dict[str, Any]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, late)
-    if not found:
+    if not (lines := [line for line in found.splitlines(keepends=True) if line.endswith("\n")]):
         why = f"loading it takes more than {seconds:g} s, or ended its process"
         return {"problem": problem.key, "loaded": False, "why": why, "seconds": seconds,
                 "cpu_seconds": 0.0}  # fmt: skip
-    row: dict[str, Any] = json.loads(found)
+    row: dict[str, Any] = json.loads(lines[-1])
     return row
 
 
@@ -177,7 +179,8 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _row(problem: suites.Problem, device: str) -> dict[str, Any]:
+def _rows_of(problem: suites.Problem, device: str) -> Iterator[dict[str, Any]]:
+    """What is known of a problem: when it is loaded, and again after what takes longer."""
     started, cpu = time.perf_counter(), time.process_time()
     row: dict[str, Any] = {"problem": problem.key, "loaded": False}
     try:
@@ -187,15 +190,21 @@ def _row(problem: suites.Problem, device: str) -> dict[str, Any]:
     else:
         untried = any("too many to try" in note for note in task.notes)
         row |= {"loaded": True, "judged_at_load": not untried, "notes": list(task.notes)}
-        if untried and not device:
-            row |= _tried(task)
-    row |= {
+    row |= _since(started, cpu)
+    yield row
+    if device and row["loaded"]:
+        yield row | _on_device(task, device)
+    elif row["loaded"] and not row["judged_at_load"]:
+        row |= _tried(task)
+        yield row | _since(started, cpu)
+
+
+def _since(started: float, cpu: float) -> dict[str, float]:
+    """Seconds since then, of the clock and of the processor."""
+    return {
         "seconds": round(time.perf_counter() - started, 3),
         "cpu_seconds": round(time.process_time() - cpu, 3),
     }
-    if device and row["loaded"]:
-        row |= _on_device(task, device)
-    return row
 
 
 def _tried(task: Any) -> dict[str, Any]:

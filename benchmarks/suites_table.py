@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def _table(reports: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[str]:
-    yield "| suite | checkout | listed | load | judged at load | processor s | file |"
+    yield "| suite | checkout | listed | load | judged on a case | processor s | file |"
     yield "|---|---|---|---|---|---|---|"
     for name, report in reports:
         rows = report["rows"]
@@ -67,7 +67,7 @@ def _table(reports: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[str]:
         seconds = sum(row["cpu_seconds"] for row in rows)
         yield (
             f"| {report['suite']} | {commit.strip()} | {len(rows)} | {len(loaded)} | "
-            f"{sum(row['judged_at_load'] for row in loaded)} | {seconds:.0f} | {name} |"
+            f"{sum(map(_judged, loaded))} | {seconds:.0f} | {name} |"
         )
         levels = dict.fromkeys(re.findall(r"^level\d+(?=/)", "\n".join(_keys(rows)), re.MULTILINE))
         for level in levels:
@@ -75,10 +75,15 @@ def _table(reports: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[str]:
             held = [row for row in some if row["loaded"]]
             yield (
                 f"| – {level} | | {len(some)} | {len(held)} | "
-                f"{sum(row['judged_at_load'] for row in held)} | "
+                f"{sum(map(_judged, held))} | "
                 f"{sum(row['cpu_seconds'] for row in some):.0f} | |"
             )
     yield ""
+
+
+def _judged(row: Mapping[str, Any]) -> bool:
+    """Whether a reference was judged, when it was loaded or right after."""
+    return bool(row["judged_at_load"] or row.get("judged_later"))
 
 
 def _keys(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -89,7 +94,7 @@ def _exceptions(reports: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[st
     """What did not load, by suite and kind."""
     for _, report in reports:
         refused = [row for row in report["rows"] if not row["loaded"]]
-        untried = [r for r in report["rows"] if r["loaded"] and not r["judged_at_load"]]
+        untried = [row for row in report["rows"] if row["loaded"] and not _judged(row)]
         if not refused and not untried:
             continue
         yield f"### {report['checkout']} ({report['suite']})\n"
@@ -99,8 +104,8 @@ def _exceptions(reports: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[st
             yield f"- **{kind}** ({count}): {said} {_named(some, kind)}".rstrip()
         if untried:
             yield (
-                f"- **not judged at load** ({len(untried)}): they load, but their smallest case is "
-                f"too large to be tried on a CPU. {_listed(_keys(untried))}"
+                f"- **not judged here** ({len(untried)}): they load, but to judge their smallest "
+                f"case on a CPU takes longer than was given. {_listed(_keys(untried))}"
             )
         yield ""
 

@@ -9,7 +9,7 @@ import torch
 
 from triton_gym import InvalidTaskError, suites
 from triton_gym.evaluation import check
-from triton_gym.suites.eager_triton import emulated, hosted
+from triton_gym.suites.eager_triton import emulated, ends_only, hosted
 
 LINE = "#" * 80
 KERNEL = """
@@ -165,6 +165,17 @@ def test_memory_outside_is_nan_to_read_and_an_error_to_write():
         assert out[5:].isnan().all()
         with pytest.raises(RuntimeError, match="writes to memory outside"):
             scope["beyond_kernel"][(1,)](x, out, 8, 4, BLOCK=8)
+
+
+def test_of_a_large_grid_the_ends_show_what_is_written():
+    scope = emulated(KERNEL, "kernel.py")
+    x, out = torch.ones(128 * 100), torch.zeros(128 * 100)
+    with hosted(), ends_only():
+        scope["scaled_kernel"][(100,)](x, out, x.numel(), 2.0, BLOCK=128)
+    assert out.reshape(100, 128).any(1).nonzero().flatten().tolist() == [
+        *range(32),
+        *range(68, 100),
+    ]
 
 
 def test_random_numbers_are_those_of_the_published_generator():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -15,8 +15,9 @@ from torch.utils._python_dispatch import _disable_current_modes
 from triton_gym.errors import InvalidTaskError
 from triton_gym.evaluation import trees
 from triton_gym.suites.captured import CapturedFile, called
-from triton_gym.suites.eager_triton import emulated, hosted, idle
+from triton_gym.suites.eager_triton import emulated, ends_only, hosted, idle
 from triton_gym.suites.execution import drawing, executed
+from triton_gym.suites.trying import TRIED_ELEMENTS
 from triton_gym.task import Case
 
 _CPU = torch.device("cpu")
@@ -100,7 +101,8 @@ class PublishedFile(CapturedFile):
         """What a call does to its arguments."""
         before = [call.get(name) for name in self.parameters]
         after = [_copied(value) for value in before]
-        with hosted(), torch.no_grad():
+        large = _elements(call) > TRIED_ELEMENTS
+        with hosted(), torch.no_grad(), ends_only() if large else nullcontext():
             result = called(self.function(), self.parameters, tuple(after))
         places = {x.data_ptr() for x in trees.flatten(result)[0]}
         given = list(zip(self.parameters, before, after, strict=True))

@@ -7,6 +7,6 @@ PyTorch's, so that the oracle's mode (`evaluation/oracle.py`) widens it as any o
 takes part, so that files of other versions run too.
 """
 
-from triton_gym.suites.eager_triton.running import emulated, hosted, idle
+from triton_gym.suites.eager_triton.running import emulated, ends_only, hosted, idle
 
-__all__ = ["emulated", "hosted", "idle"]
+__all__ = ["emulated", "ends_only", "hosted", "idle"]

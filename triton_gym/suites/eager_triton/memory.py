@@ -25,6 +25,9 @@ class Program(threading.local):
     accesses: int = 0
     idle: bool = False
     """Whether launches do nothing: what they would compute is not wanted."""
+    ends: bool = False
+    """Whether of a large grid only the first and the last programs run: enough to see which of its
+    arguments a kernel writes to."""
     stores: list[tuple[torch.Tensor, tuple[torch.Tensor, ...]]] | None = None
     """Where many programs run at once: memory, and what is to be stored there afterwards."""
 

@@ -73,6 +73,17 @@ def idle() -> Iterator[None]:
         PROGRAM.idle = before
 
 
+@contextmanager
+def ends_only() -> Iterator[None]:
+    """While it lasts, of a large grid only the first and the last programs run."""
+    before = PROGRAM.ends
+    PROGRAM.ends = True
+    try:
+        yield
+    finally:
+        PROGRAM.ends = before
+
+
 class _Host(Redirected):
     def __init__(self, device: torch.device, pretended: torch.dtype | None) -> None:
         super().__init__(device)

@@ -7,8 +7,8 @@ A problem loads if its reference was judged on a case: when it was loaded (`judg
 where its smallest case is too large for that, right after (`judged_later`). With `--device` its
 reference also runs at the timed size (`reference_ran`), and what it returns on a test case is held against its own oracle (`judged`).
 
-Without a device each problem is loaded in a process of its own, which is ended after `--seconds`,
-and rows that the file given by `--out` has already are kept: a run that was stopped goes on. With
+Without a device each problem is loaded in a process of its own, which is ended after `--seconds` of
+a processor, and rows that the file given by `--out` has already are kept: a run that was stopped goes on. With
 `--again` those that did not load are tried once more; each row has the commit that it is of.
 `benchmarks/suites_table.py` makes the table of docs/suites.md from such files.
 """
@@ -19,6 +19,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -35,6 +36,8 @@ from triton_gym import InvalidTaskError, suites
 
 WRITTEN_S = 10.0
 """The file is written so often while the run lasts."""
+WALL = 10.0
+"""Seconds of the clock for each of the processor that a problem may take, on a busy machine."""
 
 
 def about(checkout: Path) -> dict[str, Any]:
@@ -62,7 +65,7 @@ def main() -> None:
     parser.add_argument("--device", default="", help="cuda, to run references on it")
     parser.add_argument("--only", nargs="*", default=[""], help="beginnings of keys")
     parser.add_argument("--checkout-commit", default="", help="where the checkout is no git folder")
-    parser.add_argument("--seconds", type=float, default=300.0, help="for each problem at most")
+    parser.add_argument("--seconds", type=float, default=300.0, help="of a processor for each")
     parser.add_argument("--again", action="store_true", help="try what did not load once more")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -135,6 +138,8 @@ def _alone(problem: suites.Problem, seconds: float) -> dict[str, Any]:
     child = os.fork()
     if not child:
         os.close(read)
+        limit = round(seconds)
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1))
         with os.fdopen(write, "w") as out:
             try:
                 for row in _rows_of(problem, ""):
@@ -145,7 +150,7 @@ def _alone(problem: suites.Problem, seconds: float) -> dict[str, Any]:
         os._exit(0)
     os.close(write)
     late = signal.signal(signal.SIGALRM, lambda *_: os.kill(child, signal.SIGKILL))
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, WALL * seconds)
     try:
         with os.fdopen(read) as text:
             found = text.read()
@@ -154,7 +159,7 @@ def _alone(problem: suites.Problem, seconds: float) -> dict[str, Any]:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, late)
     if not (lines := [line for line in found.splitlines(keepends=True) if line.endswith("\n")]):
-        why = f"loading it takes more than {seconds:g} s, or ended its process"
+        why = f"loading it takes more than {seconds:g} s of a processor, or ended its process"
         return {"problem": problem.key, "loaded": False, "why": why, "seconds": seconds,
                 "cpu_seconds": 0.0}  # fmt: skip
     row: dict[str, Any] = json.loads(lines[-1])

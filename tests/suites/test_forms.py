@@ -74,6 +74,46 @@ def test_groups_of_inputs_are_cases(tmp_path):
     assert (x.shape, scale, bias.shape) == ((512, 1024), 3.0, (1024,))
 
 
+LOOKED_AT = """
+import json, os, torch
+
+class Model(torch.nn.Module):
+    def forward(self, x, y):
+        return torch.logical_and(x, y)
+
+def get_input_groups():
+    path = os.path.join(os.path.dirname(__file__), "2_and.json")
+    with open(path) as file:
+        cases = [json.loads(line) for line in file if line.strip()]
+    groups = []
+    for case in cases:
+        x = torch.distributions.Uniform(0.0, 1.0).sample(case["shape"])
+        x[x < 0.1] = 0.5
+        if case["dtype"] == "bool":
+            x = x > 0.5
+        groups.append([x, torch.randn_like(x.float()) > 0 if case["dtype"] == "bool" else x + 1])
+    return groups
+
+def get_init_inputs():
+    return []
+"""
+
+
+def test_groups_by_which_nothing_can_be_judged_do_not_cost_the_others(tmp_path):
+    """Its inputs are looked at while they are drawn, and of most groups nothing is false."""
+    lines = [{"shape": [4, i], "dtype": "float32"} for i in range(1, 13)]
+    lines += [{"shape": [64, 64], "dtype": "bool"}, {"shape": [256, 512], "dtype": "bool"}]
+    write(tmp_path, {
+        "reference/level0/2_and.py": LOOKED_AT,
+        "reference/level0/2_and.json": "\n".join(map(json.dumps, lines)),
+    })  # fmt: skip
+    (problem,) = suites.load("multikernelbench", tmp_path)
+    task = problem.task()
+    assert [case["group"] for case in task.bench] == [14]
+    assert [case["group"] for case in task.tiny] == [13]
+    assert "12 of its 14 cases are not judged" in "".join(task.notes)
+
+
 FORWARD = """
 import torch
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     import torch
 
     from triton_gym.task import Task
+
+
+MOST_FAILURES = 64
+"""Groups of inputs differ in dtype, and by floats of an `and`, say, nothing can be judged."""
 
 
 def discover(checkout: Path) -> Iterator[Problem]:
@@ -100,19 +105,19 @@ def _opened(group: int, path: Any, *arguments: Any, **options: Any) -> Any:
 
 def _load_groups(path: Path, name: str, tags: tuple[str, ...]) -> Task:
     from triton_gym.suites.execution import checked, told
-    from triton_gym.suites.loading import Description, statement_of, task_of
+    from triton_gym.suites.loading import Description, statement_of
+    from triton_gym.suites.trying import tried_cases
     from triton_gym.task import Entry, Kind
 
     form = GroupedFile(read_source(path), str(path))
     checked(form.source, form.path)
     try:
         cases = [Case("float32", {"group": i + 1}) for i in range(form.groups())]
-        sized = _by_elements(form, cases)
-        parameters = form.parameters_at(sized[0][1])
+        given = {case: form.parameters_at(case) for case in cases}
+        # Groups differ in which inputs are given; a task's entry has all of them each time.
+        parameters, _ = Counter(given.values()).most_common(1)[0]
     except Exception as error:
         raise InvalidTaskError(f"{path} gives no inputs: {told(error, str(path))}.") from error
-    # Groups differ in which inputs are given; a task's entry has all of them each time.
-    fitting = [(n, case) for n, case in sized if form.parameters_at(case) == parameters]
     described = Description(
         name=name,
         title=path.stem.partition("_")[2].replace("_", " ") or path.stem,
@@ -120,20 +125,5 @@ def _load_groups(path: Path, name: str, tags: tuple[str, ...]) -> Task:
         entry=Entry("ModelNew", parameters, Kind.MODULE),
         tags=tags,
     )
-    return task_of(form, described, (fitting[-1][1],), _smallest(fitting), str(path))
-
-
-def _by_elements(form: GroupedFile, cases: list[Case]) -> list[tuple[int, Case]]:
-    """Cases with their inputs' elements, rising; those without elements or tensors last."""
-    from triton_gym.suites.shapes import input_elements
-
-    found = [(input_elements(form, case), case) for case in cases]
-    return sorted((one for one in found if one[0] > 1), key=lambda one: one[0]) or found
-
-
-def _smallest(found: list[tuple[int, Case]]) -> Any:
-    from triton_gym.suites.shrinking import TINY_ELEMENTS, VARIANTS, Small
-
-    tiny = [(n, case) for n, case in found if 2 * n <= TINY_ELEMENTS]
-    chosen = tiny[-VARIANTS - 1 :][::-1] or found[:1]
-    return Small(tuple(case for _, case in chosen), 2 * chosen[0][0])
+    fitting = [case for case in cases if given[case] == parameters]
+    return tried_cases([form], described, fitting, str(path), failures=MOST_FAILURES)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from triton_gym.errors import InvalidTaskError
 from triton_gym.suites.loading import Description, task_of, untried_task_of
-from triton_gym.suites.shapes import Form, input_elements
+from triton_gym.suites.shapes import Form, tensors, without_values
 from triton_gym.suites.shrinking import TINY_ELEMENTS, Small
 from triton_gym.task import Case, Task
 
@@ -32,7 +33,7 @@ class Listed:
 
 def tried_cases(
     forms: Sequence[Form], described: Description, cases: Sequence[Case], path: str,
-    *, tested_elements: int = 1 << 26,
+    *, tested_elements: int = 1 << 26, failures: int = FAILURES,
 ) -> Task:  # fmt: skip
     """The task of a problem and its cases.
 
@@ -43,6 +44,7 @@ def tried_cases(
         cases: all of its cases.
         path: of its file, for messages.
         tested_elements: most elements of inputs in tests on a GPU.
+        failures: after so many cases that cannot be judged no further ones are tried.
 
     Raises:
         InvalidTaskError: no case can be judged, for the reason that the first cannot.
@@ -55,7 +57,7 @@ def tried_cases(
         judged: list[Case] = []
         failed = 0
         for elements, _, case in sized:
-            if elements > (TINY_ELEMENTS if judged else TRIED_ELEMENTS) or failed >= FAILURES:
+            if elements > (TINY_ELEMENTS if judged else TRIED_ELEMENTS) or failed >= failures:
                 judged.append(case)  # the small ones show what there is to show
                 continue
             try:
@@ -64,7 +66,7 @@ def tried_cases(
                 judged.append(case)
             except InvalidTaskError as error:
                 first, failed = first or error, failed + 1
-        if failed >= FAILURES and not tasks:
+        if failed >= failures and not tasks:
             continue
         if judged and not tasks:
             return _told(_untried(form, described, judged, sizes, path), cases, judged, first)
@@ -108,7 +110,8 @@ def _told(
 
 
 def _elements(form: Form, case: Case) -> int:
+    """Elements of a case's inputs, which are drawn if they cannot be counted without values."""
     try:
-        return input_elements(form, case)
-    except Exception:  # it reads a value; what is larger has larger sizes
+        return sum(t.numel() for t in tensors(without_values(partial(form.inputs, case))))
+    except Exception:  # told when the case is tried; what is larger has larger sizes
         return max(case.sizes.values(), default=0)

@@ -1,13 +1,19 @@
-"""The judge's process, where memory of the device is short."""
+"""The judge's process, where the machine lacks something."""
 
 from __future__ import annotations
+
+import errno
+import time
 
 import pytest
 import torch
 
+from triton_gym.device import Device
+from triton_gym.errors import MachineError
 from triton_gym.evaluation.backends.cuda import backend
-from triton_gym.evaluation.service import serving
+from triton_gym.evaluation.service import serving, transport
 from triton_gym.evaluation.service.transport import Work
+from triton_gym.evaluation.workers import worker_pool
 from triton_gym.evaluation.workers.sandbox import Limits
 
 
@@ -58,3 +64,70 @@ def test_an_evaluation_that_found_no_memory_is_done_again():
     assert (kind, number) == ("again", 7)
     assert "out of memory" in why
     assert answered == ("answered", 7, "judge")
+
+
+def test_a_judge_whose_folder_was_cleared_away_gives_up_and_blames_nobody(monkeypatch, tmp_path):
+    """Systems clear folders for temporary files; no evaluation of that judge would end well."""
+    import cloudpickle
+
+    class Judge:
+        def evaluate(self, request):
+            raise FileNotFoundError(f"{tmp_path / 'gone'}/answer.py")
+
+    sent = []
+
+    class Connection:
+        send = staticmethod(sent.append)
+
+    def leave(code):
+        raise SystemExit(code)
+
+    monkeypatch.setattr(serving.tempfile, "tempdir", str(tmp_path / "gone"))
+    monkeypatch.setattr(serving.os, "_exit", leave)
+    server = serving.Server(Connection(), backend.CudaBackend(), Judge(), 1)
+    with pytest.raises(SystemExit):
+        server._work(7, Work(cloudpickle.dumps("task"), "", None, "eager", Limits()))
+    assert sent == [("unusable", "its folder for temporary files is gone")]
+
+
+@pytest.mark.parametrize("times", [1, 4, 5])
+def test_a_judge_is_launched_when_the_machine_has_what_it_lacked(monkeypatch, times):
+    """Without a descriptor to spare, folders for temporary files are said not to exist."""
+    lacks = OSError(errno.EMFILE, "Too many open files")
+    lacking = iter([FileNotFoundError("No usable temporary directory"), *[lacks] * times][-times:])
+
+    def launch(self):
+        if error := next(lacking, None):
+            raise error
+        return "connection"
+
+    monkeypatch.setattr(transport, "PAUSES_S", (0.0,) * 4)
+    monkeypatch.setattr(transport.ProcessTransport, "_launch", launch)
+    made = transport.ProcessTransport(Device("simulated", "h100"), 1)
+    if times <= len(transport.PAUSES_S):
+        assert made._launched() == "connection"
+    else:
+        with pytest.raises(MachineError, match="Too many open files: a process may have"):
+            made._launched()
+
+
+def test_workers_are_forked_ahead_again_when_there_are_descriptors(monkeypatch):
+    lacking = iter([OSError(errno.EMFILE, "Too many open files")] * 2)
+
+    class Server:
+        alive = True
+
+    def fork(limits):
+        if error := next(lacking, None):
+            raise error
+        return Server(), 7, None
+
+    monkeypatch.setattr(worker_pool, "PAUSES_S", (0.01,))
+    spares = worker_pool.Spares(fork)
+    spares.keep(1)
+    deadline = time.monotonic() + 20
+    while (found := spares.take(Limits())) is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert found is not None
+    spares._there.clear()
+    spares.close()

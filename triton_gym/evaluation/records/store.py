@@ -273,7 +273,9 @@ class _Errors:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, sqlite3.Error):
-            raise StoreError(f"The store {self._path} cannot be used: {error}.") from error
+            folder = self._path.absolute().parent
+            why = "" if os.access(folder, os.W_OK) else f" The folder {folder} cannot be written."
+            raise StoreError(f"The store {self._path} cannot be used: {error}.{why}") from error
 
 
 def as_recorded(outcome: Outcome) -> Outcome:

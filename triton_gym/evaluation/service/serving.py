@@ -14,7 +14,7 @@ import time
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from triton_gym.device import Device
 from triton_gym.errors import EvaluatorError, MachineError, TritonGymError
@@ -23,6 +23,7 @@ from triton_gym.evaluation.backends.protocol import Backend, Fault
 from triton_gym.evaluation.confine import privileges
 from triton_gym.evaluation.service.transport import Work
 from triton_gym.evaluation.workers.scratch import remove
+from triton_gym.outcome import Outcome
 
 if TYPE_CHECKING:
     from triton_gym.evaluation.judging.judge import Judge
@@ -107,17 +108,24 @@ class Server:
         except BaseException as error:  # a fault of the service or of the task's functions
             fault = self._backend.fault(error) if isinstance(error, Exception) else Fault.OTHER
             if fault is Fault.DEVICE:
-                self._send("unusable", f"{type(error).__name__}: {error}")
-                os._exit(1)  # a context that failed once fails always
+                # A context that failed once fails always.
+                self._give_up(f"{type(error).__name__}: {error}")
             told = f"The evaluation failed: {type(error).__name__}: {error}"
             if fault is Fault.MEMORY:
                 time.sleep(PAUSE_S)
                 kind, result = "again", told
             else:
                 result = EvaluatorError(told)
+        if not isinstance(result, Outcome | tuple) and not os.path.isdir(tempfile.gettempdir()):
+            # Somebody cleared it away. Whoever started this judge makes another one.
+            self._give_up("its folder for temporary files is gone")
         with self._ledger:
             self._begun.pop(number, None)
         self._send(kind, number, result)
+
+    def _give_up(self, reason: str) -> NoReturn:
+        self._send("unusable", reason)
+        os._exit(1)
 
     def _send(self, *message: Any) -> None:
         with self._sending:

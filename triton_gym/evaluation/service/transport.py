@@ -167,10 +167,8 @@ class ProcessTransport:
                 return
             threading.Thread(target=self._write, args=(connection,), daemon=True).start()
             self._read(connection, listener)
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, MachineError, _Unusable) as error:
             reason = str(error) or reason
-        except _Unusable as error:
-            reason = str(error)
         except Exception as error:  # a message that cannot be read, say: nobody else would tell
             reason = f"{type(error).__name__}: {error}"
         if self._closed:
@@ -183,15 +181,19 @@ class ProcessTransport:
         listener.lost(self, reason)
 
     def _launched(self) -> Connection | None:
-        """Launch; a machine that lacks something for now, as room on its disk, has some time."""
+        """Launch; a machine that lacks something for now, as room on its disk, has some time.
+
+        Whatever it lacks: without a descriptor to spare even a folder for temporary files is said
+        not to exist.
+        """
         for pause in PAUSES_S:
             try:
-                with machine_errors():
-                    return self._launch()
-            except MachineError:
+                return self._launch()
+            except OSError:
                 self._give_back_folder()
                 time.sleep(pause)
-        return self._launch()
+        with machine_errors():
+            return self._launch()
 
     def _launch(self) -> Connection | None:
         with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import resource
 import tempfile
 from collections.abc import Iterator
 
@@ -34,6 +35,12 @@ def machine_errors() -> Iterator[None]:
     except OSError as error:
         if error.errno not in _LACKING:
             raise
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            raise MachineError(
+                f"{os.strerror(error.errno)}: a process may have {allowed} here. Close some, or "
+                "allow more (`ulimit -n`)."
+            ) from error
         raise MachineError(
             f"{os.strerror(error.errno or 0)} in {tempfile.gettempdir()}, where evaluations need "
             f"{NEEDED_BYTES >> 20} MiB each. Make room there, or set TMPDIR to another folder."

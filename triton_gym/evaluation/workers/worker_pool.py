@@ -96,7 +96,7 @@ class Spares:
                     return
             try:
                 worker = self._fork(limits)
-            except EvaluatorError:
+            except (EvaluatorError, OSError):  # OSError: no descriptor is left for now
                 time.sleep(PAUSES_S[-1])  # whoever asks is told why
                 continue
             with self._changed:

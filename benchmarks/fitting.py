@@ -22,8 +22,9 @@ BOUNDS = {
     "merging": (0.05, 1.0), "l2_requests_per_cycle": (0.2, 1.0), "crossing": (4.0, 32.0),
     "port_bytes_per_cycle": (30.0, 64.0), "dram_latency": (500.0, 1100.0),
     "l2_latency": (200.0, 400.0), "bulk_latency": (100.0, 1200.0), "start": (200.0, 2000.0),
-    "chain": (0.7, 1.6), "barrier": (1.0, 15.0), "iteration": (10.0, 250.0), "gap": (1.0, 150.0),
-    "matrix_clock": (0.75, 1.0), "fetch_bytes_per_cycle": (8.0, 64.0),
+    "between_starts": (100.0, 300.0),
+    "chain": (0.7, 1.6), "barrier": (1.0, 15.0), "iteration": (10.0, 500.0), "gap": (1.0, 150.0),
+    "matrix_clock": (0.6, 1.0), "fetch_bytes_per_cycle": (8.0, 64.0),
     "spill_bytes_per_cycle": (8.0, 64.0), "blocking": (0.05, 1.0), "tail": (0.1, 1.0),
     "sharpness": (1.2, 12.0),
 }  # fmt: skip
@@ -54,7 +55,10 @@ def loss(rows: Sequence[Row], gpu: Gpu, constants: Constants) -> float:
 @contextmanager
 def remembered() -> Iterator[None]:
     """What of the model does not depend on constants is computed once for each launch."""
-    kept = {name: getattr(waves, name) for name in ("execute", "traffic", "depth")}
+    kept = {
+        name: getattr(waves, name)
+        for name in ("execute", "traffic", "depth", "late", "requests", "matrix_cycles")
+    }
     found: dict[Any, Any] = {}
 
     def once(name: str) -> Any:

@@ -40,18 +40,18 @@ from triton_gym.evaluation.simulate.launches import LaunchTrace
 from triton_gym.evaluation.simulate.machine_code.arithmetic import (
     buffers_of,
     float_instructions,
-    keeps_in_flight,
     lays_across,
 )
 from triton_gym.evaluation.simulate.machine_code.binary import read_code
 from triton_gym.evaluation.simulate.machine_code.build import Build
+from triton_gym.evaluation.simulate.machine_code.layouts import accesses_of
 from triton_gym.evaluation.simulate.time_model.constants import Constants
 from triton_gym.evaluation.simulate.time_model.model import Estimate
 from triton_gym.evaluation.workers.scratch import Scratch
 from triton_gym.evaluation.workers.session import Ended
 from triton_gym.evaluation.workers.worker_pool import WorkerPool, with_pools
 
-RECORDS = 2
+RECORDS = 3
 """Version of the records: raise it when what they hold changes."""
 KERNELS = {kernel.name: kernel for family in corpus.FAMILIES for kernel in family.kernels}
 
@@ -192,8 +192,8 @@ def load(jobs: Sequence[Job], gpu: str, folder: Path) -> tuple[list[Row], list[s
             Build(
                 **about, code=_code(zlib.decompress(cubin)),
                 arithmetic=float_instructions(text, about["num_warps"]),
-                across=lays_across(text), in_flight=keeps_in_flight(text),
-                buffers=buffers_of(text),
+                across=lays_across(text),
+                buffers=buffers_of(text), held=accesses_of(text),
             )
             for about, cubin, text in zip(
                 record["builds"], record["cubins"], layouts, strict=True
@@ -225,7 +225,7 @@ class Following:
             return {"error": f"{getattr(end, 'status', '')}: {end}"}
         return {
             "builds": [
-                {name: getattr(build, name) for name in Build.__dataclass_fields__ if name not in ("code", "arithmetic", "across", "in_flight", "buffers")}
+                {name: getattr(build, name) for name in Build.__dataclass_fields__ if name not in ("code", "arithmetic", "across", "buffers", "held")}
                 for build in found.builds
             ],
             "cubins": [zlib.compress(artifact.cubin) for artifact in found.artifacts],

@@ -6,7 +6,8 @@
 
 Every measured answer is recorded, compiled and traced as the simulated device does it
 (`following.py`), once: the records are kept in a folder. Constants are fitted on families of the
-corpus that are marked so, and printed for `constants.py`; the others only judge. Of each family
+corpus that are marked so, and printed for `constants.py`, and so are the weights of intervals
+(`calibrating.py`), for `confidence.py`; the others only judge. Of each family
 are told: median and 90th percentile of the error, the median of modelled over measured, rank
 correlation within a task and regret of the configuration ranked first, both as a median over
 tasks and for the worst, regret of the best of the tenth ranked first, the share of measured times
@@ -25,6 +26,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import calibrating
 import fitting
 import following
 import record
@@ -91,6 +93,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1e6, help="for following, at most")
     parser.add_argument("--fit", action="store_true", help="fit constants, and print them")
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--calibrate", type=float, metavar="QUANTILE",
+                        help="print the weights of intervals that hold so many fitted errors")  # fmt: skip
     parser.add_argument("--show", action="store_true", help="print every answer")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
@@ -110,6 +114,10 @@ def main() -> None:
         constants = fitting.fit(fitted, gpu, constants, args.steps)
         for name in fitting.BOUNDS:
             print(f"    {name}: float = {getattr(constants, name):.4g}")
+    if args.calibrate:
+        fitted = [row for row in rows if row.job.fitted]
+        weights = calibrating.calibrate(fitted, gpu, constants, args.calibrate)
+        print("    " + ", ".join(f'"{name}": {weight:.2f}' for name, weight in weights.items()))
     found = pairs(rows, gpu, constants)
     scores = report(rows, found)
     if args.show:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from triton_gym.evaluation.simulate.machine_code.arithmetic import (
     buffers_of,
     float_instructions,
-    keeps_in_flight,
     lays_across,
 )
 
@@ -39,15 +38,7 @@ def test_blocks_are_laid_across_where_columns_become_rows():
     assert not lays_across(TEXT.replace("SIDE", "false"))
 
 
-WAIT = (
-    "%acc_1:3 = ttng.warp_group_dot_wait %acc, %a, %b {pendings = N : i32} : tensor<128x256xf32>\n"
-)
 ALLOC = "%a = ttg.local_alloc : () -> !ttg.memdesc<SHAPE, #shared, #smem, mutable>\n"
-
-
-def test_products_that_stay_in_flight():
-    assert keeps_in_flight(WAIT.replace("N", "1") + WAIT.replace("N", "0"))
-    assert not keeps_in_flight(WAIT.replace("N", "0"))
 
 
 def test_buffers_that_loads_go_to_by_turns():

@@ -7,13 +7,13 @@ import dataclasses
 import pytest
 
 from triton_gym.device import gpu_named
-from triton_gym.evaluation.plan.step import Copy
+from triton_gym.evaluation.plan.step import Copy, Fill, Gather
 from triton_gym.evaluation.plan.view import View
 from triton_gym.evaluation.simulate.launches import Dot, LaunchTrace, Site, Tensor
 from triton_gym.evaluation.simulate.machine_code.build import Build
 from triton_gym.evaluation.simulate.machine_code.sass import Code, Region
 from triton_gym.evaluation.simulate.time_model.model import estimate
-from triton_gym.evaluation.simulate.time_model.moves import Move, move_of
+from triton_gym.evaluation.simulate.time_model.moves import moves_us
 from triton_gym.evaluation.simulate.time_model.occupancy import occupancy
 
 H100 = gpu_named("h100")
@@ -105,10 +105,13 @@ def test_a_streaming_kernel_nears_the_bandwidth():
 
 def test_what_pytorch_copies_and_fills_takes_time_too():
     alone = estimate([BUILD], [TRACE], H100)
-    size = 256 << 20
-    found = estimate([BUILD], [TRACE], H100, moves=[Move(size), Move(0), Move(1 << 20)])
+    large, small, none = (View("float32", 0, (n,), (1,)) for n in (64 << 20, 1 << 18, 0))
+    moves = moves_us([Fill(large, 0, 0), Fill(none, 0, 0), Fill(small, 0, 0)], H100)
+    assert len(moves) == 2  # nothing is no kernel
+    found = estimate([BUILD], [TRACE], H100, moves=moves)
     moving_us = found.us - alone.us
-    assert size / H100.memory_gbps / 1e3 < moving_us < 1.3 * size / H100.memory_gbps / 1e3
+    least = large.nbytes / H100.memory_gbps / 1e3
+    assert least < moving_us < 1.3 * least
     assert "copies" in found.describe()
     assert found.coverage == pytest.approx(1 - moving_us / found.us)
     assert alone.coverage == 1
@@ -247,16 +250,28 @@ def test_looks_at_values_wait_for_the_device():
     assert none + 100 < one < eight
 
 
-def test_copies_of_transposed_tensors_ask_for_every_element():
+def test_copies_of_transposed_tensors_take_longer():
     straight = View("float32", 0, (4096, 4096), (4096, 1))
-    turned = View("float32", 0, (4096, 4096), (1, 4096))
-    pairs = View("float32", 0, (2048, 4096, 2), (2, 4096, 1))
-    assert move_of(Copy(straight, straight, 0)) == Move(2 * straight.nbytes)
-    assert move_of(Copy(turned, straight, 0)) == Move(2 * straight.nbytes, 4096 * 4096)
-    assert move_of(Copy(pairs, pairs, 0)).requests == 0
-    us = [estimate([BUILD], [TRACE], H100, moves=[move_of(Copy(source, straight, 0))]).us
-          for source in (straight, turned)]  # fmt: skip
+    turned = View("float32", 1 << 30, (4096, 4096), (1, 4096))
+    backwards = View("float32", 1 << 30, (4096, 4096), (4096, -1))
+    us = [moves_us([Copy(source, straight, 0)], H100)[0]
+          for source in (straight, turned, backwards)]  # fmt: skip
     assert us[1] > us[0] + 50
+    assert us[2] < us[1]
+
+
+def test_what_a_fill_wrote_is_found_in_cache():
+    small, other = (View("float32", n << 30, (1 << 20,), (1,)) for n in (0, 1))
+    alone = moves_us([Copy(small, other, 0)], H100)
+    assert moves_us([Fill(small, 0, 0), Copy(small, other, 0)], H100)[1] <= alone[0]
+
+
+def test_rows_that_are_looked_up_are_a_gather():
+    table = View("float32", 0, (4096, 1024), (1024, 1))
+    index = View("int64", 1 << 30, (2048,), (1,))
+    out = View("float32", 1 << 31, (2048, 1024), (1024, 1))
+    (found,) = moves_us([Gather(table, index, 0, out, 0)], H100)
+    assert found > 2 * out.nbytes / H100.memory_gbps / 1e3
 
 
 def test_an_interval_is_wide_where_the_model_knows_little():

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from triton_gym.evaluation.simulate.machine_code.banks import conflicts
+from triton_gym.evaluation.simulate.machine_code.build import Build
+from triton_gym.evaluation.simulate.machine_code.overlap import DRAIN, lateness
+from triton_gym.evaluation.simulate.machine_code.sass import Code, Region
 from triton_gym.evaluation.simulate.machine_code.schedule import Slot, timing
 
 
@@ -50,3 +53,34 @@ def test_lanes_a_run_apart_meet_in_banks():
     loads = [(0, False, 4, (9, 8 * i)) for i in range(16)]
     assert conflicts([*stores(8, 16), (0, False, 4, None), *loads]) == {0: 32 * 31}
     assert conflicts(loads) == {}  # all lanes may read the same words
+
+
+def pass_through(*names):
+    classes = {"HGMMA": "wgmma", "LDGSTS": "copy", "WARPGROUP": "wait", "FADD": "float"}
+    return [(3, classes[n.split(".")[0]], n, 2) for n in names]
+
+
+def test_loads_after_a_full_wait_run_beside_no_product():
+    product, some, every = "HGMMA.64x256x16.F32", "WARPGROUP.DEPBAR.LE.1", DRAIN
+    early = lateness(pass_through("LDGSTS.E", product, every))[3]
+    beside = lateness(pass_through(product, some, "LDGSTS.E"))[3]
+    behind = lateness(pass_through(product, every, "LDGSTS.E"))[3]
+    assert early < 0.1
+    assert beside == 1  # of what a pass takes without products
+    assert behind == 1
+    halfway = lateness(pass_through(product, every, "LDGSTS.E", product, every))[3]
+    assert 0.45 < halfway < 0.55
+    assert lateness(pass_through(product, every, "FADD")) == {}
+
+
+def test_a_wait_after_each_product_leaves_none_in_flight():
+    def loop(drains):
+        body = Region("body", -1, 0, {"logic": 10})
+        inner = Region("loop", 0, 64, {"wgmma": 4}, mma_flops=1 << 20, drains=drains)
+        return Build(
+            index=0, kernel="k", config="", grid=(1, 1, 1), num_warps=8, num_stages=2, num_ctas=1,
+            registers=64, spill_bytes=0, shared_bytes=0, code=Code((body, inner)),
+        )  # fmt: skip
+
+    assert loop(0).in_flight
+    assert not loop(4).in_flight

@@ -35,6 +35,11 @@ class Site:
     sharing: tuple[tuple[int, float], ...]
     """For 1, 2, 4, … consecutive programs, their distinct lines over the sum of theirs; empty for
     stores that use what they touch."""
+    axes: tuple[tuple[int, int | None], ...] = ()
+    """Of the block: how long each axis is, and bytes from one of its elements to the next; None if
+    they have no order."""
+    starts: tuple[int, ...] = ()
+    """Where in a line of memory the block begins, in bytes: some of the places seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +124,14 @@ class LaunchTrace:
         values["dots"] = tuple(Dot(**d) for d in values["dots"])
         values["passes"] = tuple((int(n), float(c)) for n, c in values["passes"])
         values["sites"] = tuple(
-            Site(**{**s, "sharing": tuple((int(n), float(r)) for n, r in s["sharing"])})
+            Site(
+                **{
+                    **s,
+                    "sharing": tuple((int(n), float(r)) for n, r in s["sharing"]),
+                    "axes": tuple((int(n), step) for n, step in s["axes"]),
+                    "starts": tuple(s["starts"]),
+                }
+            )
             for s in values["sites"]
         )
         return cls(**values)

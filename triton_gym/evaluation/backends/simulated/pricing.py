@@ -12,14 +12,14 @@ from triton_gym.evaluation.simulate.launches import LaunchTrace
 from triton_gym.evaluation.simulate.machine_code.arithmetic import (
     buffers_of,
     float_instructions,
-    keeps_in_flight,
     lays_across,
 )
 from triton_gym.evaluation.simulate.machine_code.binary import read_code
 from triton_gym.evaluation.simulate.machine_code.build import Build
+from triton_gym.evaluation.simulate.machine_code.layouts import accesses_of
 from triton_gym.evaluation.simulate.time_model import model
 from triton_gym.evaluation.simulate.time_model.constants import CONSTANTS, Constants
-from triton_gym.evaluation.simulate.time_model.moves import move_of
+from triton_gym.evaluation.simulate.time_model.moves import moves_us
 
 _code = functools.lru_cache(64)(read_code)
 
@@ -41,8 +41,8 @@ def build_of(index: int, config: str, step: Launch, kernel: Kernel, artifact: Ar
         code=_code(artifact.cubin),
         arithmetic=float_instructions(text, num_warps),
         across=lays_across(text),
-        in_flight=keeps_in_flight(text),
         buffers=buffers_of(text),
+        held=accesses_of(text),
     )
 
 
@@ -63,6 +63,6 @@ def price(
     moves = [s for s in steps if isinstance(s, (Copy, Fill, Gather))]
     return model.estimate(
         builds, traces, gpu, constants,
-        moves=[move_of(move) for move in (*moves, *dense)],
+        moves=moves_us([*moves, *dense], gpu),
         reads=sum(isinstance(step, Read) for step in steps),
     )  # fmt: skip

@@ -34,7 +34,6 @@ _LAID = re.compile(
 )
 
 _BUFFERS = re.compile(r"ttg\.local_alloc : \(\) -> !ttg\.memdesc<(\d+)x\d+x\d+x")
-_IN_FLIGHT = re.compile(r"ttng\.warp_group_dot_wait [^\n]*\{pendings = [1-9]")
 
 
 @lru_cache(256)
@@ -49,17 +48,6 @@ def lays_across(text: str) -> bool:
     """
     fastest, turned = dict(_LAYOUT.findall(text)), set(_TRANSPOSED.findall(text))
     return any(fastest.get(held) == "1" and laid in turned for held, laid in _LAID.findall(text))
-
-
-def keeps_in_flight(text: str) -> bool:
-    """Whether a loop leaves a product under way when its next pass begins.
-
-    Then the matrix units need not wait for what comes between two products.
-
-    Args:
-        text: the kernel in Triton's `ttgir`.
-    """
-    return _IN_FLIGHT.search(text) is not None
 
 
 def buffers_of(text: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from triton_gym.evaluation.simulate.machine_code.layouts import Held
 from triton_gym.evaluation.simulate.machine_code.sass import Code
 
 
@@ -33,10 +34,21 @@ class Build:
     """Float instructions that one execution of a line takes a thread (`float_instructions`)."""
     across: bool = False
     """Whether a block is laid across in shared memory (`lays_across`)."""
-    in_flight: bool = False
-    """Whether a product is under way when a loop's next pass begins (`keeps_in_flight`)."""
     buffers: int = 0
     """Buffers that a loop's loads go to by turns (`buffers_of`)."""
+    held: tuple[Held, ...] = ()
+    """Its accesses through pointers, with the layouts of their blocks (`accesses_of`)."""
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether a loop leaves a product under way when its next pass begins.
+
+        Then the matrix units need not wait for what comes between two products.
+        """
+        return any(
+            region.kind == "loop" and region.counts.get("wgmma") and not region.drains
+            for region in self.code.regions
+        )
 
     @property
     def programs(self) -> int:
@@ -54,4 +66,5 @@ class Build:
         values["grid"] = tuple(values["grid"])
         values["code"] = Code.read(values["code"])
         values["arithmetic"] = tuple((int(n), float(c)) for n, c in values["arithmetic"])
+        values["held"] = tuple(Held.read(held) for held in values["held"])
         return cls(**values)

@@ -16,6 +16,9 @@ _LINE = re.compile(
 _HIGH = re.compile(r"^\s*/\* 0x([0-9a-f]{16}) \*/\s*$")
 _LABEL = re.compile(r"^(\.L_\w+):")
 _TARGET = re.compile(r"\((\.L_\w+)\)\s*$")
+_DRAIN = "WARPGROUP.DEPBAR.LE"
+_LEFT = re.compile(r"0x([0-9a-f]+)")
+"""How many products may still be under way after a wait for them."""
 _SOURCE = re.compile(r'//## File "[^"]*", line (\d+)')
 
 
@@ -37,7 +40,10 @@ def parse(text: str) -> Code:
             target = _TARGET.search(each[4]) if each[3].startswith("BRA") else None
             shared = classify(each[3]) in ("load_shared", "store_shared")
             place = encoding.place(int(each[5], 16)) if shared and each[5] else None
-            instruction = Instruction(address, bool(each[2]), each[3], line, place=place)
+            name = each[3]
+            if name == _DRAIN and (left := _LEFT.search(each[4])):
+                name = f"{name}.{int(left[1], 16)}"
+            instruction = Instruction(address, bool(each[2]), name, line, place=place)
             found.append((instruction, target[1] if target else ""))
         elif (high := _HIGH.match(row)) and found:
             last, goal = found[-1]

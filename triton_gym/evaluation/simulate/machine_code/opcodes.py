@@ -35,7 +35,7 @@ _OPCODES = {
     "UPRMT": "896", "USEL": "287 887", "USGXT": "89a", "USHF": "899", "UTMACCTL": "9b9",
     "UTMACMDFLUSH": "9b7", "UTMALDG": "5b4", "UTMAREDG": "3b6", "UTMASTG": "3b5", "VHMNMX": "247",
     "VIADD": "236 836 c36", "VIADDMNMX": "446 846 c46 e46", "VIMNMX": "248 848 c48",
-    "VIMNMX3": "20f", "VOTEU": "886", "WARPGROUP": "9c5", "WARPSYNC": "948",
+    "VIMNMX3": "20f", "VOTEU": "886", "WARPSYNC": "948",
 }  # fmt: skip
 """Opcodes in hexadecimal by name; several where operands may be of several kinds."""
 
@@ -82,6 +82,8 @@ _WGMMA = (
         for tf32 in (0, 1)
     },
 )
+_DRAINS = {1 << 80 | n << 72: f"WARPGROUP.DEPBAR.LE.{n}" for n in range(8)}
+"""Waits until so many products are under way at most."""
 _VARIANTS = {
     0x981: _loads(),
     0x986: _global("STG"),
@@ -94,6 +96,7 @@ _VARIANTS = {
     0x83B: _matrices("LDSM", 3 << 72),
     0x844: _matrices("STSM", 0xB << 72),
     0x23C: (1 << 73 | 1 << 75 | 1 << 78, {0: "HMMA.1688", 1 << 75: "HMMA.16816"}),
+    0x9C5: (1 << 80 | 7 << 72, {0: "WARPGROUP.ARRIVE", **_DRAINS}),
     0x9F0: _WGMMA,
     0xDF0: _WGMMA,
 }

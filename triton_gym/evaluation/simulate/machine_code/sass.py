@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from triton_gym.evaluation.simulate.machine_code.banks import conflicts
+from triton_gym.evaluation.simulate.machine_code.overlap import DRAIN, lateness
 from triton_gym.evaluation.simulate.machine_code.schedule import PLAIN, Crossing, Slot, timing
 
 _HGMMA = re.compile(r"HGMMA\.(\d+)x(\d+)x(\d+)|[IQ]GMMA\.(\d+)x(\d+)x(\d+)")
@@ -84,6 +85,10 @@ class Region:
     narrow: int = 0
     """Stores of a word or less into shared memory, and asynchronous copies of a single word: so
     blocks are laid there across the order in which threads hold them, if they are."""
+    drains: int = 0
+    """Waits until no asynchronous product is under way."""
+    late: float = 0.0
+    """When in a pass it issues asynchronous loads, as a share of the pass."""
     closing: int = 0
     """Line of the last instruction: of a loop, the branch back."""
     cycles: float = 0.0
@@ -199,7 +204,8 @@ def _collect(instructions: list[Instruction], spans: list[tuple[int, int, str]])
     collected: list[dict[str, Any]] = [
         {"counts": Counter(), "load_bytes": 0, "store_bytes": 0, "spill_bytes": 0,
          "shared_bytes": 0, "mma_flops": 0, "accesses": Counter(), "products": Counter(),
-         "lines": Counter(), "mix": Counter(), "issued": Counter(), "narrow": 0, "closing": 0}
+         "lines": Counter(), "mix": Counter(), "issued": Counter(), "narrow": 0, "drains": 0,
+         "closing": 0}
         for _ in spans
     ]  # fmt: skip
     widest: dict[str, int] = {"load": 0, "store": 0}
@@ -211,6 +217,7 @@ def _collect(instructions: list[Instruction], spans: list[tuple[int, int, str]])
         region["counts"][group] += 1
         region["lines"][each.line] += 1
         region["closing"] = each.line
+        region["drains"] += each.name == DRAIN
         region["mix"][each.line, group] += 1
         moved = 32 * width(each.name)
         if (group, moved) == ("copy", 128) or (group == "store_shared" and moved <= 128):
@@ -240,6 +247,10 @@ def _collect(instructions: list[Instruction], spans: list[tuple[int, int, str]])
         for each, home in zip(instructions, homes, strict=True)
         if (each.place is not None and not each.guarded) or classify(each.name) == "barrier"
     )
+    late = lateness(
+        (home, classify(each.name), each.name, each.slot.stall)
+        for each, home in zip(instructions, homes, strict=True)
+    )
     for i, (start, _, kind) in enumerate(spans):
         collected[i]["counts"] = dict(collected[i]["counts"])
         collected[i]["accesses"] = tuple(
@@ -259,7 +270,7 @@ def _collect(instructions: list[Instruction], spans: list[tuple[int, int, str]])
         regions.append(
             Region(
                 kind=kind, parent=parents[i], start=start, cycles=cycles, waits=waits,
-                conflicts=meetings.get(i, 0.0),
+                conflicts=meetings.get(i, 0.0), late=late.get(i, 0.0),
                 **collected[i],
             )
         )  # fmt: skip
@@ -331,8 +342,11 @@ def _spans(
     last = instructions[-1].address if instructions else 0
     loops: dict[int, int] = {}
     forward = []
+    ends = [e.address for e in instructions if e.name == "EXIT" and not e.guarded]
     for each, goal in branches:
-        if goal <= each.address <= last:
+        # What waits for a barrier stands behind the end, and goes back to where it was left.
+        aside = not each.guarded and any(goal < end < each.address for end in ends)
+        if goal <= each.address <= last and not aside:
             loops[goal] = max(loops.get(goal, 0), each.address)
         elif each.guarded:
             forward.append((each.address + 16, goal - 16))

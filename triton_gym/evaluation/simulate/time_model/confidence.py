@@ -11,7 +11,7 @@ weights from the other families, about nine tenths of each lie inside.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 SHARE = 0.9
@@ -49,43 +49,44 @@ class Doubts:
 
 
 WEIGHTS: Mapping[str, float] = {
-    "streaming": 0.06, "caching": 0.1, "units": 0.22, "waiting": 0.31, "near": 0.3,
-    "crossing": 0.18, "scattered": 0.86, "atomics": 0.4, "contended": 1.4, "spilled": 0.14,
-    "products": 0.19,
+    "streaming": 0.01, "caching": 0.0, "units": 0.13, "waiting": 0.31, "near": 0.37,
+    "crossing": 0.24, "scattered": 0.5, "atomics": 0.4, "contended": 1.4, "spilled": 0.18,
+    "products": 0.11, "overhead": 0.23, "copies": 0.25, "reads": 0.5,
 }  # fmt: skip
-"""Half-widths of what rests on each alone. Few kernels that may be fitted to load much from L1,
-and none has atomics: those weights are guesses. Of contended atomics only the rate of
-an old GPU is documented, and four times as long seems possible."""
+"""Half-widths of what rests on each alone; `overhead` is what launches take however little they do,
+`copies` are PyTorch's, `reads` what host code waits for values. Few kernels that may be fitted to
+have atomics, or look at values: those weights are guesses. Of contended atomics only the rate of an
+old GPU is documented, and four times as long seems possible."""
 LEAST = 0.1
-"""Smallest half-width of a launch."""
-OVERHEAD = 0.3
-"""Half-width of what launches take however little they do; of the same regression."""
-COPIES = 0.25
-"""Half-width of the time of PyTorch's copies."""
-READS = 0.5
-"""Half-width of the time that host code waits for values."""
+"""Smallest half-width."""
 
 
-def half_width(doubts: Doubts) -> float:
-    """The half-width of one launch's interval, as a logarithm."""
-    shares: dict[str, float] = {f.name: getattr(doubts, f.name) for f in fields(doubts)}
-    width = sum(WEIGHTS[name] * min(max(share, 0.0), 1.0) for name, share in shares.items())
-    return max(width, LEAST)
+def doubts_of(doubts: Doubts) -> Mapping[str, float]:
+    """How much of a launch's time rests on what, by name; each is 0 to 1."""
+    shares = {f.name: getattr(doubts, f.name) for f in fields(doubts)}
+    return {name: min(max(share, 0.0), 1.0) for name, share in shares.items()}
+
+
+def half_width(rests_on: Mapping[str, float]) -> float:
+    """The half-width of a call's interval, as a logarithm.
+
+    Args:
+        rests_on: shares of its time by the names of `WEIGHTS`. Errors of different launches are
+            alike, so that they do not even out.
+    """
+    return max(sum(WEIGHTS[name] * share for name, share in rests_on.items()), LEAST)
 
 
 def interval(
-    us: float, parts: Sequence[tuple[float, float]], *, unknown: bool = False
+    us: float, rests_on: Mapping[str, float], *, unknown: bool = False
 ) -> tuple[float, float]:
     """The ends of a call's interval, in microseconds.
 
     Args:
         us: the modelled time.
-        parts: times of what it is made of, with the half-width of each. Errors of different
-            launches are alike, so that they do not even out.
+        rests_on: see `half_width`.
         unknown: whether something was not followed to its end. It may take any time, however short
             a part of the modelled one it is.
     """
-    total = sum(part for part, _ in parts)
-    width = sum(part * half for part, half in parts) / total if total else LEAST
-    factor = math.exp(WIDEST if unknown else min(width, WIDEST))
+    factor = math.exp(WIDEST if unknown else min(half_width(rests_on), WIDEST))
     return us / factor, us * factor

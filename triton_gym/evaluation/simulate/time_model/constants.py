@@ -12,54 +12,54 @@ class Constants:
     Times are in cycles of a multiprocessor, bytes per cycle are for each multiprocessor.
     """
 
-    launch_us: float = 6.0
+    launch_us: float = 5.783
     """From the start of a launch to its first program, and from the last to its end."""
-    next_launch_us: float = 1.235
+    next_launch_us: float = 1.18
     """What every further launch of a call adds: the last programs of one end before the next."""
     dram_share: float = 0.97
     """Share of the data sheet's bandwidth that streaming kernels reach."""
-    l2_bytes_per_cycle: float = 64.0
+    l2_bytes_per_cycle: float = 61.23
     """What L2 gives each multiprocessor if all ask for other lines."""
-    merging: float = 1.0
+    merging: float = 0.7762
     """How much of what neighbours share is asked for once, as an exponent: 0 nothing, 1 all."""
-    l2_requests_per_cycle: float = 0.6151
+    l2_requests_per_cycle: float = 0.5962
     """Requests for single sectors that L2 serves for each multiprocessor."""
-    port_bytes_per_cycle: float = 59.98
+    port_bytes_per_cycle: float = 64
     """What one multiprocessor can take from L2 for a loop of matrix products."""
-    dram_latency: float = 706.0
-    l2_latency: float = 320.5
-    bulk_latency: float = 100.0
+    dram_latency: float = 703.9
+    l2_latency: float = 300.1
+    bulk_latency: float = 100
     """What a load through a tensor descriptor takes longer, with the barrier that it ends in."""
-    start: float = 217.1
+    between_starts: float = 161.4
+    """Between the starts of two programs on one multiprocessor, however little they do."""
+    start: float = 200
     """Start of a program: its launch, its arguments, its first addresses."""
-    chain: float = 1.085
+    chain: float = 1.057
     """What a warp takes for its instructions, over what the compiler's schedule says."""
-    barrier: float = 4.293
+    barrier: float = 3.328
     """What a barrier takes for each warp that it waits for."""
-    iteration: float = 158.3
+    iteration: float = 250
     """What a pass through a loop of matrix products waits for its barriers."""
-    gap: float = 57.39
+    gap: float = 57.01
     """What such a pass keeps the matrix units waiting, whoever else is there."""
-    matrix_clock: float = 0.7692
+    matrix_clock: float = 0.6426
     """Share of the boost clock left under full load of the matrix units, which draw most power."""
-    fetch_bytes_per_cycle: float = 26.55
+    fetch_bytes_per_cycle: float = 33.1
     """Machine code, of 16 bytes an instruction, that comes from beyond the innermost cache."""
-    spill_bytes_per_cycle: float = 32.83
+    spill_bytes_per_cycle: float = 22.99
     """Local memory that does not fit L1."""
-    blocking: float = 0.2425
+    blocking: float = 0.2305
     """Share of its memory traffic that a program waits for: stores go on without it."""
-    tail: float = 0.6081
+    tail: float = 0.6029
     """How much of a last wave's empty places costs time: 0 if programs drift apart, 1 if not."""
     crossing: float = 11.45
     """Cycles that shared memory takes for a store across the order of a block: so many of a warp's
     lanes meet in one bank."""
-    sharpness: float = 2.303
+    sharpness: float = 2.155
     """Exponent of the norm that joins times that overlap."""
 
 
 CONSTANTS = Constants()
-COPY_EFFICIENCY = 0.89
-"""Share of the datasheet bandwidth that PyTorch's copies reach (H200, torch 2.11)."""
 FIRST_READ_US = 220.0
 """What a call takes longer whose host code looks at a value: the queue runs empty…"""
 NEXT_READ_US = 30.0

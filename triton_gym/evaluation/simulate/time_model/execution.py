@@ -30,17 +30,18 @@ class Execution:
     instructions: dict[str, float]
     """By class."""
     shared_bytes: float
-    global_bytes: float
-    """Bytes of global loads and stores by instruction width, masked lanes too."""
     spill_bytes: float
     products: Mapping[str, float]
     """FLOPs of matrix instructions, by their name."""
     iterations: float
     """Passes through loops that hold matrix instructions."""
+    held_up: tuple[tuple[float, float, float], ...]
+    """`stalls` of such loops: loads that are not asynchronous."""
     fetched: float
     """Instructions in parts too long for the inner instruction caches."""
-    requests: Mapping[tuple[str, int], float]
-    """Global loads and stores by line of the source: `load` or `store`, and the line."""
+    requests: Mapping[tuple[str, int], tuple[float, float]]
+    """Global loads and stores by line of the source (`load` or `store`, and the line): how many,
+    and bytes that they move, masked lanes too."""
     narrow: float
     """Stores across the order of a block in shared memory."""
     rounds: float
@@ -332,10 +333,12 @@ def execute(build: Build, trace: LaunchTrace) -> Execution:
     outside: dict[str, float] = defaultdict(float)
     products: dict[str, float] = defaultdict(float)
     requests: dict[tuple[str, int], float] = defaultdict(float)
-    shared = moved = spilled = iterations = fetched = narrow = cycles = inside = many = 0.0
+    widths: dict[tuple[str, int], float] = defaultdict(float)
+    shared = spilled = iterations = fetched = narrow = cycles = inside = many = 0.0
     conflicts = 0.0
     counts = trips(build, trace)
     stalls: list[tuple[float, float, float]] = []
+    held_up: list[tuple[float, float, float]] = []
     for region, count in zip(build.code.regions, counts, strict=True):
         multiplies = region.mma_flops > 0 and region.kind == "loop"
         rarely = _rarer(region, trace, count) if multiplies else {}
@@ -349,6 +352,8 @@ def execute(build: Build, trace: LaunchTrace) -> Execution:
         if not (build.across and region.mma_flops):  # what is laid across there counts as narrow
             conflicts += region.conflicts * count
         if multiplies:
+            if region.waits and count:
+                held_up.append((count, region.waits, float(region.counts.get("load", 0))))
             inside, many = inside + region.cycles * count, many + size * count
         else:  # the warps of a program share four schedulers
             if region.waits and count:
@@ -356,21 +361,23 @@ def execute(build: Build, trace: LaunchTrace) -> Execution:
             cycles += count * max(region.cycles, size * build.num_warps / 4)
         fetched += size * count if size > _CACHED else 0.0
         shared += region.shared_bytes * count
-        moved += (region.load_bytes + region.store_bytes) * count
         spilled += region.spill_bytes * count
         if build.across and region.mma_flops:
             narrow += region.narrow * count
         for kind, line, number in region.issued:
             requests[kind, line] += number * count
+        for kind, line, number in region.accesses:
+            widths[kind, line] += number * count
         for name, _, flops in region.products:
             products[name] += flops * count
         if region.mma_flops and region.kind == "loop":
             iterations += count
     return Execution(
-        instructions=dict(everything), shared_bytes=shared, global_bytes=moved,
+        instructions=dict(everything), shared_bytes=shared,
         spill_bytes=spilled, products=dict(products), iterations=iterations, fetched=fetched,
-        requests=dict(requests), narrow=narrow, rounds=_rounds(build, trace, stalls),
-        stalls=tuple(stalls),
+        requests={key: (count, widths[key]) for key, count in requests.items()},
+        narrow=narrow, rounds=_rounds(build, trace, stalls),
+        stalls=tuple(stalls), held_up=tuple(held_up),
         outside=dict(outside), cycles=cycles, pace=inside / many if many else 0.0,
         conflicts=conflicts,
     )  # fmt: skip

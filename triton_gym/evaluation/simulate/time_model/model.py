@@ -18,21 +18,13 @@ from dataclasses import dataclass, field
 from triton_gym.device import Gpu
 from triton_gym.evaluation.simulate.launches import LaunchTrace
 from triton_gym.evaluation.simulate.machine_code.build import Build
-from triton_gym.evaluation.simulate.time_model.confidence import (
-    COPIES,
-    OVERHEAD,
-    READS,
-    half_width,
-    interval,
-)
+from triton_gym.evaluation.simulate.time_model.confidence import doubts_of, interval
 from triton_gym.evaluation.simulate.time_model.constants import (
     CONSTANTS,
-    COPY_EFFICIENCY,
     FIRST_READ_US,
     NEXT_READ_US,
     Constants,
 )
-from triton_gym.evaluation.simulate.time_model.moves import Move
 from triton_gym.evaluation.simulate.time_model.waves import Launch, launch_time
 
 
@@ -53,6 +45,8 @@ class Estimate:
     `dram`, `l2`, `pipes` (the busiest unit of the multiprocessors), `latency` (the programs'
     own chains of loads and instructions); `copies`, if PyTorch copies or fills memory for it;
     `reads`, if host code looks at values."""
+    rests_on: Mapping[str, float] = field(default_factory=dict)
+    """Shares of the time by what the model knows more or less about: `confidence.WEIGHTS`."""
     registers: int = 0
     """Registers a thread of the heaviest kernel."""
     spills: int = 0
@@ -82,7 +76,7 @@ def estimate(
     gpu: Gpu,
     constants: Constants = CONSTANTS,
     *,
-    moves: Sequence[Move] = (),
+    moves: Sequence[float] = (),
     reads: int = 0,
 ) -> Estimate:
     """The time of one call: its launches one after the other, and what PyTorch moves beside them.
@@ -94,7 +88,7 @@ def estimate(
         traces: what `trace` returned for the same call.
         gpu: the device, the one that `builds` are for.
         constants: the model's constants.
-        moves: PyTorch's kernels that copy or set memory.
+        moves: microseconds of PyTorch's kernels that copy or set memory.
         reads: how often host code looks at values, and waits for the device.
     """
     known = {(t.index, t.config): t for t in traces}
@@ -118,26 +112,21 @@ def estimate(
         "pipes": sum(x.pipes_us for x in launches),
         "latency": sum(x.latency_us for x in launches),
     }
-    copying = _moving_us(moves, gpu, constants)
+    copying = sum(constants.next_launch_us + us for us in moves)
     if copying:
         parts["copies"] = copying
     waiting = FIRST_READ_US + NEXT_READ_US * (reads - 1) if reads else 0.0
     if waiting:
         parts["reads"] = waiting
     work = sum(x.us for x in launches) + copying + waiting
-    low_us, high_us = interval(
-        overhead + work,
-        [
-            (overhead, OVERHEAD), (copying, COPIES), (waiting, READS),
-            *((launch.us, half_width(launch.doubts)) for launch in launches),
-        ],
-        unknown=bool(notes),
-    )  # fmt: skip
+    rests_on = _rests_on(launches, overhead, copying, waiting)
+    low_us, high_us = interval(overhead + work, rests_on, unknown=bool(notes))
     return Estimate(
         us=overhead + work,
         low_us=low_us,
         high_us=high_us,
         bound=_bound(parts),
+        rests_on=rests_on,
         parts=parts,
         registers=max((b.registers for b in chosen), default=0),
         spills=max((b.spill_bytes for b in chosen), default=0),
@@ -148,15 +137,16 @@ def estimate(
     )
 
 
-def _moving_us(moves: Sequence[Move], gpu: Gpu, c: Constants) -> float:
-    """Microseconds of PyTorch's kernels that copy or set memory."""
-    some = [move for move in moves if move.bytes]
-    rate = c.l2_requests_per_cycle * gpu.multiprocessors * gpu.clock_ghz * 1e3
-    return sum(
-        c.next_launch_us
-        + max(move.bytes / (gpu.memory_gbps * COPY_EFFICIENCY) / 1e3, move.requests / rate)
-        for move in some
-    )
+def _rests_on(
+    launches: Sequence[Launch], overhead: float, copying: float, waiting: float
+) -> Mapping[str, float]:
+    """Shares of a call's time by what is known more or less well of it."""
+    total = sum(x.us for x in launches) + overhead + copying + waiting
+    found = {"overhead": overhead / total, "copies": copying / total, "reads": waiting / total}
+    for launch in launches:
+        for name, share in doubts_of(launch.doubts).items():
+            found[name] = found.get(name, 0.0) + share * launch.us / total
+    return found
 
 
 def _bound(parts: Mapping[str, float]) -> str:

@@ -1,44 +1,54 @@
-"""What PyTorch's copies come to, as they lie in memory."""
+"""What PyTorch's copies and fills take beside an answer's kernels: as much as on PyTorch's side."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
+import torch
+
+from triton_gym.device import Gpu
 from triton_gym.evaluation.plan.step import Copy, Fill, Gather
 from triton_gym.evaluation.plan.view import View
-from triton_gym.evaluation.simulate.tracing.footprint import SECTOR
+from triton_gym.evaluation.simulate.time_model.eager.call import Call
+from triton_gym.evaluation.simulate.time_model.eager.indexing import looked_up
+from triton_gym.evaluation.simulate.time_model.eager.kernel import Cache, Kernel, kernel_us
+from triton_gym.evaluation.simulate.time_model.eager.pointwise import copy, fill
+from triton_gym.evaluation.simulate.time_model.eager.rates import RATES, Rates
+
+Moving = Copy | Gather | Fill
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
-    """One of PyTorch's kernels that copy or set memory."""
+def moves_us(steps: Sequence[Moving], gpu: Gpu, rates: Rates = RATES) -> list[float]:
+    """Microseconds of each step that moves or sets anything, without its launch.
 
-    bytes: int
-    """That device memory reads and writes."""
-    requests: float = 0.0
-    """Sectors that L2 is asked for one by one, since neighbours in the target are none in the
-    source."""
-
-
-def move_of(step: Copy | Gather | Fill) -> Move:
-    """What a step comes to.
-
-    PyTorch's threads follow the target; where neighbours there are no neighbours in the source,
-    every element is asked for with the sector around it. The rest of that is asked for soon, by
-    the next row of the target, and still in L2 then.
+    Args:
+        steps: in their order. What one of them has touched the next one may find in L2.
+        gpu: the device.
+        rates: of PyTorch's operators.
     """
-    if not isinstance(step, Copy):
-        return Move(step.moved_bytes)
-    share = _share(step.src, step.dst)
-    elements = step.src.distinct_bytes / max(step.src.itemsize, 1)
-    asked = elements * share if share * SECTOR > step.src.itemsize else 0.0
-    return Move(step.moved_bytes, asked)
+    cache = Cache(gpu, rates)
+    alive: list[torch.Tensor] = []  # memory that was freed would be told by another's name
+    return [
+        kernel_us(kernel, gpu, rates, cache)
+        for step in steps
+        if step.dst.numel
+        for kernel in _kernels(step, gpu, alive)
+    ]
 
 
-def _share(source: View, target: View) -> float:
-    """Sectors of the source for each element that threads side by side copy."""
-    axes = [axis for axis, size in enumerate(target.shape) if size > 1]
-    if not axes:
-        return 0.0
-    inner = min(axes, key=lambda axis: abs(target.strides[axis]))
-    return min(abs(source.strides[inner]) * source.itemsize / SECTOR, 1.0)
+def _kernels(step: Moving, gpu: Gpu, alive: list[torch.Tensor]) -> Sequence[Kernel]:
+    target = _tensor(step.dst, alive)
+    if isinstance(step, Fill):
+        return [fill(target)]
+    if isinstance(step, Copy):
+        return [copy(target, _tensor(step.src, alive))]
+    given = (_tensor(step.src, alive), step.axis, _tensor(step.index, alive))
+    return looked_up(Call.of(torch.ops.aten.index_select.default, given, {}, target, gpu))
+
+
+def _tensor(view: View, alive: list[torch.Tensor]) -> torch.Tensor:
+    """A tensor without memory that lies as a view does."""
+    strides = [abs(step) for step in view.strides]
+    dtype = getattr(torch, view.dtype)
+    alive.append(torch.empty_strided(view.shape, strides, dtype=dtype, device="meta"))
+    return alive[-1]

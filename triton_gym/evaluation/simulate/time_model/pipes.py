@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from triton_gym.device import Gpu
 from triton_gym.evaluation.simulate.launches import LaunchTrace
 from triton_gym.evaluation.simulate.machine_code.build import Build
+from triton_gym.evaluation.simulate.time_model.coalescing import Requests
 from triton_gym.evaluation.simulate.time_model.constants import Constants
 from triton_gym.evaluation.simulate.time_model.execution import Execution, inside
 from triton_gym.evaluation.simulate.time_model.traffic import l1_bytes
-from triton_gym.evaluation.simulate.tracing.footprint import SECTOR
 
 _HMMA_SHARE = 0.62
 """Rate of `mma.sync` on Hopper over that of `wgmma`.
@@ -67,7 +67,7 @@ def pipes(instructions: Mapping[str, float], warps: int) -> dict[str, float]:
 
 
 def all_pipes(
-    build: Build, work: Execution, trace: LaunchTrace, resident: int, c: Constants
+    build: Build, work: Execution, trace: LaunchTrace, asked: Requests, resident: int, c: Constants
 ) -> dict[str, float]:
     """The same for a whole program, with the paths to memory, without the matrix units.
 
@@ -75,39 +75,20 @@ def all_pipes(
         build: the kernel.
         work: what a warp of it executes.
         trace: what it was seen to do.
+        asked: what its requests come to.
         resident: programs on a multiprocessor.
         c: the model's constants.
     """
     warps = build.num_warps
     busy = pipes(work.instructions, warps)
-    through = work.global_bytes + work.shared_bytes + work.spill_bytes
+    through = work.shared_bytes + work.spill_bytes
     busy["memory"] = warps * (through / _SHARED_BYTES_PER_CYCLE + work.narrow * (c.crossing - 1))
     busy["memory"] += warps * work.conflicts
-    busy["memory"] += trace.gathered + _beyond(work, trace, warps)
-    busy["fetch"] = min(warps, 4) * work.fetched * 16 / c.fetch_bytes_per_cycle
+    busy["memory"] += trace.gathered + asked.cycles
+    busy["fetch"] = warps * work.fetched * 16 / c.fetch_bytes_per_cycle
     if resident * warps * 32 * build.spill_bytes > l1_bytes(resident, build.shared_bytes):
         busy["spills"] = warps * work.spill_bytes / c.spill_bytes_per_cycle
     return busy
-
-
-def _beyond(work: Execution, trace: LaunchTrace, warps: int) -> float:
-    """Cycles that L1 takes for lines which a warp's request touches beyond the fewest.
-
-    It looks at one line at a time. A request that begins in the middle of a line ends in another.
-    """
-    cycles = 0.0
-    for key, count in work.requests.items():
-        sites = [s for s in trace.sites if (s.kind, s.line) == key and not s.bulk and s.bytes]
-        sectors, lines = sum(s.sectors for s in sites), sum(s.lines for s in sites)
-        used = sum(s.bytes for s in sites) / SECTOR
-        total = count * warps
-        if not sites or not total or sectors < 1.02 * used:
-            continue
-        if sectors < 2 * lines:  # lanes that have a line each, or nearly
-            cycles += max(min(sectors, 32 * total) - total, 0.0)
-        else:
-            cycles += total
-    return cycles
 
 
 def chain(cycles: float, barriers: float, warps: int, c: Constants) -> float:
@@ -141,3 +122,13 @@ def depth(build: Build) -> float:
         elif bulk and region.kind != "body":
             found.append(sum(r.counts.get("tma_load", 0) for r in around) / bulk)
     return max(sum(found) / len(found), 1.0) if found else 0.0
+
+
+def late(build: Build) -> float:
+    """Share of a pass through loops of products that is over when the loads for others begin."""
+    found = [
+        region.late
+        for region in build.code.regions
+        if region.kind == "loop" and (region.counts.get("wgmma") or region.counts.get("mma"))
+    ]
+    return sum(found) / len(found) if found else 0.0

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from triton_gym.device import Gpu
 from triton_gym.evaluation.simulate.launches import LaunchTrace
 from triton_gym.evaluation.simulate.machine_code.build import Build
+from triton_gym.evaluation.simulate.time_model.coalescing import Requests, requests
 from triton_gym.evaluation.simulate.time_model.confidence import Doubts
 from triton_gym.evaluation.simulate.time_model.constants import Constants
 from triton_gym.evaluation.simulate.time_model.execution import Execution, execute
@@ -17,6 +18,7 @@ from triton_gym.evaluation.simulate.time_model.pipes import (
     all_pipes,
     chain,
     depth,
+    late,
     matrix_cycles,
     pipes,
 )
@@ -27,9 +29,6 @@ _ATOMIC_CYCLES = 1.0
 """Cycles that L2 takes for an atomic operation on a line whose last one is not yet done: they go
 one after the other. Source: "NVIDIA's Next Generation CUDA Compute Architecture: Kepler GK110"
 (2012): one a clock on a common address. Newer GPUs are believed to do as many at least."""
-_START_CYCLES = 130.0
-"""Cycles between the starts of two programs on one multiprocessor, however little they do: 258,048
-programs that leave at once took an H200 130 µs."""
 _RESULTS = ("float", "special", "shuffle")
 """Instructions that a loop of products has if it works on what the products gave, as in attention:
 then products and all else wait for each other."""
@@ -86,9 +85,10 @@ def _cycle(delay: float, demands: Sequence[float], customers: int) -> float:
     return 1 / rate
 
 
-def _latency(moved: Traffic, c: Constants) -> float:
-    """Cycles that a load takes on average that L1 does not serve."""
-    return c.l2_latency + moved.miss * (c.dram_latency - c.l2_latency)
+def _latency(moved: Traffic, c: Constants, together: float = 1.0) -> float:
+    """Cycles until the last of some loads is there that L1 does not serve."""
+    missed = 1.0 - math.pow(1.0 - moved.miss, together)
+    return c.l2_latency + missed * (c.dram_latency - c.l2_latency)
 
 
 def _far(waits: float, loads: float, beyond: float) -> float:
@@ -98,6 +98,16 @@ def _far(waits: float, loads: float, beyond: float) -> float:
     What those take is in the compiler's schedule.
     """
     return min(waits, max(waits * beyond, min(loads * beyond, 1.0)))
+
+
+def _waiting(stalls: Sequence[tuple[float, float, float]], moved: Traffic, c: Constants) -> float:
+    """Cycles that a program waits for loads which are not asynchronous (`Execution.stalls`)."""
+    cycles = 0.0
+    for count, waits, loads in stalls:
+        far = _far(waits, loads, moved.beyond)
+        together = max(loads * moved.beyond / far, 1.0) if far else 1.0
+        cycles += count * far * _latency(moved, c, together)
+    return cycles
 
 
 def _loop(build: Build, work: Execution, moved: Traffic, matrix: float, c: Constants) -> _Phase:
@@ -115,12 +125,14 @@ def _loop(build: Build, work: Execution, moved: Traffic, matrix: float, c: Const
     shared = max(matrix / steps + c.gap, *pipes(also, warps).values())
     own = sum(also.values()) * max(work.pace, warps / 4)
     between = c.iteration + chain(own, also.get("barrier", 0.0), warps, c)
+    between += _waiting(work.held_up, moved, c) / steps
     # Where one product is always under way, what comes between two of them runs beside it.
     busy = matrix / steps + c.gap
     busy = max(busy, between) if build.in_flight else busy + between
     fed = moved.load_bytes / steps / c.port_bytes_per_cycle
     # The next products run while a buffer is filled; without buffers they wait for it.
-    step = max(busy, fed, (latency + fed) / ahead) if ahead else latency + fed + busy
+    filled = latency + fed + late(build) * busy
+    step = max(busy, fed, filled / ahead) if ahead else latency + fed + busy
     return _Phase(latency + steps * step, steps * shared)
 
 
@@ -130,34 +142,71 @@ def launch_time(build: Build, trace: LaunchTrace, gpu: Gpu, c: Constants) -> Lau
         gpu, registers=build.registers, shared_bytes=build.shared_bytes, num_warps=build.num_warps
     ).programs
     work = execute(build, trace)
+    asked = requests(build, work, trace)
     moved = traffic(trace, gpu, resident=resident, shared_bytes=build.shared_bytes)
     matrix = matrix_cycles(build, work, gpu)
-    clock = gpu.clock_ghz * (c.matrix_clock if matrix else 1.0)
+    seen = _Seen(build, trace, gpu, resident, work, asked, moved, matrix)
+    found = _at(gpu.clock_ghz, seen, c)
+    if matrix:
+        # The matrix units draw most of the power: the more of them work, the lower the clock.
+        found = _at(gpu.clock_ghz * (1 - (1 - c.matrix_clock) * found.matrix), seen, c)
+    contended = min(found.meeting_us / found.launch.us, 1.0)
+    return replace(found.launch, doubts=_doubts(found.launch, trace, work, moved, contended))
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a launch's time follows from."""
+
+    build: Build
+    trace: LaunchTrace
+    gpu: Gpu
+    resident: int
+    work: Execution
+    asked: Requests
+    moved: Traffic
+    matrix: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A launch's time at some clock."""
+
+    launch: Launch
+    matrix: float
+    """Share of the matrix units that work, while all places are taken."""
+    meeting_us: float
+    """For which atomics on one line wait for each other."""
+
+
+def _at(clock: float, seen: _Seen, c: Constants) -> _Found:
+    """The time of a launch at a clock, in GHz."""
+    build, trace, gpu, resident = seen.build, seen.trace, seen.gpu, seen.resident
+    work, asked, moved, matrix = seen.work, seen.asked, seen.moved, seen.matrix
     programs, units = trace.programs, min(gpu.multiprocessors, trace.programs)
     # Cycles for which a program's bytes occupy its multiprocessor's share of the memory.
     dram = moved.dram_bytes / programs / (gpu.memory_gbps * c.dram_share / clock / units)
     # Requests of neighbours for the same line are merged on their way to L2.
     l2 = moved.l2_bytes / programs * moved.shared**c.merging / c.l2_bytes_per_cycle
+    l2 += asked.again * SECTOR / c.l2_bytes_per_cycle
     l2 += moved.scattered / programs / c.l2_requests_per_cycle
     # One place in L2 serves all: as if each multiprocessor had a share of it.
     meeting = moved.hottest * _ATOMIC_CYCLES / programs * units
-    busy = all_pipes(build, work, trace, resident, c)
+    busy = all_pipes(build, work, trace, asked, resident, c)
     if work.iterations:
         outside = work.outside
         loop = _loop(build, work, moved, matrix, c)
         shared = max(busy["fetch"], *pipes(outside, build.num_warps).values())
-        beside, waited, rounds = max(dram, l2, meeting, *busy.values()), 0.0, 0.0
+        beside, waited, waiting = max(dram, l2, meeting, *busy.values()), 0.0, 0.0
     else:
         outside, ahead = work.instructions, depth(build)
         loop, shared = _Phase(0.0, 0.0), max(*busy.values(), matrix)
         beside = max(dram, l2, meeting)
         waited = c.blocking * (dram + l2) / max(ahead, 1.0)
-        rounds = work.rounds + sum(
-            count * _far(waits, loads, moved.beyond) for count, waits, loads in work.stalls
-        )
-        rounds = 1 + (rounds - 1) / ahead if ahead else rounds
+        waiting = work.rounds * _latency(moved, c) + _waiting(work.stalls, moved, c)
+        waiting = _latency(moved, c) + (waiting - _latency(moved, c)) / ahead if ahead else waiting
     own = chain(work.cycles, outside.get("barrier", 0.0), build.num_warps, c)
-    alone = c.start + rounds * _latency(moved, c) + own
+    alone = c.start + waiting + own
     rest = _Phase(alone, shared)
 
     def cycle(count: int) -> float:
@@ -174,10 +223,11 @@ def launch_time(build: Build, trace: LaunchTrace, gpu: Gpu, c: Constants) -> Lau
         here = -(-programs // gpu.multiprocessors)
         # The heaviest may be few: then they have a multiprocessor to themselves in the end.
         heavy = min(here, -(-int(programs * trace.heaviest) // gpu.multiprocessors)) or 1
-        cycles = max(cycle(here) * here, cycle(heavy) * heavy * trace.imbalance)
-        cycles = max(cycles, here * _START_CYCLES)
+        each = cycle(here)
+        cycles = max(each * here, cycle(heavy) * heavy * trace.imbalance)
+        cycles = max(cycles, here * c.between_starts)
     else:
-        each = max(cycle(resident), _START_CYCLES)
+        each = max(cycle(resident), c.between_starts)
         waves = programs / gpu.multiprocessors / resident
         # Memory is shared: what it is busy with is not lost at the end.
         idle = 1 - min(dram / each, 1.0)
@@ -193,8 +243,8 @@ def launch_time(build: Build, trace: LaunchTrace, gpu: Gpu, c: Constants) -> Lau
         latency_us=(loop.alone + rest.alone) * per_unit / resident,
         doubts=Doubts(),
     )
-    contended = min(meeting * per_unit / launch.us, 1.0)
-    return replace(launch, doubts=_doubts(launch, trace, work, moved, contended))
+    working = min(matrix / each, 1.0) * units / gpu.multiprocessors
+    return _Found(launch, working, meeting * per_unit)
 
 
 _CROSSING = ("shuffle", "load_shared", "store_shared", "barrier")

@@ -15,6 +15,7 @@ from triton_gym.evaluation.simulate.interpreter.effort import Effort
 from triton_gym.evaluation.simulate.interpreter.formats import Array
 from triton_gym.evaluation.simulate.interpreter.memory import Undo
 from triton_gym.evaluation.simulate.interpreter.scalars import TRITON
+from triton_gym.evaluation.simulate.tracing import footprint
 from triton_gym.evaluation.simulate.tracing.footprint import LINE, Footprints
 from triton_gym.evaluation.simulate.tracing.launched import Launched, observed
 
@@ -30,6 +31,8 @@ PROGRAM_US, LAUNCH_US = 1e5, 4e5
 """…and effort of one program, and of all that are followed, after which such a loop is left."""
 
 
+STARTS = 4
+"""Places of an access within a line that are kept."""
 _VECTOR = 4
 """Values of 4 bytes that a lane takes from shared memory at once where blocks are laid anew."""
 
@@ -53,6 +56,10 @@ class Counts:
     totals: dict[Any, float] = field(default_factory=lambda: defaultdict(float))
     lines: dict[Key, list[Array]] = field(default_factory=dict)
     lanes: dict[Key, int] = field(default_factory=dict)
+    axes: dict[Key, footprint.Axes] = field(default_factory=dict)
+    """Sizes and steps of an access's block, the first time."""
+    starts: dict[Key, set[int]] = field(default_factory=lambda: defaultdict(set))
+    """Where in a line of memory it began."""
     burst: dict[Key, int] = field(default_factory=dict)
     """Length of the loop around an access."""
     moved: int = 0
@@ -162,6 +169,11 @@ class Follower:
             for line, number_of in zip(met.tolist(), lanes.tolist(), strict=True):
                 self.counts.met[line] += number_of
         self.counts.lanes[key] = pointers.size
+        if key not in self.counts.axes:
+            self.counts.axes[key] = self._footprints.axes(number, pointers)
+        starts = self.counts.starts[key]
+        if len(starts) < STARTS:
+            starts.add(int(pointers.flat[0]) % LINE)
         self.counts.burst[key] = self._lengths[-1] if self._lengths else 1
         self._note_distance(kind, owner, distinct)
         self._worked(pointers.size)

@@ -79,6 +79,22 @@ def distinct(values: Array) -> Array:
     )
 
 
+Axes = tuple[tuple[int, int | None], ...]
+"""Of a block, how long each axis is, and bytes from an element to the next; None without order."""
+_ORDERLY = 0.75
+"""Share of an axis's steps that are alike, if it has an order: rows end within some blocks."""
+
+
+def _step(pointers: Array, axis: int) -> int | None:
+    row: list[Any] = [0] * pointers.ndim
+    row[axis] = slice(None)
+    steps = np.diff(pointers[tuple(row)].astype(np.int64))
+    if not steps.size:
+        return 0
+    usual = int(np.median(steps))
+    return usual if np.mean(steps == usual) >= _ORDERLY else None
+
+
 @dataclass(frozen=True, slots=True)
 class _Pattern:
     """An access, wherever it begins."""
@@ -98,6 +114,20 @@ class Footprints:
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, int, int], list[_Pattern]] = {}
+        self._axes: dict[int, Axes] = {}
+
+    def axes(self, number: int, pointers: Array) -> Axes:
+        """Sizes and steps of the block that an operation accesses, as it first was.
+
+        Args:
+            number: of the operation.
+            pointers: addresses of the access in the kernel's shape.
+        """
+        if number not in self._axes:
+            self._axes[number] = tuple(
+                (size, _step(pointers, axis)) for axis, size in enumerate(pointers.shape)
+            )
+        return self._axes[number]
 
     def of(self, number: int, pointers: Array, active: Array, itemsize: int) -> tuple[Array, int]:
         """Distinct lines and sectors of one access.

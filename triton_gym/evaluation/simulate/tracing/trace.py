@@ -27,7 +27,7 @@ import numpy as np
 from triton_gym.evaluation.simulate.interpreter.formats import Array
 from triton_gym.evaluation.simulate.launches import Dot, LaunchTrace, Site, Tensor
 from triton_gym.evaluation.simulate.tracing import footprint
-from triton_gym.evaluation.simulate.tracing.follow import Counts, Follower, Key
+from triton_gym.evaluation.simulate.tracing.follow import STARTS, Counts, Follower, Key
 from triton_gym.evaluation.simulate.tracing.launched import Launched
 from triton_gym.evaluation.simulate.tracing.paths import Paths, paths_of
 
@@ -219,6 +219,8 @@ def _summary(launched: Launched, sample: Sample, wave: _Wave, note: str) -> Laun
                 bytes=mean[key, "bytes"],
                 sectors=mean[key, "sectors"], lines=mean[key, "lines"],
                 sharing=wave.sharing(key),
+                axes=next((c.axes[key] for c, _ in sample if key in c.axes), ()),
+                starts=_starts(key, sample),
             )
         )  # fmt: skip
     dots = tuple(
@@ -239,6 +241,11 @@ def _summary(launched: Launched, sample: Sample, wave: _Wave, note: str) -> Laun
         contended=_contended(sample),
         imbalance=top / average if average else 1.0, heaviest=min(heavy / everything, 1.0),
     )  # fmt: skip
+
+
+def _starts(key: Key, sample: Sample) -> tuple[int, ...]:
+    """Where in a line an access begins: some of the places that were seen."""
+    return tuple(sorted({start for c, _ in sample for start in c.starts.get(key, ())})[:STARTS])
 
 
 def _contended(sample: Sample) -> float:

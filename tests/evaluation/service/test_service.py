@@ -71,34 +71,15 @@ def leftovers(tmp_path, monkeypatch):
     return lambda: sorted(p.name for p in tmp_path.iterdir())
 
 
-def test_a_killed_judge_is_replaced_and_nothing_is_lost():
-    with Evaluator("simulated", workers=2) as evaluator:
-        before = set(children(os.getpid()))
-        futures = [evaluator.submit(TASK, TASK.starter + f"# {i}\n", seed=i) for i in range(3)]
-        judge = judge_beside(before)
-        time.sleep(1.0)
-        below = descendants(judge)
-        os.kill(judge, signal.SIGKILL)
-        assert [f.result(120).status for f in futures] == ["correct"] * 3
-        assert gone(below)
-
-
-def test_a_killed_fork_server_is_replaced():
-    with Evaluator("simulated") as evaluator:
-        before = set(children(os.getpid()))
-        assert evaluator.evaluate(TASK, TASK.starter).correct
-        judge = judge_beside(before)
-        for server in children(judge):
-            os.kill(server, signal.SIGKILL)
-        time.sleep(0.2)
-        assert evaluator.evaluate(TASK, TASK.expert).correct
-
-
-def test_closing_leaves_no_process_and_no_file(leftovers):
+def test_killed_fork_servers_are_replaced_and_closing_leaves_no_process_and_no_file(leftovers):
     evaluator = Evaluator("simulated")
     others = set(children(os.getpid()))
-    evaluator.evaluate(TASK, TASK.starter)
+    assert evaluator.evaluate(TASK, TASK.starter).correct
     judge = judge_beside(others)
+    for server in children(judge):
+        os.kill(server, signal.SIGKILL)
+    time.sleep(0.2)
+    assert evaluator.evaluate(TASK, TASK.expert).correct
     family = [judge, *descendants(judge)]
     assert TASK.starter != ENDLESS
     pending = evaluator.submit(TASK, ENDLESS)
@@ -168,8 +149,10 @@ def test_a_judge_killed_among_several_loses_and_doubles_nothing():
             time.sleep(0.05)
         judges = sorted(set(children(os.getpid())) - before)
         assert len(judges) == 2
+        below = descendants(judges[0])
         os.kill(judges[0], signal.SIGKILL)
         assert [f.result(120).status for f in futures] == ["correct"] * 8
+        assert gone(below)
         assert sorted(told) == [f.id for f in futures]
         progress = evaluator.progress()
         assert progress.done == 8
@@ -186,22 +169,6 @@ def test_outcomes_come_in_order_or_as_they_finish(evaluator):
     futures = {evaluator.submit(TASK, source): index for index, source in enumerate(sources)}
     finished = {futures[f]: f.result().status for f in concurrent.futures.as_completed(futures)}
     assert [str(finished[i]) for i in range(4)] == [str(o.status) for o in outcomes]
-
-
-def test_map_takes_no_more_than_its_bound_and_cancels_what_is_left():
-    taken = []
-
-    def endless():
-        for index in itertools.count():
-            taken.append(index)
-            yield "import os"
-
-    with Evaluator("simulated", workers=1, pending=3) as evaluator:
-        outcomes = evaluator.map(TASK, endless())
-        assert [next(outcomes).status for _ in range(5)] == ["rejected"] * 5
-        outcomes.close()
-        assert len(taken) <= 5 + 3
-        assert evaluator.progress().waiting == 0
 
 
 def test_an_interpreter_that_just_ends_leaves_nothing_behind(leftovers):
@@ -254,13 +221,24 @@ def test_a_killed_program_leaves_nothing_behind(leftovers):
     assert not leftovers()
 
 
-def test_an_evaluator_that_is_forgotten_ends_its_processes():
-    evaluator = Evaluator("simulated", workers=1)
+def test_map_keeps_to_its_bound_and_an_evaluator_that_is_forgotten_ends_its_processes():
+    taken = []
+
+    def endless():
+        for index in itertools.count():
+            taken.append(index)
+            yield "import os"
+
+    evaluator = Evaluator("simulated", workers=1, pending=3)
     others = set(children(os.getpid()))
-    evaluator.evaluate(TASK, TASK.starter)
+    outcomes = evaluator.map(TASK, endless())
+    assert [next(outcomes).status for _ in range(5)] == ["rejected"] * 5
+    outcomes.close()
+    assert len(taken) <= 5 + 3
+    assert evaluator.progress().waiting == 0
     judge = judge_beside(others)
     family = [judge, *descendants(judge)]
-    del evaluator
+    del evaluator, outcomes
     gc.collect()
     assert gone(family)
 
@@ -286,24 +264,22 @@ def test_an_evaluator_that_cannot_be_is_refused(options, told):
         Evaluator(**{"device": "simulated", **options})
 
 
-@pytest.mark.parametrize(
-    ("looks", "patience_s"), [(10**9, 0.5), (4, 600.0)], ids=["silent", "stopped"]
-)
-def test_a_judge_that_hangs_is_replaced(monkeypatch, looks, patience_s):
+def test_a_judge_that_hangs_is_replaced_whether_it_is_silent_or_stopped(monkeypatch):
     monkeypatch.setattr(transport, "_LOOK_S", 0.1)
-    monkeypatch.setattr(transport, "STOPPED_LOOKS", looks)
     with Evaluator("simulated", workers=1) as evaluator:
         others = set(children(os.getpid()))
         assert evaluator.evaluate(TASK, TASK.starter).correct
-        judge = judge_beside(others)
-        os.kill(judge, signal.SIGSTOP)
-        # Only this judge's patience ends soon: the next one has time to start.
-        monkeypatch.setattr(evaluator._scheduler._slots[0].transport, "_patience_s", patience_s)
-        future = evaluator.submit(TASK, TASK.expert, limits=Limits(seconds=0.04))
-        # Whatever it had no time for: to compile, or to run.
-        assert future.result(120).status in {"correct", "timeout", "compile_error"}
-        assert gone([judge])
-        assert evaluator.progress().judges[0].deaths == 1
+        for deaths, (looks, patience_s) in enumerate([(10**9, 0.5), (4, 600.0)], start=1):
+            judge = judge_beside(others)
+            os.kill(judge, signal.SIGSTOP)
+            monkeypatch.setattr(transport, "STOPPED_LOOKS", looks)
+            # Only this judge's patience ends soon: the next one has time to start.
+            monkeypatch.setattr(evaluator._scheduler._slots[0].transport, "_patience_s", patience_s)
+            future = evaluator.submit(TASK, TASK.expert, limits=Limits(seconds=0.04), seed=deaths)
+            # Whatever it had no time for: to compile, or to run.
+            assert future.result(120).status in {"correct", "timeout", "compile_error"}
+            assert gone([judge])
+            assert evaluator.progress().judges[0].deaths == deaths
 
 
 def test_many_workers_of_a_simulated_device_are_spread_over_judges():

@@ -13,12 +13,15 @@ FRAMEWORKS := mcp skyrl trl verifiers openenv verl rllib kernel_tuner rliable
 demo: $(VENV)/.demo
 	$(BIN)/triton-gym run evolution TritonKernel-softmax-v0 --steps 60 --seed 0 --out runs/demo
 
+# A file's tests on one processor, in the order of tests/conftest.py: files that take longest first.
+SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
+
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
 # The same, slow tests, and of every task what `make test` checks of a sample.
 test-all: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 --dist loadfile --all-tasks $(ARGS)
+	$(BIN)/python -m pytest $(SPREAD) --all-tasks $(ARGS)
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -19,6 +19,16 @@ ALWAYS = {"softmax", "matmul"}
 """Tasks that every `sampled` test runs for."""
 
 
+LONGEST = (
+    "evaluation/service/test_service.py", "test_examples.py", "test_cli.py", "test_audit.py",
+    "test_snippets.py", "suites/test_agreement.py", "evaluation/service/test_campaign.py",
+    "optimization/test_search.py", "optimization/test_tracing.py", "benchmark/test_bench.py",
+    "agents/test_grpo.py", "evaluation/confine/test_leftovers.py", "evaluation/test_outcomes.py",
+)  # fmt: skip
+"""Files that take longest come first: with `--dist loadfile` one of them at the end would keep one
+processor idle."""
+
+
 def pytest_addoption(parser):
     parser.addoption(
         "--all-tasks",
@@ -33,6 +43,9 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(config, items):
     import torch
 
+    place = {name: number for number, name in enumerate(LONGEST)}
+    here = config.rootpath / "tests"
+    items.sort(key=lambda item: place.get(_name(item.path, here), len(LONGEST)))  # it is stable
     if not config.getoption("--all-tasks"):
         left_out = [item for item in items if not chosen(item, config.getoption("--turn"))]
         config.hook.pytest_deselected(items=left_out)
@@ -43,6 +56,10 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(skip)
+
+
+def _name(path, folder):
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else ""
 
 
 def chosen(item, turn):

@@ -85,7 +85,7 @@ def test_answers_in_a_folder_have_a_score(tmp_path):
     (tmp_path / "vector_add.py").write_text(triton_gym.load("vector_add").starter)
     out = tmp_path / "scores" / "scores.json"
     command = ["score", str(tmp_path), "vector_add", "gelu", "--tries", "1", "--device",
-               "simulated:h200", "--out", str(out), "--reward", "autotriton"]  # fmt: skip
+               "simulated", "--out", str(out), "--reward", "autotriton"]  # fmt: skip
     ended = CliRunner().invoke(app, command)
     assert ended.exit_code == 0, ended.output
     assert "2 tasks, 1 answered" in " ".join(ended.output.split())

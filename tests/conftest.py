@@ -83,6 +83,29 @@ def evaluator():
     return pool.evaluator_for("simulated")
 
 
+@pytest.fixture
+def opening(evaluator):
+    """Stands for `Evaluator`: held to its parameters, it opens this process's, which stays open."""
+    import contextlib
+    import inspect
+
+    from triton_gym import Evaluator
+
+    def opened(device="auto", **options):
+        inspect.signature(Evaluator).bind(device, **options)
+        return contextlib.nullcontext(evaluator)
+
+    return opened
+
+
+@pytest.fixture
+def opened(opening, monkeypatch):
+    """Commands that open an evaluator of their own have this process's; see `opening`."""
+    from triton_gym.evaluation.service import evaluator as module
+
+    monkeypatch.setattr(module, "Evaluator", opening)
+
+
 @pytest.fixture(scope="session")
 def gpu_evaluator():
     """A shared evaluator on the first GPU."""

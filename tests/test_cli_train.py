@@ -44,6 +44,7 @@ def test_mistakes_are_named():
         raise invoke("train", "data", "graphs=0", "test_graphs=0").exception
 
 
+@pytest.mark.usefixtures("opened")
 def test_score_writes_a_table_and_json(tmp_path):
     out = tmp_path / "scores.json"
     done = invoke(
@@ -70,6 +71,7 @@ def test_score_writes_a_table_and_json(tmp_path):
                      "simulated", "--out", out).exception  # fmt: skip
 
 
+@pytest.mark.usefixtures("opened")
 def test_score_makes_nothing_where_it_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import ast
 import concurrent.futures
-import contextlib
 import importlib.util
-import inspect
 import os
 import re
 import shlex
@@ -94,23 +92,13 @@ def example(name, folder=ROOT / "examples"):
     return module
 
 
-def opening(shared):
-    """`Evaluator` for a page: held to the real one's parameters, it opens the tests' own."""
-
-    def opened(device="auto", **options):
-        inspect.signature(triton_gym.Evaluator).bind(device, **options)
-        return contextlib.nullcontext(shared)
-
-    return opened
-
-
-def names(shared):
+def names(opening):
     """What a page's words leave to the reader."""
     task, own = triton_gym.load("softmax"), example("custom_task")
     service = example("live_service")
     x, w = service.request("cpu", 8, 64)
     return {
-        "gym": gym, "triton_gym": triton_gym, "Evaluator": opening(shared),
+        "gym": gym, "triton_gym": triton_gym, "Evaluator": opening,
         "concurrent": concurrent, "kernel_source": task.starter, "task": task,
         "sources": [task.starter], "reply": f"```python\n{task.starter}```",
         "draw": own.inputs, "STARTER": own.STARTER, "torch": torch, "x": x, "w": w,
@@ -141,7 +129,7 @@ def test_no_snippet_is_hidden_from_these_tests(page):
 
 @pytest.mark.parametrize("code", snippets("python", "py"))
 @pytest.mark.usefixtures("registry")
-def test_python(code, evaluator, stubbed, checkout, tmp_path, monkeypatch):
+def test_python(code, opening, stubbed, checkout, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code = code.replace("../KernelBench", checkout)
     monkeypatch.setenv("TRITON_GYM_OPTIMIZE", "off")  # no search in the background of the others
@@ -155,7 +143,7 @@ def test_python(code, evaluator, stubbed, checkout, tmp_path, monkeypatch):
         table = example("made_up", ROOT / "tests" / "tables").made_up()
         files.save(table, tmp_path / "tables" / "softmax.npz")
     code = re.sub(r'"(auto|cuda(:\w+)?)"', '"simulated"', code)
-    exec(compile(code, "snippet", "exec"), names(evaluator))
+    exec(compile(code, "snippet", "exec"), names(opening))
 
 
 @pytest.mark.parametrize("line", commands())

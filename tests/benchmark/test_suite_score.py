@@ -81,6 +81,7 @@ def test_answers_that_are_known_are_not_judged_again(tmp_path, stub):
     assert begun[3:] == [answers["gelu"]]
 
 
+@pytest.mark.usefixtures("opened")
 def test_answers_in_a_folder_have_a_score(tmp_path):
     (tmp_path / "vector_add.py").write_text(triton_gym.load("vector_add").starter)
     out = tmp_path / "scores" / "scores.json"

@@ -474,7 +474,7 @@ class Oracle(Sampler):
             yield number, Reply(tokens, (-1.0,) * len(tokens), True, answer)
 
 
-def test_kernel_environments_reward_replies_that_are_correct(tmp_path):
+def test_kernel_environments_reward_replies_that_are_correct(tmp_path, evaluator):
     import gymnasium as gym
 
     from triton_gym.agents.grpo.judging import SharedEvaluator
@@ -485,7 +485,7 @@ def test_kernel_environments_reward_replies_that_are_correct(tmp_path):
     )  # fmt: skip
     from triton_gym.agents.grpo.places import maker
 
-    shared = SharedEvaluator.on("simulated", 2)
+    shared = SharedEvaluator(evaluator)
     envs: list[gym.Env] = []
     inner = maker({"kind": "elementwise"}, evaluator=shared, turns=1, reward="kevin")
 
@@ -504,7 +504,6 @@ def test_kernel_environments_reward_replies_that_are_correct(tmp_path):
         oracle.envs = envs
         trainer.stage.sampler = oracle
         trainer.train()
-    shared.close()
     assert metrics[0]["share/correct"] == 0.5
     assert metrics[0]["share/invalid_action"] + metrics[0]["share/rejected"] == 0.5
     assert metrics[0]["groups/used"] == 2

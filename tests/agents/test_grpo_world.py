@@ -78,12 +78,24 @@ def together(call):
     ]  # fmt: skip
 
 
-def test_two_processes_step_like_one(tmp_path):
-    processes = together(f"updated({str(tmp_path / 'state')!r})")
-    alone, metrics = updated()
-    assert [process.wait(200) for process in processes] == [0, 0]
+@pytest.fixture(scope="module")
+def alone():
+    """See `updated`, of one process."""
+    return updated()
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory, alone):
+    """The folder that two processes have written to: both tests look at what one pair did."""
+    folder = tmp_path_factory.mktemp("pair")
+    assert [process.wait(200) for process in together(f"both({str(folder)!r})")] == [0, 0]
+    return folder
+
+
+def test_two_processes_step_like_one(pair, alone):
+    alone, metrics = alone
     for rank in range(2):
-        found = torch.load(tmp_path / f"state.{rank}")
+        found = torch.load(pair / f"state.{rank}")
         for name, value in alone.items():
             torch.testing.assert_close(found["weights"][name], value, atol=1e-5, rtol=1e-4)
         assert found["metrics"]["gradient_norm"] == pytest.approx(
@@ -101,12 +113,17 @@ def run(folder):
           "run.save_every=50", "run.keep=1")  # fmt: skip
 
 
-def test_two_processes_agree_on_what_is_best(tmp_path):
+def both(folder):
+    """An update, then a run."""
+    updated(f"{folder}/state")
+    run(f"{folder}/run")
+
+
+def test_two_processes_agree_on_what_is_best(pair):
     """Only one writes, but both must know when."""
-    assert [process.wait(200) for process in together(f"run({str(tmp_path)!r})")] == [0, 0]
-    lines = read_lines(tmp_path / "metrics.jsonl")
+    lines = read_lines(pair / "run" / "metrics.jsonl")
     assert [line["step"] for line in lines] == list(range(1, 7))
     rewards = {line["step"]: line["held_out/reward"] for line in lines if "held_out/reward" in line}
     assert set(rewards) == {2, 4, 6}
     best = max(rewards, key=lambda step: (rewards[step], -step))
-    assert (tmp_path / "checkpoints" / "best").resolve().name == f"step-{best:06d}"
+    assert (pair / "run" / "checkpoints" / "best").resolve().name == f"step-{best:06d}"

@@ -10,6 +10,8 @@ import torch
 from triton_gym import InvalidTaskError, suites
 from triton_gym.evaluation import check
 from triton_gym.suites.eager_triton import emulated, ends_only, hosted
+from triton_gym.suites.published import PublishedFile
+from triton_gym.suites.tritonbench_g import entries
 
 LINE = "#" * 80
 KERNEL = """
@@ -76,6 +78,17 @@ def count(x):
     count_kernel[(1,)](x, out, x.numel(), BINS=4)
     return out
 """
+FUNCTIONS = """
+class Scaled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, factor):
+        return scaled(x, factor)
+
+apply_scaled = Scaled.apply
+
+def later(x):
+    return apply_scaled(x, 3.0)
+"""
 PROBLEMS = {
     "scaled": (KERNEL, "import torch\nfor n in (100, 300):\n    x = torch.randn(n, device='cuda')"
                "\n    print(scaled(x), scaled(x.half(), 3.0))"),
@@ -85,6 +98,8 @@ PROBLEMS = {
     "count": (ATOMIC, "import torch\ncount(torch.randint(0, 9, (50,), device='cuda'))"),
     "wrong_call": (KERNEL.replace("mask=inside)", "mask=offsets < 128)"),
                    "import torch\nfor n in (3, 256, 128):\n    scaled(torch.randn(n).cuda())"),
+    "classes": (KERNEL + FUNCTIONS, "import torch\nlater(torch.randn(64).cuda())\n"
+                "Scaled.forward(None, torch.randn(96).cuda(), 3.0)"),
     "kernel_alone": (ATOMIC, "count_kernel[(1,)](None, None, 0, BINS=4)"),
 }  # fmt: skip
 
@@ -136,6 +151,16 @@ def test_a_published_call_that_is_wrong_does_not_cost_the_others(suite):
     task = suite.problem("wrong_call").task()
     assert {case["call"] for case in (*task.tiny, *task.bench)} == {2, 3}
     assert "writes to memory outside" in "".join(task.notes)
+
+
+def test_classes_of_autograd_are_found_by_their_names_and_by_forward(suite):
+    source, tests = PROBLEMS["classes"]
+    assert set(entries(source, tests)) == {"later", "Scaled"}
+    (_, alone) = tests.rsplit("\n", 1)
+    form = PublishedFile(source, alone, "classes.py", "Scaled")
+    (call,) = form.calls(1, torch.device("cpu"))
+    assert (call["x"].shape, call["factor"]) == ((96,), 3.0)
+    assert suite.problem("classes").task().entry.name == "later"
 
 
 def test_what_cannot_be_called_is_told(suite):

@@ -225,6 +225,10 @@ class _Recorder:
 
     apply = __call__  # of a `torch.autograd.Function`
 
+    def forward(self, ctx: Any, *args: Any, **kwargs: Any) -> Any:
+        """Of one, too, without what keeps tensors for its backward pass."""
+        return self(*args, **kwargs)
+
 
 def bound(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -127,7 +127,7 @@ def _descriptions(path: Path) -> dict[str, str]:
 def entries(source: str, tests: str) -> tuple[str, ...]:
     """Functions of a file that its tests call and that launch a kernel, in the order of the calls.
 
-    A class is one if it is called by `apply`; so is a name that stands for a class's `apply`.
+    A class is one if it is called by `apply` or `forward`; so is a name that stands for one.
     """
     defined: dict[str, str] = {}
     kernels = set()
@@ -145,12 +145,24 @@ def entries(source: str, tests: str) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for call in ast.walk(syntax.parse(tests)):
         if isinstance(call, ast.Call) and (name := _called(call.func)) in defined:
-            if name not in kernels and kernels & read_by(source, defined[name]):
+            if name not in kernels and kernels & _read(source, defined, name):
                 found[name] = None
     return tuple(found)
 
 
+def _read(source: str, defined: Mapping[str, str], name: str) -> set[str]:
+    """Global names that a function or class reads, also through what names of others stand for."""
+    seen: set[str] = set()
+    waiting = [name]
+    while waiting:
+        one = waiting.pop()
+        read = read_by(source, defined.get(one, one)) - seen
+        seen |= read
+        waiting += [other for other in read if defined.get(other, other) != other]
+    return seen
+
+
 def _called(function: ast.expr) -> str:
-    if isinstance(function, ast.Attribute) and function.attr == "apply":
+    if isinstance(function, ast.Attribute) and function.attr in ("apply", "forward"):
         function = function.value
     return function.id if isinstance(function, ast.Name) else ""

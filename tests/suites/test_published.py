@@ -98,6 +98,12 @@ PROBLEMS = {
     "count": (ATOMIC, "import torch\ncount(torch.randint(0, 9, (50,), device='cuda'))"),
     "wrong_call": (KERNEL.replace("mask=inside)", "mask=offsets < 128)"),
                    "import torch\nfor n in (3, 256, 128):\n    scaled(torch.randn(n).cuda())"),
+    "asked": (KERNEL.replace("x *= factor", "x *= 5.0 if x.dtype.is_fp16() else factor").replace(
+                  "def scaled(x, factor=2.0):", "def asked(norm, x, device):\n    factor = norm.weight")
+              .replace("assert x.is_cuda and", "assert 'cuda' in str(x.device) and")
+              .replace("torch.empty_like(x)", "torch.empty(x.shape, device=device)")
+              .replace("x.numel(), factor,", "x.numel(), 4.0,").replace("(\n        x,", "(\n        x * factor,"),
+              "import torch\nx = torch.randn(5, 64).cuda()\nasked(torch.nn.LayerNorm(64), x, x.device)"),
     "classes": (KERNEL + FUNCTIONS, "import torch\nlater(torch.randn(64).cuda())\n"
                 "Scaled.forward(None, torch.randn(96).cuda(), 3.0)"),
     "kernel_alone": (ATOMIC, "count_kernel[(1,)](None, None, 0, BINS=4)"),
@@ -151,6 +157,14 @@ def test_a_published_call_that_is_wrong_does_not_cost_the_others(suite):
     task = suite.problem("wrong_call").task()
     assert {case["call"] for case in (*task.tiny, *task.bench)} == {2, 3}
     assert "writes to memory outside" in "".join(task.notes)
+
+
+def test_modules_devices_and_dtypes_that_are_asked(suite):
+    task = suite.problem("asked").task()
+    assert task.entry.parameters == ("norm", "x", "device")
+    norm, x, device = check.draw_inputs(task, task.tiny[0], 3, torch.device("cpu"))
+    assert (norm["module"].partition("(")[0], device) == ("LayerNorm", "cuda:0")
+    torch.testing.assert_close(task.reference(norm, x, device), x * norm["weight"] * 5.0)
 
 
 def test_classes_of_autograd_are_found_by_their_names_and_by_forward(suite):

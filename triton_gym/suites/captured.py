@@ -13,7 +13,7 @@ import ast
 import inspect
 import io
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import lru_cache
@@ -143,10 +143,15 @@ class CapturedFile:
         """The function, each argument where its signature wants it."""
         if not any(map(is_described, arguments)):
             return called(self.function(), self.parameters, arguments)
-        known = _modules(self)
-        values = tuple(restored(v, known) if is_described(v) else v for v in arguments)
         with torch.enable_grad():  # a step is what takes a module
-            return called(self.function(), self.parameters, values)
+            return called(self.function(), self.parameters, self.taken(arguments))
+
+    def taken(self, arguments: Sequence[Any]) -> tuple[Any, ...]:
+        """Arguments as the function takes them: modules for what was given of them."""
+        if not any(map(is_described, arguments)):
+            return tuple(arguments)
+        known = _modules(self)
+        return tuple(restored(v, known) if is_described(v) else v for v in arguments)
 
 
 @lru_cache(maxsize=64)
@@ -335,6 +340,8 @@ def _cloned(value: Any) -> Any:
         return value.detach().clone()
     if isinstance(value, torch.nn.Module):
         return described(value)
+    if isinstance(value, torch.device):
+        return str(value)  # which names it as well
     if type(value) in (list, tuple):
         return type(value)(_cloned(item) for item in value)
     if type(value) is dict:

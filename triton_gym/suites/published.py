@@ -103,7 +103,7 @@ class PublishedFile(CapturedFile):
         after = [_copied(value) for value in before]
         large = _elements(call) > TRIED_ELEMENTS
         with hosted(), torch.no_grad(), ends_only() if large else nullcontext():
-            result = called(self.function(), self.parameters, tuple(after))
+            result = called(self.function(), self.parameters, self.taken(after))
         places = {x.data_ptr() for x in trees.flatten(result)[0]}
         given = list(zip(self.parameters, before, after, strict=True))
         return _Seen(
@@ -172,7 +172,7 @@ class _Reference:
             _copied(value) if name in writes else value
             for name, value in zip(names, arguments, strict=True)
         ]
-        result = called(function, names, tuple(given))
+        result = called(function, names, self.form.taken(given))
         rest = [given[names.index(name)] for name in self.form.returned]
         if self.form.returns_nothing:
             return rest[0] if len(rest) == 1 else tuple(rest)

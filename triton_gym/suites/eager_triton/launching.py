@@ -150,7 +150,7 @@ class Kernel:
 
 
 def _valueless(tensor: torch.Tensor) -> bool:
-    return tensor.device.type == "meta" or type(tensor) is not torch.Tensor
+    return tensor.device.type == "meta" or type(tensor) not in (torch.Tensor, torch.nn.Parameter)
 
 
 def _argument(value: Any) -> Any:
@@ -227,8 +227,31 @@ def value_of(constant: Any) -> Any:
     return constant if isinstance(constant, (int, float, str, bool)) else constant.value
 
 
+def is_of_kind(dtype: Any, name: str) -> bool:
+    """Whether a dtype is what a method of Triton's dtypes asks.
+
+    Args:
+        dtype: PyTorch's; of anything else its own method is called.
+        name: of the method, e.g. `is_fp64` or `is_int_signed`.
+    """
+    if not isinstance(dtype, torch.dtype):
+        return bool(getattr(dtype, name)())
+    kind = name.removeprefix("is_")
+    text = str(dtype).removeprefix("torch.")
+    if kind in ("floating", "standard_floating"):
+        return dtype.is_floating_point and (kind == "floating" or dtype.itemsize > 1)
+    whole = not (dtype.is_floating_point or dtype.is_complex)
+    if kind in ("int", "int_signed", "int_unsigned"):
+        signed = dtype.is_signed and dtype != torch.bool
+        return whole and (kind == "int" or signed == (kind == "int_signed"))
+    if kind in ("bool", "int1"):
+        return dtype == torch.bool
+    long = kind.replace("bf", "bfloat").replace("fp", "float")
+    return text == long or (kind == "fp8" and text.startswith("float8"))
+
+
 HELPERS: Mapping[str, Any] = {
     "_triton_gym_both": both, "_triton_gym_either": either, "_triton_gym_to": language.cast,
-    "_triton_gym_value": value_of,
+    "_triton_gym_value": value_of, "_triton_gym_is": is_of_kind,
 }  # fmt: skip
 """Functions that rewritten kernels call."""

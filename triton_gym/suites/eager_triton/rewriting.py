@@ -1,12 +1,20 @@
 """Kernels rewritten so that Python means by them what Triton does.
 
 A block is a value there: `a += b` makes another one, where PyTorch would change what others hold
-too. `and` and `or` of blocks go by element, and numbers have a dtype that `.to` changes.
+too. `and` and `or` of blocks go by element, numbers have a dtype that `.to` changes, and dtypes
+answer what Triton's do.
 """
 
 from __future__ import annotations
 
 import ast
+
+DTYPE_KINDS = frozenset({
+    "is_fp8", "is_fp16", "is_bf16", "is_fp32", "is_fp64", "is_floating", "is_standard_floating",
+    "is_int", "is_int1", "is_int8", "is_int16", "is_int32", "is_int64", "is_int_signed",
+    "is_int_unsigned", "is_bool",
+})  # fmt: skip
+"""What Triton's dtypes are asked; PyTorch's have no such methods."""
 
 
 def rewritten(tree: ast.Module) -> ast.Module:
@@ -47,6 +55,10 @@ class _Kernel(ast.NodeTransformer):
             return ast.copy_location(
                 ast.Call(to, [node.func.value, *node.args], node.keywords), node
             )
+        if isinstance(node.func, ast.Attribute) and node.func.attr in DTYPE_KINDS:
+            kind = ast.Name("_triton_gym_is", ast.Load())
+            name = ast.Constant(node.func.attr)
+            return ast.copy_location(ast.Call(kind, [node.func.value, name], []), node)
         return node
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:

@@ -20,6 +20,8 @@ from triton_gym.suites.execution import Redirected
 
 CPU = torch.device("cpu")
 _IS_CUDA = torch.Tensor.is_cuda.__get__  # type: ignore[attr-defined]
+_DEVICE = torch.Tensor.device.__get__  # type: ignore[attr-defined]
+_GPU = torch.device("cuda", 0)
 _DTYPE = torch.Tensor.dtype.__get__  # type: ignore[attr-defined]
 _FRESH = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided")
 """Functions that hand out memory as it is; here it is zero, so that runs are alike."""
@@ -95,6 +97,8 @@ class _Host(Redirected):
         if func == _IS_CUDA:
             return True
         found = super().__torch_function__(func, types, args, kwargs)
+        if func == _DEVICE and found.type == "cpu":
+            return _GPU
         if self._pretended is not None and func == _DTYPE and found is torch.float64:
             return self._pretended
         if getattr(func, "__name__", "") in _FRESH and isinstance(found, torch.Tensor):
@@ -162,8 +166,28 @@ def _inductor() -> ModuleType:
     found.__dict__.update(
         libdevice=language, math=language, maximum=language.maximum, minimum=language.minimum,
         promote_to_tensor=torch.as_tensor, max2=language.max, min2=language.min,
+        welford_reduce=_welford_reduce, welford=_welford,
     )  # fmt: skip
     return found
+
+
+def _welford_reduce(value: Any, mean: Any, m2: Any, weight: Any, first: bool) -> tuple[Any, ...]:
+    """Mean, sum of squared differences and count after one more value each (Welford,
+    Technometrics 4(3), 1962)."""
+    if first:
+        return value, torch.zeros_like(m2), torch.ones_like(weight)
+    delta, count = value - mean, weight + 1
+    moved = mean + delta / count
+    return moved, m2 + delta * (value - moved), count
+
+
+def _welford(mean: Any, m2: Any, weight: Any, dim: int) -> tuple[Any, Any, Any]:
+    """The same of all along an axis (Chan et al., The American Statistician 37(3), 1983)."""
+    count = weight.sum(dim)
+    share = torch.where(count == 0, torch.ones_like(count), count)
+    whole = (mean * weight).sum(dim) / share
+    apart = mean - whole.unsqueeze(dim)
+    return whole, (m2 + weight * apart * apart).sum(dim), count
 
 
 def _zeros_strided(size: Any, stride: Any, dtype: torch.dtype) -> torch.Tensor:

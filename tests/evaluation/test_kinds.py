@@ -169,6 +169,9 @@ def test_a_reference_may_write_to_its_arguments(evaluator, result, status):
         (lambda x: (x * 2, torch.arange(5)), torch.float32, "y, torch.zeros(5, device=x.device).long()",
          "incorrect"),
         (lambda x: (x * 2, x * 3), torch.float32, "y, torch.zeros_like(x)", "incorrect"),
+        (lambda x: x * 2, torch.float32, "y[torch.arange(len(y), device=x.device)].roll(3, 1).roll(-3, 1)",
+         "correct"),
+        (lambda x: x * 2, torch.float32, "y[torch.arange(len(y), device=x.device).flip(0)]", "incorrect"),
         (lambda x: {1: x * 2, "1": 1j}, torch.float32, '{"1": 1j, 1: y}', "correct"),
         (lambda x: x * 2, torch.float32, "[y] * 5000", "incorrect"),
         (lambda x: x * 2, torch.uint16, "y", "correct"),
@@ -176,7 +179,7 @@ def test_a_reference_may_write_to_its_arguments(evaluator, result, status):
         (lambda x: x * 2, torch.float64, "y", "incorrect"),
     ],
     ids=["no elements", "none of its own", "constants", "another constant", "a fill for a result",
-         "keys and complex numbers", "far too many", "uint16", "a shape that depends on values", "float64 through float32"],
+         "moved", "moved elsewhere", "keys and complex numbers", "far too many", "uint16", "a shape that depends on values", "float64 through float32"],
 )  # fmt: skip
 def test_results_that_pytorch_itself_hardly_bears(evaluator, reference, draws, result, status):
     def inputs(case, generator):

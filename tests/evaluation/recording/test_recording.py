@@ -258,6 +258,9 @@ MOVEMENT = {
     "padded": "F.pad(x, (1, 2, 3, 0), value=2.5), F.pad(x, (-1, 2))",
     "repeated": "x.repeat(2, 1, 3), x.tile(2), torch.repeat_interleave(x, 3, 1)",
     "flipped": "x.flip(0), x[:, 2:9].flip(1, 0), x.roll(3, 1), torch.rot90(x)",
+    "rolled": "x.roll((5, -3), (0, 1)), x.roll(7), x.t().roll(-1, 0), x.roll((1, 2), (1, 1)), x.roll(12, 0), "
+              "torch.rot90(x, 2), torch.rot90(x, -1, (1, 0)), torch.rot90(x[:, :4], 3), x.rot90(4), "
+              "torch.narrow_copy(x, 1, -3, 2), torch.zeros(0, 3, device=x.device).roll(1, 0)",
     "indexed": "x[torch.arange(3, device=x.device)], x[:, [2, 0]], x[torch.tensor([[1, 2], [3, 4]], device=x.device)], "
                "x.index_select(1, torch.tensor([5, 4], device=x.device)), x[[0, 1], [2, 3]], "
                "x[torch.arange(12, device=x.device) % 3 == 0]",

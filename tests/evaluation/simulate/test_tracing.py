@@ -242,7 +242,7 @@ def test_programs_that_work_less_store_no_less(seed, left_out):
     result = View("float32", out.data_ptr(), (512,), (1,))
     arena = HostArena(1 << 20)
     try:
-        call = Call([trace(ready, seed)], [result], [], {x.data_ptr()})
+        call = Call([trace(ready, seed)], [result], [], [], {x.data_ptr()})
         (stored,) = Evidence(call, seed).reply(arena)["outputs"]
     finally:
         arena.close()

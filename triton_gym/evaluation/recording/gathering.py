@@ -70,14 +70,14 @@ def _take(op: Operation, source: torch.Tensor, axis: int, index: torch.Tensor) -
 
 _MOVES = frozenset(
     {
-        aten.index.Tensor, aten.take.default, aten.roll.default, aten.rot90.default,
+        aten.index.Tensor, aten.take.default, aten.roll.default,
         aten.diagonal_copy.default, aten.unfold_copy.default, aten.gather.default,
         aten.repeat_interleave.self_int, aten.repeat_interleave.self_Tensor, aten.slice_copy.Tensor,
         aten.permute_copy.default, aten.view_copy.default, aten.transpose_copy.int,
         aten.select_copy.int, aten.unsqueeze_copy.default, aten.squeeze_copy.default,
         aten.expand_copy.default, aten.t_copy.default, aten.as_strided_copy.default,
         aten.channel_shuffle.default, aten.pixel_shuffle.default, aten.pixel_unshuffle.default,
-        aten._reshape_copy.default, aten.narrow_copy.default,
+        aten._reshape_copy.default,
     }
 )  # fmt: skip
 """Operators that put elements of their first argument elsewhere, all other arguments known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from triton_gym.evaluation.recording.dispatch import Operation
 
 aten = torch.ops.aten
+_ROLLED = 4
+"""Most axes that are rolled at once: each doubles the copies."""
 
 
 def keeps_knowledge(op: Operation) -> bool:
@@ -179,12 +182,78 @@ def _repeat(op: Operation) -> Any:
 def _flip(op: Operation) -> Any:
     source, axes = op.args[:2]
     made = new(op)
+    if made.numel():
+        op.recorder.copy(source, made, _turned(source, {axis % source.dim() for axis in axes}))
+    return made
+
+
+def _turned(source: torch.Tensor, axes: set[int]) -> View:
+    """A stand-in's view with some axes the other way round."""
+    view = view_of(source)
+    back = sum((source.size(a) - 1) * source.stride(a) for a in axes) * source.itemsize
+    steps = tuple(-s if a in axes else s for a, s in enumerate(view.strides))
+    return View(view.dtype, view.address + back, view.shape, steps)
+
+
+@handles(aten.rot90.default)
+def _rot90(op: Operation) -> Any:
+    source = op.args[0]
+    times, axes = (*op.args[1:], *(1, (0, 1))[len(op.args) - 1 :])
+    times, axes = op.kwargs.get("k", times) % 4, op.kwargs.get("dims", axes)
+    first, second = (axis % source.dim() for axis in axes)
+    made = new(op)
     if not made.numel():
         return made
-    turned = {axis % source.dim() for axis in axes}
-    view = view_of(source)
-    back = sum((source.size(a) - 1) * source.stride(a) for a in turned) * source.itemsize
-    steps = tuple(-s if a in turned else s for a, s in enumerate(view.strides))
-    origin = View(view.dtype, view.address + back, view.shape, steps)
-    op.recorder.copy(source, made, origin)
+    view = _turned(source, ({second}, {first, second}, {first})[times - 1] if times else set())
+    order = list(range(source.dim()))
+    if times % 2:
+        order[first], order[second] = order[second], order[first]
+    shape, steps = (tuple(n[axis] for axis in order) for n in (view.shape, view.strides))
+    op.recorder.copy(source, made, View(view.dtype, view.address, shape, steps))
+    return made
+
+
+@handles(aten.roll.default)
+def _roll(op: Operation) -> Any:
+    source = op.args[0]
+    shifts = op.args[1] if len(op.args) > 1 else op.kwargs["shifts"]
+    axes = op.args[2] if len(op.args) > 2 else op.kwargs.get("dims", ())
+    made = new(op)
+    if not axes:  # as if it had one axis
+        if not source.is_contiguous():
+            return NotImplemented
+        count = (source.numel(),)
+        origin, target = part_of(source, count, (1,)), part_of(made, count, (1,))
+    else:
+        origin, target = source, made
+    shift = [0] * origin.dim()
+    for axis, by in zip(axes or (0,), shifts, strict=True):
+        shift[axis % origin.dim()] += by
+    if not made.numel() or sum(map(bool, shift)) > _ROLLED:
+        return made if not made.numel() else NotImplemented
+    # Each axis in two pieces: what stays in order, and what comes round from its end.
+    pieces = [
+        [
+            (0, by % size, size - by % size),
+            *([(size - by % size, 0, by % size)] if by % size else []),
+        ]
+        for by, size in zip(shift, origin.size(), strict=True)
+    ]
+    for box in itertools.product(*pieces):
+        sizes = [length for _, _, length in box]
+        op.recorder.copy(
+            _part(origin, sizes, [at for at, _, _ in box]),
+            _part(target, sizes, [to for _, to, _ in box]),
+        )
+    return made
+
+
+@handles(aten.narrow_copy.default)
+def _narrow_copy(op: Operation) -> Any:
+    source, axis, start = op.args[:3]
+    made = new(op)
+    if made.numel():
+        offsets = [0] * source.dim()
+        offsets[axis] = start % source.size(axis) if start < 0 else start
+        op.recorder.copy(_part(source, made.size(), offsets), made)
     return made

@@ -161,10 +161,11 @@ class Trial:
         launches = self.follow(plan.buffers, plan.kernels, (*before, *steps), numbers)
         found = [traced for traced in launches if traced.trace.index >= start]
         copies = [(s.src, s.dst) for s in steps if isinstance(s, Copy)]
+        gathered = [s.dst for s in steps if isinstance(s, Gather)]
         given = {
             b.address for b in plan.buffers if b.kind is not BufferKind.SCRATCH
         }  # fmt: skip
-        self._evidence = Evidence(Call(launches, results, copies, given), self._seed)
+        self._evidence = Evidence(Call(launches, results, copies, gathered, given), self._seed)
         return found
 
     def verify(self, block: Block) -> dict[str, Any]:

@@ -49,6 +49,8 @@ class Call:
     results: Sequence[View]
     copies: Sequence[tuple[View, View]]
     """Copies that the host made: source and target."""
+    gathered: Sequence[View]
+    """What the host put together in the order of an index."""
     given: set[int]
     """Start addresses of the arguments' buffers."""
 
@@ -79,6 +81,8 @@ class Evidence:
         self._call = call
         self._replay = Replay(call.launches, call.given)
         self._seed = seed
+        self._moved = {target.address for _, target in call.copies}
+        self._moved.update(target.address for target in call.gathered)
         written = {start for traced in call.launches for start in traced.writes}
         self._sources = [
             _source(result, call.copies, written, self._buffer) for result in call.results
@@ -282,7 +286,7 @@ class Evidence:
             "exact": bool(covered and covered.exact), "known": bool(covered and covered.known),
             "twice": covered.twice if covered else 0.0,
             "moved": [float(p.moved) for p in programs], "flops": [p.flops for p in programs],
-            "copied": any(target.address == result.address for _, target in self._call.copies),
+            "copied": result.address in self._moved,
         }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ import argparse
 import json
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -36,6 +37,8 @@ from triton_gym import InvalidTaskError, suites
 
 WRITTEN_S = 10.0
 """The file is written so often while the run lasts."""
+_QUOTED = re.compile(r", `.*`(?=\\))", re.DOTALL)
+"""The line of source in where an error came from: `(file.py, line 3, ...)`."""
 WALL = 10.0
 """Seconds of the clock for each of the processor that a problem may take, on a busy machine."""
 
@@ -86,13 +89,13 @@ def main() -> None:
         if not problem.key.startswith(tuple(options.only)):
             continue
         if problem.key in kept:
-            rows.append(kept[problem.key])
+            rows.append(_unquoted(kept[problem.key]))
             continue
         if options.device:
             *_, row = _rows_of(problem, options.device)
         else:
             row = _alone(problem, options.seconds)
-        rows.append({**row, "commit": head["commit"][:7]})
+        rows.append(_unquoted({**row, "commit": head["commit"][:7]}))
         if len(rows) % 20 == 0:
             print(len(rows), rows[-1], flush=True)
         if options.out and time.perf_counter() - written > WRITTEN_S:
@@ -164,6 +167,13 @@ def _alone(problem: suites.Problem, seconds: float) -> dict[str, Any]:
                 "cpu_seconds": 0.0}  # fmt: skip
     row: dict[str, Any] = json.loads(lines[-1])
     return row
+
+
+def _unquoted(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without the lines of the problem's source that errors quote: those are others' text."""
+    bare = {key: _QUOTED.sub("", row[key]) for key in ("why",) if key in row}
+    notes = {"notes": [_QUOTED.sub("", note) for note in row["notes"]]} if "notes" in row else {}
+    return {**row, **bare, **notes}
 
 
 def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from triton_gym.suites.execution import Redirected
 
 CPU = torch.device("cpu")
 _IS_CUDA = torch.Tensor.is_cuda.__get__  # type: ignore[attr-defined]
-_DEVICE = torch.Tensor.device.__get__  # type: ignore[attr-defined]
+_DEVICE = torch.Tensor.device.__get__
 _GPU = torch.device("cuda", 0)
 _DTYPE = torch.Tensor.dtype.__get__  # type: ignore[attr-defined]
 _FRESH = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided")

@@ -37,7 +37,7 @@ from triton_gym import InvalidTaskError, suites
 
 WRITTEN_S = 10.0
 """The file is written so often while the run lasts."""
-_QUOTED = re.compile(r", `.*`(?=\\))", re.DOTALL)
+_QUOTED = re.compile(r", `.*`(?=\))", re.DOTALL)
 """The line of source in where an error came from: `(file.py, line 3, ...)`."""
 WALL = 10.0
 """Seconds of the clock for each of the processor that a problem may take, on a busy machine."""

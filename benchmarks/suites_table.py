@@ -19,23 +19,52 @@ import record
 
 PAGE = record.RESULTS.parents[1] / "docs" / "suites.md"
 HEADING = "## Real checkouts"
+_BEGINNING = re.compile(
+    r"^(The reference( in float64 \(the oracle\))? of task '\w+' fails( on [^()]*?)? in |"
+    r"The reference of |The tests of \S+ fail: |\S+\.py (gives no inputs: )?)"
+)
+"""What every reason of a kind begins with."""
+OTHER = "its own code fails"
 NAMED = 40
 """So many problems of a kind are named; of more the file has the names."""
 KINDS = (
     (r"needs the weights of", "weights that are not here",
      "Nothing is downloaded while a suite is loaded; with them in the cache the problem loads."),
-    (r"is not installed", "a package that is not here",
-     "The message names the package; with it the problem loads."),
+    (r"torch_npu|in \w+ \(\w+\.py, line \d+\): .*npu", "for Ascend's processors",
+     "They call `torch_npu`, which PyTorch for GPUs does not have."),
+    (r"gave \d+ arguments for \d+ parameters", "arguments that its own module does not take",
+     "It lists keyword-only arguments among those by position; these problems are for Ascend's "
+     "processors as well."),
+    (r"is not installed|No module named", "a package that is not here",
+     "With it the problem may load."),
+    (r"which is not there", "a file of its data set",
+     "Its workloads name a file that is not in the checkout, and nothing says what it means."),
     (r"Nothing can be judged.*(own error|rounding)", "hardly more than rounding",
      "Its result is the mean of what a norm centred, or the like: its own rounding is as large as "
      "what its values differ by."),
     (r"Nothing can be judged", "nothing can be judged",
      "Zeros, a constant or the result of other inputs pass its own tolerance."),
     (r"returns no elements", "no elements", "Its result is empty."),
-    (r"is random", "random", "Equal inputs give different results, and not by dropout alone."),
+    (r"is random", "random",
+     "Equal inputs give different results, and not by dropout alone: it draws numbers of its own, "
+     "weights or samples."),
+    (r"Expected parameter .* of distribution|_\w*rand' fails", "random",
+     "Equal inputs give different results, and not by dropout alone: it draws numbers of its own, "
+     "weights or samples."),
+    (r"must return tensors|it is of type", "an object",
+     "It takes or returns an optimizer, a context or the like, which is neither tensor nor value."),
+    (r"defines no function", "another name", "The file defines no function of the problem's name."),
+    (r"call no function that launches", "a kernel that is launched by the tests",
+     "There is no function around the kernel that its tests call."),
+    (r"writes to memory outside", "a published call that is wrong",
+     "The kernel writes outside of the tensors that its tests give it."),
+    (r"takes more than [\d,]+ loads|too many to emulate", "too long to emulate",
+     "Its kernel has more loads, stores and products than are emulated on a CPU, where its oracle "
+     "runs."),
     (r"returns a view or an argument", "a view",
      "The operator returns its argument or a view of it: there is nothing to compute."),
-    (r"has no aten\.", "unknown to this PyTorch", "This version of PyTorch has no such operator."),
+    (r"has no aten\.|'aten' object has no attribute", "unknown to this PyTorch",
+     "This version of PyTorch has no such operator."),
     (r"No sample of PyTorch's op_db", "no sample",
      "No sample of PyTorch's own tests calls the overload on numbers."),
     (r"takes more than", "too long", "Loading it was ended after the time that was given."),
@@ -115,11 +144,11 @@ def _kind(why: str) -> tuple[str, str]:
     for pattern, kind, said in KINDS:
         if re.search(pattern, why):
             return kind, said
-    return "its reference fails", "The loader's words are below."
+    return OTHER, "In the loader's words:"
 
 
 def _named(rows: Sequence[Mapping[str, Any]], kind: str) -> str:
-    if kind in ("its reference fails", "a package that is not here"):
+    if kind in (OTHER, "a package that is not here"):
         return "".join(f"\n  - `{row['problem']}`: {_short(row['why'])}" for row in rows)
     return _listed(_keys(rows))
 
@@ -132,7 +161,7 @@ def _listed(keys: Sequence[str]) -> str:
 
 def _short(why: str) -> str:
     """A reason in a line without what Markdown would take for its own."""
-    text = " ".join(why.split())
+    text = _BEGINNING.sub("", " ".join(why.split()))
     text = re.sub(r"([\\*_\[\]<>|#~$`])", r"\\\1", text)
     return text if len(text) <= 240 else text[:239] + "…"
 

@@ -104,6 +104,9 @@ PROBLEMS = {
               .replace("torch.empty_like(x)", "torch.empty(x.shape, device=device)")
               .replace("x.numel(), factor,", "x.numel(), 4.0,").replace("(\n        x,", "(\n        x * factor,"),
               "import torch\nx = torch.randn(5, 64).cuda()\nasked(torch.nn.LayerNorm(64), x, x.device)"),
+    "draws": (KERNEL + "\ndef draws(n, factor):\n    x = torch.randn(n, device='cuda').half()\n"
+              "    return scaled(x, factor) + torch.rand_like(x)\n",
+              "draws(100, 3.0)\ndraws(300, factor=2.0)"),
     "classes": (KERNEL + FUNCTIONS, "import torch\nlater(torch.randn(64).cuda())\n"
                 "Scaled.forward(None, torch.randn(96).cuda(), 3.0)"),
     "kernel_alone": (ATOMIC, "count_kernel[(1,)](None, None, 0, BINS=4)"),
@@ -165,6 +168,18 @@ def test_modules_devices_and_dtypes_that_are_asked(suite):
     norm, x, device = check.draw_inputs(task, task.tiny[0], 3, torch.device("cpu"))
     assert (norm["module"].partition("(")[0], device) == ("LayerNorm", "cuda:0")
     torch.testing.assert_close(task.reference(norm, x, device), x * norm["weight"] * 5.0)
+
+
+def test_what_a_published_function_draws_is_given(suite):
+    task = suite.problem("draws").task()
+    assert task.entry.parameters == ("n", "factor", "drawn0", "drawn1")
+    assert "draws `drawn0` and `drawn1` at random; here they are given" in task.statement
+    case = task.tiny[0]
+    n, factor, x, y = given = check.draw_inputs(task, case, 3, torch.device("cpu"))
+    assert x.shape == (n,)
+    expected = check.expect(task, case, given)
+    assert check.compare([x.half() * (1 + factor) + y], expected, str(case)).ok
+    assert not check.compare([x.half() * factor + y], expected, str(case)).ok
 
 
 def test_classes_of_autograd_are_found_by_their_names_and_by_forward(suite):

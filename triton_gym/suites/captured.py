@@ -75,6 +75,11 @@ class CapturedFile:
             raise InvalidTaskError(f"{self.path} defines no function {self.name}.")
         return found  # type: ignore[no-any-return]
 
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Names of what an answer is given, in order."""
+        return self.parameters
+
     def watched_run(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """What runs where the tests call the function."""
         return function

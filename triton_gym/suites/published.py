@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from triton_gym.errors import InvalidTaskError
 from triton_gym.evaluation import trees
 from triton_gym.suites.captured import CapturedFile, called
+from triton_gym.suites.draws import Given, Noted
 from triton_gym.suites.eager_triton import emulated, ends_only, hosted, idle
 from triton_gym.suites.execution import drawing, executed
 from triton_gym.suites.trying import TRIED_ELEMENTS
@@ -37,6 +38,18 @@ class PublishedFile(CapturedFile):
     """Those of them that an answer returns after the result, which does not hold them."""
     returns_nothing: bool = False
     """Whether they are all that there is."""
+    draws: int = 0
+    """Tensors that the function draws at random, which are inputs here."""
+
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        """Names of what it would draw."""
+        return tuple(f"drawn{i}" for i in range(self.draws))
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Its parameters, then what it would draw."""
+        return (*self.parameters, *self.drawn)
 
     def scope(self) -> dict[str, Any]:
         """The names of the file, its kernels emulated."""
@@ -64,11 +77,19 @@ class PublishedFile(CapturedFile):
 
     def inputs(self, case: Case, generator: torch.Generator) -> tuple[Any, ...]:
         """The arguments of a call, drawn on the CPU, where kernels are emulated."""
-        if generator.device.type != "cuda":
-            return CapturedFile.inputs(self, case, generator)
-        seeded = torch.Generator().manual_seed(generator.initial_seed())
-        drawn = CapturedFile.inputs(self, case, seeded)
-        return tuple(_moved(value, generator.device) for value in drawn)
+        if generator.device.type == "cuda":
+            seeded = torch.Generator().manual_seed(generator.initial_seed())
+            return tuple(_moved(value, generator.device) for value in self.inputs(case, seeded))
+        values = CapturedFile.inputs(self, case, generator)
+        return (*values, *self._drawn(values, generator)) if self.draws else values
+
+    def _drawn(self, values: tuple[Any, ...], generator: torch.Generator) -> list[torch.Tensor]:
+        """What the function draws when it is called with its arguments."""
+        noted = Noted()
+        where = self.environment(generator.initial_seed() ^ 1, generator.device)
+        with where, torch.no_grad(), idle(), noted:
+            called(self.function(), self.parameters, self.taken([_copied(v) for v in values]))
+        return noted.drawn
 
     @property
     def reference(self) -> _Reference:
@@ -95,14 +116,16 @@ class PublishedFile(CapturedFile):
         writes = tuple(name for name in self.parameters if any(name in s.written for s in seen))
         rest = tuple(name for name in writes if not any(name in s.held for s in seen))
         nothing = bool(seen) and seen[-1].nothing
-        return replace(self, writes=writes, returned=rest, returns_nothing=nothing)
+        draws = seen[-1].draws if seen else 0
+        return replace(self, writes=writes, returned=rest, returns_nothing=nothing, draws=draws)
 
     def _seen(self, call: Mapping[str, Any]) -> _Seen:
         """What a call does to its arguments."""
         before = [call.get(name) for name in self.parameters]
         after = [_copied(value) for value in before]
         large = _elements(call) > TRIED_ELEMENTS
-        with hosted(), torch.no_grad(), ends_only() if large else nullcontext():
+        noted = Noted()
+        with hosted(), torch.no_grad(), ends_only() if large else nullcontext(), noted:
             result = called(self.function(), self.parameters, self.taken(after))
         places = {x.data_ptr() for x in trees.flatten(result)[0]}
         given = list(zip(self.parameters, before, after, strict=True))
@@ -113,6 +136,7 @@ class PublishedFile(CapturedFile):
                 if places & {x.data_ptr() for x in trees.flatten(other)[0]}
             ),
             result is None,
+            len(noted.drawn),
         )  # fmt: skip
 
 
@@ -126,6 +150,8 @@ class _Seen:
     """Parameters in whose memory its result lies."""
     nothing: bool
     """Whether it returned None."""
+    draws: int
+    """Tensors that it drew at random."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +196,11 @@ class _Reference:
         names, writes = self.form.parameters, self.form.writes
         given = [
             _copied(value) if name in writes else value
-            for name, value in zip(names, arguments, strict=True)
+            for name, value in zip(names, arguments, strict=False)
         ]
-        result = called(function, names, self.form.taken(given))
+        drawn = arguments[len(names) :]
+        with Given(drawn) if drawn else nullcontext():
+            result = called(function, names, self.form.taken(given))
         rest = [given[names.index(name)] for name in self.form.returned]
         if self.form.returns_nothing:
             return rest[0] if len(rest) == 1 else tuple(rest)

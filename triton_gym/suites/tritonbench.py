@@ -92,12 +92,12 @@ def captured_task(
     from triton_gym.suites.trying import tried_cases
     from triton_gym.task import Case, Entry
 
-    signature = f"def {form.name}({', '.join(form.parameters)})"
+    signature = f"def {form.name}({', '.join(form.given)})"
     described = Description(
         name=name,
         title=form.name.replace("_", " "),
         statement=statement_of(shown, asked.format(name=form.name, signature=signature)),
-        entry=Entry(form.name, form.parameters),
+        entry=Entry(form.name, form.given),
         tags=tags,
     )
     cases = [Case("float32", {"call": i + 1}) for i in range(calls)]

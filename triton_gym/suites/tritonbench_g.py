@@ -100,6 +100,11 @@ def _task(source: str, tests: str, path: Path, name: str) -> Task:
 
 
 def _told_writes(form: PublishedFile) -> str:
+    if form.drawn:
+        names = " and ".join(f"`{name}`" for name in form.drawn)
+        return f" The published function draws {names} at random; here they are given." + (
+            _told_writes(replace(form, draws=0))
+        )
     if not form.writes:
         return ""
     names = " and ".join(f"`{name}`" for name in form.writes)

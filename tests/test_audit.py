@@ -1,7 +1,7 @@
 """The suites of `triton-gym audit`: no exploit gains, no honest answer is refused.
 
-All of them pass the screen here; of those that get through, the simulated judge sees a sample.
-The command runs everything.
+All honest ones pass the screen here; of both kinds the simulated judge sees a sample. The command
+runs everything.
 """
 
 from __future__ import annotations
@@ -46,9 +46,8 @@ def test_what_is_without_effect_is_an_attack():
 
 @pytest.fixture(scope="module")
 def report(evaluator):
-    """Some exploits that pass the screen and do not wait for a limit, some honest answers."""
-    slow = {e.key for e in EXPLOITS if e.kind == "breaking"}
-    exploits = [e for e in EXPLOITS if e.key not in slow and passes(e)]
+    """Some exploits that do not wait for a limit, some honest answers."""
+    exploits = [e for e in EXPLOITS if e.kind != "breaking"]
     return audit(evaluator, exploits[::89], HONEST[::97])
 
 

@@ -297,6 +297,11 @@ def _places(tree: ast.Module) -> Iterator[ast.AST]:
 def mutants(source: str, per_operator: int) -> Iterator[Mutant]:
     """Mutants of a source: at most `per_operator` of each operator, spread over its places."""
     tree = ast.parse(source)
+    homes = {
+        id(child): (parent, field)
+        for parent in ast.walk(tree) for field, value in ast.iter_fields(parent)
+        for child in (value if isinstance(value, list) else [value])
+    }  # fmt: skip
     for name, rewrite in OPERATORS.items():
         found = [(node, new) for node in _places(tree) for new in rewrite(node)]
         count = min(per_operator, len(found))
@@ -304,19 +309,20 @@ def mutants(source: str, per_operator: int) -> Iterator[Mutant]:
             node, new = found[i * len(found) // count]
             yield Mutant(
                 name, f"{_text(node)} -> {_text(new)}", getattr(node, "lineno", 0),
-                _replaced(tree, node, new),
+                _replaced(tree, node, new, *homes[id(node)]),
             )  # fmt: skip
 
 
 def _text(node: ast.AST) -> str:
-    return ast.unparse(ast.fix_missing_locations(copy.deepcopy(node)))
+    return ast.unparse(ast.fix_missing_locations(node))
 
 
-def _replaced(tree: ast.Module, node: ast.AST, new: ast.AST) -> str:
-    class Replace(ast.NodeTransformer):
-        def visit(self, visited: ast.AST) -> ast.AST:
-            return new if visited is node else self.generic_visit(visited)
-
-    memo: dict[int, object] = {id(node): node}  # the copy keeps this node, to be found again
-    changed = Replace().visit(copy.deepcopy(tree, memo))
-    return ast.unparse(ast.fix_missing_locations(changed)) + "\n"
+def _replaced(tree: ast.Module, node: ast.AST, new: ast.AST, parent: ast.AST, field: str) -> str:
+    """The source with one node replaced; the tree is afterwards as it was."""
+    before = getattr(parent, field)
+    listed = isinstance(before, list)
+    setattr(parent, field, [new if one is node else one for one in before] if listed else new)
+    try:
+        return ast.unparse(tree) + "\n"
+    finally:
+        setattr(parent, field, before)

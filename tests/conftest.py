@@ -20,10 +20,12 @@ ALWAYS = {"softmax", "matmul"}
 
 
 LONGEST = (
-    "evaluation/service/test_service.py", "test_examples.py", "test_cli.py", "test_audit.py",
-    "test_snippets.py", "suites/test_agreement.py", "evaluation/service/test_campaign.py",
-    "optimization/test_search.py", "optimization/test_tracing.py", "benchmark/test_bench.py",
-    "agents/test_grpo.py", "evaluation/confine/test_leftovers.py", "evaluation/test_outcomes.py",
+    "integrations/test_trl.py", "evaluation/service/test_service.py", "agents/test_grpo.py",
+    "test_envs.py", "evaluation/service/test_campaign.py", "test_examples.py",
+    "evaluation/test_outcomes.py", "test_cli.py", "agents/test_data.py", "test_audit.py",
+    "test_snippets.py", "agents/test_grpo_world.py", "test_composed.py", "benchmark/test_bench.py",
+    "optimization/test_search.py", "optimization/test_tracing.py", "agents/test_policy.py",
+    "integrations/test_conversation.py", "test_runs.py", "suites/test_agreement.py",
 )  # fmt: skip
 """Files that take longest come first: with `--dist loadfile` one of them at the end would keep one
 processor idle."""

@@ -105,7 +105,8 @@ def _settled(tree: ast.Module) -> set[str]:
             if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Subscript):
                 continue
             warps = next((k.value for k in call.keywords if k.arg == "num_warps"), None)
-            names_them = isinstance(warps, ast.Name) and warps.id in named
+            used = ast.walk(warps) if warps is not None else ()
+            names_them = any(isinstance(n, ast.Name) and n.id in named for n in used)
             for name in (node.name, ast.unparse(call.func.value)):
                 settled[name] = settled.get(name, True) and names_them
     return {name for name, always in settled.items() if always}

@@ -345,3 +345,42 @@ def test_large_tensors_are_sent_without_values_and_rebuilt_with_a_few():
     rows = made.t()
     assert not torch.equal(rows[0], rows[1])
     assert len(rows.unique()) > 10_000
+
+
+def activated(x, w, b, v):
+    """Products with activations: weights as linear layers have them, and as they are multiplied."""
+    h = torch.nn.functional.gelu(torch.nn.functional.linear(x, w, b), approximate="tanh")
+    return torch.relu(h @ v)
+
+
+@pytest.mark.parametrize("inner", [32, 27])
+def test_activations_become_part_of_products(inner, evaluator):
+    """27 columns: rows that the copy engine cannot address."""
+    made = torch.randn(20, 48), torch.randn(inner, 48), torch.randn(inner), torch.randn(inner, 64)
+    found = trace(
+        activated, [tuple(one.bfloat16() for one in made)], dynamic={"x": (0,)},
+        routes=("inductor",), seconds=240,
+    )  # fmt: skip
+    assert found.routes["inductor-epilogue"] == "a start"
+    (start,) = (one for one in found.starts if one.route == "inductor-epilogue")
+    host = start.source[start.source.index("def activated(x") :]
+    assert host.count("activated_product(") == 2
+    assert "'gelu_tanh'" in host
+    assert "'relu'" in host
+    assert "triton_poi" not in host  # nothing is left for a kernel of its own
+    outcome = evaluator.evaluate(found.task, start.source)
+    assert outcome.status == "correct", outcome.message
+    wrong = start.source.replace("BIAS, ACT)", "False, ACT)").replace("if BIAS:", "if False:")
+    assert evaluator.evaluate(found.task, wrong).status == "incorrect"
+
+
+def two_readers(x, w):
+    h = x @ w
+    return torch.relu(h), h
+
+
+def test_a_product_that_is_read_twice_stays(evaluator):
+    found = trace(
+        two_readers, [(torch.randn(8, 16), torch.randn(16, 32))], routes=("inductor",), seconds=240
+    )
+    assert "inductor-epilogue" not in found.routes

@@ -28,7 +28,7 @@ def main(folder: Path) -> None:
     if given["live"]:
         trial.start()
     search = importlib.import_module("triton_gym.optimization.search")
-    search.main(folder, began, tracing, trial)
+    search.main(folder, began, given, tracing, trial)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,11 @@ _TUNERS = ("annealing",)
 
 class _TimeIsUp(Exception):
     """The search has used its time."""
+
+
+def workers_of(*, shared: bool) -> int:
+    """How many answers a search evaluates at the same time; one on a GPU that is the program's."""
+    return 1 if shared else max(1, min(WORKERS, len(os.sched_getaffinity(0)) // 4))
 
 
 def judge_of(device: str, workers: int) -> EvaluatorLike:
@@ -112,8 +117,7 @@ class SearchRun:
         """
         trial = self._trial or TrialProcess(self.folder.path)
         shared = self._live and self.spec.share < 1
-        workers = 1 if shared else max(1, min(WORKERS, len(os.sched_getaffinity(0)) // 4))
-        evaluator = self._judge(self.device, workers)
+        evaluator = self._judge(self.device, workers_of(shared=shared))
         if shared:
             evaluator = Throttled(evaluator, self.spec.share, self._deadline)
         try:
@@ -322,7 +326,10 @@ def _end_with_input() -> None:
         os.killpg(0, signal.SIGKILL)
 
 
-def main(folder: Path, began: float, tracing: TracingProcess, trial: TrialProcess) -> None:
+def main(
+    folder: Path, began: float, first: Mapping[str, Any], tracing: TracingProcess,
+    trial: TrialProcess,
+) -> None:  # fmt: skip
     """Run the search of a folder; see `begin.py`."""
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what the user's module prints is no event
@@ -340,8 +347,12 @@ def main(folder: Path, began: float, tracing: TracingProcess, trial: TrialProces
     if hasattr(os, "nice"):
         os.nice(10)  # the program that is served comes first
     try:
-        spec = Spec.read(folder)
-        SearchRun(folder, spec, say, began=began, tracing=tracing, trial=trial).run()
+        # The judge first: to read examples on a GPU takes as long as to start one.
+        judge = judge_of(first["device"], workers_of(shared=first["shared"]))
+        SearchRun(
+            folder, Spec.read(folder), say, began=began, judge=lambda *_: judge, tracing=tracing,
+            trial=trial,
+        ).run()  # fmt: skip
     except NotOptimizableError as error:
         say("refused", reason=str(error))
     except BrokenPipeError:

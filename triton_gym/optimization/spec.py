@@ -23,8 +23,9 @@ AGENTS = ("steady-state",)
 """Which agents search, unless others are named; a task with knobs is tuned first."""
 BASELINES = ("eager", "compile")
 BEGIN = "begin.json"
-"""In a search's folder, for processes that have imported nothing yet: `path`, where modules are
-found; `live`, whether kernels can run there as in the user's program."""
+"""In a search's folder, for what is started before the rest is read: `path`, where modules are found;
+`live`, whether kernels can run there as in the user's program; the `device`; `shared`, whether its
+GPU is the program's too."""
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 """Arguments of a call: positional, by keyword."""
@@ -69,7 +70,11 @@ class Spec:
             InvalidOptionError: the function or the examples cannot be sent to another process.
         """
         live = self.device.startswith("cuda")
-        write_whole(folder / BEGIN, json.dumps({"path": search_path(), "live": live}))
+        first = {
+            "path": search_path(), "live": live, "device": self.device,
+            "shared": live and self.share < 1,
+        }  # fmt: skip
+        write_whole(folder / BEGIN, json.dumps(first))
         write_whole(folder / "spec.pkl", pickled(self, self.name))
 
     @staticmethod

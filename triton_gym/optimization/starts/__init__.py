@@ -13,6 +13,7 @@ from triton_gym.optimization.exporting import Flat, result_text
 from triton_gym.optimization.inspection import Text
 from triton_gym.optimization.shipping import Request
 from triton_gym.optimization.starts.conversion import converted
+from triton_gym.optimization.starts.epilogues import fuses
 from triton_gym.optimization.starts.inductor import wrapper_of
 from triton_gym.optimization.starts.own import own_answer
 from triton_gym.optimization.starts.route import NoStartError
@@ -85,6 +86,12 @@ def _inductor(graphs: Graphs) -> _Variants:
             "PyTorch's compiler, products within its kernels",
             (lambda: _compiled(graphs, {"triton.native_matmul": True})),
         )
+    if fuses(graphs.core.graph_module):
+        yield (
+            "inductor-epilogue",
+            "PyTorch's compiler, activations within products by a kernel of this library's",
+            (lambda: _compiled(graphs, {}, epilogues=True)),
+        )
     if _reduces(graphs.core):
         yield (
             "inductor-rows",
@@ -123,7 +130,7 @@ def _reduces(core: ExportedProgram) -> bool:
     return bool(_operators(core) & _REDUCTIONS)
 
 
-def _compiled(graphs: Graphs, settings: dict[str, object], *, whole_rows: bool = False) -> str:
+def _compiled(graphs: Graphs, settings: dict[str, object], **forms: bool) -> str:
     """An answer by PyTorch's compiler."""
     inputs = graphs.inputs
     parameters = [
@@ -131,7 +138,7 @@ def _compiled(graphs: Graphs, settings: dict[str, object], *, whole_rows: bool =
         *(one.name for one in inputs.captured),
     ]
     device = f"{parameters[0]}.device"
-    code = wrapper_of(graphs.core, graphs.request.gpu, settings, whole_rows=whole_rows)
+    code = wrapper_of(graphs.core, graphs.request.gpu, settings, **forms)
     arguments = [_given(name, inputs, device) for name in _placeholders(graphs.core)]
     return converted(
         code, graphs.request.name, arguments, device, result_text(graphs.flat.called.tree),

@@ -12,6 +12,8 @@ import ast
 import re
 from collections.abc import Mapping
 
+from triton_gym.optimization.starts.epilogues import OPERATOR
+from triton_gym.optimization.starts.names import kept_apart
 from triton_gym.optimization.starts.pieces import piece
 from triton_gym.optimization.starts.route import NoStartError
 from triton_gym.optimization.starts.wrapper import (
@@ -61,6 +63,7 @@ def converted(code: str, entry: str, arguments: list[str], device: str, result: 
     inner = "".join(f"    {line}\n" for text in body for line in text.splitlines())
     if host.constants:
         parts.append("\n".join(f"{name} = {value}" for name, value in host.constants.items()))
+    parts, inner = kept_apart(parts, inner, entry, parameters)
     parts.append(f"def {entry}({', '.join(parameters)}):\n{inner}")
     return "\n\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -70,6 +73,8 @@ def _imports(wrapper: Wrapper, host: _Host) -> str:
     helpers = helpers_for(wrapper.kernels.values())
     kernels = [kernel.function for kernel in wrapper.kernels.values()]
     text = "\n".join(ast.unparse(one) for one in (*helpers, *kernels))
+    if "products" in host.pieces:
+        lines.append("from triton.tools.tensor_descriptor import TensorDescriptor")
     if "libdevice." in text:
         lines.append("from triton.language.extra import libdevice")
     if "tl_math." in text or re.search(r"\bmath\.", text):
@@ -178,6 +183,9 @@ class _Host:
             return self._reinterpreted(node)
         if name.startswith("extern_kernels."):
             return self._library(name.removeprefix("extern_kernels."), node)
+        if name.startswith("torch.ops." + OPERATOR.replace("::", ".")):
+            self.pieces.add("products")
+            return _expression(f"activated_product({_arguments(node)})")
         if name.startswith("torch.ops.aten.topk"):
             self.pieces.add("largest")
             return _expression(f"largest_values({_arguments(node)})")

@@ -17,6 +17,7 @@ import torch
 from torch.export import ExportedProgram
 
 from triton_gym.optimization.starts.absent_gpu import pretend
+from triton_gym.optimization.starts.epilogues import fused
 from triton_gym.optimization.starts.route import NoStartError
 
 CUDA = torch.device("cuda:0")
@@ -41,7 +42,12 @@ the 1024 threads of a program, a quarter of the registers that a thread can have
 
 
 def wrapper_of(
-    core: ExportedProgram, gpu: str, settings: dict[str, Any], *, whole_rows: bool = False
+    core: ExportedProgram,
+    gpu: str,
+    settings: dict[str, Any],
+    *,
+    whole_rows: bool = False,
+    epilogues: bool = False,
 ) -> str:
     """Inductor's wrapper for a graph, as text. Call it in a process of one use.
 
@@ -51,6 +57,7 @@ def wrapper_of(
         settings: of Inductor, besides `PLAIN`.
         whole_rows: whether programs that reduce rows hold them whole, up to `WHOLE_ROW` elements;
             by itself Inductor goes through those above 1024 in a loop.
+        epilogues: whether activations become part of the products before them; see `epilogues`.
 
     Raises:
         NoStartError: this version of PyTorch cannot, or the graph holds what it cannot compile.
@@ -58,7 +65,7 @@ def wrapper_of(
     pretend(gpu)
     try:
         with _rows_held() if whole_rows else contextlib.nullcontext():
-            return _emitted(core, {**PLAIN, **settings})
+            return _emitted(core, {**PLAIN, **settings}, epilogues)
     except NoStartError:
         raise
     except Exception as error:  # whatever Inductor raises on graphs that it does not know
@@ -87,7 +94,7 @@ def _rows_held() -> Any:
     )
 
 
-def _emitted(core: ExportedProgram, settings: dict[str, Any]) -> str:
+def _emitted(core: ExportedProgram, settings: dict[str, Any], epilogues: bool) -> str:
     import torch._inductor.config as config
     from torch._inductor.compile_fx import compile_fx_inner
     from torch._inductor.graph import GraphLowering
@@ -102,7 +109,7 @@ def _emitted(core: ExportedProgram, settings: dict[str, Any]) -> str:
         caught.append(str(getattr(code, "value", code)))
         raise _CaughtError
 
-    graph, values, mode = _moved(core)
+    graph, values, mode = _moved(core, epilogues)
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(GraphLowering, "compile_to_module", write))
         stack.enter_context(config.patch(**known))
@@ -146,12 +153,14 @@ def _caused(error: BaseException | None) -> bool:
     return False
 
 
-def _moved(core: ExportedProgram) -> tuple[torch.fx.GraphModule, list[Any], Any]:
+def _moved(core: ExportedProgram, epilogues: bool) -> tuple[torch.fx.GraphModule, list[Any], Any]:
     """The graph on the GPU that is not there, its arguments without values, and their mode."""
     from torch._inductor.decomposition import select_decomp_table
     from torch.fx.experimental.proxy_tensor import make_fx
 
     graph = copy.deepcopy(core.graph_module)
+    if epilogues:
+        fused(graph)
     metas = [node.meta["val"] for node in core.graph.nodes if node.op == "placeholder"]
     for node in list(graph.graph.nodes):
         if node.op == "call_function" and "device" in node.kwargs:

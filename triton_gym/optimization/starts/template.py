@@ -16,6 +16,7 @@ from triton_gym.errors import NotOptimizableError
 from triton_gym.optimization.building import Inputs
 from triton_gym.optimization.exporting import Flat, result_text
 from triton_gym.optimization.graph_text import graph_text
+from triton_gym.optimization.starts.names import kept_apart
 from triton_gym.optimization.starts.pieces import piece
 from triton_gym.optimization.starts.route import NoStartError
 
@@ -54,7 +55,11 @@ def template_answer(program: ExportedProgram, inputs: Inputs, flat: Flat, name: 
     except NotOptimizableError as error:
         raise NoStartError(str(error)) from error
     imports = "import operator\n\nimport torch\nimport triton\nimport triton.language as tl\n"
-    return "\n\n".join([imports, *(piece(one) + "\n" for one in sorted(pieces)), host])
+    signature, _, body = host.partition("\n")
+    parts, body = kept_apart(
+        [piece(one) for one in sorted(pieces)], body, name, [*ordered.values()]
+    )
+    return "\n\n".join([imports, *(one + "\n" for one in parts), f"{signature}\n{body}"])
 
 
 def _plain(node: Node) -> bool:

@@ -23,9 +23,9 @@ AGENTS = ("steady-state",)
 """Which agents search, unless others are named; a task with knobs is tuned first."""
 BASELINES = ("eager", "compile")
 BEGIN = "begin.json"
-"""In a search's folder, for what is started before the rest is read: `path`, where modules are found;
-`live`, whether kernels can run there as in the user's program; the `device`; `shared`, whether its
-GPU is the program's too."""
+"""In a search's folder, for what is started before the rest is read: `path`, where modules are
+found; `live`, whether kernels can run there as in the user's program; the `device`; `shared`,
+whether its GPU is the program's too."""
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 """Arguments of a call: positional, by keyword."""

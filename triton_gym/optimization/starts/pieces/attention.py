@@ -16,7 +16,10 @@ def attention_kernel(
     BLOCK_ROWS: tl.constexpr, BLOCK_COLS: tl.constexpr, DEPTH: tl.constexpr,
     VALUE_DEPTH: tl.constexpr,
 ):  # fmt: skip
-    """BLOCK_ROWS queries of a head against all keys, with a running maximum and sum."""
+    """BLOCK_ROWS queries of a head against all keys, with a running maximum and sum.
+
+    `scale` holds a factor log2(e): exponentials are of base two.
+    """
     batch = (tl.program_id(1) // heads).to(tl.int64)
     head = (tl.program_id(1) % heads).to(tl.int64)
     row = tl.program_id(0) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
@@ -54,13 +57,13 @@ def attention_kernel(
             if BOOLEAN:
                 allowed = allowed & (bias != 0)
             else:
-                scores += bias.to(tl.float32)
+                scores += bias.to(tl.float32) * 1.4426950408889634
         scores = tl.where(allowed, scores, float("-inf"))
         newest = tl.maximum(best, tl.max(scores, axis=1))
         # A row with nothing allowed so far has a maximum of -inf: its weights are zero.
         safe = tl.where(newest == float("-inf"), 0.0, newest)
-        weights = tl.exp(scores - safe[:, None])
-        fade = tl.exp(best - safe)
+        weights = tl.exp2(scores - safe[:, None])
+        fade = tl.exp2(best - safe)
         v = tl.load(
             v_base + col[:, None].to(tl.int64) * v_row + wide[None, :] * v_col,
             mask=(col[:, None] < cols) & (wide[None, :] < value_depth), other=0.0,
@@ -77,6 +80,12 @@ def attention_kernel(
     )  # fmt: skip
 
 
+ATTENTION_BLOCK_ROWS = 128
+ATTENTION_BLOCK_COLS = 64
+ATTENTION_NUM_WARPS = 8
+ATTENTION_NUM_STAGES = 2
+
+
 def attention(q, k, v, bias=None, causal=False, scale=None):
     """softmax(q kᵀ · scale + bias) v, of (batch, heads, rows, depth); keys may have fewer heads."""
     batches, heads, rows, depth = q.shape
@@ -84,18 +93,21 @@ def attention(q, k, v, bias=None, causal=False, scale=None):
     scale = depth**-0.5 if scale is None else scale
     out = torch.empty((batches, heads, rows, value_depth), dtype=q.dtype, device=q.device)
     wide = q.dtype == torch.float32
-    block_rows = 16 if rows <= 16 else 32 if wide or rows <= 64 else 128
-    block_cols = 32 if wide else 64
+    # Values of 32 bits take twice the room, and products of three parts more registers.
+    most = ATTENTION_BLOCK_ROWS // 4 if wide else ATTENTION_BLOCK_ROWS
+    block_rows = max(16, min(most, 1 << (rows - 1).bit_length()))
+    block_cols = max(16, ATTENTION_BLOCK_COLS // 2 if wide else ATTENTION_BLOCK_COLS)
     given = out if bias is None else bias.expand(batches, heads, rows, cols)
-    attention_kernel[(triton.cdiv(rows, block_rows), batches * heads)](
-        q, k, v, given, out, heads, heads // k.shape[1], rows, cols, scale,
+    attention_kernel[(-(-rows // block_rows), batches * heads)](
+        q, k, v, given, out, heads, heads // k.shape[1], rows, cols, scale * 1.4426950408889634,
         *q.stride(), *k.stride(), *v.stride(), *given.stride(), *out.stride(),
         depth, value_depth,
         BIAS=bias is not None, BOOLEAN=bias is not None and bias.dtype == torch.bool,
         CAUSAL=causal, PRECISION="tf32x3" if wide else "ieee",
         BLOCK_ROWS=block_rows, BLOCK_COLS=block_cols,
-        DEPTH=max(16, triton.next_power_of_2(depth)),
-        VALUE_DEPTH=max(16, triton.next_power_of_2(value_depth)),
-        num_warps=8 if block_rows == 128 else 4, num_stages=2,
+        DEPTH=max(16, 1 << (depth - 1).bit_length()),
+        VALUE_DEPTH=max(16, 1 << (value_depth - 1).bit_length()),
+        num_warps=ATTENTION_NUM_WARPS if block_rows >= 128 else max(1, ATTENTION_NUM_WARPS // 2),
+        num_stages=ATTENTION_NUM_STAGES,
     )  # fmt: skip
     return out

@@ -30,16 +30,21 @@ def largest_kernel(
         left = left & (col[None, :] != place[:, None])
 
 
+LARGEST_ELEMENTS = 2048
+LARGEST_NUM_WARPS = 4
+
+
 def largest_values(x, k, dim=-1, largest=True, ordered=True):
     """What `torch.topk` returns for the last axis of a tensor."""
     rows, cols = x.numel() // x.shape[-1], x.shape[-1]
     flat = x.reshape(rows, cols)
     values = torch.empty((*x.shape[:-1], k), dtype=x.dtype, device=x.device)
     places = torch.empty((*x.shape[:-1], k), dtype=torch.int64, device=x.device)
-    block = triton.next_power_of_2(cols)
-    per_program = max(1, min(32, 2048 // block))
-    largest_kernel[(triton.cdiv(rows, per_program),)](
+    block = 1 << (cols - 1).bit_length()
+    per_program = max(1, min(LARGEST_ELEMENTS // 64, LARGEST_ELEMENTS // block))
+    largest_kernel[(-(-rows // per_program),)](
         flat, values, places, rows, cols, flat.stride(0), flat.stride(1), k,
-        LARGEST=largest, ROWS=per_program, BLOCK=block, num_warps=4 if block <= 4096 else 8,
+        LARGEST=largest, ROWS=per_program, BLOCK=block,
+        num_warps=LARGEST_NUM_WARPS if block <= 4096 else 2 * LARGEST_NUM_WARPS,
     )  # fmt: skip
     return values, places

@@ -107,6 +107,11 @@ PROBLEMS = {
     "draws": (KERNEL + "\ndef draws(n, factor):\n    x = torch.randn(n, device='cuda').half()\n"
               "    return scaled(x, factor) + torch.rand_like(x)\n",
               "draws(100, 3.0)\ndraws(300, factor=2.0)"),
+    "undefined": (PRODUCT.replace("total.to(c_ptr", "(total / (k - 40)).to(c_ptr"),
+                  "def test():\n    for k in (40, 41):\n        a, b = torch.randn(8, k), torch.randn(k, 8)"
+                  "\n        product_into(a.cuda(), b.cuda(), torch.zeros(8, 8).cuda())\n"
+                  "    a, b = torch.zeros(8, 40).cuda(), torch.zeros(40, 8).cuda()\n"
+                  "    product_into(a, b, torch.zeros(8, 8).cuda())"),
     "classes": (KERNEL + FUNCTIONS, "import torch\nlater(torch.randn(64).cuda())\n"
                 "Scaled.forward(None, torch.randn(96).cuda(), 3.0)"),
     "kernel_alone": (ATOMIC, "count_kernel[(1,)](None, None, 0, BINS=4)"),
@@ -180,6 +185,12 @@ def test_what_a_published_function_draws_is_given(suite):
     expected = check.expect(task, case, given)
     assert check.compare([x.half() * (1 + factor) + y], expected, str(case)).ok
     assert not check.compare([x.half() * factor + y], expected, str(case)).ok
+
+
+def test_what_is_written_is_seen_though_it_is_not_a_number(suite):
+    """Two of its three calls divide by zero, the smallest ones among them."""
+    task = suite.problem("undefined").task()
+    assert "writes to `c`" in task.statement
 
 
 def test_classes_of_autograd_are_found_by_their_names_and_by_forward(suite):

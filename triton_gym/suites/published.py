@@ -85,10 +85,10 @@ class PublishedFile(CapturedFile):
 
     def _drawn(self, values: tuple[Any, ...], generator: torch.Generator) -> list[torch.Tensor]:
         """What the function draws when it is called with its arguments."""
-        noted = Noted()
+        noted, taken = Noted(), self.taken([_copied(v) for v in values])
         where = self.environment(generator.initial_seed() ^ 1, generator.device)
         with where, torch.no_grad(), idle(), noted:
-            called(self.function(), self.parameters, self.taken([_copied(v) for v in values]))
+            called(self.function(), self.parameters, taken)
         return noted.drawn
 
     @property
@@ -124,9 +124,9 @@ class PublishedFile(CapturedFile):
         before = [call.get(name) for name in self.parameters]
         after = [_copied(value) for value in before]
         large = _elements(call) > TRIED_ELEMENTS
-        noted = Noted()
+        noted, taken = Noted(), self.taken(after)
         with hosted(), torch.no_grad(), ends_only() if large else nullcontext(), noted:
-            result = called(self.function(), self.parameters, self.taken(after))
+            result = called(self.function(), self.parameters, taken)
         places = {x.data_ptr() for x in trees.flatten(result)[0]}
         given = list(zip(self.parameters, before, after, strict=True))
         return _Seen(
@@ -198,9 +198,9 @@ class _Reference:
             _copied(value) if name in writes else value
             for name, value in zip(names, arguments, strict=False)
         ]
-        drawn = arguments[len(names) :]
+        drawn, taken = arguments[len(names) :], self.form.taken(given)
         with Given(drawn) if drawn else nullcontext():
-            result = called(function, names, self.form.taken(given))
+            result = called(function, names, taken)
         rest = [given[names.index(name)] for name in self.form.returned]
         if self.form.returns_nothing:
             return rest[0] if len(rest) == 1 else tuple(rest)

@@ -323,6 +323,11 @@ def test_arithmetic_that_matters_is_refused_by_name(recordings, source, operator
         (answer(), "compile_error", "named 'g'; it defines scale, f"),
         (answer().replace("tl.load", "tl.lood"), "compile_error", "lood"),
         (answer("raise SystemExit(3)"), "runtime_error", "SystemExit"),
+        (
+            answer(after=LAUNCH.replace("triton.cdiv(x.numel(), 128)", "x.numel() / 96")),
+            "runtime_error",
+            "integers; got 2.0",
+        ),
         (answer("y = torch.empty(12, 16)"), "runtime_error", "cpu tensor"),
         (answer("torch.empty(1 << 40, device='cuda')"), "runtime_error", "out of memory"),
         (answer("torch.cat([x] * 9).cpu()"), "rejected", "4096"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -102,7 +103,7 @@ def launch(
         Refused: an argument is what PyTorch was to compute.
         RuntimeError, ValueError, TypeError, OverflowError: as Triton's launcher does.
     """
-    sizes = [int(n) for n in grid]
+    sizes = [_size(n) for n in grid]
     if len(sizes) != 3:
         raise ValueError(f"A grid has up to three dimensions; got {len(sizes)}.")
     pairs = _pairs(source.signature.values(), values)
@@ -114,6 +115,14 @@ def launch(
     recorder.use_exposed()
     _written(recorder, source, values)
     return Launch(index, (sizes[0], sizes[1], sizes[2]), arguments, global_scratch, recorder.line())
+
+
+def _size(given: Any) -> int:
+    """A size of a grid; Triton's launcher takes no float either, whole or not."""
+    try:
+        return operator.index(given)
+    except TypeError:
+        raise TypeError(f"A grid's sizes must be integers; got {given!r:.80}.") from None
 
 
 def _pairs(types: Any, values: Any) -> Iterator[tuple[str, Any]]:

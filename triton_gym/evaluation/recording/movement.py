@@ -198,8 +198,8 @@ def _turned(source: torch.Tensor, axes: set[int]) -> View:
 @handles(aten.rot90.default)
 def _rot90(op: Operation) -> Any:
     source = op.args[0]
-    times, axes = (*op.args[1:], *(1, (0, 1))[len(op.args) - 1 :])
-    times, axes = op.kwargs.get("k", times) % 4, op.kwargs.get("dims", axes)
+    times = (op.args[1] if len(op.args) > 1 else op.kwargs.get("k", 1)) % 4
+    axes = op.args[2] if len(op.args) > 2 else op.kwargs.get("dims", (0, 1))
     first, second = (axis % source.dim() for axis in axes)
     made = new(op)
     if not made.numel():

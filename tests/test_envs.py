@@ -204,6 +204,25 @@ def test_a_wrong_option_of_a_table_says_what_is_allowed(options, told):
             gym.make_vec(f"Triton{kind}-softmax-v0", device="simulated", **options)
 
 
+@pytest.mark.parametrize("history", [-1, 1.5, "x", None, True, 1 << 40])
+def test_a_history_is_a_number_of_evaluations(history):
+    for device in ("recorded", "simulated"):
+        with pytest.raises(InvalidOptionError, match="history must be an integer"):
+            gym.make("TritonTune-softmax-v0", device=device, history=history)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"), [(3, "must be a dict; got 3"), ("kernel", "must be a dict"), ([1], "a dict"),
+                          ({"kernal": ""}, "Did you mean 'kernel'"), ({5: 1}, "Unknown reset option '5'")],
+)  # fmt: skip
+def test_a_wrong_option_of_a_reset_is_told(stub, options, told):
+    for kind in ("Kernel", "Tune"):
+        env = gym.make(f"Triton{kind}-softmax-v0", evaluator=stub)
+        with pytest.raises(InvalidOptionError, match="reset option" if kind == "Tune" and
+                           isinstance(options, dict) else re.escape(told)):  # fmt: skip
+            env.reset(seed=0, options=options)
+
+
 @pytest.mark.parametrize("options", [{"split": "tran"}, {"held_out": True}, {"missing": "nearest"}])
 def test_what_chooses_from_a_table_is_refused_where_there_is_none(options):
     for make in (gym.make, functools.partial(gym.make_vec, num_envs=2)):

@@ -33,6 +33,9 @@ def test_a_sound_task_is_found_sound(evaluator):
         ({"min_bytes": lambda case: 1.0}, Level.DOUBT, "the roofline is too high to reach"),
         ({"reference": lambda x: x - x}, Level.ERROR, "zeros would pass"),
         ({"reference": lambda x: 1 / 0}, Level.ERROR, "ZeroDivisionError"),
+        ({"flops": lambda case: case["nothing"]}, Level.ERROR, "flops() of task 'softmax' fails"),
+        ({"flops": lambda case: float("nan")}, Level.ERROR, "number of 0 or more"),
+        ({"min_bytes": lambda case: "x"}, Level.ERROR, "min_bytes() of task 'softmax' must give"),
         ({"reference": lambda x: x.clone()}, Level.ERROR, "a copy of tensor 0 of the arguments would pass"),
         ({"reference": lambda x: NARROW[: x.shape[0], : x.shape[1]].copy_(x).clone()}, Level.DOUBT, "not float64 throughout"),
     ],
@@ -52,6 +55,13 @@ def test_an_answer_that_is_wrong_is_told(evaluator):
     report = verify(task, evaluator=evaluator)
     assert not report.ok
     assert "The starter is incorrect" in told(report, Level.ERROR)
+
+
+def test_a_reference_that_cannot_be_evaluated_is_told_in_the_report(evaluator):
+    task = dataclasses.replace(
+        SOFTMAX, reference=lambda x: torch.softmax(torch.from_numpy(x.numpy()), -1), expert=""
+    )
+    assert "reference of task 'softmax'" in told(verify(task, evaluator=evaluator), Level.ERROR)
 
 
 def test_the_command_line_looks_a_users_task_over(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from triton_gym.episode import (
     TURNS,
     Known,
     check_options,
+    reset_options,
     show,
     time_limit,
     turns_of,
@@ -135,9 +136,7 @@ class KernelEnv(gym.Env[dict[str, Any], str]):
         """
         super().reset(seed=seed)
         self._max_turns = self._given_turns or time_limit() or TURNS
-        chosen = options or {}
-        if set(chosen) - {"kernel"}:
-            raise unknown("reset option", sorted(set(chosen) - {"kernel"})[0], ["kernel"])
+        chosen = reset_options(options, ["kernel"])
         if not isinstance(chosen.get("kernel", ""), str):
             raise InvalidOptionError(
                 f"The kernel to start from must be text; got {type(chosen['kernel']).__name__}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import operator
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -55,6 +55,21 @@ def check_arguments(
     for name in options:
         if name not in names:
             raise unknown("argument", name, [*names, *others, "max_episode_steps"])
+
+
+def reset_options(given: Any, allowed: Collection[str]) -> Mapping[str, Any]:
+    """The options of a reset.
+
+    Raises:
+        InvalidOptionError: they are no mapping, or one is not known.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise InvalidOptionError(f"options of a reset must be a dict; got {given!r:.80}.")
+    if extra := sorted(map(str, set(given) - set(allowed))):
+        raise unknown("reset option", extra[0], allowed)
+    return given
 
 
 def number_of_envs(given: Any) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import enum
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from triton_gym.errors import InvalidTaskError
+from triton_gym.errors import InvalidTaskError, unknown
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +31,14 @@ class Unit(enum.StrEnum):
     MATRIX = "matrix"
 
 
+DTYPES: tuple[str, ...] = (
+    "float32", "float16", "bfloat16", "float64", "float8_e4m3fn", "float8_e5m2",
+    "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu", "complex32", "complex64", "complex128",
+    "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool",
+)  # fmt: skip
+"""Names of torch's dtypes that cases may have."""
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """One shape and dtype of a task: named sizes, e.g. `Case("float32", {"rows": 4096})`.
@@ -47,6 +55,15 @@ class Case:
     """Dtypes of arguments that have another one, by parameter. Those drawn are held against it."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.sizes, Mapping) or not isinstance(self.dtypes, Mapping):
+            raise InvalidTaskError(
+                "A case has a dtype and its sizes by name, as Case('float32', {'rows': 4096}); got "
+                f"{self.sizes!r:.80}{f', {self.dtypes!r:.80}' if self.dtypes else ''}."
+            )
+        for name in (self.dtype, *self.dtypes.values()):
+            if name not in DTYPES:
+                told = unknown("dtype of a case", str(name).removeprefix("torch."), DTYPES)
+                raise InvalidTaskError(str(told))
         bad = {
             k: v for k, v in self.sizes.items()
             if not isinstance(v, int) or isinstance(v, bool) or v < 0
@@ -105,6 +122,9 @@ class Span:
     """Drawn sizes are multiples of this."""
 
     def __post_init__(self) -> None:
+        given = (self.low, self.high, self.tiny, self.multiple)
+        if not all(isinstance(n, int) and not isinstance(n, bool) for n in given):
+            raise InvalidTaskError(f"A span is of integers; got {self}.")
         if not (0 <= self.low <= self.tiny <= self.high) or self.multiple < 1:
             raise InvalidTaskError(f"A span needs 0 ≤ low ≤ tiny ≤ high, multiple ≥ 1; got {self}.")
         if self.tiny // self.multiple < -(-self.low // self.multiple):
@@ -141,6 +161,12 @@ class Entry:
     """`function` or `module`, see `Kind`."""
 
     def __post_init__(self) -> None:
+        names = (self.name, *self.parameters) if isinstance(self.parameters, tuple | list) else [""]
+        if not all(isinstance(name, str) and name.isidentifier() for name in names):
+            raise InvalidTaskError(
+                "An entry point has a name and a tuple of its parameters' names; got "
+                f"{self.name!r:.80}, {self.parameters!r:.80}."
+            )
         if self.kind not in list(Kind):
             raise InvalidTaskError(
                 f"Unknown kind {self.kind!r} of an entry point. Allowed: {', '.join(Kind)}."
@@ -227,8 +253,9 @@ class Task:
     """Bumped by every change that alters a reward."""
 
     def __post_init__(self) -> None:
-        if not self.name.isidentifier():
-            raise InvalidTaskError(f"A task's name must be an identifier; got {self.name!r}.")
+        if not isinstance(self.name, str) or not self.name.isidentifier():
+            raise InvalidTaskError(f"A task's name must be an identifier; got {self.name!r:.80}.")
+        self._hold_kinds()
         if self.unit is not None:
             if self.unit not in list(Unit):
                 raise InvalidTaskError(
@@ -252,6 +279,26 @@ class Task:
                     f"Case {case} of task {self.name!r} gives a dtype to {sorted(unknown)}; its "
                     f"parameters are {', '.join(self.entry.parameters)}."
                 )
+
+    def _hold_kinds(self) -> None:
+        """Raise if a field is another kind of thing than it must be."""
+        texts = ("title", "statement", "starter", "expert")
+        calls = ("reference", "inputs", "flops", "min_bytes", "reduction", "init")
+        kinds: dict[str, tuple[Any, str]] = {
+            "entry": (Entry, "an Entry"), "version": (int, "an integer"),
+            "tiny": (Sequence, "a tuple of cases"), "bench": (Sequence, "a tuple of cases"),
+            "spans": (Mapping, "a Span for each size"), "knobs": (Mapping, "values for each knob"),
+            **dict.fromkeys(texts, (str, "text")), **dict.fromkeys(calls, (Callable, "a function")),
+        }  # fmt: skip
+        for name, (kind, told) in kinds.items():
+            given = getattr(self, name)
+            if not isinstance(given, kind):
+                raise InvalidTaskError(
+                    f"{name} of task {self.name!r} must be {told}; got {given!r:.80}."
+                )
+        for case in (*self.tiny, *self.bench, *self.untimed):
+            if not isinstance(case, Case):
+                raise InvalidTaskError(f"Task {self.name!r} has a case that is {case!r:.80}.")
 
     @property
     def dtypes(self) -> tuple[str, ...]:

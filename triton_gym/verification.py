@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from triton_gym.errors import InvalidTaskError
 from triton_gym.evaluation import check, trees
 from triton_gym.evaluation.admission import admit
+from triton_gym.evaluation.faults import hold_counts
 from triton_gym.evaluation.modules import bind, state_of
 from triton_gym.evaluation.reference import exactly
 from triton_gym.evaluation.service.evaluator import Evaluator
@@ -82,13 +84,11 @@ def verify(task: Task, device: str = "auto", *, evaluator: Evaluator | None = No
         device: where starter and expert are evaluated; see `Evaluator`.
         evaluator: an open one, instead of `device`.
     """
-    found = [*_gathered(task, _reference), *_gathered(task, _lazy_answers), *_gathered(task, _work)]
+    looks = (_reference, _lazy_answers, _work)
+    found = list(dict.fromkeys(one for look in looks for one in _gathered(task, look)))
     if all(finding.level is not Level.ERROR for finding in found):
-        if evaluator is not None:
-            found += _answers(task, evaluator)
-        else:
-            with Evaluator(device) as opened:
-                found += _answers(task, opened)
+        with nullcontext(evaluator) if evaluator is not None else Evaluator(device) as opened:
+            found += _gathered(task, lambda task: _answers(task, opened))
     return Report(task.name, tuple(found))
 
 
@@ -182,6 +182,7 @@ def _trivial(
 def _work(task: Task) -> Iterator[Finding]:
     """FLOPs and bytes of every timed case against what the reference does."""
     for case in task.bench:
+        hold_counts(task, case)
         flops, moved = float(task.flops(case)), float(task.min_bytes(case))
         try:
             counted_flops, counted_bytes = _counted(task, case)

@@ -15,6 +15,7 @@ import torch
 
 from triton_gym.errors import InvalidTaskError
 from triton_gym.evaluation import check
+from triton_gym.evaluation.faults import hold_counts
 from triton_gym.evaluation.fingerprint import remembered_fingerprint
 from triton_gym.evaluation.modules import bind
 from triton_gym.task import Case, Task
@@ -125,6 +126,8 @@ def admit(task: Task, device: torch.device) -> Case:
         InvalidTaskError: a function of the task fails, or equal inputs have different results.
     """
     what = f"task {task.name!r}"
+    for case in (*task.tiny, *task.bench):
+        hold_counts(task, case)
     failure: IndependentError | None = None
     for case in task.tiny:
         bound = bind(task, case, 1, device)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import linecache
+import math
+import numbers
 import sysconfig
 import traceback
 from collections.abc import Iterator
@@ -46,6 +48,23 @@ def blaming(task: Task, what: str, case: Case | None) -> Iterator[None]:
             f"The {what} of task {task.name!r} fails{on}{_place(error)}: "
             f"{type(error).__name__}: {text}"
         ) from error
+
+
+def hold_counts(task: Task, case: Case) -> None:
+    """Hold that a task's counts of a case are numbers that something can be held against.
+
+    Raises:
+        InvalidTaskError: one raises, or is no number of 0 or more.
+    """
+    for name in ("flops", "min_bytes", "reduction"):
+        with blaming(task, f"{name}()", case):
+            count = getattr(task, name)(case)
+        plain = isinstance(count, numbers.Real) and not isinstance(count, bool)
+        if not plain or not 0 <= count < math.inf:
+            raise InvalidTaskError(
+                f"{name}() of task {task.name!r} must give a number of 0 or more; on {case} it "
+                f"gave {count!r:.80}."
+            )
 
 
 def _place(error: BaseException) -> str:

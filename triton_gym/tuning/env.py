@@ -9,7 +9,15 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from triton_gym.episode import RENDER_MODES, TURNS, check_options, show, time_limit, turns_of
+from triton_gym.episode import (
+    RENDER_MODES,
+    TURNS,
+    check_options,
+    reset_options,
+    show,
+    time_limit,
+    turns_of,
+)
 from triton_gym.errors import InvalidOptionError, unknown
 from triton_gym.evaluation.service.options import BASELINES
 from triton_gym.evaluation.service.protocol import EvaluatorLike
@@ -203,9 +211,7 @@ class TuneEnv(gym.Env[Values, Any]):
         if seed is not None:
             for world in self._worlds:
                 world.forget()
-        chosen = options or {}
-        if extra := sorted(set(chosen) - {"knobs", "case", "task"}):
-            raise unknown("reset option", extra[0], ["knobs", "case", "task"])
+        chosen = reset_options(options, ["knobs", "case", "task"])
         self._world = self._drawn_world(chosen.get("task"))
         self._case = self._drawn_case(chosen.get("case"))
         start = self._world.numbered(

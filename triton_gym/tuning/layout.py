@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from triton_gym.device import Gpu
+from triton_gym.errors import InvalidOptionError
 from triton_gym.task import Case
 
 Values = npt.NDArray[np.float32]
@@ -39,6 +40,10 @@ DEVICE = (
 _BYTES = {"float64": 8, "float32": 4, "int32": 4, "int64": 8, "float16": 2, "bfloat16": 2}
 
 
+LONGEST_HISTORY = 10_000
+"""Most evaluations that an observation may hold."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """Where the parts of an observation begin and end."""
@@ -48,6 +53,13 @@ class Layout:
     knobs: tuple[str, ...]
     history: int
     """Evaluations that are remembered."""
+
+    def __post_init__(self) -> None:
+        whole = isinstance(self.history, int) and not isinstance(self.history, bool)
+        if not whole or not 0 <= self.history <= LONGEST_HISTORY:
+            raise InvalidOptionError(
+                f"history must be an integer from 0 to {LONGEST_HISTORY}; got {self.history!r:.80}."
+            )
 
     @property
     def context(self) -> int:

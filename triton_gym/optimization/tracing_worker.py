@@ -272,7 +272,8 @@ def _import_until_asked() -> None:
     for name in _NEEDED:
         if select.select([0], [], [], 0)[0]:
             return
-        with contextlib.suppress(ImportError):  # modules differ between versions of PyTorch
+        # Modules differ between versions of PyTorch; the route that needs one says so.
+        with contextlib.suppress(Exception):
             importlib.import_module(name)
 
 

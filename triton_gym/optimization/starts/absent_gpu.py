@@ -33,6 +33,7 @@ def pretend(gpu: str) -> None:
     fake: Any = torch._subclasses.fake_tensor
     if hasattr(fake, "init_gpu_context"):  # some versions make a tensor on the GPU there
         fake.init_gpu_context = lambda device: None
+    _forget_that_there_is_none()
     _pretend_to_dynamo(facts.capability, about)
     _start_no_context()
     _forget_the_gpu_in_passes()
@@ -96,6 +97,18 @@ def _pretend_to_dynamo(capability: int, about: Any) -> None:
     worker: Any = CudaInterface.Worker
     worker.get_device_properties = staticmethod(lambda device=None: about)
     worker.current_device = staticmethod(lambda: 0)
+
+
+def _forget_that_there_is_none() -> None:
+    """Whether Triton can be used is found out once, maybe while the compiler was imported."""
+    import torch._inductor.utils
+    import torch.utils._triton
+
+    for module in (torch.utils._triton, torch._inductor.utils):
+        for found in list(vars(module).values()):
+            clear = getattr(found, "cache_clear", None)
+            if callable(clear) and getattr(found, "__module__", "") == module.__name__:
+                clear()
 
 
 def _start_no_context() -> None:

@@ -30,8 +30,9 @@ import torch
 
 from triton_gym.tables.table import Table
 
+from .launch_features import launch_features
 from .protocol import Environment
-from .shape_features import features, relative_times, shared_features
+from .shape_features import features, relative_times
 from .transfer import Transfer, recorded_tables
 
 TURNS = 6
@@ -134,7 +135,7 @@ def shapes_of(tables: list[Table], *, shared: bool) -> Shapes:
         for case in range(len(table.cases)):
             found = relative_times(table, case)
             at = np.flatnonzero(~np.isnan(found))
-            inputs.append((shared_features if shared else features)(table, case)[at])
+            inputs.append((launch_features if shared else features)(table, case)[at])
             costs.append(found[at])
             rewards.append(table.best_us[case] / table.runtime_us[case][at])
     most = max(map(len, costs))
@@ -248,7 +249,7 @@ class AmortisedPolicy(Transfer):
         """See `Transfer`."""
         shared, networks = self._learned
         held = [table.places[choice] for choice in self._choices]
-        found = (shared_features if shared else features)(table, case)[held]
+        found = (launch_features if shared else features)(table, case)[held]
         inputs = torch.from_numpy(found.astype(np.float32))
         with torch.no_grad():
             self._read = [(network, *network(inputs)) for network in networks]

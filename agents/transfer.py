@@ -17,14 +17,19 @@ import numpy as np
 from triton_gym.errors import InvalidOptionError
 from triton_gym.tables.table import Table
 
+from .launch_features import launch_features
 from .protocol import Environment
-from .shape_features import features, relative_times, shared_features
+from .shape_features import features, relative_times, times_over_best
 from .spaces import Choice, every_choice, scaled_choices
 
 ENSEMBLE = 4
 """Models, each of a bootstrap sample: where they differ, little is known."""
-LENGTH, NOISE = 0.5, 0.02
-"""Of the process that corrects the model: length over scaled knobs, and relative noise of times."""
+NOISE = 0.02
+"""Relative noise of times."""
+OWN, FOREIGN = (0.5, NOISE), (0.8, 0.2)
+"""Of the process that corrects the model, where it learned on shapes of the same task and where on
+other tasks' alone: length over scaled knobs, and the least error of the model that is thought of
+(log of time). Chosen on train shapes, each family by a model of the others."""
 
 
 class Transfer:
@@ -120,6 +125,7 @@ class NearestShape(Transfer):
 class BoostedTrees(Transfer):
     """Boosted trees on knobs, shape and what follows from both (extra `bench`).
 
+    They learn the log of a time over its shape's best, cut where it no longer matters.
     On the shape itself their error is modelled by a Gaussian process over the knobs, so that what
     was found there counts for what is alike; the next is the least expected time, less one standard
     deviation of the ensemble and the process together.
@@ -130,15 +136,16 @@ class BoostedTrees(Transfer):
         """The models."""
         try:
             ensemble: Any = importlib.import_module("sklearn.ensemble")
+            threads: Any = importlib.import_module("threadpoolctl")
         except ModuleNotFoundError:
             raise InvalidOptionError(
                 "trees needs scikit-learn: pip install 'triton-gym[bench]'."
             ) from None
         tables, rng = recorded_tables(env), np.random.default_rng(seed)
-        read = shared_features if len(tables) > 1 else features
+        read = launch_features if len(tables) > 1 else features
         shapes = [(table, case) for table in tables for case in range(len(table.cases))]
         parts = [read(table, case) for table, case in shapes]
-        found = [relative_times(table, case) for table, case in shapes]
+        found = [times_over_best(table, case) for table, case in shapes]
         inputs, wanted = np.concatenate(parts), np.concatenate(found)
         known = np.flatnonzero(~np.isnan(wanted))
         models = []
@@ -148,7 +155,8 @@ class BoostedTrees(Transfer):
                 max_iter=80, learning_rate=0.1, max_leaf_nodes=10, min_samples_leaf=5,
                 early_stopping=False, random_state=1000 * seed + number,
             )  # fmt: skip
-            models.append(model.fit(inputs[drawn], wanted[drawn]))
+            with threads.threadpool_limits(1):  # they are small: threads would wait for each other
+                models.append(model.fit(inputs[drawn], wanted[drawn]))
         return read, models
 
     def __init__(self, env: Environment, *, seed: int, learned: Any = None) -> None:
@@ -163,12 +171,15 @@ class BoostedTrees(Transfer):
         held = [table.places[choice] for choice in self._choices]
         read, models = self._learned
         inputs = read(table, case)[held]
-        told = np.array([model.predict(inputs) for model in models])
+        length, least = FOREIGN if read is launch_features else OWN
+        threads: Any = importlib.import_module("threadpoolctl")
+        with threads.threadpool_limits(1):
+            told = np.array([model.predict(inputs) for model in models])
         points = scaled_choices(self._env, self._choices)
         apart = ((points[:, None, :] - points[None, :, :]) ** 2).sum(-1)
-        self._spread = np.maximum(told.std(0), NOISE)
+        self._spread = np.maximum(told.std(0), least)
         scale = self._spread[:, None] * self._spread[None, :]
-        self._covariance = scale * np.exp(-apart / (2 * LENGTH**2))
+        self._covariance = scale * np.exp(-apart / (2 * length**2))
         return told.mean(0)
 
     def learn(

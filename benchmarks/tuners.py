@@ -69,14 +69,14 @@ def main() -> None:
     others = {n: t for n, t in found.items() if n not in learns}
     searches = [*options.searches, *kernel_tuner(options, learns or others, until)]
     told: dict[str, Any] = {}
-    for name, split, given, agents in (
-        ("unseen shapes", "test", learns, [*options.learned, *searches]),
-        ("one shape left out", LEAVE_ONE_OUT, others, [*options.learned, *searches]),
-        ("unseen family", FAMILY, with_others(found, every), [*set(SHARED) & set(options.learned),
-                                                             *searches]),
-    ):  # fmt: skip
-        if given and agents and split in (options.parts or (split,)):
-            told[name] = compared(options, split, given, agents, until)
+    shared = [name for name in SHARED if name in options.learned]
+    for name, split, given, learned in (
+        ("unseen shapes", "test", learns, options.learned),
+        ("one shape left out", LEAVE_ONE_OUT, others, options.learned),
+        ("unseen family", FAMILY, with_others(found, every), shared),
+    ):
+        if given and (learned or searches) and split in (options.parts or (split,)):
+            told[name] = compared(options, split, given, learned, searches, until)
             record.write(
                 options.out / "tuners.json", told, device=options.device, budget=options.budget
             )
@@ -84,22 +84,31 @@ def main() -> None:
 
 
 def compared(
-    options: argparse.Namespace, split: str, given: dict[str, Table], agents: Sequence[str],
-    until: float,
+    options: argparse.Namespace, split: str, given: dict[str, Table], learned: Sequence[str],
+    searches: Sequence[str], until: float,
 ) -> dict[str, Any]:  # fmt: skip
-    """Make the runs of a split, as far as there is time, and say what they came to."""
+    """Make the runs of a split, as far as there is time, and say what they came to.
+
+    Searches learn nothing before: theirs on a shape are made once for all splits that try it.
+    """
     seen = {
         name: table.only(chosen(table, tried_split(split), held_out=True))
         for name, table in given.items()
     }
     cases = {name: len(table.cases) for name, table in seen.items() if table.cases}
-    runs = planned(agents, cases, options.seeds)
-    settings = Settings(options.device, options.budget, split, "best")
-    journal = run_all(runs, settings, options.out / split, workers=options.workers, until=until)
-    keys = {run.key for run in runs}
-    traces = {key: trace for key, trace in journal.traces.items() if key in keys}
+    traces: dict[tuple[str, str, int, int], list[float]] = {}
+    count = 0
+    for agents, part in ((learned, split), (searches, tried_split(split))):
+        if not agents:
+            continue
+        runs = planned(agents, cases, options.seeds)
+        settings = Settings(options.device, options.budget, part, "best")
+        journal = run_all(runs, settings, options.out / part, workers=options.workers, until=until)
+        keys = {run.key for run in runs}
+        traces |= {key: trace for key, trace in journal.traces.items() if key in keys}
+        count += len(runs)
     return {
-        "split": split, "runs": len(traces), "planned": len(runs),
+        "split": split, "runs": len(traces), "planned": count,
         **(summarise(traces, seen, options.budget) if traces else {"agents": {}}),
         "families": {name: table.card.get("family", "") for name, table in given.items()},
         "train_shapes": {name: len(chosen(table, "train")) for name, table in given.items()},

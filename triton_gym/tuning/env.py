@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import numpy.typing as npt
 
 from triton_gym.episode import (
     RENDER_MODES,
@@ -25,15 +26,9 @@ from triton_gym.outcome import Outcome, Status, TimeSource
 from triton_gym.reward import Reward, finite, reward_named
 from triton_gym.tables.table import Table
 from triton_gym.task import Task
-from triton_gym.tuning.choosing import (
-    ACTION_MODES,
-    Choice,
-    action_space,
-    stepped,
-    whole_number,
-    whole_numbers,
-)
-from triton_gym.tuning.layout import LIMIT, WORST, Layout, Values
+from triton_gym.tuning.choosing import Actions, Choice
+from triton_gym.tuning.episode import Episode
+from triton_gym.tuning.layout import LIMIT, Layout, Values
 from triton_gym.tuning.rewards import TUNING_REWARDS, Standing
 from triton_gym.tuning.world import Row, TableWorld, World, made_row
 
@@ -96,14 +91,11 @@ class TuneEnv(gym.Env[Values, Any]):
         render_mode: str | None = None,
         title: str = "",
     ) -> None:
-        if action_mode not in ACTION_MODES:
-            raise unknown("action_mode", action_mode, ACTION_MODES)
         check_options(baseline=BASELINES[0], render_mode=render_mode)
         self._given_turns = turns_of(max_turns)
         self._worlds, self.layout = tuple(worlds), layout
         self.render_mode = render_mode
-        self._action_mode, self._title = action_mode, title
-        self._max_turns = self._given_turns or TURNS
+        self._title = title
         self._standing: Callable[[Standing], float] | None = None
         self._of_outcome: Reward = reward_named("kevin")
         if isinstance(reward, str) and reward in TUNING_REWARDS:
@@ -114,30 +106,16 @@ class TuneEnv(gym.Env[Values, Any]):
                 )
         else:
             self._of_outcome = reward_named(reward)
-        widest = [0] * len(layout.knobs)
-        for world in worlds:
-            for place, size in enumerate(world.sizes):
-                widest[place] = max(widest[place], size)
         most = max(world.count(case) for world in worlds for case in range(len(world.cases)))
-        self._widest = tuple(widest)
-        self.action_space = action_space(action_mode, widest, most)
+        sizes = [world.sizes for world in worlds]
+        self._actions = Actions(action_mode, sizes, most, layout.knobs)
+        self.action_space = self._actions.space
         self.observation_space = gym.spaces.Box(-LIMIT, LIMIT, (layout.length,), np.float32)
-        self._choosers: dict[str, Callable[[Any], Choice | None]] = {
-            "configuration": self._configuration, "index": self._index, "step": self._stepped,
-        }  # fmt: skip
-        self._choose = self._choosers[action_mode]
-        self._world, self._case = self._worlds[0], 0
-        self._choice: Choice = tuple(0 for _ in self._world.sizes)
-        self._seen: set[Choice] = set()
-        self._observation = np.zeros(layout.length, np.float32)
-        self._row: Row | None = None
         self._every_reward: dict[tuple[str, int], dict[int, float]] = {}
         self._rewards: dict[int, float] = {}
-        self._places = layout.context, layout.turn, layout.past, layout.entry
-        self._turn, self._spent_s = 0, 0.0
-        self._best_us, self._best = math.inf, WORST
         self._known: Mapping[Choice, Row] | None = None
-        self._begin()
+        self._world = self._worlds[0]
+        self._begin(0, tuple(0 for _ in self._world.sizes), self._given_turns or TURNS)
 
     # -- the episode --------------------------------------------------------------------------
 
@@ -149,13 +127,13 @@ class TuneEnv(gym.Env[Values, Any]):
     @property
     def values(self) -> dict[str, int]:
         """The current value of each knob."""
-        chosen = zip(self.knobs.items(), self._choice, strict=True)
+        chosen = zip(self.knobs.items(), self._episode.choice, strict=True)
         return {name: values[index] for (name, values), index in chosen}
 
     @property
     def kernel(self) -> str:
         """The expert's source with the current knobs."""
-        return self._world.source(self._choice)
+        return self._world.source(self._episode.choice)
 
     @property
     def evaluator(self) -> EvaluatorLike:
@@ -174,17 +152,18 @@ class TuneEnv(gym.Env[Values, Any]):
     @property
     def outcome(self) -> Outcome | None:
         """The outcome of the last step."""
-        return self._row.outcome if self._row else None
+        row = self._episode.row
+        return row.outcome if row else None
 
     @property
     def case(self) -> Any:
         """The shape and dtype of this episode."""
-        return self._world.cases[self._case]
+        return self._world.cases[self._episode.case]
 
     @property
     def case_index(self) -> int:
         """Which of the task's or table's cases that is."""
-        return self._case
+        return self._episode.case
 
     @property
     def table(self) -> Table | None:
@@ -207,39 +186,31 @@ class TuneEnv(gym.Env[Values, Any]):
                 name of one where there are several.
         """
         super().reset(seed=seed)
-        self._max_turns = self._given_turns or time_limit() or TURNS
         if seed is not None:
             for world in self._worlds:
                 world.forget()
         chosen = reset_options(options, ["knobs", "case", "task"])
         self._world = self._drawn_world(chosen.get("task"))
-        self._case = self._drawn_case(chosen.get("case"))
-        start = self._world.numbered(
-            self._case, int(self.np_random.integers(self._world.count(self._case)))
-        )
-        self._choice = self._named(start, chosen.get("knobs", {}))
-        self._begin()
+        case = self._drawn_case(chosen.get("case"))
+        start = self._world.numbered(case, int(self.np_random.integers(self._world.count(case))))
+        choice = self._named(start, chosen.get("knobs", {}))
+        observation = self._begin(case, choice, self._given_turns or time_limit() or TURNS)
         show(self.render_mode, self._shown())
-        return self._observation.copy(), {
+        return observation, {
             "task": self._world.name, "device": self._world.device, "case": str(self.case),
         }  # fmt: skip
 
     def step(self, action: Any) -> Evaluated:
         """Evaluate a choice of knobs; `info` holds the outcome and the choice."""
-        if (
-            self._known is not None
-            and type(action) is np.ndarray
-            and action.ndim
-            and action.dtype.kind == "i"
-        ):
-            # What was asked before is looked up at once: a tenth of the checks' time.
-            row = self._known.get(tuple(action.tolist()))
+        # What was asked before is looked up at once: a tenth of the checks' time.
+        if self._known is not None and type(action) is np.ndarray and action.ndim == 1:
+            row = self._known.get(tuple(action.tolist())) if action.dtype.kind in "iu" else None
             if row is not None:
                 return self.settle(row)
-        choice = self._choose(action)
+        choice = self.choose(action)
         if choice is None:
             return self.settle(self._refused())
-        return self.settle(self._world.row(self._case, choice, self.draw_seed()))
+        return self.settle(self._world.row(self._episode.case, choice, self.draw_seed()))
 
     def choose(self, action: Any) -> Choice | None:
         """The choice that an action stands for; None for one that this episode's task lacks, of
@@ -248,7 +219,11 @@ class TuneEnv(gym.Env[Values, Any]):
         Raises:
             InvalidOptionError: the action is not in the space.
         """
-        return self._choose(action)
+        world, case = self._world, self._episode.case
+        return self._actions.choice(
+            action, self._episode.choice, world.sizes, world.count(case),
+            lambda number: world.numbered(case, number),
+        )  # fmt: skip
 
     def draw_seed(self) -> int:
         """The seed of the next evaluation; none is drawn where times are recorded."""
@@ -258,47 +233,19 @@ class TuneEnv(gym.Env[Values, Any]):
 
     def settle(self, row: Row) -> Evaluated:
         """What `step` returns for an evaluation."""
-        self._turn += 1
-        choice = row.choice
-        repeated = choice in self._seen
-        if not repeated and row.place >= 0:
-            self._seen.add(choice)
-            self._spent_s += row.seconds
-        self._choice, self._row = choice, row
-        before = self._best_us
-        if row.time_us < before:
-            self._best_us, self._best = row.time_us, row.score
-        self._remember(row)
-        if self._standing is not None:
-            standing = Standing(self._floor, self._optimum, before, self._best_us, row.time_us)
-            reward = self._standing(standing)
-        else:
+        episode = self._episode
+        observation, info = episode.add(row)
+        reward = self._rewards.get(row.place) if self._recorded else None
+        if reward is None:
             reward = self._rewarded(row)
-        info = {
-            **row.info, "turn": self._turn, "index": row.place, "evaluations": len(self._seen),
-            "repeated": repeated, "simulated_s": self._spent_s, "case": self._told,
-            "task": self._world.name,
-        }  # fmt: skip
         if self.render_mode is not None:
             show(self.render_mode, self._shown())
-        return self._observation.copy(), reward, False, self._turn >= self._max_turns, info
+        return observation, reward, False, episode.turn >= episode.max_turns, info
 
-    def action_masks(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def action_masks(self) -> npt.NDArray[np.bool_]:
         """Which actions are allowed now, flat as sb3-contrib takes it."""
-        sizes = self._world.sizes
-        if self._action_mode == "index":
-            space: Any = self.action_space
-            return np.arange(int(space.n)) < self._world.count(self._case)
-        if self._action_mode == "step":
-            allowed = np.zeros(2 * len(self._widest), np.bool_)
-            for knob, size in enumerate(sizes):
-                allowed[2 * knob] = self._choice[knob] > 0
-                allowed[2 * knob + 1] = self._choice[knob] < size - 1
-            return allowed if allowed.any() else np.ones_like(allowed)
-        padded = [*sizes, *[1] * (len(self._widest) - len(sizes))]
-        return np.concatenate(
-            [np.arange(most) < size for most, size in zip(self._widest, padded, strict=True)]
-        )
+        count = self._world.count(self._episode.case)
+        return self._actions.masks(self._episode.choice, self._world.sizes, count)
 
     def render(self) -> str | None:
         """The current knobs and what became of them, under `render_mode="ansi"`.
@@ -308,67 +255,32 @@ class TuneEnv(gym.Env[Values, Any]):
         return self._shown() if self.render_mode == "ansi" else None
 
     def _shown(self) -> str:
-        told = self._row.outcome.message if self._row else "not evaluated yet"
+        told = self.outcome.message if self.outcome else "not evaluated yet"
         title = self._title or self._world.name
-        return f"{title} on {self.case}, turn {self._turn}: {self.values}\n{told}"
+        return f"{title} on {self.case}, turn {self._episode.turn}: {self.values}\n{told}"
 
     # -- its parts ----------------------------------------------------------------------------
 
-    def _begin(self) -> None:
-        world, case, layout = self._world, self._case, self.layout
+    def _begin(self, case: int, choice: Choice, max_turns: int) -> Values:
+        world = self._world
+        self._episode = Episode(world, case, choice, self.layout, max_turns)
         self._recorded = world.device.startswith("recorded")
-        self._floor, self._optimum = world.floor_us(case), world.optimum_us(case)
-        self._told = str(world.cases[case])
-        plain = self._action_mode == "configuration" and len(world.sizes) == len(self._widest)
+        plain = self._actions.mode == "configuration" and world.sizes == self._actions.widest
         self._known = world.known(case) if plain and isinstance(world, TableWorld) else None
-        self._turn, self._spent_s = 0, 0.0
-        self._best_us, self._best = math.inf, WORST
-        self._seen.clear()
-        self._row = None
         self._rewards = self._every_reward.setdefault((world.name, case), {})
-        seen = self._observation
-        seen.fill(0.0)
-        seen[: layout.context] = world.context(case)
-        for place, (index, size) in enumerate(zip(self._choice, world.sizes, strict=True)):
-            seen[layout.context + place] = index / max(size - 1, 1)
-        seen[layout.turn + 1 : layout.turn + 3] = WORST
-
-    def _remember(self, row: Row) -> None:
-        seen = self._observation
-        context, turn, past, entry = self._places
-        seen[context:turn] = row.knobs
-        seen[turn] = self._turn / self._max_turns
-        seen[turn + 1] = self._best
-        seen[turn + 2] = row.score
-        if self.layout.history:
-            seen[past:-entry] = seen[past + entry :]
-            seen[-entry:] = row.entry
+        return self._episode.start(self.layout)
 
     def _rewarded(self, row: Row) -> float:
-        """The reward of an outcome, found once for each row of a table."""
-        if not self._recorded:
-            return finite(self._of_outcome(row.outcome), row.outcome)
-        if row.place not in self._rewards:
-            self._rewards[row.place] = finite(self._of_outcome(row.outcome), row.outcome)
-        return self._rewards[row.place]
-
-    def _configuration(self, action: Any) -> Choice | None:
-        sizes = self._world.sizes
-        choice = whole_numbers(action, self._widest, self.layout.knobs)
-        own = choice[: len(sizes)]  # of padded knobs the rest counts nothing
-        return own if all(map(int.__lt__, own, sizes)) else None
-
-    def _index(self, action: Any) -> Choice | None:
-        space: Any = self.action_space
-        number = whole_number(action, int(space.n), f"a configuration of {self._world.name}")
-        if number >= self._world.count(self._case):
-            return None
-        return self._world.numbered(self._case, number)
-
-    def _stepped(self, action: Any) -> Choice | None:
-        sizes = self._world.sizes
-        number = whole_number(action, 2 * len(self._widest), "a knob's step down or up")
-        return stepped(self._choice, number, sizes) if number < 2 * len(sizes) else None
+        """The reward of an evaluation; one of its outcome is found once for each row of a table."""
+        if self._standing is not None:
+            one = self._episode
+            return self._standing(
+                Standing(one.floor_us, one.optimum_us, one.before_us, one.best_us, row.time_us)
+            )
+        reward = finite(self._of_outcome(row.outcome), row.outcome)
+        if self._recorded:
+            self._rewards[row.place] = reward
+        return reward
 
     def _refused(self) -> Row:
         """What an action comes to that this episode's task lacks: data, since the space has it."""
@@ -376,8 +288,9 @@ class TuneEnv(gym.Env[Values, Any]):
             status=Status.INVALID_ACTION, time_source=TimeSource.RECORDED,
             message=f"{self._world.name} has no such configuration; see action_masks().",
         )  # fmt: skip
+        episode = self._episode
         return made_row(
-            self._choice, -1, self._world.sizes, len(self.layout.knobs), self._floor, outcome, 0.0,
+            self._world, episode.case, episode.choice, -1, len(self.layout.knobs), outcome, 0.0,
             self.values,
         )  # fmt: skip
 

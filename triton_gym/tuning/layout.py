@@ -29,6 +29,8 @@ from triton_gym.errors import InvalidOptionError
 from triton_gym.task import Case
 
 Values = npt.NDArray[np.float32]
+FLOAT: np.dtype[np.float32] = np.dtype(np.float32)
+"""Of every number of an observation."""
 
 LIMIT = 64.0
 """No number of an observation is larger: all are logarithms, shares and flags."""

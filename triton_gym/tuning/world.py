@@ -40,10 +40,10 @@ class Row:
     """The configuration that it was."""
     place: int
     """Its number in the world's list; -1 if it has none."""
-    knobs: Values
-    """Its knobs from 0 to 1, padded."""
-    entry: Values
-    """What the history holds of it."""
+    head: bytes
+    """Float32 that an observation begins with: the case, the device, its knobs from 0 to 1."""
+    tail: bytes
+    """Float32 that the history holds of it."""
     time_us: float
     """Infinite for a failure."""
     score: float
@@ -51,8 +51,8 @@ class Row:
     seconds: float
     """What finding it out takes on the device: compiling, verifying, timing; 0 if not known."""
     outcome: Outcome
-    info: Mapping[str, Any]
-    """The outcome, flat, and the value of each knob."""
+    info: dict[str, Any]
+    """The outcome, flat, the value of each knob, and what an episode adds, not filled in yet."""
 
 
 class World(Protocol):
@@ -98,16 +98,20 @@ class World(Protocol):
 
 
 def made_row(
-    choice: Choice, place: int, sizes: Sequence[int], width: int, floor_us: float,
-    outcome: Outcome, seconds: float, values: Mapping[str, int],
+    world: World, case: int, choice: Choice, place: int, width: int, outcome: Outcome,
+    seconds: float, values: Mapping[str, int],
 ) -> Row:  # fmt: skip
     """A row from an outcome."""
     time_us = outcome.runtime_us if outcome.correct else math.inf
-    score = math.log(floor_us / time_us) if outcome.correct else WORST
-    at = scaled(choice, sizes, width)
-    entry = np.concatenate([at, np.array([score, float(not outcome.correct)], np.float32)])
-    info = {**outcome.info(), **values}
-    return Row(choice, place, at, entry, time_us, score, seconds, outcome, info)
+    score = math.log(world.floor_us(case) / time_us) if outcome.correct else WORST
+    at = scaled(choice, world.sizes, width).tobytes()
+    head = world.context(case).tobytes() + at
+    tail = at + np.array([score, float(not outcome.correct)], np.float32).tobytes()
+    info = {
+        **outcome.info(), **values, "turn": 0, "index": place, "evaluations": 0,
+        "repeated": False, "simulated_s": 0.0, "case": str(world.cases[case]), "task": world.name,
+    }  # fmt: skip
+    return Row(choice, place, head, tail, time_us, score, seconds, outcome, info)
 
 
 class TableWorld:
@@ -197,8 +201,8 @@ class TableWorld:
         spent = [float(table.measures[n][case, place]) for n in
                  ("compile_s", "verification_s", "benchmark_s")]  # fmt: skip
         return made_row(
-            found, place, self.sizes, len(self._layout.knobs), self._floors[case],
-            table.outcome(case, place), sum(s for s in spent if s == s), table.named(found),
+            self, case, found, place, len(self._layout.knobs), table.outcome(case, place),
+            sum(s for s in spent if s == s), table.named(found),
         )  # fmt: skip
 
 
@@ -350,6 +354,5 @@ class EvaluatedWorld:
         spent = outcome.evaluation_s if math.isfinite(outcome.evaluation_s) else 0.0
         place = int(np.ravel_multi_index(choice, self.sizes))
         return made_row(
-            choice, place, self.sizes, len(self._layout.knobs), self.floor_us(case), outcome,
-            spent, self.values(choice),
-        )  # fmt: skip
+            self, case, choice, place, len(self._layout.knobs), outcome, spent, self.values(choice)
+        )

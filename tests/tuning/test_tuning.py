@@ -265,3 +265,26 @@ def test_a_reward_is_the_same_in_every_episode(made_up, tmp_path):
     assert len(seen) > 2
     assert all(len(rewards) == 1 for rewards in seen.values())
     assert len(set().union(*seen.values())) > 1
+
+
+def test_an_action_of_another_shape_is_refused_also_where_it_was_asked_before(make):
+    env = make()
+    env.reset(seed=0)
+    action = np.array([1, 0, 0])
+    env.step(action)
+    for wrong in (action[None], action.astype(float), action.astype(bool), [1.0, 0, 0], "100"):
+        with pytest.raises(InvalidOptionError, match="action"):
+            env.step(wrong)
+    assert env.step([1, 0, 0])[4]["repeated"]
+
+
+def test_what_an_agent_does_with_its_observation_changes_no_other(make):
+    env = make(history=2)
+    first, _ = env.reset(seed=0)
+    seen = env.step(np.array([1, 0, 0]))[0]
+    kept = seen.copy()
+    first[:] = 7.0
+    env.step(np.array([0, 0, 1]))[0][:] = 9.0
+    np.testing.assert_array_equal(seen, kept)
+    assert seen.flags.writeable
+    assert env.observation_space.contains(env.step(np.array([1, 0, 0]))[0])

@@ -76,7 +76,8 @@ class TableVectorEnv(gym.vector.VectorEnv[Values, Integers, Values]):
         for case, count in enumerate(counts):
             self._listed[case, :count] = np.flatnonzero(table.present[case])
         self._present = table.present
-        self._times = table.runtime_us
+        self._width = len(table.choices)
+        self._times, self._status = table.runtime_us, table.status.astype(np.int64)
         self._contexts = np.stack([world.context(case) for case in range(len(counts))])
         self._floors = np.array([world.floor_us(case) for case in range(len(counts))])
         self._optima = table.best_us
@@ -93,15 +94,18 @@ class TableVectorEnv(gym.vector.VectorEnv[Values, Integers, Values]):
             ],
             axis=-1,
         ).astype(np.float32)
+        self._entries = self._entries.reshape(-1, layout.entry)
         self._seconds = np.nan_to_num(
             sum(table.measures[n] for n in ("compile_s", "verification_s", "benchmark_s"))
         )
         self._numbers = np.stack([self._number(name) for name in NUMBERS], axis=-1)
+        self._numbers = self._numbers.reshape(-1, len(NUMBERS))
         self._names = np.array([str(status) for status in STATUSES])
         self._standing = isinstance(reward, str) and reward in TUNING_REWARDS
         self._reward_name = reward if isinstance(reward, str) else ""
         self._rewards = None if self._standing else self._of_outcomes(reward_named(reward))
         self._every = np.arange(num_envs)
+        self._first = self._every * self._width  # of its cells in `_seen`, flat
         self._over = np.zeros(num_envs, np.bool_)
         self._case = np.zeros(num_envs, np.int64)
         self._place = np.zeros(num_envs, np.int64)
@@ -126,24 +130,26 @@ class TableVectorEnv(gym.vector.VectorEnv[Values, Integers, Values]):
     def step(self, actions: Any) -> tuple[Values, Any, Any, Any, dict[str, Any]]:
         """Evaluate a choice in each environment."""
         places = self._places(np.asarray(actions))
-        reset = self._over.copy()
-        live = ~reset
-        place = np.where(live, places, self._place)
-        case, every = self._case, self._every
-        time, before = self._times[case, place], self._best
-        best = np.where(live, np.minimum(before, time), before)
-        repeated = self._seen[every, place]
-        new = live & ~repeated
-        self._seen[every, place] |= new
+        reset, case = self._over, self._case
+        ended = bool(reset.any())
+        place = np.where(reset, self._place, places) if ended else places
+        row, cell = case * self._width + place, self._first + place
+        time, before = self._times.take(row), self._best
+        repeated = self._seen.take(cell)
+        new = ~(repeated | reset)
+        self._seen.put(cell[new], True)
         self._evaluations += new
-        self._spent += np.where(new, self._seconds[case, place], 0.0)
-        self._turn += live
-        self._best, self._place = best, place
-        rewards = np.where(live, self._rewarded(case, place, time, before, best), 0.0)
-        self._remember(case, place, live)
-        over = live & (self._turn >= self._max_turns)
-        info = self._info(case, place, repeated)
-        if reset.any():
+        self._spent += np.where(new, self._seconds.take(row), 0.0)
+        self._turn += ~reset
+        self._best = np.where(reset, before, np.minimum(before, time))
+        self._place = place
+        rewards = self._rewarded(row, time, before)
+        if ended:
+            rewards = np.where(reset, 0.0, rewards)
+        self._remember(row, reset)
+        over = ~reset & (self._turn >= self._max_turns)
+        info = self._info(row, place, repeated)
+        if ended:
             self._begin(np.flatnonzero(reset))
         self._over = over
         return self._observations.copy(), rewards, np.zeros_like(over), over.copy(), info
@@ -193,30 +199,30 @@ class TableVectorEnv(gym.vector.VectorEnv[Values, Integers, Values]):
             self._world.table.place(int(self._case[which]), actions[which])
         return places
 
-    def _remember(self, case: Integers, place: Integers, live: Flags) -> None:
+    def _remember(self, row: Integers, reset: Flags) -> None:
         layout, seen = self._layout, self._observations
         turn, past, entry = layout.turn, layout.past, layout.entry
-        found = self._entries[case, place]
+        found = self._entries.take(row, axis=0)
         scores = found[:, -2]
         seen[:, layout.context : turn] = found[:, :-2]
         seen[:, turn] = self._turn / self._max_turns
-        better = np.where(live, scores, WORST)
+        better = np.where(reset, WORST, scores)
         np.maximum(seen[:, turn + 1], better, out=seen[:, turn + 1])
         seen[:, turn + 2] = scores
         if layout.history:
             seen[:, past:-entry] = seen[:, past + entry :]
             seen[:, -entry:] = found
 
-    def _rewarded(self, case: Integers, place: Integers, time: Any, before: Any, best: Any) -> Any:
+    def _rewarded(self, row: Integers, time: Any, before: Any) -> Any:
         if self._rewards is not None:
-            return self._rewards[case, place]
-        floor = self._floors[case]
-        reached = np.minimum(1.0, floor / best)
+            return self._rewards.take(row)
+        floor = self._floors[self._case]
+        reached = np.minimum(1.0, floor / self._best)
         if self._reward_name == "best":
             return reached
         if self._reward_name == "improvement":
             return reached - np.minimum(1.0, floor / before)
-        return np.maximum(FAILED_REGRET, np.log(self._optima[case] / time))
+        return np.maximum(FAILED_REGRET, np.log(self._optima[self._case] / time))
 
     def _of_outcomes(self, reward: Reward) -> npt.NDArray[np.float64]:
         """(S, C): the reward of every row."""
@@ -243,14 +249,14 @@ class TableVectorEnv(gym.vector.VectorEnv[Values, Integers, Values]):
             return table.measures[name]
         return np.full(table.status.shape, np.nan)
 
-    def _info(self, case: Integers, place: Integers, repeated: Flags) -> dict[str, Any]:
-        status = self._world.table.status[case, place]
+    def _info(self, row: Integers, place: Integers, repeated: Flags) -> dict[str, Any]:
         return {
-            "status": self._names[status],
-            "correct": np.isfinite(self._times[case, place]),
-            **dict(zip(NUMBERS, self._numbers[case, place].T, strict=True)),
-            "turn": self._turn.copy(), "index": place, "evaluations": self._evaluations.copy(),
-            "repeated": repeated, "simulated_s": self._spent.copy(), "case": case.copy(),
+            "status": self._names.take(self._status.take(row)),
+            "correct": np.isfinite(self._times.take(row)),
+            **dict(zip(NUMBERS, self._numbers.take(row, axis=0).T, strict=True)),
+            "turn": self._turn.copy(), "index": place.copy(),
+            "evaluations": self._evaluations.copy(), "repeated": repeated,
+            "simulated_s": self._spent.copy(), "case": self._case.copy(),
         }  # fmt: skip
 
 

@@ -41,6 +41,7 @@ from triton_gym.evaluation.simulate.machine_code.arithmetic import (
     buffers_of,
     float_instructions,
     lays_across,
+    meeting_banks,
 )
 from triton_gym.evaluation.simulate.machine_code.binary import read_code
 from triton_gym.evaluation.simulate.machine_code.build import Build
@@ -51,7 +52,7 @@ from triton_gym.evaluation.workers.scratch import Scratch
 from triton_gym.evaluation.workers.session import Ended
 from triton_gym.evaluation.workers.worker_pool import WorkerPool, with_pools
 
-RECORDS = 3
+RECORDS = 4
 """Version of the records: raise it when what they hold changes."""
 KERNELS = {kernel.name: kernel for family in corpus.FAMILIES for kernel in family.kernels}
 
@@ -193,7 +194,7 @@ def load(jobs: Sequence[Job], gpu: str, folder: Path) -> tuple[list[Row], list[s
                 **about, code=_code(zlib.decompress(cubin)),
                 arithmetic=float_instructions(text, about["num_warps"]),
                 across=lays_across(text),
-                buffers=buffers_of(text), held=accesses_of(text),
+                buffers=buffers_of(text), meeting=meeting_banks(text), held=accesses_of(text),
             )
             for about, cubin, text in zip(
                 record["builds"], record["cubins"], layouts, strict=True
@@ -225,7 +226,7 @@ class Following:
             return {"error": f"{getattr(end, 'status', '')}: {end}"}
         return {
             "builds": [
-                {name: getattr(build, name) for name in Build.__dataclass_fields__ if name not in ("code", "arithmetic", "across", "buffers", "held")}
+                {name: getattr(build, name) for name in Build.__dataclass_fields__ if name not in ("code", "arithmetic", "across", "buffers", "meeting", "held")}
                 for build in found.builds
             ],
             "cubins": [zlib.compress(artifact.cubin) for artifact in found.artifacts],

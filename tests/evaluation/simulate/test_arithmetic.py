@@ -6,6 +6,7 @@ from triton_gym.evaluation.simulate.machine_code.arithmetic import (
     buffers_of,
     float_instructions,
     lays_across,
+    meeting_banks,
 )
 
 TEXT = """
@@ -36,6 +37,15 @@ def test_a_product_and_its_sum_are_one_instruction_and_sines_are_left_out():
 def test_blocks_are_laid_across_where_columns_become_rows():
     assert lays_across(TEXT.replace("SIDE", "true"))
     assert not lays_across(TEXT.replace("SIDE", "false"))
+
+
+def test_words_laid_across_meet_in_banks():
+    # Sixteen lanes hold four columns each of two rows: every fourth of eight rows of shared memory.
+    turned = TEXT.replace("SIDE", "true")
+    assert meeting_banks(turned) == 8
+    assert meeting_banks(turned.replace("[2, 16]", "[1, 32]").replace("64x64x", "64x128x")) == 16
+    assert meeting_banks(turned.replace("tt.ptr<f32>, #wide", "tt.ptr<i8>, #wide")) == 0
+    assert meeting_banks(TEXT.replace("SIDE", "false")) == 0
 
 
 ALLOC = "%a = ttg.local_alloc : () -> !ttg.memdesc<SHAPE, #shared, #smem, mutable>\n"

@@ -62,7 +62,13 @@ def test_held_accesses_survive_a_record():
         assert Held.read(dataclasses.asdict(held)) == held
 
 
+def steps(size, step):
+    """The reach of an axis whose elements lie a step apart."""
+    return size, tuple(step << bit for bit in range((size - 1).bit_length()))
+
+
 def site(axes, starts, kind="load"):
+    axes = tuple(steps(n, step) if isinstance(step, int) else (n, step) for n, step in axes)
     return Site(
         line=5, kind=kind, owner=0, bulk=False, itemsize=4, count=1, burst=1, lanes=1024,
         bytes=4096, sectors=128, lines=32, sharing=(), axes=axes, starts=starts,
@@ -99,6 +105,9 @@ def test_a_request_across_rows():
     assert span(site(((4, 4096 + 32), (8, 4)), (0,)), build((4, 8), tile), 4) == (1, 4)
     # Rows that begin in the same bank.
     assert span(site(((4, 4096), (8, 4)), (0,)), build((4, 8), tile), 4) == (4, 4)
+    # Patches of four words: eight lanes of a row are in two places.
+    patches = (8, (4, 8, 1 << 16))
+    assert span(site(((4, 16), patches), (0,)), build((4, 8), tile), 4) == (2, 4)
     # Rows in no order lie apart.
     assert span(site(((4, None), (8, 4)), (0,)), build((4, 8), tile), 4) == (4, 4)
 
@@ -108,10 +117,16 @@ def test_what_is_not_known_is_said():
     assert span(site(((512, 4),), (0,)), build((1024,)), 4) is None
 
 
-def test_steps_of_a_block():
+def test_reaches_of_a_block():
     rows = np.arange(0, 64 * 1024, 1024, dtype=np.uint64)[:, None]
     columns = 4 * np.arange(32, dtype=np.uint64)[None, :]
-    assert Footprints().axes(0, rows + columns) == ((64, 1024), (32, 4))
+    assert Footprints().axes(0, rows + columns) == (steps(64, 1024), steps(32, 4))
     index = np.random.default_rng(0).permutation(64).astype(np.uint64)[:, None]
-    assert Footprints().axes(0, 1024 * index + columns) == ((64, None), (32, 4))
-    assert Footprints().axes(0, rows[:1]) == ((1, 0), (1, 0))
+    assert Footprints().axes(0, 1024 * index + columns) == ((64, None), steps(32, 4))
+    assert Footprints().axes(0, rows[:1]) == ((1, ()), (1, ()))
+    lane = np.arange(1024, dtype=np.uint64)
+    assert Footprints().axes(0, lane // 8 * 4096 + lane % 8 * 4) == (
+        (1024, (4, 8, 16, *(4096 << bit for bit in range(7)))),
+    )
+    ends = lane * 4 + 64 * (lane >= 1000)  # a row that ends within a block
+    assert Footprints().axes(0, ends) == (steps(1024, 4),)

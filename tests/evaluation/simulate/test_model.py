@@ -15,6 +15,7 @@ from triton_gym.evaluation.simulate.machine_code.sass import Code, Region
 from triton_gym.evaluation.simulate.time_model.model import estimate
 from triton_gym.evaluation.simulate.time_model.moves import moves_us
 from triton_gym.evaluation.simulate.time_model.occupancy import occupancy
+from triton_gym.evaluation.simulate.time_model.queueing import queue
 
 H100 = gpu_named("h100")
 
@@ -243,6 +244,21 @@ def test_programs_that_leave_at_once_still_start():
 
 def test_the_heaviest_program_takes_its_own_time():
     assert us(trace=dataclasses.replace(TRACE, imbalance=500.0, heaviest=1e-4)) > 5 * us()
+
+
+def test_uneven_programs_leave_places_empty_in_the_end():
+    build, trace = matmul(128)
+    many = dataclasses.replace(build, shared_bytes=150 << 10)
+    even, uneven = (us(many, dataclasses.replace(trace, imbalance=n)) for n in (1.0, 2.0))
+    one = us(*matmul(128)) / 8  # a thousand tiles on 132 places: eight in a row
+    assert 0.5 * one < uneven - even < 2 * one
+
+
+def test_warps_of_a_program_share_schedulers():
+    assert queue(300, (100,), 1) == 400
+    assert 2 * queue(0, (100,), 2) == 200
+    assert 400 < 2 * queue(300, (100,), 2) < 500
+    assert 4 * queue(300, (100,), 4) > 500
 
 
 def test_looks_at_values_wait_for_the_device():

@@ -35,9 +35,9 @@ class Site:
     sharing: tuple[tuple[int, float], ...]
     """For 1, 2, 4, … consecutive programs, their distinct lines over the sum of theirs; empty for
     stores that use what they touch."""
-    axes: tuple[tuple[int, int | None], ...] = ()
-    """Of the block: how long each axis is, and bytes from one of its elements to the next; None if
-    they have no order."""
+    axes: tuple[tuple[int, tuple[int, ...] | None], ...] = ()
+    """Of the block: how long each axis is, and bytes from its first element to those at 1, 2, 4, 8,
+    …; None if the others do not follow from these."""
     starts: tuple[int, ...] = ()
     """Where in a line of memory the block begins, in bytes: some of the places seen."""
 
@@ -128,7 +128,7 @@ class LaunchTrace:
                 **{
                     **s,
                     "sharing": tuple((int(n), float(r)) for n, r in s["sharing"]),
-                    "axes": tuple((int(n), step) for n, step in s["axes"]),
+                    "axes": tuple((int(n), far and tuple(far)) for n, far in s["axes"]),
                     "starts": tuple(s["starts"]),
                 }
             )

@@ -13,6 +13,7 @@ from triton_gym.evaluation.simulate.machine_code.arithmetic import (
     buffers_of,
     float_instructions,
     lays_across,
+    meeting_banks,
 )
 from triton_gym.evaluation.simulate.machine_code.binary import read_code
 from triton_gym.evaluation.simulate.machine_code.build import Build
@@ -42,6 +43,7 @@ def build_of(index: int, config: str, step: Launch, kernel: Kernel, artifact: Ar
         arithmetic=float_instructions(text, num_warps),
         across=lays_across(text),
         buffers=buffers_of(text),
+        meeting=meeting_banks(text),
         held=accesses_of(text),
     )
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import lru_cache
 
 from triton_gym.evaluation.simulate.interpreter.locations import Locations
+from triton_gym.evaluation.simulate.machine_code.layouts import layout_of
 
 _OPERATION = re.compile(r"^\s*(%[\w#]+(?::\d+)?)? ?(?:= )?\"?([a-z_]+\.[a-z_0-9]+)\"?(.*)$")
 _TYPE = re.compile(r": (?:tensor<([0-9x]+)x)?(\w+)(?:, [^>]*)?>?\s*$")
@@ -30,7 +31,7 @@ _LAYOUT = re.compile(r"^(#\w+) = #ttg\.(?:blocked|slice)<\{.*?order = \[(\d+)", 
 _TRANSPOSED = re.compile(r"^(#\w+) = #ttg\.\w*shared<\{.*transposed = true", re.MULTILINE)
 _LAID = re.compile(
     r"ttg\.(?:local_alloc|local_store|async_copy_global_to_local) [^:]*:[^\n]*?"
-    r"tensor<\d+x\d+x[^,\n]*, (#\w+)>[^\n]*-> [^\n]*?<\d+x[^,\n]*, (#\w+),"
+    r"tensor<(\d+x\d+)x(?:!tt\.ptr<)?(\w+)>?, (#\w+)>[^\n]*-> [^\n]*?<\d+x[^,\n]*, (#\w+),"
 )
 
 _BUFFERS = re.compile(r"ttg\.local_alloc : \(\) -> !ttg\.memdesc<(\d+)x\d+x\d+x")
@@ -46,8 +47,41 @@ def lays_across(text: str) -> bool:
     Args:
         text: the kernel in Triton's `ttgir`.
     """
+    return bool(_laid_across(text))
+
+
+def _laid_across(text: str) -> list[tuple[str, str, str]]:
+    """Shape, dtype and layout of the blocks that are."""
     fastest, turned = dict(_LAYOUT.findall(text)), set(_TRANSPOSED.findall(text))
-    return any(fastest.get(held) == "1" and laid in turned for held, laid in _LAID.findall(text))
+    return [
+        (shape, dtype, held)
+        for shape, dtype, held, laid in _LAID.findall(text)
+        if fastest.get(held) == "1" and laid in turned
+    ]
+
+
+@lru_cache(256)
+def meeting_banks(text: str) -> float:
+    """Lanes that meet in one bank where words are laid across; 0 if there are none.
+
+    Rows of 128 bytes lie one after the other in shared memory, the 16-byte parts of each exchanged
+    by its number's lower three bits.
+
+    Args:
+        text: the kernel in Triton's `ttgir`.
+    """
+    found = []
+    for shape, dtype, held in _laid_across(text):
+        sizes = [int(n) for n in shape.split("x")]
+        layout = layout_of(held, sizes, text)
+        if dtype not in ("f32", "i32") or layout is None or len(sizes) != 2:
+            continue
+        places = [(0, 0)]
+        for along, across in layout.lanes:
+            places += [(k + along, n + across) for k, n in places]
+        banks = Counter((k ^ (n % 8 * 4)) % 32 for k, n in set(places))
+        found.append(max(banks.values()))
+    return sum(found) / len(found) if found else 0.0
 
 
 def buffers_of(text: str) -> int:

@@ -36,6 +36,8 @@ class Build:
     """Whether a block is laid across in shared memory (`lays_across`)."""
     buffers: int = 0
     """Buffers that a loop's loads go to by turns (`buffers_of`)."""
+    meeting: float = 0.0
+    """Lanes that meet in a bank then, if they hold words (`meeting_banks`); 0 if not."""
     held: tuple[Held, ...] = ()
     """Its accesses through pointers, with the layouts of their blocks (`accesses_of`)."""
 

@@ -85,6 +85,17 @@ def accesses_of(text: str) -> tuple[Held, ...]:
     return tuple(found)
 
 
+def layout_of(name: str, shape: Sequence[int], text: str) -> Layout | None:
+    """A block's layout by its name, such as `#blocked`; None if it is not known.
+
+    Args:
+        name: of the layout.
+        shape: of the block.
+        text: the kernel in Triton's `ttgir`.
+    """
+    return _layout(name, shape, dict(_ALIAS.findall(text)))
+
+
 def _layout(text: str, shape: Sequence[int], named: Mapping[str, str]) -> Layout | None:
     """The layout that a type's text begins with.
 

@@ -77,13 +77,11 @@ def span(site: Site, build: Build, width: int) -> tuple[float, float] | None:
         (h.layout for h in build.held
          if (h.kind, h.line, h.shape) == (site.kind, site.line, sizes)), None
     )  # fmt: skip
-    steps = [step for _, step in site.axes]
-    if layout is None or not site.starts or (None in steps and len(steps) == 1):
+    reaches = [reach for _, reach in site.axes]
+    if layout is None or not site.starts or (None in reaches and len(reaches) == 1):
         return None
-    places = _places(layout, [_APART if step is None else step for step in steps])
-    run = max(
-        (r for r, step in zip(layout.run, steps, strict=True) if step == site.itemsize), default=1
-    )
+    places = _places(layout, reaches)
+    run = max(_run(r, far, site.itemsize) for r, far in zip(layout.run, reaches, strict=True))
     wide = max(min(run * site.itemsize, width), 1)
     cycles, sectors = 0.0, 0
     for start in site.starts:
@@ -113,13 +111,35 @@ def _meeting(places: Sequence[int], wide: int) -> int:
     return cycles
 
 
-def _places(layout: Layout, steps: Sequence[int]) -> list[int]:
+Reach = tuple[int, ...] | None
+"""Bytes from an axis's first element to those at 1, 2, 4, … (`Site.axes`)."""
+
+
+def _run(held: int, reach: Reach, itemsize: int) -> int:
+    """Neighbours in memory among elements that a thread holds in a row."""
+    run = 1
+    for bit, far in enumerate(reach or ()):
+        if far == itemsize << bit and 2 << bit <= held:
+            run = 2 << bit
+        else:
+            break
+    return run
+
+
+def _places(layout: Layout, reaches: Sequence[Reach]) -> list[int]:
     """Where the lanes of a warp begin, in bytes from the first of them."""
     found = [0]
     for bit in layout.lanes:
-        step = sum(n * s for n, s in zip(bit, steps, strict=True))
+        step = sum(_far(n, reach) for n, reach in zip(bit, reaches, strict=True))
         found += [place + step for place in found]
     return found
+
+
+def _far(index: int, reach: Reach) -> int:
+    """Bytes from an axis's first element to the one at an index, a power of two or 0."""
+    if not index:
+        return 0
+    return _APART * index if reach is None else reach[index.bit_length() - 1]
 
 
 def _beyond(sites: Sequence[Site], total: float) -> float:

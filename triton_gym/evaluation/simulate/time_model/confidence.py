@@ -4,7 +4,7 @@ What a launch's time rests on is told apart: bytes of device memory are counted,
 known well; instructions, waiting and contention are known less. Each is a
 share of the launch, 0 to 1, and widens the interval by its weight. Weights are in logarithms: 0.1
 is about 10 % in both directions. They are a quantile regression of the errors on families of
-kernels that constants may be fitted to (`benchmarks/corpus/`). Its quantile is 0.94: with
+kernels that constants may be fitted to (`benchmarks/corpus/`). Its quantile is 0.93: with
 weights from the other families, about nine tenths of each lie inside.
 """
 
@@ -49,14 +49,14 @@ class Doubts:
 
 
 WEIGHTS: Mapping[str, float] = {
-    "streaming": 0.01, "caching": 0.0, "units": 0.13, "waiting": 0.31, "near": 0.37,
-    "crossing": 0.24, "scattered": 0.5, "atomics": 0.4, "contended": 1.4, "spilled": 0.18,
-    "products": 0.11, "overhead": 0.23, "copies": 0.25, "reads": 0.5,
+    "streaming": 0.02, "caching": 0.0, "units": 0.1, "waiting": 0.27, "near": 0.37,
+    "crossing": 0.29, "scattered": 0.51, "atomics": 0.4, "contended": 1.4, "spilled": 0.18,
+    "products": 0.0, "overhead": 0.24, "copies": 0.25, "reads": 0.5,
 }  # fmt: skip
 """Half-widths of what rests on each alone; `overhead` is what launches take however little they do,
 `copies` are PyTorch's, `reads` what host code waits for values. Few kernels that may be fitted to
-have atomics, or look at values: those weights are guesses. Of contended atomics only the rate of an
-old GPU is documented, and four times as long seems possible."""
+have atomics, or look at values: those weights are guesses. Of contended atomics only PyTorch's are
+known, and four times as long seems possible."""
 LEAST = 0.1
 """Smallest half-width."""
 

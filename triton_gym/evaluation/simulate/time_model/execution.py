@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from triton_gym.evaluation.simulate.launches import LaunchTrace
 from triton_gym.evaluation.simulate.machine_code.build import Build
 from triton_gym.evaluation.simulate.machine_code.sass import Region
+from triton_gym.evaluation.simulate.time_model.queueing import queue
 
 _CACHED = 2048
 """Instructions that the inner instruction caches hold, 16 bytes each. Chosen on the fitted half of
@@ -327,6 +328,20 @@ def _rounds(
     return max(min(trace.rounds, 1.0) - waited, 0.0)
 
 
+def _together(cycles: float, size: float, warps: int) -> float:
+    """Cycles until all warps of a program have gone through a stretch of code.
+
+    They share four schedulers, which issue an instruction in a cycle.
+
+    Args:
+        cycles: of a warp by itself.
+        size: its instructions.
+        warps: of the program.
+    """
+    each = -(-warps // 4)
+    return each * queue(max(cycles - size, 0.0), (size,), each)
+
+
 def execute(build: Build, trace: LaunchTrace) -> Execution:
     """What one warp of the average program executes."""
     everything: dict[str, float] = defaultdict(float)
@@ -355,10 +370,10 @@ def execute(build: Build, trace: LaunchTrace) -> Execution:
             if region.waits and count:
                 held_up.append((count, region.waits, float(region.counts.get("load", 0))))
             inside, many = inside + region.cycles * count, many + size * count
-        else:  # the warps of a program share four schedulers
+        else:
             if region.waits and count:
                 stalls.append((count, region.waits, float(region.counts.get("load", 0))))
-            cycles += count * max(region.cycles, size * build.num_warps / 4)
+            cycles += count * _together(region.cycles, size, build.num_warps)
         fetched += size * count if size > _CACHED else 0.0
         shared += region.shared_bytes * count
         spilled += region.spill_bytes * count

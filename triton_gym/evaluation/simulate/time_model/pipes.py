@@ -82,7 +82,8 @@ def all_pipes(
     warps = build.num_warps
     busy = pipes(work.instructions, warps)
     through = work.shared_bytes + work.spill_bytes
-    busy["memory"] = warps * (through / _SHARED_BYTES_PER_CYCLE + work.narrow * (c.crossing - 1))
+    crossing = build.meeting + c.laying if build.meeting else c.crossing
+    busy["memory"] = warps * (through / _SHARED_BYTES_PER_CYCLE + work.narrow * (crossing - 1))
     busy["memory"] += warps * work.conflicts
     busy["memory"] += trace.gathered + asked.cycles
     busy["fetch"] = warps * work.fetched * 16 / c.fetch_bytes_per_cycle

@@ -13,6 +13,11 @@ _L1_BYTES = 256 << 10
 _L2_SHARE = 0.6
 """Share of L2 that data survives in until it is read again: its two halves each keep a copy of
 what is read through the other. Source: "H100 Architecture"; the value is an estimate."""
+_SLICES = 48
+"""Slices of L2 that hold a line each side by side: 96, of which each line is in two partitions.
+Source: "H100 Architecture", and `time_model/eager/indexing.py`, for PyTorch's atomics."""
+_LINES = 2
+"""Lines of a small result that lie in one slice."""
 _MERGED = 16
 """Programs whose requests may be merged on their way to L2: as many as a GPC of Hopper has
 multiprocessors. Source: "H100 Architecture"."""
@@ -37,8 +42,8 @@ class Traffic:
     """Share of a program's loads that L1 does not serve."""
     shared: float
     """Distinct lines that some neighbouring programs load over all that they load."""
-    hottest: float
-    """Atomic operations of the launch that go to the cache line that most go to."""
+    meeting: float
+    """Atomic operations of the launch that go to the slice of L2 that most go to."""
 
 
 def _shared_among(site: Site, programs: float) -> float:
@@ -58,6 +63,12 @@ def _shared_among(site: Site, programs: float) -> float:
     # Beyond what was traced the distinct lines keep growing as they last did.
     slope = (last[0] * last[1] - first[0] * first[1]) / max(last[0] - first[0], 1)
     return (last[0] * last[1] + slope * (programs - last[0])) / programs
+
+
+def _operations(site: Site) -> float:
+    """Atomic operations that L2 does for an access: it takes neighbours in a sector at once."""
+    run = max((n for n, far in site.axes if far and far[0] == site.itemsize), default=1)
+    return site.bytes / site.itemsize / min(run, SECTOR // site.itemsize)
 
 
 def _apart(site: Site) -> float:
@@ -134,7 +145,7 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
         soon = min(1.0, room / between) if between else 1.0
         again = misses - first[owner]
         read += once[owner] + (first[owner] - once[owner]) * (1 - later) + again * (1 - soon)
-    atomics = sum(s.bytes / s.itemsize * programs for s in trace.sites if s.kind == "atomic")
+    atomics = sum(_operations(s) * programs for s in trace.sites if s.kind == "atomic")
     return Traffic(
         l2_bytes=l2_bytes,
         scattered=scattered,
@@ -143,7 +154,7 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
         miss=min(1.0, read / sum(fetched.values())) if read else 0.0,
         beyond=unserved / asking if asking else 1.0,
         shared=distinct / asked if asked else 1.0,
-        hottest=atomics * trace.contended,
+        meeting=atomics * max(min(_LINES * trace.contended, 1.0), 1 / _SLICES),
     )
 
 

@@ -12,6 +12,7 @@ from triton_gym.evaluation.simulate.machine_code.build import Build
 from triton_gym.evaluation.simulate.time_model.coalescing import Requests, requests
 from triton_gym.evaluation.simulate.time_model.confidence import Doubts
 from triton_gym.evaluation.simulate.time_model.constants import Constants
+from triton_gym.evaluation.simulate.time_model.eager.rates import RATES
 from triton_gym.evaluation.simulate.time_model.execution import Execution, execute
 from triton_gym.evaluation.simulate.time_model.occupancy import occupancy
 from triton_gym.evaluation.simulate.time_model.pipes import (
@@ -22,14 +23,11 @@ from triton_gym.evaluation.simulate.time_model.pipes import (
     matrix_cycles,
     pipes,
 )
+from triton_gym.evaluation.simulate.time_model.queueing import queue
 from triton_gym.evaluation.simulate.time_model.traffic import Traffic, traffic
 from triton_gym.evaluation.simulate.tracing.footprint import SECTOR
 
-_ATOMIC_CYCLES = 1.0
-"""Cycles that L2 takes for an atomic operation on a line whose last one is not yet done: they go
-one after the other. Source: "NVIDIA's Next Generation CUDA Compute Architecture: Kepler GK110"
-(2012): one a clock on a common address. Newer GPUs are believed to do as many at least."""
-_RESULTS = ("float", "special", "shuffle")
+_RESULTS = ("float", "special")
 """Instructions that a loop of products has if it works on what the products gave, as in attention:
 then products and all else wait for each other."""
 _AHEAD = ("wgmma", "mma", "tma_load", "copy", "wait", "branch")
@@ -69,20 +67,19 @@ def _norm(values: Sequence[float], power: float) -> float:
     return top * sum((v / top) ** power for v in values) ** (1 / power) if top > 0 else 0.0
 
 
-def _cycle(delay: float, demands: Sequence[float], customers: int) -> float:
-    """Cycles between two programs that end, with so many resident.
+def _uneven(imbalance: float) -> float:
+    """How much longer than if programs were alike the last of them takes, in mean programs.
 
-    Programs wait on nothing but themselves for `delay` cycles and need each shared resource for
-    its demand. Source: mean value analysis of a closed queueing network, Reiser and Lavenberg,
-    JACM 27(2), 1980.
+    Programs start where others end. When the last one starts, others are under way, each with what
+    is left of it; some have just begun and are heavy. With work evenly spread up to the heaviest,
+    what is left of those is half the mean of squares over the mean, and the heaviest still has all
+    of it.
+
+    Args:
+        imbalance: work of the heaviest over the mean.
     """
-    queues = [0.0] * len(demands)
-    rate = 0.0
-    for present in range(1, customers + 1):
-        times = [d * (1 + q) for d, q in zip(demands, queues, strict=True)]
-        rate = present / max(delay + sum(times), 1e-9)
-        queues = [rate * t for t in times]
-    return 1 / rate
+    beyond = min(max(imbalance - 1, 0.0), 1.0)
+    return beyond - beyond * beyond / 6
 
 
 def _latency(moved: Traffic, c: Constants, together: float = 1.0) -> float:
@@ -131,7 +128,7 @@ def _loop(build: Build, work: Execution, moved: Traffic, matrix: float, c: Const
     busy = max(busy, between) if build.in_flight else busy + between
     fed = moved.load_bytes / steps / c.port_bytes_per_cycle
     # The next products run while a buffer is filled; without buffers they wait for it.
-    filled = latency + fed + late(build) * busy
+    filled = latency + fed + late(build) * (between if build.in_flight else busy)
     step = max(busy, fed, filled / ahead) if ahead else latency + fed + busy
     return _Phase(latency + steps * step, steps * shared)
 
@@ -190,8 +187,8 @@ def _at(clock: float, seen: _Seen, c: Constants) -> _Found:
     l2 = moved.l2_bytes / programs * moved.shared**c.merging / c.l2_bytes_per_cycle
     l2 += asked.again * SECTOR / c.l2_bytes_per_cycle
     l2 += moved.scattered / programs / c.l2_requests_per_cycle
-    # One place in L2 serves all: as if each multiprocessor had a share of it.
-    meeting = moved.hottest * _ATOMIC_CYCLES / programs * units
+    # One slice of L2 serves all: as if each multiprocessor had a share of it.
+    meeting = moved.meeting * RATES.meeting_ps * clock / 1e3 / programs * units
     busy = all_pipes(build, work, trace, asked, resident, c)
     if work.iterations:
         outside = work.outside
@@ -212,7 +209,7 @@ def _at(clock: float, seen: _Seen, c: Constants) -> _Found:
     def cycle(count: int) -> float:
         """Cycles between the ends of two programs, with so many on a multiprocessor."""
         delay = max(loop.alone - loop.shared, 0.0) + max(rest.alone - rest.shared, 0.0)
-        apart = _cycle(delay, (loop.shared, rest.shared, waited), count)
+        apart = queue(delay, (loop.shared, rest.shared, waited), count)
         if work.iterations:
             # Programs that start together stay together: their loops meet, and their epilogues.
             together = max(loop.alone / count, loop.shared) + max(rest.alone / count, rest.shared)
@@ -232,6 +229,7 @@ def _at(clock: float, seen: _Seen, c: Constants) -> _Found:
         # Memory is shared: what it is busy with is not lost at the end.
         idle = 1 - min(dram / each, 1.0)
         cycles = each * resident * (waves + c.tail * idle * (math.ceil(waves) - waves))
+        cycles += _uneven(trace.imbalance) * cycle(1)
         cycles = max(cycles, cycle(1) * trace.imbalance)
     to_us = 1 / clock / 1e3
     per_unit = programs / units * to_us
@@ -244,7 +242,7 @@ def _at(clock: float, seen: _Seen, c: Constants) -> _Found:
         doubts=Doubts(),
     )
     working = min(matrix / each, 1.0) * units / gpu.multiprocessors
-    return _Found(launch, working, meeting * per_unit)
+    return _Found(launch, working, meeting * per_unit * (trace.contended > 0))
 
 
 _CROSSING = ("shuffle", "load_shared", "store_shared", "barrier")

@@ -57,7 +57,7 @@ class Counts:
     lines: dict[Key, list[Array]] = field(default_factory=dict)
     lanes: dict[Key, int] = field(default_factory=dict)
     axes: dict[Key, footprint.Axes] = field(default_factory=dict)
-    """Sizes and steps of an access's block, the first time."""
+    """Of an access's block, the first time."""
     starts: dict[Key, set[int]] = field(default_factory=lambda: defaultdict(set))
     """Where in a line of memory it began."""
     burst: dict[Key, int] = field(default_factory=dict)

@@ -99,7 +99,9 @@ def main() -> None:
         if len(rows) % 20 == 0:
             print(len(rows), rows[-1], flush=True)
         if options.out and time.perf_counter() - written > WRITTEN_S:
-            record.write(options.out, rows, **head, summary=_summary(rows))
+            done = {row["problem"] for row in rows}
+            known = [*rows, *(row for key, row in kept.items() if key not in done)]
+            record.write(options.out, known, **head, summary=_summary(known))
             written = time.perf_counter()
     if options.out:
         record.write(options.out, rows, **head, summary=_summary(rows))

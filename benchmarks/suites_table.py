@@ -59,6 +59,7 @@ KINDS = (
     (r"writes to memory outside|ZeroDivisionError", "a published call that is wrong",
      "The kernel writes outside of the tensors that its tests give it, or divides by a count of "
      "zero."),
+    (r"Torch not compiled with CUDA", "a GPU", "Its reference itself puts tensors on a GPU."),
     (r"argument: 'rank'", "several GPUs", "Its inputs are made for each of several ranks."),
     (r"takes more than [\d,]+ loads|too many to emulate", "too long to emulate",
      "Its kernel has more loads, stores and products than are emulated on a CPU, where its oracle "
@@ -76,11 +77,13 @@ _HEAD = """Whole checkouts, each problem loaded in a process of its own on a CPU
 its file is run, a small case is found, and its reference is judged there, on two sets of inputs,
 against its float64 oracle. This section is written by `benchmarks/suites_table.py`.
 
-Listing takes less than 0.1 s of each suite. BackendBench's 861 overloads are listed and load one by
-one; a table of all of them was not made yet. flashinfer-bench's data set is not part of its own
-repository: its definitions and workloads are those of a fork, without the files of tensors that some
-workloads name, so these inputs are laid out as the definitions say, which the tasks tell. Of
-SOL-ExecBench there are the examples and samples of its repository.
+Listing takes less than 0.1 s of each suite. A suite with fewer problems in the table than it has was
+not run to its end; what took too long did so on a busy machine, with 5 to 60 s of a processor each.
+BackendBench's 861 overloads are listed; a table of all of them was not made yet. flashinfer-bench's
+data set is not part of its own repository: its definitions and workloads are those of a fork,
+without the files of tensors that some workloads name, so these inputs are laid out as the
+definitions say, which the tasks tell. Of SOL-ExecBench there are the examples and samples of its
+repository.
 """
 
 

@@ -7,6 +7,8 @@ import importlib
 import re
 from typing import Any
 
+import gymnasium
+
 from triton_gym import registration
 from triton_gym.errors import InvalidOptionError, unknown
 from triton_gym.task import Task
@@ -57,7 +59,12 @@ def environment_id(name: str, *, numeric: bool = False) -> str:
     if name in registration.families():
         return family_id(name)
     if not _ID.fullmatch(name):
-        raise unknown("environment", name, [*registration.tasks(), *registration.families()])
+        known = [*registration.tasks(), *registration.families()]
+        if "-" in name:  # nearer to an id than to the name of a task
+            known = [
+                i for i in gymnasium.registry if i.startswith(("TritonKernel-", "TritonTune-"))
+            ]
+        raise unknown("environment", name, known)
     return name
 
 

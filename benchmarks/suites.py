@@ -89,13 +89,13 @@ def main() -> None:
         if not problem.key.startswith(tuple(options.only)):
             continue
         if problem.key in kept:
-            rows.append(_unquoted(kept[problem.key]))
+            rows.append(_bare(kept[problem.key], options.checkout))
             continue
         if options.device:
             *_, row = _rows_of(problem, options.device)
         else:
             row = _alone(problem, options.seconds)
-        rows.append(_unquoted({**row, "commit": head["commit"][:7]}))
+        rows.append(_bare({**row, "commit": head["commit"][:7]}, options.checkout))
         if len(rows) % 20 == 0:
             print(len(rows), rows[-1], flush=True)
         if options.out and time.perf_counter() - written > WRITTEN_S:
@@ -171,11 +171,16 @@ def _alone(problem: suites.Problem, seconds: float) -> dict[str, Any]:
     return row
 
 
-def _unquoted(row: dict[str, Any]) -> dict[str, Any]:
-    """A row without the lines of the problem's source that errors quote: those are others' text."""
-    bare = {key: _QUOTED.sub("", row[key]) for key in ("why",) if key in row}
-    notes = {"notes": [_QUOTED.sub("", note) for note in row["notes"]]} if "notes" in row else {}
-    return {**row, **bare, **notes}
+def _bare(row: dict[str, Any], checkout: Path) -> dict[str, Any]:
+    """A row without what is another's or this machine's: lines of the problem's source that errors
+    quote, and where the checkout lies."""
+
+    def bare(text: str) -> str:
+        return _QUOTED.sub("", text).replace(f"{checkout.resolve()}/", "")
+
+    why = {"why": bare(row["why"])} if "why" in row else {}
+    notes = {"notes": [bare(note) for note in row["notes"]]} if "notes" in row else {}
+    return {**row, **why, **notes}
 
 
 def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:

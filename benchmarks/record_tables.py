@@ -14,10 +14,11 @@ OUT (`build/tables` above) gets a journal and a table for each task, rewritten a
 it, `summary.json`, and a log for each GPU; `--archive` puts all of it into one file in the end,
 whatever ends it, an interrupt or a termination too. A folder that was recorded into is gone on with;
 `--resume tables.tar.gz` unpacks an archive into OUT first, if OUT has no journal yet. Shapes that
-the tables in `--earlier` hold complete are not measured again; the new tables hold them too.
+the tables in `--earlier` hold complete are not measured again; the new tables hold all of these.
 
 A few rows of every new task come first, then the test shapes of all tasks, then train shapes, a
-block of each task at a time (configs/tables.toml): whenever it is stopped, what is there is balanced.
+block at a time of the family and the task that have fewest (configs/tables.toml): whenever it is
+stopped, what is there is balanced.
 `--check` measures random rows of OUT's tables again and writes `check.json`: median and 95th
 percentile of the differences, before and after the sentinels' correction, and rank correlations.
 """

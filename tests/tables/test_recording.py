@@ -17,7 +17,7 @@ from triton_gym.tables import checking, files
 from triton_gym.tables.plan import Plan, read_plans
 from triton_gym.tables.recording import Recording
 from triton_gym.tables.shapes import drawn_shapes
-from triton_gym.tables.sweep import Part, measure, record_all
+from triton_gym.tables.sweep import Part, measure, parts_of, record_all
 
 
 class Measured:
@@ -176,6 +176,47 @@ def test_a_recording_goes_on_from_the_complete_shapes_of_an_earlier_table(plan, 
     other = dataclasses.replace(plan, space={"BLOCK": (2048, 4096)})
     with pytest.raises(InvalidOptionError, match="earlier table"):
         Recording(other, Measured(), tmp_path / "c", earlier=earlier)
+
+
+def test_what_an_earlier_table_holds_of_a_shape_stays_until_there_is_more(plan, tmp_path):
+    begun = Recording(plan, Measured(), tmp_path / "a")
+    measure([Part(begun, "test", [(0,)]), Part(begun, "train", [(1, 2)], most=4)], Measured())
+    earlier = begun.write()
+    assert earlier.card["complete_cases"] == [str(plan.test[0])]
+    held = {str(c): int(n) for c, n in zip(earlier.cases, earlier.present.sum(1), strict=True)}
+    assert held[str(plan.cases[1])] == 4
+    again = Recording(plan, Measured(), tmp_path / "b", earlier=earlier)
+    assert again.trained == 0
+    measure([Part(again, "train", [(1,)], most=2), Part(again, "train", [(2,)])], Measured())
+    table = again.write()
+    now = {str(c): int(n) for c, n in zip(table.cases, table.present.sum(1), strict=True)}
+    assert now == {**held, str(plan.cases[2]): 5}
+    of = {str(case): set(runs[there]) for case, runs, there in zip(
+        table.cases, table.measures["run"], table.present, strict=True)}  # fmt: skip
+    assert of == {str(plan.cases[i]): {float(i == 2)} for i in range(3)}
+    assert table.card["complete_cases"] == [str(plan.cases[0]), str(plan.cases[2])]
+
+
+def test_train_shapes_are_recorded_where_there_are_fewest(plan, tmp_path):
+    def planned(name, family, train):
+        task = dataclasses.replace(plan.task, name=name)
+        shapes = drawn_shapes(plan.task, train, gpu_named("h200"))
+        return Plan(task=task, test=(), train=shapes, sample=2, family=family)
+
+    plans = [planned("a", "rows", 24), planned("b", "rows", 24), planned("c", "scans", 32)]
+    first = Recording(plans[0], Measured(), tmp_path / "first")
+    eight = [block for block in first.blocks(test=False) if block[-1] < 8]
+    measure([Part(first, "train", eight)], Measured())
+    recordings = [
+        Recording(one, Measured(), tmp_path, earlier=first.write() if one is plans[0] else None)
+        for one in plans
+    ]
+    parts = [(part.recording.plan.task.name, len(part.blocks[0])) for part in parts_of(recordings)]
+    assert parts == [
+        ("c", 8), ("b", 8), ("c", 8),  # rows have 8 by then, scans 0, 16, 8
+        ("a", 8), ("c", 8),  # 16 and 16; of rows `a` and `b` have 8 each
+        ("b", 8), ("a", 8), ("b", 8), ("c", 8),  # 24 and 24: tasks with fewest
+    ]  # fmt: skip
 
 
 def test_a_shape_that_nothing_can_be_judged_on_is_left_out(plan, tmp_path):

@@ -36,7 +36,7 @@ from triton_gym.tables.journal import Entry, Journal, Measured, now
 from triton_gym.tables.origin import origin, source_digest
 from triton_gym.tables.plan import Plan
 from triton_gym.tables.table import Table
-from triton_gym.task import Task
+from triton_gym.task import Case, Task
 
 SENTINEL_EVERY = 30
 """Configurations of a block between two measurements of its sentinel."""
@@ -102,8 +102,9 @@ class Recording:
         plan: what is recorded.
         evaluator: on which device.
         folder: where the journal and the table are written.
-        earlier: a table of another run; the shapes that it says are complete are not measured
-            again, and are in the table that comes of this recording.
+        earlier: a table of another run, which is part of the table that comes of this recording.
+            Shapes that it says are complete are not measured again; of others what it holds stays
+            until there is more.
 
     Raises:
         InvalidOptionError: the folder holds a recording of another plan, or `earlier` is of another
@@ -215,6 +216,11 @@ class Recording:
         done = len(self._journal.done)
         return done, done + math.ceil(left * (1 + AGAIN * REPEATS + 1 / SENTINEL_EVERY))
 
+    @property
+    def trained(self) -> int:
+        """Train shapes that an earlier table holds complete."""
+        return sum(index >= len(self.plan.test) for index in self._kept)
+
     def complete(self, index: int) -> bool:
         """Whether a shape has all its measurements, those anew too."""
         if index in self._kept:
@@ -241,11 +247,15 @@ class Recording:
             [i for i in range(len(self.cases)) if self.complete(i) and i not in self._kept],
             {"utc": now(), "begun": self._begun, "device": self._hardware, **origin()},
         )  # fmt: skip
-        if self._earlier is None or found is None:
-            return found or self._earlier
-        names = {str(self.cases[i]) for i in self._kept}
-        at = [i for i, case in enumerate(self._earlier.cases) if str(case) in names]
-        return joined(self._earlier.only(at), found) if at else found
+        earlier = self._earlier
+        if earlier is None or found is None:
+            return found or earlier
+        before, complete = _rows(earlier), set(found.card["complete_cases"])
+        more = [
+            i for i, (case, rows) in enumerate(_rows(found).items())
+            if str(case) in complete or rows >= before.get(case, 0)
+        ]  # fmt: skip
+        return joined(earlier, found.only(more)) if more else earlier
 
     # -- what is measured ---------------------------------------------------------------------
 
@@ -329,3 +339,8 @@ class Recording:
         if self._faults > FAULTS:
             raise error
         return []
+
+
+def _rows(table: Table) -> dict[Case, int]:
+    """How many configurations of each shape a table holds."""
+    return dict(zip(table.cases, map(int, table.present.sum(1)), strict=True))

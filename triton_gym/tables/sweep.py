@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import statistics
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
@@ -19,6 +18,8 @@ from triton_gym.tables.table import Table
 
 FIRST = 6
 """Configurations of each task's test shapes that are measured before any task is finished."""
+FEW = 24
+"""Train shapes of a family below which it goes before others."""
 AHEAD = 0.5
 """Jobs under way beyond one for each worker, as a share of the workers."""
 LAST = 1.5
@@ -63,7 +64,7 @@ def record_all(
     told: Told = lambda task, part, done, whole: None,
 ) -> dict[str, Table]:  # fmt: skip
     """Record tasks: some rows of each, then the complete tables of all, then samples of train
-    shapes, a block of each task at a time, in the order of `plans`.
+    shapes, block by block where there are fewest; see `parts_of`.
 
     Args:
         plans: what is recorded.
@@ -93,16 +94,41 @@ def record_all(
 
 
 def parts_of(recordings: Sequence[Recording]) -> list[Part]:
-    """What is recorded, in order."""
+    """What is recorded, in order.
+
+    Of train shapes the next block is that of a family with fewer than `FEW`, if there is one, and
+    of the task with fewest; the first of `recordings` where these are equal. Shapes of earlier
+    tables count, so that whatever a recording is stopped by, tasks and families have about as much.
+    """
     tests = [(one, one.blocks(test=True)) for one in recordings]
-    trains = [
-        [Part(one, "train", [block]) for block in one.blocks(test=False)] for one in recordings
-    ]
     return [
         *(Part(one, "first", blocks[:1], FIRST) for one, blocks in tests if blocks),
         *(Part(one, "test", blocks) for one, blocks in tests if blocks),
-        *(part for turn in itertools.zip_longest(*trains) for part in turn if part is not None),
+        *_fewest_first(recordings),
     ]
+
+
+def _fewest_first(recordings: Sequence[Recording]) -> Iterator[Part]:
+    """Blocks of train shapes, each where there are fewest by then."""
+    left = [deque(one.blocks(test=False)) for one in recordings]
+    own = [one.trained for one in recordings]
+    families: Counter[str] = Counter()
+    for one, count in zip(recordings, own, strict=True):
+        families[_family(one)] += count
+    while any(left):
+        at = min(
+            (i for i, blocks in enumerate(left) if blocks),
+            key=lambda i: (min(FEW, families[_family(recordings[i])]), own[i]),
+        )
+        block = left[at].popleft()
+        own[at] += len(block)
+        families[_family(recordings[at])] += len(block)
+        yield Part(recordings[at], "train", [block])
+
+
+def _family(recording: Recording) -> str:
+    """A task whose plan names no family is one by itself."""
+    return recording.plan.family or recording.plan.task.name
 
 
 def measure(

@@ -62,5 +62,5 @@ integration-%:
 	$(PYTHON) -m venv .integrations/$*
 	.integrations/$*/bin/python -m pip install --quiet --no-compile -e '.[$(subst _,-,$*)]' pytest pytest-timeout \
 		-c tests/integrations/constraints.txt
-	TRITON_GYM_INTEGRATION=$* .integrations/$*/bin/python -m pytest -q \
+	TRITON_GYM_INTEGRATION=$* .integrations/$*/bin/python -m pytest -q --all-tasks \
 		tests/integrations/test_$*.py

@@ -353,7 +353,7 @@ def activated(x, w, b, v):
     return torch.relu(h @ v)
 
 
-@pytest.mark.parametrize("inner", [32, 27])
+@pytest.mark.parametrize("inner", [32, pytest.param(27, marks=pytest.mark.slow)])
 def test_activations_become_part_of_products(inner, evaluator):
     """27 columns: rows that the copy engine cannot address."""
     made = torch.randn(20, 48), torch.randn(inner, 48), torch.randn(inner), torch.randn(inner, 64)

@@ -79,3 +79,5 @@ class Verified:
     """See `decision.Decision`."""
     route: str
     """Where it comes from: a route to a start, or an agent's name."""
+    replays: bool = True
+    """Whether its calls may be repeated as they were; see `replay`."""

@@ -109,7 +109,8 @@ class Candidates:
         number = len(self.folder.candidates) + 1
         now = None
         if self.active is not None:
-            now = {"source": self.active.source, "choices": self.active.choices}
+            active = self.active
+            now = {"source": active.source, "choices": active.choices, "replays": active.replays}
         found: dict[str, Any] = {"ok": False, "faster": False, "why": f"not swapped: {why}"}
         if why is None:
             found = trial.try_candidate({
@@ -143,7 +144,7 @@ class Candidates:
             wall=wall if before is None else _times(before.wall, wall),
             overall=device.median * (before.overall if before is not None else 1.0),
             against=self.spec.against, number=number, pairs=int(found["decided_after"]),
-            evalue=float(found["evalue"]), route=route,
+            evalue=float(found["evalue"]), route=route, replays=bool(found.get("replays", True)),
         )  # fmt: skip
 
     def compare_with_compile(self) -> None:

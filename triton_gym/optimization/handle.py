@@ -229,6 +229,8 @@ class Optimization:
         try:
             loaded = load(verified.source, verified.entry, cache.kernels, cache.compiled)
             loaded.pin(verified.choices)
+            if not verified.replays and loaded.replayed is not None:
+                loaded.replayed.stop()
         except Exception as error:
             self.swap.notes.append(f"a kernel cannot be loaded: {type(error).__name__}: {error}")
             return

@@ -8,6 +8,7 @@ candidate wins a pair if it takes less of both, so neither may get worse.
 from __future__ import annotations
 
 import random
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ Call = Callable[[], Any]
 BATCH_US = 200.0
 """Device time that is measured at once; shorter calls are repeated to fill it."""
 MOST_CALLS = 16
+WAITED = 5
+"""Calls that are waited for; their median is what a caller waits. One alone says more of what else
+the host did at that moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +90,13 @@ def cuda_clock(call: Call) -> Times:
     from triton_gym.evaluation.backends.cuda.device_timing import event_us
 
     torch.cuda.synchronize()
-    began = time.perf_counter()
-    call()
-    torch.cuda.synchronize()
-    wall = (time.perf_counter() - began) * 1e6
+    walls = []
+    for _ in range(WAITED):
+        began = time.perf_counter()
+        call()
+        torch.cuda.synchronize()
+        walls.append((time.perf_counter() - began) * 1e6)
+    wall = statistics.median(walls)
     device = event_us(call, 2 * wall)
     count = min(MOST_CALLS, int(BATCH_US / max(device, 1.0)))
     if count > 1:

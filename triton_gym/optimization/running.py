@@ -10,8 +10,11 @@ It is compiled elsewhere then (`compiling`). What is compiled lies in a folder o
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.util
+import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +23,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
+
 from triton_gym.errors import TritonGymError
+from triton_gym.optimization.plan import watch_launches
+from triton_gym.optimization.replay import Replayed
 from triton_gym.runs.folder import write_whole
 
 
@@ -28,6 +35,7 @@ class NotCompiledError(TritonGymError):
     """A kernel is not compiled for these arguments yet, and the caller must not wait for it."""
 
 
+_ASSEMBLER = "TRITON_PTXAS_PATH"
 _allowed = threading.local()
 _storing = threading.RLock()
 """Held while Triton's folder is ours: there is one for all threads of a process."""
@@ -49,12 +57,14 @@ class Loaded:
     """An answer in this process."""
 
     call: Callable[..., Any]
-    """Its host function."""
+    """Its host function; see `replay`."""
     module: ModuleType
     path: Path
     """Its file: Triton reads a kernel's source from there."""
     kernels: Mapping[str, Any] = field(default_factory=dict)
     """What `@triton.jit` and what is around it made, by the module's names."""
+    replayed: Replayed | None = None
+    """What repeats calls that came before; None if it has no kernels."""
 
     def choices(self) -> dict[str, dict[str, Any]]:
         """What each `@triton.autotune` of the module chose last; see `pin`."""
@@ -78,6 +88,20 @@ class Loaded:
                 if hasattr(tuner, "configs"):
                     tuner.configs = [triton.Config(**choice)]
                     tuner.cache.clear()
+        if self.replayed is not None:
+            self.replayed.forget()  # plans hold what the tuners had chosen before
+
+    @property
+    def replays(self) -> bool:
+        """Whether calls are repeated as they were; see `replay`."""
+        return self.replayed is not None and self.replayed.on
+
+    def stop_replaying(self) -> bool:
+        """Run the host function itself from now on; whether anything had been replayed."""
+        if self.replayed is None or not self.replayed.plans:
+            return False
+        self.replayed.stop()
+        return True
 
     @property
     def tuned(self) -> bool:
@@ -122,7 +146,9 @@ def load(source: str, entry: str, folder: Path, compiled: Path | None = None) ->
     kernels = {n: value for n, value in vars(module).items() if _inner(value) is not None}
     for kernel in kernels.values():
         _hold_compiling(_inner(kernel), compiled)
-    return Loaded(call, module, path, kernels)
+        watch_launches(_inner(kernel))
+    replayed = Replayed(call, source) if kernels else None
+    return Loaded(replayed.answer if replayed else call, module, path, kernels, replayed)
 
 
 def _layers(kernel: Any) -> Iterator[Any]:
@@ -171,17 +197,56 @@ def _stored_in(folder: Path | None, *, wait: bool) -> Iterator[None]:
     if not _storing.acquire(blocking=wait):
         raise NotCompiledError("another kernel is being compiled.")
     try:
-        # Set past the knob, which would set the environment variable for all that comes later.
-        named = vars(knobs.cache)
-        before = dict(named)
-        named["dir"] = str(folder)
+        with _set(knobs.cache, "dir", str(folder)), _assembler():
+            yield
+    finally:
+        _storing.release()
+
+
+@contextlib.contextmanager
+def _set(knobs: Any, name: str, value: Any) -> Iterator[None]:
+    """Set a knob of Triton's past itself, which would set its environment variable for good."""
+    named = vars(knobs)
+    before = dict(named)
+    named[name] = value
+    try:
+        yield
+    finally:
+        named.clear()
+        named.update(before)
+
+
+@contextlib.contextmanager
+def _assembler() -> Iterator[None]:
+    """Have Triton use one assembler, in this process and in those that compile for it.
+
+    A kernel is found on the disk by the assembler's version, among others. `torch.compile` sets
+    the environment variable for an assembler of PyTorch's as soon as it makes a kernel: processes
+    that were started later would compile what this one never finds.
+    """
+    from triton import knobs
+    from triton.backends.nvidia import compiler
+
+    given = os.environ.get(_ASSEMBLER)
+    if given is None or not Path(given).is_relative_to(Path(torch.__file__).parent):
+        yield
+        return
+    version, module = _assembler_version, vars(compiler)
+    with _set(knobs.nvidia, "ptxas", None):  # Triton's own
+        before = module.get("get_ptxas_version")
+        module["get_ptxas_version"] = version
         try:
             yield
         finally:
-            named.clear()
-            named.update(before)
-    finally:
-        _storing.release()
+            module["get_ptxas_version"] = before
+
+
+@functools.cache
+def _assembler_version(arch: int = 80) -> str:
+    """What Triton asks the assembler in use, whose answer it keeps for good."""
+    from triton.backends.nvidia import compiler
+
+    return str(subprocess.check_output([compiler.get_ptxas(arch).path, "--version"]), "utf-8")
 
 
 def _read_only(made: type[Any]) -> type[Any]:

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import inspect
 import json
+import math
 import os
 import signal
 import sys
@@ -53,7 +54,7 @@ TRIAL_S = 5.0
 WORKERS = 4
 """Most answers that one search evaluates at the same time: several functions are searched for at
 once, and the program needs processors too."""
-CLOSE_BY = 0.5
+CLOSE_BY = 0.7
 """Speed of a start, as a share of the fastest one's, from which on its variants are tried too."""
 _TUNERS = ("annealing",)
 """Agents that search a task's knobs, before others."""
@@ -226,6 +227,7 @@ class SearchRun:
         for place, (agent, start) in enumerate(runs):
             share = max(self._left - self._reserve(candidates), 0.0) / (len(runs) - place)
             until = time.monotonic() + share
+            last = place == len(runs) - 1
             name = task.name if start is starts[0] else f"{task.name}_{place + 1}"
             ident = registration.register(
                 dataclasses.replace(task, name=name, starter=start.source)
@@ -233,13 +235,13 @@ class SearchRun:
             tunes = agent in _TUNERS and task.knobs
             env = ident.replace("TritonKernel", "TritonTune") if tunes else ident
             path = self.folder.of_agent(agent if start is starts[0] else f"{agent}-{place + 1}")
-            self._one_agent(agent, env, path, evaluator, candidates, until)
+            self._one_agent(agent, env, path, evaluator, candidates, math.inf if last else until)
 
     def _reserve(self, candidates: Candidates) -> float:
         """Seconds of the search to keep for trials, at its end."""
         if not self._live:
             return 0.0
-        compares = self.spec.against != "compile"
+        compares = candidates.active is not None and self.spec.against != "compile"
         kept = min(COMPILE_S, 0.2 * self.spec.seconds) if compares else 0.0
         return kept + min(max(TRIAL_S, candidates.trial_s), 0.2 * self.spec.seconds)
 
@@ -265,7 +267,7 @@ class SearchRun:
             if source and step.outcome.correct:
                 candidates.found(source, agent, step.outcome)
             self.folder.spend()
-            if time.monotonic() >= until:
+            if time.monotonic() >= until or self._left <= self._reserve(candidates):
                 raise _TimeIsUp
 
         with run:

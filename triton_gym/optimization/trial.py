@@ -53,6 +53,8 @@ from triton_gym.task import Case
 
 DRAWN = 12
 """Shapes drawn from the task's range, besides the examples; kernels are compiled for them, too."""
+CALLS = 3
+"""Calls that are held against the function's, of each shape: the third is a replay of the second."""
 SETS = 4
 """Copies of the examples that pairs go round."""
 LEAST = 25
@@ -115,10 +117,15 @@ class Bench:
         with torch.no_grad(), compiling():
             loaded = self._load(source, keep)
             why = self._wrong(loaded, seed)
+            if why is not None and loaded.stop_replaying():
+                why = self._wrong(loaded, seed)  # its host function as it stands
             if why is not None:
                 return {"ok": False, "faster": False, "why": why}
             if now is not None:
-                running = self._answer(self._load(now["source"], now["choices"]))
+                before = self._load(now["source"], now["choices"])
+                if not now.get("replays", True):
+                    before.stop_replaying()
+                running = self._answer(before)
             else:
                 running = self._original(against)
             with self._turn:
@@ -128,7 +135,7 @@ class Bench:
         wall = [one.now.wall_us / one.candidate.wall_us for one in pairs]
         return {
             "ok": True, "faster": trial.decision.faster, "why": "",
-            "choices": loaded.choices() or dict(keep or {}),
+            "choices": loaded.choices() or dict(keep or {}), "replays": loaded.replays,
             "timed": {
                 "tolerances": timed.tolerances, "spared": timed.spared, "exact": timed.exact,
                 "typical": timed.typical,
@@ -220,12 +227,11 @@ class Bench:
         timed = slackened(self._timed(seed))
         for args, kwargs in self.examples:
             arguments = self.binding.answer_arguments(self.function, args, kwargs)
-            why = self._unequal(
-                loaded, arguments, functools.partial(self.function, *args, **kwargs), timed,
-                "an example",
-            )  # fmt: skip
-            if why is not None:
-                return why
+            original = functools.partial(self.function, *args, **kwargs)
+            for _ in range(CALLS):
+                why = self._unequal(loaded, arguments, original, timed, "an example")
+                if why is not None:
+                    return why
         rng = random.Random(seed)
         # Where the GPU is shared, shapes are small: a judge has looked at large ones already.
         tiny = self._share < 1
@@ -244,13 +250,16 @@ class Bench:
         arguments = check.draw_inputs(task, case, seed, self.device)
         plain = check.returned(task, arguments, case)
         expected = check.expect(task, case, arguments, plain)
-        found = flatten(loaded.call(*arguments), numbers=True)[0]
-        why = unlike(found, plain.tensors)
-        if why is not None:
-            return f"on {case}, {why}"
-        verdict = check.compare(found, expected, str(case))
-        verdict = reconsidered(verdict, found, task, case, arguments, str(case))
-        return None if verdict.ok else verdict.message
+        for _ in range(CALLS):
+            found = flatten(loaded.call(*arguments), numbers=True)[0]
+            why = unlike(found, plain.tensors)
+            if why is not None:
+                return f"on {case}, {why}"
+            verdict = check.compare(found, expected, str(case))
+            verdict = reconsidered(verdict, found, task, case, arguments, str(case))
+            if not verdict.ok:
+                return verdict.message
+        return None
 
     def _unequal(
         self, loaded: Loaded, arguments: tuple[Any, ...], original: Callable[[], Any],

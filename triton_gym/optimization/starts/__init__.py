@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from torch.export import ExportedProgram
@@ -89,8 +89,14 @@ def _inductor(graphs: Graphs) -> _Variants:
     if fuses(graphs.core.graph_module):
         yield (
             "inductor-epilogue",
-            "PyTorch's compiler, activations within products by a kernel of this library's",
-            (lambda: _compiled(graphs, {}, epilogues=True)),
+            "PyTorch's compiler, what follows products within a kernel of this library's",
+            (lambda: _compiled(graphs, {}, epilogues=True, whole_rows=_reduces(graphs.core))),
+        )
+    if _reads_beside(graphs.core):
+        yield (
+            "inductor-tiles",
+            "PyTorch's compiler, elements in tiles of two axes",
+            (lambda: _compiled(graphs, _TILES, blocks=_WIDE)),
         )
     if _reduces(graphs.core):
         yield (
@@ -110,7 +116,14 @@ _ROUTES: dict[str, Callable[[Graphs], _Variants]] = {
 }  # fmt: skip
 
 
+_TILES: dict[str, object] = {"triton.prefer_nd_tiling": True, "triton.max_tiles": 2}
+_WIDE = {"XBLOCK": 128, "YBLOCK": 8}
+"""A tile that is read along the inner axis; PyTorch's compiler begins with a square."""
 _PRODUCTS = frozenset({"mm", "bmm", "addmm", "baddbmm"})
+_BESIDE = frozenset(
+    {"slice", "slice_scatter", "select", "select_scatter", "cat", "roll", "flip", "index",
+     "constant_pad_nd", "diagonal", "gather", "triu", "tril"}
+)  # fmt: skip
 _REDUCTIONS = frozenset(
     {"sum", "mean", "amax", "amin", "max", "min", "argmax", "argmin", "prod", "var", "var_mean",
      "any", "all", "_softmax", "_log_softmax", "native_layer_norm", "native_group_norm", "norm",
@@ -126,11 +139,19 @@ def _multiplies(core: ExportedProgram) -> bool:
     return bool(_operators(core) & _PRODUCTS)
 
 
+def _reads_beside(core: ExportedProgram) -> bool:
+    """Whether what is read for an element depends on its place along an axis."""
+    return bool(_operators(core) & _BESIDE)
+
+
 def _reduces(core: ExportedProgram) -> bool:
     return bool(_operators(core) & _REDUCTIONS)
 
 
-def _compiled(graphs: Graphs, settings: dict[str, object], **forms: bool) -> str:
+def _compiled(
+    graphs: Graphs, settings: dict[str, object], blocks: Mapping[str, int] | None = None,
+    **forms: bool,
+) -> str:  # fmt: skip
     """An answer by PyTorch's compiler."""
     inputs = graphs.inputs
     parameters = [
@@ -142,7 +163,7 @@ def _compiled(graphs: Graphs, settings: dict[str, object], **forms: bool) -> str
     arguments = [_given(name, inputs, device) for name in _placeholders(graphs.core)]
     return converted(
         code, graphs.request.name, arguments, device, result_text(graphs.flat.called.tree),
-        parameters,
+        parameters, blocks or {},
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from triton_gym.optimization.starts.epilogues import OPERATOR
 from triton_gym.optimization.starts.names import kept_apart
@@ -37,7 +38,7 @@ _PRODUCTS = {"mm": "product", "bmm": "product", "addmm": "product", "baddbmm": "
 
 
 def converted(code: str, entry: str, arguments: list[str], device: str, result: str,
-              parameters: list[str]) -> str:  # fmt: skip
+              parameters: list[str], blocks: Mapping[str, int] = MappingProxyType({})) -> str:  # fmt: skip
     """An answer.
 
     Args:
@@ -47,11 +48,15 @@ def converted(code: str, entry: str, arguments: list[str], device: str, result: 
         device: an expression for the device.
         result: a template of what is returned, `{n}` for the wrapper's n-th output.
         parameters: of the host function.
+        blocks: block sizes to begin with, for kernels that have all of these.
 
     Raises:
         NoStartError: the wrapper calls what no kernel stands for.
     """
     wrapper = read_wrapper(code)
+    for kernel in wrapper.kernels.values():
+        if set(blocks) <= set(kernel.constants):
+            kernel.constants.update(blocks)
     host = _Host(wrapper, arguments, device, result)
     body = host.lines()
     if not wrapper.kernels and not host.pieces:

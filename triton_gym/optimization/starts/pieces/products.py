@@ -29,6 +29,14 @@ def activated(t, ACT: tl.constexpr):
     """An activation of float32 values, by its name in PyTorch."""
     if ACT == "gelu":
         t = 0.5 * t * (1.0 + tl.erf(t * 0.7071067811865476))
+    if ACT == "gelu_16":
+        # For 16-bit results: erfc(z) = P(1 / (1 + p z)) exp(-z^2), z = |t| / sqrt(2), to 1.5e-7
+        # (Abramowitz and Stegun, 7.1.26)
+        u = 1.0 / (1.0 + 0.23164190 * tl.abs(t))
+        p = 1.421413741 + u * (-1.453152027 + u * 1.061405429)
+        p = u * (0.254829592 + u * (-0.284496736 + u * p))
+        half = 0.5 * t * p * tl.exp2(-0.7213475204444817 * t * t)
+        t = tl.where(t < 0.0, half, t - half)
     if ACT == "gelu_tanh":
         # t/2 (1 + tanh u) = t sigmoid(2u), u = sqrt(2/pi) (t + 0.044715 t^3)
         t = t * tl.sigmoid(1.5957691216057308 * (t + 0.044715 * t * t * t))
@@ -42,20 +50,38 @@ def activated(t, ACT: tl.constexpr):
 
 
 @triton.jit
-def finished(acc, bias_ptr, cols, n, alpha, beta, BIAS: tl.constexpr, ACT: tl.constexpr):
-    """What is stored for sums of products in columns `cols`, whose bias is a vector."""
+def combined(t, other, OP: tl.constexpr):
+    """Values joined with those of another matrix."""
+    if OP == "add":
+        t += other.to(tl.float32)
+    if OP == "mul":
+        t *= other.to(tl.float32)
+    return t
+
+
+@triton.jit
+def finished(
+    acc, bias_ptr, other_desc, row, col, n, alpha, beta,
+    BIAS: tl.constexpr, ACT: tl.constexpr, OP: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
+    """What is stored for sums of products from (row, col) on, whose bias is a vector."""
     acc *= alpha
     if BIAS:
+        cols = col + tl.arange(0, WIDTH)
         bias = tl.load(bias_ptr + cols, mask=cols < n, other=0.0)
         acc += beta * bias.to(tl.float32)[None, :]
-    return activated(acc, ACT)
+    acc = activated(acc, ACT)
+    if OP != "":
+        acc = combined(acc, other_desc.load([row, col]), OP)
+    return acc
 
 
 @triton.jit
 def copied_product_kernel(
-    a_desc, b_desc, c_desc, bias_ptr, m, n, k, alpha, beta,
+    a_desc, b_desc, c_desc, other_desc, bias_ptr, m, n, k, alpha, beta,
     A_TURNED: tl.constexpr, B_TURNED: tl.constexpr, BIAS: tl.constexpr, ACT: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr,
+    OP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    GROUP_M: tl.constexpr,
 ):  # fmt: skip
     """Every num_programs-th tile of the result; the copy engine pads and clips at the edges."""
     tiles = tl.cdiv(m, BLOCK_M) * tl.cdiv(n, BLOCK_N)
@@ -76,23 +102,26 @@ def copied_product_kernel(
         # Stored in two halves, which leave more shared memory to the pipeline.
         halves = tl.permute(tl.reshape(acc, (BLOCK_M, 2, BLOCK_N // 2)), (0, 2, 1))
         left, right = tl.split(halves)
-        cols = col + tl.arange(0, BLOCK_N // 2)
-        left = finished(left, bias_ptr, cols, n, alpha, beta, BIAS, ACT)
+        left = finished(
+            left, bias_ptr, other_desc, row, col, n, alpha, beta, BIAS, ACT, OP, BLOCK_N // 2
+        )  # fmt: skip
         c_desc.store([row, col], left.to(c_desc.dtype))
-        cols += BLOCK_N // 2
-        right = finished(right, bias_ptr, cols, n, alpha, beta, BIAS, ACT)
-        c_desc.store([row, col + BLOCK_N // 2], right.to(c_desc.dtype))
+        col += BLOCK_N // 2
+        right = finished(
+            right, bias_ptr, other_desc, row, col, n, alpha, beta, BIAS, ACT, OP, BLOCK_N // 2
+        )  # fmt: skip
+        c_desc.store([row, col], right.to(c_desc.dtype))
 
 
 @triton.jit
 def product_kernel(
-    a_ptr, b_ptr, bias_ptr, c_ptr, m, n, k,
-    a_batch, a_row, a_col, b_batch, b_row, b_col, bias_row, bias_col, c_batch, c_row, c_col,
-    alpha, beta,
-    BIAS: tl.constexpr, ACT: tl.constexpr, PRECISION: tl.constexpr,
+    a_ptr, b_ptr, bias_ptr, other_ptr, c_ptr, m, n, k,
+    a_batch, a_row, a_col, b_batch, b_row, b_col, bias_row, bias_col, other_row, other_col,
+    c_batch, c_row, c_col, alpha, beta,
+    BIAS: tl.constexpr, ACT: tl.constexpr, OP: tl.constexpr, PRECISION: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr,
 ):  # fmt: skip
-    """One (BLOCK_M, BLOCK_N) tile of c = act(alpha · a @ b + beta · bias)."""
+    """One (BLOCK_M, BLOCK_N) tile of c = act(alpha · a @ b + beta · bias), joined with other."""
     row, col = tile_at(tl.program_id(0), m, n, BLOCK_M, BLOCK_N, GROUP_M)
     batch = tl.program_id(1).to(tl.int64)
     rows = (row + tl.arange(0, BLOCK_M)).to(tl.int64)[:, None]
@@ -114,6 +143,9 @@ def product_kernel(
         at = bias_ptr + rows * bias_row + cols[None, :] * bias_col
         acc += beta * tl.load(at, mask=inside, other=0.0).to(tl.float32)
     acc = activated(acc, ACT)
+    if OP != "":
+        at = other_ptr + rows * other_row + cols[None, :] * other_col
+        acc = combined(acc, tl.load(at, mask=inside, other=0.0), OP)
     c_ptrs = c_ptr + batch * c_batch + rows * c_row + cols[None, :] * c_col
     tl.store(c_ptrs, acc.to(c_ptr.dtype.element_ty), mask=inside)
 
@@ -148,8 +180,9 @@ def described(t, rows, cols):
     return TensorDescriptor(t, list(t.shape), list(t.stride()), [cols, rows])
 
 
-def product(a, b, out, bias=None, alpha=1.0, beta=1.0, act=""):
-    """out = act(alpha · a @ b + beta · bias), of matrices (M, K), (K, N) or batches of them."""
+def product(a, b, out, bias=None, alpha=1.0, beta=1.0, act="", other=None, op=""):
+    """out = act(alpha · a @ b + beta · bias) op other, of matrices (M, K), (K, N) or batches of
+    them; op is `add` or `mul`, of a matrix (M, N)."""
     m, k = a.shape[-2:]
     n = b.shape[-1]
     wide = a.dtype == torch.float32
@@ -166,13 +199,18 @@ def product(a, b, out, bias=None, alpha=1.0, beta=1.0, act=""):
         bias_col = bias.stride(-1) if bias.shape[-1] == n > 1 else 0
         bias_row = bias.stride(-2) if bias.dim() > 1 and bias.shape[-2] > 1 else 0
     given = out if bias is None else bias
+    beside = out if other is None else other
+    if act == "gelu" and out.element_size() == 2:
+        act = "gelu_16"
     copied = a.dim() == 2 and a.element_size() == 2 and block_n >= 32 and out.stride(1) == 1
     copied = copied and bias_row == 0 and (bias is None or bias_col == 1)
-    if copied and copyable(a) and copyable(b) and copyable(out):
+    copied = copied and beside.stride(-1) == 1 and beside.element_size() == 2
+    if copied and copyable(a) and copyable(b) and copyable(out) and copyable(beside):
         copied_product_kernel[(min(tiles, PRODUCT_PROGRAMS),)](
             described(a, block_m, block_k), described(b, block_k, block_n),
-            described(out, block_m, block_n // 2), given, m, n, k, float(alpha),
-            float(beta), a.stride(1) != 1, b.stride(1) != 1, bias is not None, act,
+            described(out, block_m, block_n // 2), described(beside, block_m, block_n // 2),
+            given, m, n, k, float(alpha), float(beta), a.stride(1) != 1, b.stride(1) != 1,
+            bias is not None, act, op,
             block_m, block_n, block_k, PRODUCT_GROUP_M,
             num_warps=PRODUCT_NUM_WARPS, num_stages=PRODUCT_NUM_STAGES,
         )  # fmt: skip
@@ -184,16 +222,17 @@ def product(a, b, out, bias=None, alpha=1.0, beta=1.0, act=""):
         (a.stride(0), b.stride(0), out.stride(0)) if batches > 1 else (0, 0, 0)
     )  # fmt: skip
     product_kernel[(tiles, batches)](
-        a, b, given, out, m, n, k, a_batch, a.stride(-2), a.stride(-1), b_batch, b.stride(-2),
-        b.stride(-1), bias_row, bias_col, c_batch, out.stride(-2), out.stride(-1), float(alpha),
-        float(beta), bias is not None, act, "tf32x3" if wide else "ieee",
+        a, b, given, beside, out, m, n, k, a_batch, a.stride(-2), a.stride(-1), b_batch,
+        b.stride(-2), b.stride(-1), bias_row, bias_col, beside.stride(-2), beside.stride(-1),
+        c_batch, out.stride(-2), out.stride(-1), float(alpha), float(beta), bias is not None, act,
+        op, "tf32x3" if wide else "ieee",
         block_m, block_n, block_k, PRODUCT_GROUP_M,
         num_warps=PRODUCT_NUM_WARPS // less, num_stages=PRODUCT_NUM_STAGES,
     )  # fmt: skip
     return out
 
 
-def activated_product(a, b, bias, act):
-    """act(a @ b + bias) of matrices (M, K) and (K, N)."""
+def activated_product(a, b, bias, act, other, op):
+    """act(a @ b + bias) op other of matrices (M, K), (K, N) and (M, N)."""
     out = torch.empty((a.shape[0], b.shape[1]), dtype=a.dtype, device=a.device)
-    return product(a, b, out, bias, act=act)
+    return product(a, b, out, bias, act=act, other=other, op=op)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
@@ -74,6 +75,41 @@ def test_what_is_compiled_lies_in_one_place_whatever_torch_compile_sets(tmp_path
     assert places == [str(tmp_path / "compiled")] * 2
     assert waited == [False]
     assert triton.knobs.cache.dir == str(tmp_path / "elsewhere")  # of all others
+
+
+def test_one_assembler_is_used_whatever_torch_compile_sets(tmp_path, monkeypatch):
+    """Inductor sets TRITON_PTXAS_PATH, and later processes inherit it: kernels that one of them
+    compiled were not found by those that had asked for the version before."""
+    from triton.backends.nvidia import compiler
+
+    old = 75  # newer GPUs have an assembler of another name in some versions
+
+    def key(self):
+        return compiler.get_ptxas_version(old), compiler.get_ptxas(old).path
+
+    monkeypatch.setattr(triton.runtime.jit.JITFunction, "_do_compile", key)
+    kernel = load(SOURCE, "copied", tmp_path, tmp_path / "compiled").kernels["_copy"].fn
+    kernel.ASTSource = ASTSource
+    with compiling():
+        before = kernel._do_compile()
+        fake = tmp_path / "torch" / "bin" / "ptxas"
+        fake.parent.mkdir(parents=True)
+        fake.write_text("#!/bin/sh\necho release 1.1 of PyTorch\n")
+        fake.chmod(0o755)
+        monkeypatch.setattr(torch, "__file__", str(fake.parent.parent / "__init__.py"))
+        monkeypatch.setenv("TRITON_PTXAS_PATH", str(fake))
+        compiler.get_ptxas_version.cache_clear()
+        assert (
+            compiler.get_ptxas_version(old) == "release 1.1 of PyTorch\n"
+        )  # what a new process finds
+        assert kernel._do_compile() == before
+        assert compiler.get_ptxas_version(old) == "release 1.1 of PyTorch\n"  # of all others
+        own = tmp_path / "ptxas"  # a user's own choice counts
+        own.write_text("#!/bin/sh\necho release 2.2\n")
+        own.chmod(0o755)
+        monkeypatch.setenv("TRITON_PTXAS_PATH", str(own))
+        assert kernel._do_compile()[1] == str(own)
+    compiler.get_ptxas_version.cache_clear()
 
 
 def test_tuners_are_pinned_to_what_they_chose(tmp_path):

@@ -370,8 +370,50 @@ def test_activations_become_part_of_products(inner, evaluator):
     assert "triton_poi" not in host  # nothing is left for a kernel of its own
     outcome = evaluator.evaluate(found.task, start.source)
     assert outcome.status == "correct", outcome.message
-    wrong = start.source.replace("BIAS, ACT)", "False, ACT)").replace("if BIAS:", "if False:")
+    wrong = start.source.replace("if BIAS:", "if False:")
     assert evaluator.evaluate(found.task, wrong).status == "incorrect"
+
+
+def gated_block(x, gate, up, down):
+    """A gate between two products, and a residual, of rows in two axes."""
+    return (torch.nn.functional.silu(x @ gate) * (x @ up)) @ down + x
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_gates_and_residuals_become_part_of_products(dtype, evaluator):
+    made = torch.randn(3, 7, 48), torch.randn(48, 64), torch.randn(48, 64), torch.randn(64, 48)
+    scaled = (made[0], *(one / 7 for one in made[1:]))
+    found = trace(
+        gated_block, [tuple(one.to(dtype) for one in scaled)], dynamic={"x": (0,)},
+        routes=("inductor",), seconds=240,
+    )  # fmt: skip
+    (start,) = (one for one in found.starts if one.route == "inductor-epilogue")
+    host = start.source[start.source.index("def gated_block(x") :]
+    assert host.count("activated_product(") == 2
+    assert "'silu'" in host
+    assert "'mul'" in host
+    assert "'add'" in host
+    assert "triton_poi" not in host
+    outcome = evaluator.evaluate(found.task, start.source)
+    assert outcome.status == "correct", outcome.message
+    wrong = start.source.replace('if OP == "mul":', 'if OP == "none":')
+    assert evaluator.evaluate(found.task, wrong).status == "incorrect"
+
+
+def beside(u):
+    """The sum of neighbours along both axes."""
+    out = u.clone()
+    out[1:-1, 1:-1] = u[:-2, 1:-1] + u[2:, 1:-1] + u[1:-1, :-2] + u[1:-1, 2:]
+    return out
+
+
+def test_what_reads_beside_itself_starts_in_tiles_too(evaluator):
+    found = trace(beside, [(torch.randn(40, 36),)], routes=("inductor",), seconds=240)
+    (start,) = (one for one in found.starts if one.route == "inductor-tiles")
+    assert "_XBLOCK = 128\n" in start.source
+    assert "_YBLOCK = 8\n" in start.source
+    outcome = evaluator.evaluate(found.task, start.source)
+    assert outcome.status == "correct", outcome.message
 
 
 def two_readers(x, w):

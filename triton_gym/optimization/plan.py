@@ -104,7 +104,7 @@ class _Recording(TorchDispatchMode):
     """What a call does."""
 
     def __init__(self, tensors: tuple[torch.Tensor, ...]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._inputs = [f"t{place}" for place in range(len(tensors))]
         self._steps: list[_Step] = []
         self._scope: dict[str, Any] = {}
@@ -189,7 +189,7 @@ class _Recording(TorchDispatchMode):
 
     def launches_counted(self) -> Any:
         """A context in which every launch of this thread is counted, wherever it comes from."""
-        return _hook(self._count)
+        return _Told(self._count)
 
     def _count(self, _: Any) -> None:
         if getattr(_tape, "recording", None) is self:
@@ -336,15 +336,13 @@ def _strided(base: torch.Tensor, size: Any, stride: Any, beyond: int) -> torch.T
     return torch.as_strided(base, size, stride, base.storage_offset() + beyond)
 
 
-try:  # what PyTorch's own compiler allocates with: a third of the public function's cost
-    from torch._C._dynamo.guards import _empty_strided_cuda as _found
-
-    _empty_cuda: Callable[..., torch.Tensor] | None = _found
-except ImportError:
-    _empty_cuda = None
+_empty_cuda: Callable[..., torch.Tensor] | None = getattr(
+    torch._C._dynamo.guards, "_empty_strided_cuda", None
+)
+"""What PyTorch's own compiler allocates with: a third of the public function's cost."""
 
 
-class _hook:
+class _Told:
     """Calls a function at each launch of a kernel, in a context.
 
     Where this version of Triton has no such hooks it counts none, so nothing is planned.
@@ -354,7 +352,7 @@ class _hook:
         from triton import knobs
 
         self._function = function
-        self._chain = getattr(knobs.runtime, "launch_enter_hook", None)
+        self._chain: Any = getattr(knobs.runtime, "launch_enter_hook", None)
 
     def __enter__(self) -> None:
         if hasattr(self._chain, "add"):

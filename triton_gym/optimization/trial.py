@@ -54,7 +54,7 @@ from triton_gym.task import Case
 DRAWN = 12
 """Shapes drawn from the task's range, besides the examples; kernels are compiled for them, too."""
 CALLS = 3
-"""Calls that are held against the function's, of each shape: the third is a replay of the second."""
+"""Calls that are held against the function's, of each shape: the third replays the second."""
 SETS = 4
 """Copies of the examples that pairs go round."""
 LEAST = 25

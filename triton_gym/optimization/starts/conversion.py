@@ -11,7 +11,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from triton_gym.optimization.starts.epilogues import OPERATOR
 from triton_gym.optimization.starts.names import kept_apart
@@ -37,8 +36,10 @@ _SKIPPED = re.compile(
 _PRODUCTS = {"mm": "product", "bmm": "product", "addmm": "product", "baddbmm": "product"}
 
 
-def converted(code: str, entry: str, arguments: list[str], device: str, result: str,
-              parameters: list[str], blocks: Mapping[str, int] = MappingProxyType({})) -> str:  # fmt: skip
+def converted(
+    code: str, entry: str, arguments: list[str], device: str, result: str, parameters: list[str],
+    blocks: Mapping[str, int],
+) -> str:  # fmt: skip
     """An answer.
 
     Args:

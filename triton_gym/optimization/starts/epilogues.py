@@ -8,7 +8,7 @@ kernel of this library's in its place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +28,7 @@ def operator() -> Any:
             OPERATOR, _never, mutates_args=(),
             schema="(Tensor a, Tensor b, Tensor? bias, str act, Tensor? other, str op) -> Tensor",
         )  # fmt: skip
-        made.register_fake(
-            lambda a, b, bias, act, other, op: a.new_empty((a.shape[0], b.shape[1]))
-        )
+        made.register_fake(lambda a, b, bias, act, other, op: a.new_empty((a.shape[0], b.shape[1])))
     return getattr(getattr(torch.ops, space), name).default
 
 
@@ -88,12 +86,15 @@ def _replace(graph: GraphModule, found: _Epilogue) -> None:
         made.meta = dict(found.product.meta)
         result, before = made, found.product
         for view in found.views:
-            kept = {before: result}
-            result = graph.graph.node_copy(view, lambda node, kept=kept: kept.get(node, node))
+            result = graph.graph.node_copy(view, _instead(before, result))
             before = view
     last.replace_all_uses_with(result)
     for node in reversed(found.nodes):
         graph.graph.erase_node(node)
+
+
+def _instead(before: Node, after: Node) -> Callable[[Node], Node]:
+    return lambda node: after if node is before else node
 
 
 def _epilogue(node: Node) -> _Epilogue | None:

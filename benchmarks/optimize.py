@@ -26,7 +26,7 @@ from typing import Any
 import record
 import torch
 from optimize_functions import SUBJECTS
-from optimize_overhead import overhead
+from optimize_overhead import host, overhead
 from optimize_search import search_all, summary
 
 import triton_gym
@@ -168,6 +168,8 @@ def main() -> None:
         if "overhead" in options.parts:
             device = "cuda:0" if torch.cuda.is_available() else "cpu"
             content["overhead"] = {**overhead(device), "commit": commit}
+            if device != "cpu":
+                content["overhead"]["host"] = host(device, work / "host")
             print(json.dumps(content["overhead"]), flush=True)
             write()
         if "functions" in options.parts:

@@ -4,7 +4,7 @@
 
 Calls of each kind are timed in turn, in short rounds: an empty Python function, the plain function,
 the wrapped one with a kernel in use, the same with shapes that change from call to call, and after
-`disable()`. Each is told in nanoseconds over the plain one and in empty calls: the fifth percentile
+`disable()`; on a GPU also host functions of kernels, as they stand and replayed. Each is told in nanoseconds over the plain one and in empty calls: the fifth percentile
 of rounds, since what else a machine does only adds, and the median.
 """
 
@@ -13,7 +13,10 @@ from __future__ import annotations
 import inspect
 import json
 import statistics
+import tempfile
+import time
 import timeit
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,10 +28,13 @@ from triton_gym.optimization.binding import Binding, Verified
 from triton_gym.optimization.gate import Ways, gate
 from triton_gym.optimization.guard import ConstantGuard, Guard, TensorGuard
 from triton_gym.optimization.pairs import Ratio
+from triton_gym.optimization.running import compiling, load
+from triton_gym.optimization.starts.pieces import piece
 from triton_gym.optimization.swap import Swap
 from triton_gym.optimization.watcher import WATCHER
 
 CALLS, ROUNDS = 200, 400
+HOST_CALLS = 50
 SHAPES = 4
 """How many shapes a caller changes between."""
 _SOURCES = {
@@ -106,6 +112,51 @@ def overhead(device: str) -> dict[str, Any]:
     return found
 
 
+def host(device: str, folder: Path) -> dict[str, Any]:
+    """Host time of a call of a kernel's host function, as it stands and replayed, on a GPU.
+
+    The matrices are small, so that launches, not the GPU, are what a queue of calls takes.
+    """
+    found = {}
+    for name, (source, arguments) in _hosts(device).items():
+        loaded = load(source, "function", folder)
+        times: dict[str, list[float]] = {"stands": [], "replayed": []}
+        with torch.no_grad(), compiling():
+            for _ in range(3):
+                loaded.call(*arguments)
+            calls = {"stands": loaded.module.function, "replayed": loaded.call}
+            planned = loaded.replayed.plans if loaded.replayed is not None else 0
+            for _ in range(ROUNDS // 4):
+                for kind, call in calls.items():
+                    torch.cuda.synchronize()
+                    began = time.perf_counter()
+                    for _ in range(HOST_CALLS):
+                        call(*arguments)
+                    times[kind].append((time.perf_counter() - began) / HOST_CALLS * 1e6)
+        found[name] = {
+            "plans": planned,
+            **{f"{kind}_us": [round(_low(some), 2), round(statistics.median(some), 2)]
+               for kind, some in times.items()},
+        }  # fmt: skip
+    return found
+
+
+def _hosts(device: str) -> dict[str, tuple[str, tuple[torch.Tensor, ...]]]:
+    head = (
+        "import torch\nimport triton\nimport triton.language as tl\n"
+        "from triton.tools.tensor_descriptor import TensorDescriptor\n\n\n"
+    )
+    rows = "@triton.jit\ndef scaled(x, y, n, B: tl.constexpr):\n"
+    rows += "    i = tl.program_id(0) * B + tl.arange(0, B)\n"
+    rows += "    tl.store(y + i, tl.load(x + i, mask=i < n) * 2, mask=i < n)\n\n\n"
+    rows += "def function(x):\n    y = torch.empty_like(x)\n"
+    rows += "    scaled[(triton.cdiv(x.numel(), 1024),)](x, y, x.numel(), 1024)\n    return y\n"
+    product = piece("products") + "\n\ndef function(a, b):\n"
+    product += "    return activated_product(a, b, None, 'silu', None, '')\n"
+    a, b = (torch.randn(128, 128, device=device, dtype=torch.bfloat16) for _ in range(2))
+    return {"one launch": (head + rows, (a,)), "product": (head + product, (a, b))}
+
+
 def _row(kinds: dict[str, tuple[timeit.Timer, int]]) -> dict[str, Any]:
     times: dict[str, list[float]] = {name: [] for name in kinds}
     for _ in range(ROUNDS):  # in turn, so that what else the machine does meets all of them
@@ -134,6 +185,8 @@ def main() -> None:
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     for name, row in overhead(device).items():
         print(f"{name}: {json.dumps(row)}")
+    if torch.cuda.is_available():
+        print(json.dumps(host(device, Path(tempfile.mkdtemp(prefix="optimize-")))))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from triton_gym.optimization.decorator import wrapped
 from triton_gym.optimization.guard import ConstantGuard, Guard, TensorGuard
 from triton_gym.optimization.pairs import Ratio
 from triton_gym.optimization.running import NotCompiledError, compiling, load
+from triton_gym.optimization.starts.pieces import piece
 from triton_gym.optimization.swap import Swap
 from triton_gym.optimization.traced import Result
 from triton_gym.optimization.watcher import WATCHER
@@ -334,6 +335,73 @@ def test_cuda_graphs(swapped):
         graph.replay()
         torch.testing.assert_close(found, scaled(cold, v))
     assert WATCHER.drain()
+    assert swap.report().runs == "kernel", swap.report()
+
+
+PRODUCT = f"""
+import torch
+import triton
+import triton.language as tl
+from triton.tools.tensor_descriptor import TensorDescriptor
+
+
+{piece("products")}
+
+
+def gated(a, b, other):
+    return activated_product(a, b, None, "silu", other, "mul")
+"""
+
+
+def gated(a, b, other):
+    return torch.nn.functional.silu(a @ b) * other
+
+
+@pytest.mark.parametrize("sizes", [(256, 512, 128), (100, 72, 40)])
+def test_calls_of_a_kind_are_replayed_with_descriptors(sizes, tmp_path):
+    rows, columns, inner = sizes
+    loaded = load(PRODUCT, "gated", tmp_path)
+    side = torch.cuda.Stream()
+
+    def given():
+        shapes = (rows, inner), (inner, columns), (rows, columns)
+        return [torch.randn(*one, device="cuda", dtype=torch.bfloat16) for one in shapes]
+
+    with torch.no_grad(), compiling():
+        held = []  # so that the next call's memory lies elsewhere
+        for _ in range(6):
+            held.append(given())
+            torch.testing.assert_close(
+                loaded.call(*held[-1]), gated(*held[-1]), rtol=0.02, atol=0.1
+            )
+        assert loaded.replayed.plans == 1
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # the stream of the call, not of what was recorded
+            last = given()
+            found = loaded.call(*last)
+        side.synchronize()
+        torch.testing.assert_close(found, gated(*last), rtol=0.02, atol=0.1)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            found = loaded.call(*last)
+        for one in last:
+            one.normal_()
+        graph.replay()
+        torch.testing.assert_close(found, gated(*last), rtol=0.02, atol=0.1)
+
+
+def test_what_is_replayed_is_told_apart_by_kind(swapped):
+    function, swap = swapped()
+    with torch.no_grad():
+        for n, d in [(64, 256), (32, 256), (64, 240), (64, 256), (2, 256)] * 4:
+            x, w = arguments(n, d)
+            torch.testing.assert_close(function(x, w), scaled(x, w))
+        x, w = arguments(65)
+        odd = x.flatten()[1:-255].view(-1, 256)  # not aligned: another kernel
+        torch.testing.assert_close(function(odd, w), scaled(odd, w))
+    with torch.inference_mode():
+        x, w = arguments()
+        assert function(x, w).is_inference()
     assert swap.report().runs == "kernel", swap.report()
 
 

@@ -416,6 +416,18 @@ def test_what_reads_beside_itself_starts_in_tiles_too(evaluator):
     assert outcome.status == "correct", outcome.message
 
 
+def chosen(x, i):
+    return torch.relu(x.index_select(1, i))
+
+
+def test_chosen_columns_have_a_start(evaluator):
+    """Taken apart in PyTorch's own way, `index_select` would ask for a GPU."""
+    given = torch.randn(12, 40), torch.randint(0, 40, (9,))
+    found = trace(chosen, [given], routes=("inductor",), seconds=240)
+    outcome = evaluator.evaluate(found.task, found.starts[0].source)
+    assert outcome.status == "correct", outcome.message
+
+
 def two_readers(x, w):
     h = x @ w
     return torch.relu(h), h

@@ -198,7 +198,13 @@ def _hold_tried(task: Task, flat: Flat, inputs: Inputs, text: Text) -> None:
     try:
         admit(task, torch.device("cpu"))
     except InvalidTaskError as error:
-        raise NotOptimizableError(f"{where}: {error}") from error
+        hint = (
+            " If sizes hang together that the trace knows nothing of, say with dynamic= which axes "
+            "vary."
+        )
+        raise NotOptimizableError(
+            f"{where}: {error}{hint if ' fails on ' in str(error) else ''}"
+        ) from error
     case = task.tiny[0]
     if task.flops(case) > RUN_FLOPS:
         return

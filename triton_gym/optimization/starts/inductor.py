@@ -172,6 +172,11 @@ def _moved(core: ExportedProgram, epilogues: bool) -> tuple[torch.fx.GraphModule
             # Taken apart it would ask for the GPU; for every dtype this is the same.
             node.target = torch.ops.aten.eq.Scalar
             node.args = (node.args[0], 0)
+        elif name.startswith("index_select") and _dimensions(node.args[2]) == 1:
+            # The same: taken apart it is Python's indexing, which asks for the GPU.
+            place = int(node.args[1]) % max(_dimensions(node.args[0]), 1)
+            node.target = torch.ops.aten.index.Tensor
+            node.args = (node.args[0], [*[None] * place, node.args[2]])
     graph.recompile()
     mode = next(meta.fake_mode for meta in metas if hasattr(meta, "fake_mode"))
     mode.allow_non_fake_inputs = True
@@ -182,6 +187,11 @@ def _moved(core: ExportedProgram, epilogues: bool) -> tuple[torch.fx.GraphModule
             decomposition_table=select_decomp_table(), tracing_mode="real",
         )(*values)  # fmt: skip
     return traced, values, mode
+
+
+def _dimensions(node: Any) -> int:
+    value = getattr(node, "meta", {}).get("val")
+    return value.dim() if isinstance(value, torch.Tensor) else 0
 
 
 def _elsewhere(meta: Any) -> Any:

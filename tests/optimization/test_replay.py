@@ -207,6 +207,21 @@ def test_the_same_tensor_twice_says_nothing_of_two(launches, tmp_path):
     assert launches[0][5][:2] == [x.data_ptr(), w.data_ptr()]
 
 
+@pytest.mark.parametrize("head", ["x, w, factor=2.0", "*given", "x, w=None"])
+def test_parameters_with_defaults_are_called_as_they_stand(head, launches, tmp_path):
+    body = "    x = given[0]\n" if "given" in head else ""
+    body += (
+        "    y = torch.empty_like(x)\n    _scaled[(1,)](x, x, y, 8, 2.0, BLOCK=64)\n    return y\n"
+    )
+    loaded = load(f"{HEAD}\n\ndef scaled({head}):\n{body}", "scaled", tmp_path)
+    assert loaded.replayed is None
+    assert not loaded.replays
+    with compiling():
+        for count in (2, 1 if head != "x, w, factor=2.0" else 2):
+            loaded.call(*_given()[:count])
+    assert len(launches) == 2
+
+
 def test_who_watches_launches_is_told_of_them(launches, tmp_path):
     loaded = load(SCALED, "scaled", tmp_path)
     with compiling():

@@ -118,6 +118,13 @@ class Replayed:
         return tuple(kind)
 
 
+def replayable(call: Callable[..., Any]) -> bool:
+    """Whether a host function takes tensors and nothing else: its parameters have no defaults."""
+    plain = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    given = inspect.signature(call).parameters.values()
+    return all(one.kind is plain and one.default is one.empty for one in given)
+
+
 def unsteady(source: str) -> str | None:
     """What a host function asks that differs between calls with tensors of the same shapes, in
     words; None if it asks nothing of the kind."""

@@ -27,7 +27,7 @@ import torch
 
 from triton_gym.errors import TritonGymError
 from triton_gym.optimization.plan import watch_launches
-from triton_gym.optimization.replay import Replayed
+from triton_gym.optimization.replay import Replayed, replayable
 from triton_gym.runs.folder import write_whole
 
 
@@ -147,7 +147,7 @@ def load(source: str, entry: str, folder: Path, compiled: Path | None = None) ->
     for kernel in kernels.values():
         _hold_compiling(_inner(kernel), compiled)
         watch_launches(_inner(kernel))
-    replayed = Replayed(call, source) if kernels else None
+    replayed = Replayed(call, source) if kernels and replayable(call) else None
     return Loaded(replayed.answer if replayed else call, module, path, kernels, replayed)
 
 

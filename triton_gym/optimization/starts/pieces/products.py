@@ -206,9 +206,10 @@ def product(a, b, out, bias=None, alpha=1.0, beta=1.0, act="", other=None, op=""
     copied = copied and bias_row == 0 and (bias is None or bias_col == 1)
     copied = copied and beside.stride(-1) == 1 and beside.element_size() == 2
     if copied and copyable(a) and copyable(b) and copyable(out) and copyable(beside):
+        joined = None if other is None else described(other, block_m, block_n // 2)
         copied_product_kernel[(min(tiles, PRODUCT_PROGRAMS),)](
             described(a, block_m, block_k), described(b, block_k, block_n),
-            described(out, block_m, block_n // 2), described(beside, block_m, block_n // 2),
+            described(out, block_m, block_n // 2), joined,
             given, m, n, k, float(alpha), float(beta), a.stride(1) != 1, b.stride(1) != 1,
             bias is not None, act, op,
             block_m, block_n, block_k, PRODUCT_GROUP_M,

@@ -428,6 +428,37 @@ def test_chosen_columns_have_a_start(evaluator):
     assert outcome.status == "correct", outcome.message
 
 
+def bagged(table, indices, offsets):
+    return torch.nn.functional.embedding_bag(indices, table, offsets, mode="mean", padding_idx=3)
+
+
+def largest_of_bags(table, indices):
+    return torch.nn.functional.embedding_bag(indices, table, mode="max")
+
+
+def _offsets(generator, table, indices, offsets):
+    count = indices.shape[0]
+    drawn = torch.randint(0, count + 1, offsets.shape, generator=generator).sort()[0]
+    drawn[0] = 0
+    return table, indices, drawn
+
+
+@pytest.mark.parametrize("function", [bagged, largest_of_bags])
+def test_bags_of_rows_start_from_a_template(function, evaluator):
+    table = torch.randn(20, 24)
+    given = {
+        bagged: (table, torch.randint(0, 20, (30,)), torch.arange(0, 30, 5)),
+        largest_of_bags: (table, torch.randint(0, 20, (6, 5))),
+    }[function]
+    draw = _offsets if function is bagged else None
+    found = trace(
+        function, [given], dynamic={"indices": (0,)}, routes=("template",), seconds=240, draw=draw
+    )
+    assert found.routes["template"] == "a start", found.routes
+    outcome = evaluator.evaluate(found.task, found.starts[0].source)
+    assert outcome.status == "correct", outcome.message
+
+
 def two_readers(x, w):
     h = x @ w
     return torch.relu(h), h

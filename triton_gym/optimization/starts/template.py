@@ -1,4 +1,4 @@
-"""Answers put together of this library's own kernels, for graphs of attention and largest values.
+"""Answers put together of this library's own kernels: attention, largest values, bags of rows.
 
 PyTorch's compiler calls a library for these. A graph that is views around one such operator becomes
 those views around a kernel of ours.
@@ -23,8 +23,8 @@ from triton_gym.optimization.starts.route import NoStartError
 _VIEWS = frozenset(
     {"view", "reshape", "transpose", "permute", "unsqueeze", "squeeze", "chunk", "split", "slice",
      "select", "expand", "t", "contiguous", "unbind", "flatten", "unflatten", "getitem",
-     "sym_size", "mul", "floordiv", "add", "split_with_sizes", "expand_as", "view_as", "numpy_T",
-     "mT", "movedim", "swapaxes"}
+     "sym_size", "sym_numel", "mul", "floordiv", "add", "split_with_sizes", "expand_as",
+     "view_as", "numpy_T", "mT", "movedim", "swapaxes"}
 )  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def template_answer(program: ExportedProgram, inputs: Inputs, flat: Flat, name: 
         pieces.add(piece_name)
         replaced[node.name] = call
     if not pieces:
-        raise NoStartError("it holds neither attention nor largest values")
+        raise NoStartError("it holds neither attention, largest values nor bags of rows")
     ordered = dict(
         sorted(inputs.parameters.items(), key=lambda item: item[0] not in inputs.placeholders)
     )
@@ -68,6 +68,8 @@ def _plain(node: Node) -> bool:
     value = node.meta.get("val")
     if name in ("mul", "floordiv", "add"):
         return not isinstance(value, torch.Tensor)
+    if name == "arange":  # where bags of one length begin
+        return isinstance(value, torch.Tensor) and not value.dtype.is_floating_point
     return name in _VIEWS or name.startswith("_assert_tensor_metadata")
 
 
@@ -83,7 +85,31 @@ def _kernel_call(node: Node) -> tuple[str, str]:
             raise NoStartError("the largest values of an axis that is not the last")
         largest = node.args[3] if len(node.args) > 3 else node.kwargs.get("largest", True)
         return "largest", f"largest_values({{0}}, {{1}}, largest={largest})"
+    if name == "embedding_bag":
+        return "bags", _bags(node)
     raise NoStartError(f"no kernel of this library's stands for {node.target}")
+
+
+def _bags(node: Node) -> str:
+    """`joined_bags(table, indices, offsets, mode, scales, last, padding)`."""
+    named = (
+        "weight", "indices", "offsets", "scale_grad_by_freq", "mode", "sparse",
+        "per_sample_weights", "include_last_offset", "padding_idx",
+    )  # fmt: skip
+    given = dict(zip(named, node.args, strict=False)) | node.kwargs
+    if any(user.users and user.args[1:] != (0,) for user in node.users):
+        raise NoStartError("more of embedding_bag than its result is used")
+    scales = "None"
+    if isinstance(given.get("per_sample_weights"), Node):
+        scales = "{6}" if len(node.args) > 6 else "{per_sample_weights}"
+    padding = given.get("padding_idx")
+    table: Any = node.args[0].meta["val"]  # type: ignore[union-attr]
+    if isinstance(padding, int) and padding < 0 and padding != -1:
+        padding += int(table.shape[0])
+    return (
+        f"joined_bags({{0}}, {{1}}, {{2}}, {given.get('mode', 0)}, {scales}, "
+        f"{bool(given.get('include_last_offset', False))}, {-1 if padding is None else padding})"
+    )
 
 
 def _attention(node: Node) -> str:

@@ -137,6 +137,25 @@ def read_sweep(path: Path, experts: Path, *, fitted: bool) -> list[Job]:
     return jobs
 
 
+def read_suite(path: Path) -> list[Job]:
+    """The experts and starters of a suite of the catalogue, as `suite_score.py` timed them."""
+    jobs = []
+    for row in json.loads(path.read_text())["rows"]:
+        task = triton_gym.load(row["task"])
+        for answer, timed in (("expert", "ours"), ("starter", "starter")):
+            if timed not in row["times"]:
+                continue
+            found = row["times"][timed]
+            jobs.append(
+                Job(
+                    f"{answer}s of the catalogue", row["task"], False, "",
+                    (), found["us"], found.get("low_us", found["us"]),
+                    found.get("high_us", found["us"]), getattr(task, answer),
+                )
+            )  # fmt: skip
+    return jobs
+
+
 @dataclass(slots=True)
 class Row:
     """A measured answer with what was found of it."""

@@ -85,6 +85,8 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, help="JSON of benchmarks/corpus_measure.py")
     parser.add_argument("--sweeps", type=Path, nargs="+", default=[],
                         help="JSON files of benchmarks/sweep.py")  # fmt: skip
+    parser.add_argument("--suites", type=Path, nargs="+", default=[],
+                        help="JSON files of benchmarks/suite_score.py")  # fmt: skip
     parser.add_argument("--experts", type=Path, default=ROOT / "envs", help="sources of the sweeps")
     parser.add_argument("--gpu", default="h200", help="key of the GPU that was measured")
     parser.add_argument("--cache", type=Path,
@@ -101,6 +103,8 @@ def main() -> None:
     jobs = following.read_corpus(args.corpus) if args.corpus else []
     for sweep in args.sweeps:
         jobs += following.read_sweep(sweep, args.experts, fitted=False)
+    for suite in args.suites:
+        jobs += following.read_suite(suite)
     if not jobs:
         parser.error("name the JSON of the corpus, or of sweeps")
     following.collect(jobs, args.gpu, args.cache, args.workers, args.seconds)

@@ -12,6 +12,7 @@ from triton_gym.evaluation.plan.view import View
 from triton_gym.evaluation.simulate.launches import Dot, LaunchTrace, Site, Tensor
 from triton_gym.evaluation.simulate.machine_code.build import Build
 from triton_gym.evaluation.simulate.machine_code.sass import Code, Region
+from triton_gym.evaluation.simulate.time_model.execution import trips
 from triton_gym.evaluation.simulate.time_model.model import estimate
 from triton_gym.evaluation.simulate.time_model.moves import moves_us
 from triton_gym.evaluation.simulate.time_model.occupancy import occupancy
@@ -205,6 +206,18 @@ def test_a_loop_without_accesses_costs_what_it_runs():
     assert us(*looped(40, 0.0)) == us(*looped(40, 0.0)) <= us(*looped(40, 1.0))
     once, often = us(*looped(40, 10.0)), us(*looped(40, 1000.0))
     assert 50 < often / once < 110
+
+
+def test_what_is_prepared_for_an_inner_loop_runs_once_an_entry():
+    inner = Region("loop", 1, 320, {"load": 8, "float": 8}, accesses=(("load", 8, 8 * 128),),
+                   lines=((8, 16),), closing=7)  # fmt: skip
+    outer = Region("loop", 0, 160, {"logic": 20}, lines=((7, 4), (8, 13), (9, 3)), closing=5)
+    body = Region("body", -1, 0, {"logic": 10}, lines=((1, 10),))
+    build = dataclasses.replace(BUILD, num_warps=4, code=Code((body, outer, inner)))
+    load = dataclasses.replace(LOAD, line=8, count=160, burst=32, lanes=128, bytes=160 * 512)
+    passes = ((1, 1.0), (5, 1.0), (7, 5.0), (8, 160.0), (9, 5.0))
+    trace = dataclasses.replace(TRACE, sites=(load,), passes=passes)
+    assert trips(build, trace) == [1.0, 5.0, 20.0]
 
 
 def test_products_that_never_run_cost_nothing():

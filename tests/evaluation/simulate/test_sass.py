@@ -24,6 +24,45 @@ def test_parts_of_the_code_with_equal_ranges_are_nested_in_one_order_only():
     assert kinds == [("body", -1), ("loop", 0), ("branch", 1)]
 
 
+def test_what_waits_for_a_barrier_aside_is_no_loop():
+    """The code that polls goes back to right behind the branch that leads to it."""
+
+    def code(jumps):
+        return sass.code_of(
+            [
+                sass.Instruction(16 * i, i in jumps and jumps[i][1],
+                                 "BRA" if i in jumps else "FADD", 1,
+                                 16 * jumps[i][0] if i in jumps else None)
+                for i in range(60)
+            ]
+        )  # fmt: skip
+
+    # A loop from 10 to 30 within one from 2 to 40 that ends with a branch, not with an exit; at 20
+    # it may go to 50, which polls, and comes back from 58.
+    outer, inner = {40: (2, False)}, {30: (10, True)}
+    found = code({**outer, **inner, 20: (50, True), 58: (21, False)})
+    spans = [(r.kind, r.start // 16) for r in found.regions]
+    assert spans == [("body", 0), ("loop", 2), ("loop", 10)]
+    assert ("loop", 21) in [(r.kind, r.start // 16) for r in code({58: (21, False)}).regions]
+
+
+def test_lanes_that_a_branch_leaves_out_meet_in_no_bank():
+    def conflicts(jumps):
+        names = ["FADD", *["BRA", "STS"] * 8, "FADD"] if jumps else ["FADD", *["STS"] * 8, "FADD"]
+        listing, stored = [], 0
+        for i, name in enumerate(names):
+            branch, store = name == "BRA", name == "STS"
+            listing.append(
+                sass.Instruction(16 * i, branch, name, 1, 16 * (i + 2) if branch else None,
+                                 place=(5, 8 * stored) if store else None)
+            )  # fmt: skip
+            stored += store
+        return sass.code_of(listing).regions[0].conflicts
+
+    assert conflicts(jumps=False) == 8 * 15
+    assert conflicts(jumps=True) == 0
+
+
 @pytest.mark.parametrize(
     ("name", "group"),
     [

@@ -226,6 +226,25 @@ def test_arguments_decide_paths():
 
 
 @jit
+def ragged_kernel(count_ptr, x_ptr, w_ptr, out_ptr, BLOCK: tl.constexpr):
+    """Programs beyond a count look at it, and leave."""
+    i, pid = tl.arange(0, BLOCK), tl.program_id(0)
+    if pid < tl.load(count_ptr):
+        x = tl.load(x_ptr + pid * BLOCK + i)
+        tl.store(out_ptr + pid * BLOCK + i, x * tl.load(w_ptr + i))
+
+
+def test_neighbours_that_work_tell_what_is_shared():
+    count = torch.tensor([256], dtype=torch.int32)
+    x, w, out = aligned(4096 * 128), aligned(128), aligned(4096 * 128)
+    ready = ragged_kernel.ready((4096,), count, x, w, out, 128)
+    found = trace(ready, 0, given=[(count.data_ptr(), count.data_ptr() + 4)]).trace
+    shared = {site.owner: dict(site.sharing) for site in found.sites if site.kind == "load"}
+    assert shared[1][128] == 1.0
+    assert shared[2][128] == pytest.approx(1 / 128)
+
+
+@jit
 def borders_kernel(x_ptr, out_ptr, left_out, BLOCK: tl.constexpr):
     pid, i = tl.program_id(0), tl.arange(0, BLOCK)
     acc = tl.zeros((BLOCK,), tl.float32)

@@ -242,10 +242,12 @@ def _collect(instructions: list[Instruction], spans: list[tuple[int, int, str]])
     regions = []
     parents = _parents(spans)
     stretches = _stretches(instructions, homes, parents)
+    skipped = _skipped(instructions)
     meetings = conflicts(
         (home, classify(each.name) == "store_shared", width(each.name), each.place)
         for each, home in zip(instructions, homes, strict=True)
-        if (each.place is not None and not each.guarded) or classify(each.name) == "barrier"
+        if classify(each.name) == "barrier"
+        or (each.place is not None and not each.guarded and each.address not in skipped)
     )
     late = lateness(
         (home, classify(each.name), each.name, each.slot.stall)
@@ -275,6 +277,15 @@ def _collect(instructions: list[Instruction], spans: list[tuple[int, int, str]])
             )
         )  # fmt: skip
     return Code(tuple(regions), best_mma, widest["load"], widest["store"])
+
+
+def _skipped(instructions: Sequence[Instruction]) -> set[int]:
+    """Addresses of instructions that a branch over a few of them guards as a predicate would."""
+    found: set[int] = set()
+    for each in instructions:
+        if each.guarded and each.goal is not None and 0 < each.goal - each.address <= _FEW * 16:
+            found.update(range(each.address + 16, each.goal, 16))
+    return found
 
 
 def _parents(spans: list[tuple[int, int, str]]) -> list[int]:
@@ -331,6 +342,8 @@ def _rare(
                 yield min(around, key=lambda span: span[1] - span[0])
 
 
+_FEW = 12
+"""Instructions between which a branch is no more than a predicate."""
 _OUTER = ("body", "rare", "loop", "branch")
 """Kinds of ranges, from the outside inwards."""
 
@@ -343,9 +356,13 @@ def _spans(
     loops: dict[int, int] = {}
     forward = []
     ends = [e.address for e in instructions if e.name == "EXIT" and not e.guarded]
+    left = {each.address: goal for each, goal in branches if each.guarded}
     for each, goal in branches:
         # What waits for a barrier stands behind the end, and goes back to where it was left.
-        aside = not each.guarded and any(goal < end < each.address for end in ends)
+        aside = not each.guarded and (
+            any(goal < end < each.address for end in ends)
+            or goal < left.get(goal - 16, 0) <= each.address
+        )
         if goal <= each.address <= last and not aside:
             loops[goal] = max(loops.get(goal, 0), each.address)
         elif each.guarded:
@@ -362,7 +379,7 @@ def _spans(
     for start, end in forward:
         inside = any(s <= start and end <= e for s, e in kept.items())
         crossing = any(s < start <= e < end or start < s <= end < e for s, e, _ in spans)
-        if inside and not crossing and end - start >= 12 * 16:
+        if inside and not crossing and end - start >= _FEW * 16:
             spans.append((start, end, "branch"))
     # Of equal ranges the outer one comes first: sets have no order of their own.
     return sorted(set(spans), key=lambda span: (span[0], -span[1], _OUTER.index(span[2])))

@@ -236,12 +236,21 @@ def _by_passes(build: Build, trace: LaunchTrace, result: list[float]) -> None:
     often as the line that most of its instructions stand for, and never more than what is around.
     """
     executed = dict(trace.passes)
-    bulk = any(r.mma_flops and r.counts.get("tma_load") for r in build.code.regions)
-    for i, region in enumerate(build.code.regions):
+    regions = build.code.regions
+    bulk = any(r.mma_flops and r.counts.get("tma_load") for r in regions)
+    for i, region in enumerate(regions):
         if result[i] >= 0 or region.kind == "body":
             continue
-        known = [(count, executed[line]) for line, count in region.lines if line in executed]
-        size = sum(region.counts.values())
+        # What stands before an inner loop of its lines runs once an entry, not once a pass of it.
+        within = {
+            line
+            for j, inner in enumerate(regions)
+            if region.kind == inner.kind == "loop" and inside(regions, j, i) and result[j] > 0
+            for line, _ in inner.lines
+        }
+        told = [(line, count) for line, count in region.lines if line not in within]
+        known = [(count, executed[line]) for line, count in told if line in executed]
+        size = sum(count for _, count in told)
         if not known or sum(count for count, _ in known) < _TOLD * size:
             continue
         outer = max(result[region.parent], 0.0) if region.parent >= 0 else 1.0

@@ -92,7 +92,7 @@ def trace(
     strata = paths.strata(most, rng)
     try:
         sample = [(follower.follow(number), weight) for number, weight in strata]
-        wave = _wave(follower, paths, sample)
+        wave = _wave(follower, paths, [number for number, _ in strata], sample)
     finally:
         follower.undo.restore()
     note = ""
@@ -144,7 +144,20 @@ class _Wave:
         return footprint.sharing(lines)
 
 
-def _wave(follower: Follower, paths: Paths, sample: Sample) -> _Wave:
+def _busiest_class(paths: Paths, chosen: Sequence[int], sample: Sample) -> tuple[int, set[Key]]:
+    """The class of programs that loads most, and what it accesses: others share little."""
+    loaded: dict[int, float] = defaultdict(float)
+    seen: dict[int, set[Key]] = defaultdict(set)
+    for number, (counts, weight) in zip(chosen, sample, strict=True):
+        kind = int(paths.kind[np.flatnonzero(paths.numbers == number)[0]])
+        sectors = (counts.totals[key, "sectors"] for key in counts.lines if key[2] == "load")
+        loaded[kind] += weight * sum(sectors)
+        seen[kind].update(counts.lines)
+    kind = max(loaded, key=lambda kind: (loaded[kind], -kind))
+    return kind, seen[kind]
+
+
+def _wave(follower: Follower, paths: Paths, chosen: Sequence[int], sample: Sample) -> _Wave:
     """What neighbouring programs read, each up to where it has executed every load once.
 
     A few of them are at every distance from each other that two of the wave can have. If no two of
@@ -152,16 +165,10 @@ def _wave(follower: Follower, paths: Paths, sample: Sample) -> _Wave:
     """
     awaited = {key for counts, _ in sample for key in counts.lines if key[2] == "load"}
     awaited |= _sparse(sample)
-    sizes = np.bincount(paths.kind)
     members = paths.numbers
-    if sizes.size > 1 and awaited:  # programs that do nothing read nothing
-        order = np.argsort(-sizes)
-        members = paths.members(int(order[0]))
-        for name in order:
-            first = follower.follow(int(paths.members(int(name))[0]), 1, awaited)
-            if any(key[2] == "load" for key in first.lines):
-                members = paths.members(int(name))
-                break
+    if paths.classes > 1 and awaited:
+        kind, seen = _busiest_class(paths, chosen, sample)
+        members, awaited = paths.members(kind), awaited & seen
     size = min(WAVE, members.size) if awaited else 0
     start = (members.size - size) // 2
     read: dict[int, dict[Key, Array]] = {}

@@ -7,11 +7,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from triton_gym.evaluation.simulate.launches import Site
+from triton_gym.evaluation.simulate.launches import LaunchTrace, Site, Tensor
 from triton_gym.evaluation.simulate.machine_code.build import Build
 from triton_gym.evaluation.simulate.machine_code.layouts import Held, Layout, accesses_of
-from triton_gym.evaluation.simulate.machine_code.sass import Code
-from triton_gym.evaluation.simulate.time_model.coalescing import span
+from triton_gym.evaluation.simulate.machine_code.sass import Code, Region
+from triton_gym.evaluation.simulate.time_model.coalescing import requests, span
+from triton_gym.evaluation.simulate.time_model.execution import execute
 from triton_gym.evaluation.simulate.tracing.footprint import Footprints
 
 TEXT = """
@@ -130,3 +131,32 @@ def test_reaches_of_a_block():
     )
     ends = lane * 4 + 64 * (lane >= 1000)  # a row that ends within a block
     assert Footprints().axes(0, ends) == (steps(1024, 4),)
+
+
+def test_neighbours_in_a_sector_are_one_atomic_operation():
+    def operations(layout, axes, instructions):
+        size = 1024
+        site = Site(
+            line=9, kind="atomic", owner=0, bulk=False, itemsize=4, count=1, burst=1, lanes=size,
+            bytes=4.0 * size, sectors=size / 8, lines=size / 32, sharing=(), axes=((size, axes),),
+            starts=(0,),
+        )  # fmt: skip
+        region = Region("body", -1, 0, {"atomic": instructions})
+        build = Build(
+            index=0, kernel="k", config="", grid=(1, 1, 1), num_warps=8, num_stages=1, num_ctas=1,
+            registers=32, spill_bytes=0, shared_bytes=0, code=Code((region,)),
+            held=(Held("atomic", 9, (size,), layout),),
+        )  # fmt: skip
+        trace = LaunchTrace(
+            index=0, kernel="k", config="", grid=(1, 1, 1), sampled=1, note="",
+            tensors=(Tensor(4096, 1.0, 0.0),), sites=(site,), dots=(), passes=(), rounds=1,
+            gathered=0.0, contended=0.0, imbalance=1.0, heaviest=1.0,
+        )  # fmt: skip
+        return requests(build, execute(build, trace), trace).atomic
+
+    near = tuple(4 << bit for bit in range(10))
+    lanes = Layout((1,), ((1,), (2,), (4,), (8,), (16,)))
+    assert operations(lanes, near, 4) == 1024 / 8
+    assert operations(QUADS, near, 1) == 1024 / 8  # four neighbours an instruction
+    assert operations(QUADS, near, 4) == 1024 / 2  # each by itself: two lanes in a sector
+    assert operations(lanes, None, 4) == 1024  # in no order

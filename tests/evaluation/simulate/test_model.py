@@ -17,6 +17,7 @@ from triton_gym.evaluation.simulate.time_model.model import estimate
 from triton_gym.evaluation.simulate.time_model.moves import moves_us
 from triton_gym.evaluation.simulate.time_model.occupancy import occupancy
 from triton_gym.evaluation.simulate.time_model.queueing import queue
+from triton_gym.evaluation.simulate.time_model.slices import busiest_slice, fullest
 
 H100 = gpu_named("h100")
 
@@ -344,6 +345,24 @@ def test_atomics_on_one_line_wait_for_each_other():
     apart = dataclasses.replace(TRACE, sites=(LOAD, atomic))
     together = dataclasses.replace(apart, contended=0.5)
     assert us(trace=together) > 5 * us(trace=apart)
+
+
+def test_few_lines_share_few_slices():
+    assert fullest(1, 8) == 1
+    assert fullest(2, 8) == pytest.approx(1 + 1 / 8)
+    assert fullest(3, 2) == pytest.approx(3 * 2 / 8 + 2 * 6 / 8)
+    shares = [busiest_slice(lines) for lines in (1, 2, 8, 32, 64, 1e6)]
+    assert shares == sorted(shares, reverse=True)
+    assert (shares[0], shares[-1]) == (1.0, 1 / 48)
+    assert 2.5 < 8 * shares[2] < 3  # PyTorch's sums into eight lines: 2, 3 or 4 in one slice
+
+
+def test_atomics_into_a_small_tensor_meet_though_the_programs_seen_did_not():
+    atomic = dataclasses.replace(STORE, kind="atomic")
+    small = dataclasses.replace(INPUT, bytes=512)
+    trace = dataclasses.replace(TRACE, sites=(LOAD, atomic))
+    met = dataclasses.replace(trace, tensors=(INPUT, small))
+    assert us(trace=met) > 5 * us(trace=trace)
 
 
 def test_lanes_that_meet_in_banks_take_longer():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from triton_gym.evaluation.simulate.machine_code.banks import conflicts
 from triton_gym.evaluation.simulate.machine_code.build import Build
 from triton_gym.evaluation.simulate.machine_code.overlap import DRAIN, lateness
-from triton_gym.evaluation.simulate.machine_code.sass import Code, Region
+from triton_gym.evaluation.simulate.machine_code.sass import Code, Region, classify
 from triton_gym.evaluation.simulate.machine_code.schedule import Slot, timing
 
 
@@ -21,6 +21,12 @@ def test_fields_of_an_instruction():
     # From a kernel: `@!P0 LDG.E.128 R16, …` and the addition that needs it.
     assert Slot.of(0x000EA8000C1E1D00) == Slot(4, sets=2)
     assert Slot.of(0x004FCA0000000000) == Slot(5, waits=4)
+
+
+def test_a_fence_waits_as_long_as_a_load():
+    fenced = timing([("float", Slot(4)), ("fence", Slot(6)), ("store", Slot(4))], repeats=False)
+    assert round(fenced[1]) == 1
+    assert (classify("MEMBAR.ALL.GPU"), classify("MEMBAR.ALL.CTA")) == ("fence", "wait")
 
 
 def test_loads_are_waited_for_together_if_they_are_issued_together():

@@ -33,6 +33,7 @@ _CLASSES: tuple[tuple[str, str], ...] = (
     ("load_shared", r"LDS"),
     ("store_shared", r"STS"),
     ("barrier", r"BAR"),
+    ("fence", r"MEMBAR.*(?:GPU|SYS)"),
     ("wait", r"SYNCS|DEPBAR|LDGDEPBAR|WARPGROUP|WARPSYNC|MEMBAR|FENCE|ERRBAR"),
     ("shuffle", r"SHFL|REDUX|VOTE|MATCH"),
     ("special", r"MUFU"),

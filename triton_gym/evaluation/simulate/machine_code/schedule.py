@@ -30,6 +30,8 @@ _OTHERS = 20.0
 _READ = 12.0
 """Cycles until a store has read what it stores."""
 _GLOBAL = ("load", "atomic")
+_FENCE = "fence"
+"""Waits until L2 has answered all that was sent there. Source: PTX ISA, `membar`, `fence`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def _pass(stretch: Stretch, latency: float, repeats: bool) -> float:
                 ready[slot.sets] = max(ready[slot.sets], now + takes)
             if slot.frees != NO_BARRIER:
                 ready[slot.frees] = max(ready[slot.frees], now + _READ)
-            now += slot.stall
+            now += latency if group == _FENCE else slot.stall
     return now - began
 
 

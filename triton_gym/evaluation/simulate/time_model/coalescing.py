@@ -32,6 +32,8 @@ class Requests:
     """Cycles for which they keep L1 busy."""
     again: float
     """Sectors that stores send to L2 beyond those that they fill, a part of a sector each time."""
+    atomic: float
+    """Atomic operations that L2 does: what lanes of one request have in a sector it does at once."""
 
 
 def requests(build: Build, work: Execution, trace: LaunchTrace) -> Requests:
@@ -61,7 +63,22 @@ def requests(build: Build, work: Execution, trace: LaunchTrace) -> Requests:
             # Lanes that are masked off send nothing.
             active = min(sum(s.bytes for s in sites) / max(used, 1.0), 1.0)
             again += max(sent * active - sum(s.sectors for s in sites), 0.0)
-    return Requests(cycles, again)
+    return Requests(cycles, again, _operations(build, work, trace))
+
+
+def _operations(build: Build, work: Execution, trace: LaunchTrace) -> float:
+    """Atomic operations that L2 does for a program."""
+    sites = [s for s in trace.sites if s.kind == "atomic" and s.bytes]
+    issued = work.instructions.get("atomic", 0.0) * build.num_warps * 32
+    elements = sum(s.lanes * s.count for s in sites)
+    # Neighbours in float32 and narrower types may share an instruction.
+    wide = min(max(round(elements / issued), 1), 4) if issued else 1
+    total = 0.0
+    for site in sites:
+        each = site.bytes / site.itemsize
+        found = span(site, build, wide * site.itemsize)
+        total += each if found is None else each / 32 / wide * min(found[1], 32.0 * wide)
+    return total
 
 
 def span(site: Site, build: Build, width: int) -> tuple[float, float] | None:

@@ -50,13 +50,14 @@ class Doubts:
 
 WEIGHTS: Mapping[str, float] = {
     "streaming": 0.02, "caching": 0.0, "units": 0.1, "waiting": 0.27, "near": 0.37,
-    "crossing": 0.29, "scattered": 0.51, "atomics": 0.4, "contended": 1.4, "spilled": 0.18,
+    "crossing": 0.29, "scattered": 0.51, "atomics": 0.4, "contended": 0.45, "spilled": 0.18,
     "products": 0.0, "overhead": 0.24, "copies": 0.25, "reads": 0.5,
 }  # fmt: skip
 """Half-widths of what rests on each alone; `overhead` is what launches take however little they do,
 `copies` are PyTorch's, `reads` what host code waits for values. Few kernels that may be fitted to
-have atomics, or look at values: those weights are guesses. Of contended atomics only PyTorch's are
-known, and four times as long seems possible."""
+have atomics, or look at values: those weights are guesses. Where atomics on few lines bound a
+launch, chance decides how many lines one slice of L2 has: of eight two to four, by PyTorch's times
+(`slices`), where the model expects 2.6."""
 LEAST = 0.1
 """Smallest half-width."""
 

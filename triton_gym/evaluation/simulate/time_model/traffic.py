@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from triton_gym.device import Gpu
 from triton_gym.evaluation.simulate.launches import LaunchTrace, Site, Tensor
+from triton_gym.evaluation.simulate.time_model.slices import SLICES, busiest_slice
 from triton_gym.evaluation.simulate.tracing.footprint import LINE, SECTOR
 
 _L1_BYTES = 256 << 10
@@ -13,11 +14,6 @@ _L1_BYTES = 256 << 10
 _L2_SHARE = 0.6
 """Share of L2 that data survives in until it is read again: its two halves each keep a copy of
 what is read through the other. Source: "H100 Architecture"; the value is an estimate."""
-_SLICES = 48
-"""Slices of L2 that hold a line each side by side: 96, of which each line is in two partitions.
-Source: "H100 Architecture", and `time_model/eager/indexing.py`, for PyTorch's atomics."""
-_LINES = 2
-"""Lines of a small result that lie in one slice."""
 _MERGED = 16
 """Programs whose requests may be merged on their way to L2: as many as a GPC of Hopper has
 multiprocessors. Source: "H100 Architecture"."""
@@ -43,7 +39,7 @@ class Traffic:
     shared: float
     """Distinct lines that some neighbouring programs load over all that they load."""
     meeting: float
-    """Atomic operations of the launch that go to the slice of L2 that most go to."""
+    """Share of the launch's atomic operations that go to the slice of L2 that most go to."""
 
 
 def _shared_among(site: Site, programs: float) -> float:
@@ -63,12 +59,6 @@ def _shared_among(site: Site, programs: float) -> float:
     # Beyond what was traced the distinct lines keep growing as they last did.
     slope = (last[0] * last[1] - first[0] * first[1]) / max(last[0] - first[0], 1)
     return (last[0] * last[1] + slope * (programs - last[0])) / programs
-
-
-def _operations(site: Site) -> float:
-    """Atomic operations that L2 does for an access: it takes neighbours in a sector at once."""
-    run = max((n for n, far in site.axes if far and far[0] == site.itemsize), default=1)
-    return site.bytes / site.itemsize / min(run, SECTOR // site.itemsize)
 
 
 def _apart(site: Site) -> float:
@@ -145,7 +135,6 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
         soon = min(1.0, room / between) if between else 1.0
         again = misses - first[owner]
         read += once[owner] + (first[owner] - once[owner]) * (1 - later) + again * (1 - soon)
-    atomics = sum(_operations(s) * programs for s in trace.sites if s.kind == "atomic")
     return Traffic(
         l2_bytes=l2_bytes,
         scattered=scattered,
@@ -154,8 +143,25 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
         miss=min(1.0, read / sum(fetched.values())) if read else 0.0,
         beyond=unserved / asking if asking else 1.0,
         shared=distinct / asked if asked else 1.0,
-        meeting=atomics * max(min(_LINES * trace.contended, 1.0), 1 / _SLICES),
+        meeting=_met(trace),
     )
+
+
+def _met(trace: LaunchTrace) -> float:
+    """Share of the atomic operations that the busiest slice of L2 does.
+
+    Few programs were seen, which need not have met: no line has less than its part of the tensor.
+    """
+    atomics = [site for site in trace.sites if site.kind == "atomic"]
+    everything = sum(site.bytes for site in atomics)
+    if not everything:
+        return 0.0
+    evenly = 0.0
+    for site in atomics:
+        size = trace.tensors[site.owner].bytes if site.owner >= 0 else 0
+        evenly = max(evenly, site.bytes / everything * min(LINE / size, 1.0) if size else 0.0)
+    share = max(trace.contended, evenly)
+    return busiest_slice(1 / share) if share else 1 / SLICES
 
 
 _UNKNOWN = Tensor(bytes=0, distinct=1.0, distance=0.0)

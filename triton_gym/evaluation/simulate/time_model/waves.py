@@ -30,7 +30,7 @@ from triton_gym.evaluation.simulate.tracing.footprint import SECTOR
 _RESULTS = ("float", "special")
 """Instructions that a loop of products has if it works on what the products gave, as in attention:
 then products and all else wait for each other."""
-_AHEAD = ("wgmma", "mma", "tma_load", "copy", "wait", "branch")
+_AHEAD = ("wgmma", "mma", "tma_load", "copy", "wait", "fence", "branch")
 """Instructions that such a loop does not wait for, or that are counted otherwise."""
 _BESIDE = ("convert", "load_shared", "store_shared", "matrix_shared")
 """Instructions between memory and products that are waited for in any loop."""
@@ -188,7 +188,7 @@ def _at(clock: float, seen: _Seen, c: Constants) -> _Found:
     l2 += asked.again * SECTOR / c.l2_bytes_per_cycle
     l2 += moved.scattered / programs / c.l2_requests_per_cycle
     # One slice of L2 serves all: as if each multiprocessor had a share of it.
-    meeting = moved.meeting * RATES.meeting_ps * clock / 1e3 / programs * units
+    meeting = asked.atomic * moved.meeting * RATES.meeting_ps * clock / 1e3 * units
     busy = all_pipes(build, work, trace, asked, resident, c)
     if work.iterations:
         outside = work.outside
@@ -227,7 +227,7 @@ def _at(clock: float, seen: _Seen, c: Constants) -> _Found:
         each = max(cycle(resident), c.between_starts)
         waves = programs / gpu.multiprocessors / resident
         # Memory is shared: what it is busy with is not lost at the end.
-        idle = 1 - min(dram / each, 1.0)
+        idle = 1 - min(max(dram, meeting) / each, 1.0)
         cycles = each * resident * (waves + c.tail * idle * (math.ceil(waves) - waves))
         cycles += _uneven(trace.imbalance) * cycle(1)
         cycles = max(cycles, cycle(1) * trace.imbalance)

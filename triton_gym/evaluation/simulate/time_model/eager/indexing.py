@@ -16,11 +16,10 @@ from triton_gym.evaluation.simulate.time_model.eager.tensors import (
     storage_of,
     whole,
 )
+from triton_gym.evaluation.simulate.time_model.slices import busiest_slice
 
 _LINE = 128
 """Bytes of a line of L2, which one slice holds."""
-_SLICES = 96
-"""Slices of L2 (H100: 2 partitions of 48)."""
 _COPIERS = 32
 """Resident programs of a multiprocessor."""
 
@@ -88,9 +87,9 @@ def put(call: Call) -> Sequence[Kernel]:
     if not ("add" in name or words or accumulated):
         key = "strided_ps" if name == "index_copy" else "put_ps"
         return [*first, Kernel(name, *moved, ((key, n),), fusion=Fusion.NONE)]
-    slices = max(min(out.numel() * out.element_size() / _LINE, _SLICES) / 2, 1.0)
     swapped = (bool(words) and words[0] not in ("sum", "add")) or out.element_size() < 4
-    each = n / min(run, SECTOR / 4) / slices
+    lines = max(out.numel() * out.element_size() / _LINE, 1.0)
+    each = n / min(run, SECTOR / 4) * busiest_slice(lines)
     work = (("atomic_ps", n), ("swap_ps" if swapped else "meeting_ps", each))
     return [*first, Kernel(name, *moved, work, fusion=Fusion.NONE)]
 

@@ -91,8 +91,8 @@ class Rates:
     atomic_ps: float = 7.01
     """Elements added where an index says."""
     meeting_ps: float = 570.0
-    """An atomic operation of each slice of L2 that has the results, where these are few."""
-    swap_ps: float = 3620.0
+    """An atomic operation of the slice of L2 that does most of them: about a clock."""
+    swap_ps: float = 1030.0
     """The same where atomics are loops of compare and swap."""
     bag_ps: float = 2.35
     """Elements that an embedding bag sums."""

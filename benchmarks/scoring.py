@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -13,6 +14,10 @@ TOP = 0.1
 """Share of a task's configurations, the best by the model, of which the best measured counts."""
 FEWEST = 6
 """Configurations of a task from which on ranks say something."""
+APART = 5.0
+"""Times of a task that lie in fewer of their noises than so many are not told apart."""
+DRAWS = 200
+"""Measurements repeated on paper, for what a perfect model would reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,10 @@ class TaskScore:
     """Measured time of the configuration ranked first over the best measured."""
     regret_top: float
     """The same for the best measured of the tenth ranked first, at least one."""
+    ceiling: float
+    """Rank correlation that a perfect model would reach, given how far off measured times may be."""
+    spread: float
+    """Logarithm of the longest over the shortest measured time, over the median noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,12 @@ class FamilyScore:
     spearman: float
     """Median over tasks."""
     worst_spearman: float
+    ceiling: float
+    """The least that a perfect model would reach in a task, given the noise."""
+    apart: int
+    """Tasks whose times lie more than `APART` noises apart…"""
+    worst_spearman_apart: float
+    """…and the least of their rank correlations."""
     regret: float
     """Median over tasks."""
     worst_regret: float
@@ -98,7 +113,24 @@ def task_score(pairs: Sequence[Pair]) -> TaskScore:
         pairs[0].task, len(pairs),
         0.0 if alike else float(spearmanr(measured, modelled).statistic),
         ranked[0].measured_us / best, min(p.measured_us for p in top) / best,
+        ceiling(pairs), math.log(max(measured) / best) / max(median(p.noise for p in pairs), 1e-4),
     )  # fmt: skip
+
+
+def ceiling(pairs: Sequence[Pair]) -> float:
+    """The rank correlation with true times that measuring them again would have, on average.
+
+    A pair's noise is half of its 95% interval: 1.96 standard deviations of the median.
+    """
+    rng = random.Random(0)
+    times = [p.measured_us for p in pairs]
+    if len(set(times)) == 1:
+        return 0.0
+    again = [
+        [p.measured_us * math.exp(rng.gauss(0, p.noise / 1.96)) for p in pairs]
+        for _ in range(DRAWS)
+    ]
+    return sum(float(spearmanr(times, drawn).statistic) for drawn in again) / DRAWS
 
 
 def family_score(family: str, pairs: Sequence[Pair]) -> FamilyScore:
@@ -107,13 +139,16 @@ def family_score(family: str, pairs: Sequence[Pair]) -> FamilyScore:
     groups = [[p for p in pairs if p.task == t] for t in dict.fromkeys(p.task for p in pairs)]
     tasks = tuple(task_score(group) for group in groups if len(group) >= FEWEST)
 
+    apart = [t for t in tasks if t.spread > APART]
+
     def over(which: Callable[[Iterable[float]], float], name: str) -> float:
         return which([getattr(t, name) for t in tasks]) if tasks else math.nan
 
     return FamilyScore(
         family, len(pairs), median(errors), quantile(errors, 0.9),
         median(p.modelled_us / p.measured_us for p in pairs),
-        over(median, "spearman"), over(min, "spearman"), over(median, "regret"),
+        over(median, "spearman"), over(min, "spearman"), over(min, "ceiling"),
+        len(apart), min((t.spearman for t in apart), default=math.nan), over(median, "regret"),
         over(max, "regret"), over(median, "regret_top"),
         sum(p.covered for p in pairs) / len(pairs), median(p.high_us / p.low_us for p in pairs),
         tasks,
@@ -122,7 +157,7 @@ def family_score(family: str, pairs: Sequence[Pair]) -> FamilyScore:
 
 HEADINGS = (
     f"{'family':32}{'n':>5}{'median':>8}{'p90':>7}{'bias':>6}{'rank':>7}{'worst':>7}"
-    f"{'regret':>8}{'worst':>7}{'top':>6}{'inside':>8}{'width':>7}"
+    f"{'noise':>7}{'apart':>7}{'worst':>7}{'regret':>8}{'worst':>7}{'top':>6}{'inside':>8}{'width':>7}"
 )
 
 
@@ -130,6 +165,7 @@ def line(s: FamilyScore) -> str:
     """A family's figures under `HEADINGS`."""
     return (
         f"{s.family:32}{s.answers:5}{s.median_error:8.0%}{s.p90_error:7.0%}{s.bias:6.2f}"
-        f"{s.spearman:7.2f}{s.worst_spearman:7.2f}{s.regret:8.2f}{s.worst_regret:7.2f}"
+        f"{s.spearman:7.2f}{s.worst_spearman:7.2f}{s.ceiling:7.2f}{s.apart:7}"
+        f"{s.worst_spearman_apart:7.2f}{s.regret:8.2f}{s.worst_regret:7.2f}"
         f"{s.regret_top:6.2f}{s.covered:8.0%}{s.width:7.2f}"
     )

@@ -105,8 +105,9 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
         asking += site.count
         unserved += site.count
         if not site.bulk and resident * tensor.distance <= l1:
-            moved *= tensor.distinct
-            unserved -= site.count * (1 - tensor.distinct)
+            new = _new_sectors(site, tensor)
+            moved *= new
+            unserved -= site.count * (1 - new)
         l2_bytes += moved * programs * (1 - apart)
         scattered += moved / SECTOR * apart * programs
         loaded += moved
@@ -145,6 +146,13 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
         shared=distinct / asked if asked else 1.0,
         meeting=_met(trace),
     )
+
+
+def _new_sectors(site: Site, tensor: Tensor) -> float:
+    """Share of an access's sectors that L1 has not: it fetches sectors of a line as they are asked."""
+    lines = site.lines * tensor.distinct
+    used = min(max(site.bytes / SECTOR, lines), lines * LINE / SECTOR)
+    return min(max(used / site.sectors, tensor.distinct), 1.0) if site.sectors else tensor.distinct
 
 
 def _met(trace: LaunchTrace) -> float:

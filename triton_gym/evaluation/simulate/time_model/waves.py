@@ -140,7 +140,9 @@ def launch_time(build: Build, trace: LaunchTrace, gpu: Gpu, c: Constants) -> Lau
     ).programs
     work = execute(build, trace)
     asked = requests(build, work, trace)
-    moved = traffic(trace, gpu, resident=resident, shared_bytes=build.shared_bytes)
+    # A grid that is too small to fill the device leaves each program more of L1.
+    present = min(resident, -(-trace.programs // gpu.multiprocessors))
+    moved = traffic(trace, gpu, resident=present, shared_bytes=build.shared_bytes)
     matrix = matrix_cycles(build, work, gpu)
     seen = _Seen(build, trace, gpu, resident, work, asked, moved, matrix)
     found = _at(gpu.clock_ghz, seen, c)

@@ -18,6 +18,7 @@ from triton_gym.evaluation.simulate.time_model.moves import moves_us
 from triton_gym.evaluation.simulate.time_model.occupancy import occupancy
 from triton_gym.evaluation.simulate.time_model.queueing import queue
 from triton_gym.evaluation.simulate.time_model.slices import busiest_slice, fullest
+from triton_gym.evaluation.simulate.time_model.traffic import traffic
 
 H100 = gpu_named("h100")
 
@@ -369,6 +370,29 @@ def test_lanes_that_meet_in_banks_take_longer():
     slow = dataclasses.replace(code().regions[0], conflicts=3000.0)
     build = dataclasses.replace(BUILD, code=Code((slow,), "", 16, 16))
     assert us(build) > 2 * us()
+
+
+def test_lanes_that_part_take_longer():
+    region = BUILD.code.regions[0]
+    parted = dataclasses.replace(
+        BUILD, grid=(132, 1, 1), code=Code((dataclasses.replace(region, splits=500),))
+    )
+    alike = dataclasses.replace(parted, code=Code((region,)))
+    few = dataclasses.replace(TRACE, grid=(132, 1, 1))
+    assert us(parted, few) > us(alike, few) + 10
+
+
+def test_a_program_by_itself_finds_again_what_it_loaded():
+    again = Tensor(bytes=64 << 20, distinct=0.1, distance=32 << 10)
+    thin = dataclasses.replace(LOAD, bytes=2048, sectors=512, lines=512, itemsize=4)
+    for programs, gpu_programs in ((132, 1), (4096, 8)):
+        trace = dataclasses.replace(
+            TRACE, grid=(programs, 1, 1), sites=(thin,), tensors=(again, INPUT)
+        )
+        moved = traffic(trace, H100, resident=gpu_programs, shared_bytes=0)
+        share = moved.load_bytes / (512 * 32)
+        # 51 lines, each with as many of its sectors as 2,048 bytes can be in.
+        assert share == pytest.approx(64 / 512 if gpu_programs == 1 else 1.0)
 
 
 def test_stores_that_neighbours_complete_are_written_once():

@@ -57,10 +57,11 @@ def test_lanes_that_a_branch_leaves_out_meet_in_no_bank():
                                  place=(5, 8 * stored) if store else None)
             )  # fmt: skip
             stored += store
-        return sass.code_of(listing).regions[0].conflicts
+        body = sass.code_of(listing).regions[0]
+        return body.conflicts, body.splits
 
-    assert conflicts(jumps=False) == 8 * 15
-    assert conflicts(jumps=True) == 0
+    assert conflicts(jumps=False) == (8 * 15, 0)
+    assert conflicts(jumps=True) == (0, 8)
 
 
 @pytest.mark.parametrize(

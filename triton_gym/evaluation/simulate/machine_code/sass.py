@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
@@ -98,6 +99,8 @@ class Region:
     """How many global loads in a row it waits for."""
     conflicts: float = 0.0
     """Cycles that shared memory takes longer for one warp's accesses, since lanes meet in banks."""
+    splits: int = 0
+    """Branches over stores into shared memory, which some lanes of a warp do and others do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,12 +209,13 @@ def _collect(instructions: list[Instruction], spans: list[tuple[int, int, str]])
         {"counts": Counter(), "load_bytes": 0, "store_bytes": 0, "spill_bytes": 0,
          "shared_bytes": 0, "mma_flops": 0, "accesses": Counter(), "products": Counter(),
          "lines": Counter(), "mix": Counter(), "issued": Counter(), "narrow": 0, "drains": 0,
-         "closing": 0}
+         "closing": 0, "splits": 0}
         for _ in spans
     ]  # fmt: skip
     widest: dict[str, int] = {"load": 0, "store": 0}
     best_mma, best_flops = "", 0
     homes = _homes(instructions, spans)
+    parted = _parted(instructions)
     for each, home in zip(instructions, homes, strict=True):
         group = classify(each.name)
         region = collected[home]
@@ -219,6 +223,7 @@ def _collect(instructions: list[Instruction], spans: list[tuple[int, int, str]])
         region["lines"][each.line] += 1
         region["closing"] = each.line
         region["drains"] += each.name == DRAIN
+        region["splits"] += each.address in parted
         region["mix"][each.line, group] += 1
         moved = 32 * width(each.name)
         if (group, moved) == ("copy", 128) or (group == "store_shared" and moved <= 128):
@@ -284,9 +289,31 @@ def _skipped(instructions: Sequence[Instruction]) -> set[int]:
     """Addresses of instructions that a branch over a few of them guards as a predicate would."""
     found: set[int] = set()
     for each in instructions:
-        if each.guarded and each.goal is not None and 0 < each.goal - each.address <= _FEW * 16:
-            found.update(range(each.address + 16, each.goal, 16))
+        if _skips_few(each):
+            found.update(range(each.address + 16, each.goal or 0, 16))
     return found
+
+
+def _parted(instructions: Sequence[Instruction]) -> set[int]:
+    """Addresses of branches over a few instructions that store into shared memory.
+
+    Masks mostly hold for all lanes of a warp, but results of a reduction are some lanes' to store.
+    """
+    found = set()
+    for i, each in enumerate(instructions):
+        if _skips_few(each):
+            over = itertools.takewhile(
+                lambda other, goal=each.goal: other.address < goal, instructions[i + 1 :]
+            )  # fmt: skip
+            if any(classify(other.name) == "store_shared" for other in over):
+                found.add(each.address)
+    return found
+
+
+def _skips_few(each: Instruction) -> bool:
+    """Whether it is a branch over a few instructions."""
+    goal = each.goal
+    return each.guarded and goal is not None and 0 < goal - each.address <= _FEW * 16
 
 
 def _parents(spans: list[tuple[int, int, str]]) -> list[int]:

@@ -33,7 +33,7 @@ class Requests:
     again: float
     """Sectors that stores send to L2 beyond those that they fill, a part of a sector each time."""
     atomic: float
-    """Atomic operations that L2 does: what lanes of one request have in a sector it does at once."""
+    """Atomic operations that L2 does: one for what lanes of a request have in a sector."""
 
 
 def requests(build: Build, work: Execution, trace: LaunchTrace) -> Requests:

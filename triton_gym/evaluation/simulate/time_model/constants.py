@@ -38,6 +38,8 @@ class Constants:
     """What a warp takes for its instructions, over what the compiler's schedule says."""
     barrier: float = 5.303
     """What a barrier takes for each warp that it waits for."""
+    split: float = 60
+    """What a warp takes longer where its lanes part, and meet again (`Region.splits`)."""
     iteration: float = 428.1
     """What a pass through a loop of matrix products waits for its barriers."""
     gap: float = 47.73

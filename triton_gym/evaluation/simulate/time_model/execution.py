@@ -59,6 +59,8 @@ class Execution:
     """The same for each instruction in such loops."""
     conflicts: float
     """Cycles that shared memory takes longer, since lanes of a warp meet in banks."""
+    splits: float
+    """Branches outside of such loops where a warp's lanes part."""
 
 
 def trips(build: Build, trace: LaunchTrace) -> list[float]:
@@ -359,7 +361,7 @@ def execute(build: Build, trace: LaunchTrace) -> Execution:
     requests: dict[tuple[str, int], float] = defaultdict(float)
     widths: dict[tuple[str, int], float] = defaultdict(float)
     shared = spilled = iterations = fetched = narrow = cycles = inside = many = 0.0
-    conflicts = 0.0
+    conflicts = splits = 0.0
     counts = trips(build, trace)
     stalls: list[tuple[float, float, float]] = []
     held_up: list[tuple[float, float, float]] = []
@@ -383,6 +385,7 @@ def execute(build: Build, trace: LaunchTrace) -> Execution:
             if region.waits and count:
                 stalls.append((count, region.waits, float(region.counts.get("load", 0))))
             cycles += count * _together(region.cycles, size, build.num_warps)
+            splits += count * region.splits
         fetched += size * count if size > _CACHED else 0.0
         shared += region.shared_bytes * count
         spilled += region.spill_bytes * count
@@ -403,5 +406,5 @@ def execute(build: Build, trace: LaunchTrace) -> Execution:
         narrow=narrow, rounds=_rounds(build, trace, stalls),
         stalls=tuple(stalls), held_up=tuple(held_up),
         outside=dict(outside), cycles=cycles, pace=inside / many if many else 0.0,
-        conflicts=conflicts,
+        conflicts=conflicts, splits=splits,
     )  # fmt: skip

@@ -84,7 +84,8 @@ def all_pipes(
     through = work.shared_bytes + work.spill_bytes
     crossing = build.meeting + c.laying if build.meeting else c.crossing
     busy["memory"] = warps * (through / _SHARED_BYTES_PER_CYCLE + work.narrow * (crossing - 1))
-    busy["memory"] += warps * work.conflicts
+    # Shuffles go the way of loads and stores. Source: Nsight Compute, "Pipelines", LSU.
+    busy["memory"] += warps * work.conflicts + busy["shuffle"]
     busy["memory"] += trace.gathered + asked.cycles
     busy["fetch"] = warps * work.fetched * 16 / c.fetch_bytes_per_cycle
     if resident * warps * 32 * build.spill_bytes > l1_bytes(resident, build.shared_bytes):

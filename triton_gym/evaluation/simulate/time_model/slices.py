@@ -3,8 +3,8 @@
 An operation on one address takes a clock (NVIDIA, "Kepler GK110" whitepaper, on atomics in L2, and
 every architecture since). A hash of the physical address decides which slice a line lies in. It
 differs from allocation to allocation: the same sum into eight lines by PyTorch (`scatter_add_`, of
-`benchmarks/results/corpus-h200.json`) took 278 µs twice, three or four times over, as often each. So
-many of the eight lie in one slice, as if a page had `NEAR` slices.
+`benchmarks/results/corpus-h200.json`) took 278 µs twice, three or four times over, as often each.
+So many of the eight lie in one slice, as if a page had `NEAR` slices.
 """
 
 from __future__ import annotations

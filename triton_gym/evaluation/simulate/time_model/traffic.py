@@ -149,7 +149,7 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
 
 
 def _new_sectors(site: Site, tensor: Tensor) -> float:
-    """Share of an access's sectors that L1 has not: it fetches sectors of a line as they are asked."""
+    """Share of an access's sectors that L1 has not: it fetches sectors, not lines."""
     lines = site.lines * tensor.distinct
     used = min(max(site.bytes / SECTOR, lines), lines * LINE / SECTOR)
     return min(max(used / site.sectors, tensor.distinct), 1.0) if site.sectors else tensor.distinct

@@ -205,6 +205,7 @@ def _at(clock: float, seen: _Seen, c: Constants) -> _Found:
         waiting = work.rounds * _latency(moved, c) + _waiting(work.stalls, moved, c)
         waiting = _latency(moved, c) + (waiting - _latency(moved, c)) / ahead if ahead else waiting
     own = chain(work.cycles, outside.get("barrier", 0.0), build.num_warps, c)
+    own += work.splits * c.split
     alone = c.start + waiting + own
     rest = _Phase(alone, shared)
 

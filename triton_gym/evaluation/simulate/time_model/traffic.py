@@ -148,6 +148,19 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
     )
 
 
+def local_share(gpu: Gpu, per_unit: float, shared_bytes: float) -> float:
+    """Share of the local memory in use that neither L1 nor L2 holds: its traffic is device memory's.
+
+    Args:
+        gpu: the device.
+        per_unit: bytes of local memory in use on each multiprocessor.
+        shared_bytes: shared memory in use there, which L1 goes without.
+    """
+    near = max(_L1_BYTES - shared_bytes, 16 << 10)
+    room = near * gpu.multiprocessors + _L2_SHARE * gpu.l2_bytes
+    return max(1 - room / (per_unit * gpu.multiprocessors), 0.0) if per_unit else 0.0
+
+
 def _new_sectors(site: Site, tensor: Tensor) -> float:
     """Share of an access's sectors that L1 has not: it fetches sectors, not lines."""
     lines = site.lines * tensor.distinct

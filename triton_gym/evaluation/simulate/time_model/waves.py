@@ -24,7 +24,7 @@ from triton_gym.evaluation.simulate.time_model.pipes import (
     pipes,
 )
 from triton_gym.evaluation.simulate.time_model.queueing import queue
-from triton_gym.evaluation.simulate.time_model.traffic import Traffic, traffic
+from triton_gym.evaluation.simulate.time_model.traffic import Traffic, local_share, traffic
 from triton_gym.evaluation.simulate.tracing.footprint import SECTOR
 
 _RESULTS = ("float", "special")
@@ -143,6 +143,10 @@ def launch_time(build: Build, trace: LaunchTrace, gpu: Gpu, c: Constants) -> Lau
     # A grid that is too small to fill the device leaves each program more of L1.
     present = min(resident, -(-trace.programs // gpu.multiprocessors))
     moved = traffic(trace, gpu, resident=present, shared_bytes=build.shared_bytes)
+    local = 32 * build.num_warps * build.spill_bytes * present
+    spilled = local_share(gpu, local, present * (build.shared_bytes + 1024))
+    spilled *= work.spill_bytes * build.num_warps * trace.programs
+    moved = replace(moved, dram_bytes=moved.dram_bytes + spilled)
     matrix = matrix_cycles(build, work, gpu)
     seen = _Seen(build, trace, gpu, resident, work, asked, moved, matrix)
     found = _at(gpu.clock_ghz, seen, c)

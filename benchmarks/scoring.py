@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +17,8 @@ FEWEST = 6
 """Configurations of a task from which on ranks say something."""
 APART = 5.0
 """Times of a task that lie in fewer of their noises than so many are not told apart."""
+CLEAR = 1.05
+"""Ratio of two times from which on a pair is to be ordered rightly."""
 DRAWS = 200
 """Measurements repeated on paper, for what a perfect model would reach."""
 
@@ -61,6 +64,9 @@ class TaskScore:
     """Rank correlation that a perfect model would reach, given how far off measured times may be."""
     spread: float
     """Logarithm of the longest over the shortest measured time, over the median noise."""
+    ordered: float
+    """Share of the pairs whose times are `CLEAR` apart that the model puts in the right order; nan
+    if there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,9 @@ class FamilyScore:
     """Tasks whose times lie more than `APART` noises apart…"""
     worst_spearman_apart: float
     """…and the least of their rank correlations."""
+    ordered: float
+    """Median over tasks that have any."""
+    worst_ordered: float
     regret: float
     """Median over tasks."""
     worst_regret: float
@@ -114,7 +123,18 @@ def task_score(pairs: Sequence[Pair]) -> TaskScore:
         0.0 if alike else float(spearmanr(measured, modelled).statistic),
         ranked[0].measured_us / best, min(p.measured_us for p in top) / best,
         ceiling(pairs), math.log(max(measured) / best) / max(median(p.noise for p in pairs), 1e-4),
+        ordered(pairs),
     )  # fmt: skip
+
+
+def ordered(pairs: Sequence[Pair]) -> float:
+    """Share of the clearly different pairs in the right order (`TaskScore.ordered`)."""
+    found = [
+        first.modelled_us < second.modelled_us
+        for first, second in itertools.permutations(pairs, 2)
+        if second.measured_us > CLEAR * first.measured_us
+    ]
+    return sum(found) / len(found) if found else math.nan
 
 
 def ceiling(pairs: Sequence[Pair]) -> float:
@@ -139,6 +159,7 @@ def family_score(family: str, pairs: Sequence[Pair]) -> FamilyScore:
     groups = [[p for p in pairs if p.task == t] for t in dict.fromkeys(p.task for p in pairs)]
     tasks = tuple(task_score(group) for group in groups if len(group) >= FEWEST)
 
+    orders = [t.ordered for t in tasks if not math.isnan(t.ordered)]
     apart = [t for t in tasks if t.spread > APART]
 
     def over(which: Callable[[Iterable[float]], float], name: str) -> float:
@@ -148,7 +169,9 @@ def family_score(family: str, pairs: Sequence[Pair]) -> FamilyScore:
         family, len(pairs), median(errors), quantile(errors, 0.9),
         median(p.modelled_us / p.measured_us for p in pairs),
         over(median, "spearman"), over(min, "spearman"), over(min, "ceiling"),
-        len(apart), min((t.spearman for t in apart), default=math.nan), over(median, "regret"),
+        len(apart), min((t.spearman for t in apart), default=math.nan),
+        median(orders) if orders else math.nan, min(orders, default=math.nan),
+        over(median, "regret"),
         over(max, "regret"), over(median, "regret_top"),
         sum(p.covered for p in pairs) / len(pairs), median(p.high_us / p.low_us for p in pairs),
         tasks,
@@ -157,7 +180,7 @@ def family_score(family: str, pairs: Sequence[Pair]) -> FamilyScore:
 
 HEADINGS = (
     f"{'family':32}{'n':>5}{'median':>8}{'p90':>7}{'bias':>6}{'rank':>7}{'worst':>7}"
-    f"{'noise':>7}{'apart':>7}{'worst':>7}{'regret':>8}{'worst':>7}{'top':>6}{'inside':>8}{'width':>7}"
+    f"{'noise':>7}{'apart':>7}{'worst':>7}{'order':>7}{'worst':>7}{'regret':>8}{'worst':>7}{'top':>6}{'inside':>8}{'width':>7}"
 )
 
 
@@ -166,6 +189,6 @@ def line(s: FamilyScore) -> str:
     return (
         f"{s.family:32}{s.answers:5}{s.median_error:8.0%}{s.p90_error:7.0%}{s.bias:6.2f}"
         f"{s.spearman:7.2f}{s.worst_spearman:7.2f}{s.ceiling:7.2f}{s.apart:7}"
-        f"{s.worst_spearman_apart:7.2f}{s.regret:8.2f}{s.worst_regret:7.2f}"
+        f"{s.worst_spearman_apart:7.2f}{s.ordered:7.0%}{s.worst_ordered:7.0%}{s.regret:8.2f}{s.worst_regret:7.2f}"
         f"{s.regret_top:6.2f}{s.covered:8.0%}{s.width:7.2f}"
     )

@@ -49,9 +49,9 @@ class Doubts:
 
 
 WEIGHTS: Mapping[str, float] = {
-    "streaming": 0.02, "caching": 0.0, "units": 0.1, "waiting": 0.27, "near": 0.37,
-    "crossing": 0.29, "scattered": 0.51, "atomics": 0.4, "contended": 0.45, "spilled": 0.18,
-    "products": 0.0, "overhead": 0.24, "copies": 0.25, "reads": 0.5,
+    "streaming": 0.05, "caching": 0.0, "units": 0.12, "waiting": 0.29, "near": 0.35,
+    "crossing": 0.16, "scattered": 0.29, "atomics": 0.4, "contended": 0.45, "spilled": 0.78,
+    "products": 0.0, "overhead": 0.21, "copies": 0.25, "reads": 0.5,
 }  # fmt: skip
 """Half-widths of what rests on each alone; `overhead` is what launches take however little they do,
 `copies` are PyTorch's, `reads` what host code waits for values. Few kernels that may be fitted to

@@ -149,7 +149,7 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
 
 
 def local_share(gpu: Gpu, per_unit: float, shared_bytes: float) -> float:
-    """Share of the local memory in use that neither L1 nor L2 holds: its traffic is device memory's.
+    """Share of the local memory in use that neither L1 nor L2 holds: device memory serves it.
 
     Args:
         gpu: the device.

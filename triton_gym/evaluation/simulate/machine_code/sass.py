@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
@@ -302,9 +301,7 @@ def _parted(instructions: Sequence[Instruction]) -> set[int]:
     found = set()
     for i, each in enumerate(instructions):
         if _skips_few(each):
-            over = itertools.takewhile(
-                lambda other, goal=each.goal: other.address < goal, instructions[i + 1 :]
-            )  # fmt: skip
+            over = instructions[i + 1 : i + ((each.goal or 0) - each.address) // 16]
             if any(classify(other.name) == "store_shared" for other in over):
                 found.add(each.address)
     return found

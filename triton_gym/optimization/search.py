@@ -204,7 +204,7 @@ class SearchRun:
             self._say(
                 "start", route=start.route, status=str(outcome.status), message=outcome.message,
                 speedup=_number(outcome.speedup), runtime_us=_number(outcome.runtime_us),
-                phases={name: round(seconds, 2) for name, seconds in outcome.phases},
+                phases=_phases(outcome),
             )  # fmt: skip
             candidates.found(start.source, start.route, outcome)
             evaluator.tell(start.source, outcome)
@@ -262,6 +262,7 @@ class SearchRun:
                 self._say(
                     "step", agent=agent, step=step.step, status=str(step.outcome.status),
                     speedup=_number(step.outcome.speedup), left=round(self._left, 1),
+                    phases=_phases(step.outcome),
                 )  # fmt: skip
             source = _source(step, path if step is best else None)
             if source and step.outcome.correct:
@@ -309,6 +310,10 @@ def _source(step: Step, best: Path | None) -> str:
     if best is not None and (best / "best.py").exists():
         return (best / "best.py").read_text(encoding="utf-8")
     return step.action if isinstance(step.action, str) and "@triton.jit" in step.action else ""
+
+
+def _phases(outcome: Outcome) -> dict[str, float]:
+    return {name: round(seconds, 2) for name, seconds in outcome.phases}
 
 
 def _number(value: float) -> float | None:

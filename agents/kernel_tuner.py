@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from triton_gym.errors import InvalidOptionError
+from triton_gym.errors import InvalidOptionError, RunError
 from triton_gym.tables.kernel_tuner import cache_file, restrictions
 
 from .protocol import Environment
@@ -85,6 +85,9 @@ def searched(
         strategy: its name.
         budget: how many.
         seed: of the generators that it draws from.
+
+    Raises:
+        RunError: the strategy itself failed.
     """
     tune: Any = importlib.import_module("kernel_tuner").tune_kernel
     budget = min(budget, int(table.present[case].sum()))
@@ -96,13 +99,19 @@ def searched(
         path.write_text(json.dumps(held), encoding="utf-8")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            results, _ = tune(
-                held["kernel_name"], "", held["problem_size"], [], held["tune_params"],
-                restrictions=restrictions(table, case) or None, cache=str(path),
-                simulation_mode=True, strategy=strategy, lang="Python", quiet=True,
-                strategy_options={"max_fevals": budget}, objective="time",
-                objective_higher_is_better=False,
-            )  # fmt: skip
+            try:
+                results, _ = tune(
+                    held["kernel_name"], "", held["problem_size"], [], held["tune_params"],
+                    restrictions=restrictions(table, case) or None, cache=str(path),
+                    simulation_mode=True, strategy=strategy, lang="Python", quiet=True,
+                    strategy_options={"max_fevals": budget}, objective="time",
+                    objective_higher_is_better=False,
+                )  # fmt: skip
+            except Exception as error:  # some strategies fail on spaces with gaps
+                raise RunError(
+                    f"Kernel Tuner's {strategy} failed on {table.task}, {table.cases[case]}, seed "
+                    f"{seed}: {type(error).__name__}: {error}"
+                ) from error
     found: dict[tuple[int, ...], None] = {}
     for result in results:
         choice = tuple(values.index(result[name]) for name, values in table.knobs.items())

@@ -6,8 +6,9 @@
 Tables with train shapes: agents learn on these, and are tried on the test shapes; tables without
 any: on each shape, after learning on the others. Then the test shapes of every task by agents that
 learned on the tasks of other families. Kernel Tuner's strategy is the one with the best methodology
-score on the train shapes, of `STRATEGIES` (needs kernel-tuner; left out without it). A folder is gone
-on with; seeds come one after the other, so that it can be stopped. Writes `tuners.json`.
+score on the train shapes, of `STRATEGIES` (needs kernel-tuner; left out without it, unless the folder
+holds the runs already). A folder is gone on with; seeds come one after the other, so that it can be
+stopped. Writes `tuners.json`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from triton_gym.benchmark.running import (
     tried_split,
 )
 from triton_gym.benchmark.summary import summarise
+from triton_gym.errors import InvalidOptionError, RunError
 from triton_gym.tables.files import table_of, tables
 from triton_gym.tables.split import chosen
 from triton_gym.tables.table import Table
@@ -40,10 +42,16 @@ LEARNED = ("trees", "amortised", "pretrained-ppo", "nearest", "average")
 SEARCHES = ("evolution", "annealing", "tpe")
 SHARED = ("trees", "amortised")
 """Those that learn on other tasks."""
-STRATEGIES = ("genetic_algorithm", "greedy_ils", "diff_evo", "simulated_annealing")
+STRATEGIES = (
+    "adaptive_tabu_greywolf", "basinhopping", "bayes_opt", "diff_evo", "dual_annealing",
+    "firefly_algorithm", "genetic_algorithm", "greedy_ils", "greedy_mls", "hybrid_vndx", "minimize",
+    "mls", "ordered_greedy_mls", "pso", "simulated_annealing",
+)  # fmt: skip
+"""All of Kernel Tuner 1.5.0 but those for several objectives, those that need more packages
+(`skopt`, `pyatf_strategies`), and random and exhaustive search."""
 LEAST_TRAIN = 4
 """Train shapes that are enough to learn on these alone."""
-SOME = 2
+SOME = 3
 """Seeds and shapes of each task that Kernel Tuner's strategy is chosen by."""
 
 
@@ -67,7 +75,8 @@ def main() -> None:
     found = {n: t for n, t in every.items() if not options.tasks or n in options.tasks}
     learns = {n: t for n, t in found.items() if len(chosen(t, "train")) >= LEAST_TRAIN}
     others = {n: t for n, t in found.items() if n not in learns}
-    searches = [*options.searches, *kernel_tuner(options, learns or others, until)]
+    best, strategies = kernel_tuner(options, learns or others, until)
+    searches = [*options.searches, *best]
     told: dict[str, Any] = {}
     shared = [name for name in SHARED if name in options.learned]
     for name, split, given, learned in (
@@ -78,8 +87,9 @@ def main() -> None:
         if given and (learned or searches) and split in (options.parts or (split,)):
             told[name] = compared(options, split, given, learned, searches, until)
             record.write(
-                options.out / "tuners.json", told, device=options.device, budget=options.budget
-            )
+                options.out / "tuners.json", told, device=options.device, budget=options.budget,
+                kernel_tuner=strategies,
+            )  # fmt: skip
             show(name, told[name])
 
 
@@ -115,21 +125,40 @@ def compared(
     }  # fmt: skip
 
 
-def kernel_tuner(options: argparse.Namespace, given: dict[str, Table], until: float) -> list[str]:
-    """Kernel Tuner's strategy that does best on the train shapes; none without the package."""
-    if importlib.util.find_spec("kernel_tuner") is None:
-        print("kernel-tuner is not installed: its strategies are left out", flush=True)
-        return []
+def kernel_tuner(
+    options: argparse.Namespace, given: dict[str, Table], until: float
+) -> tuple[list[str], dict[str, Any]]:
+    """Kernel Tuner's strategy that does best on the train shapes, and what each of them came to.
+
+    A strategy that fails on one of the shapes is not chosen. None is without the package, where the
+    folder does not hold its runs.
+    """
     split = "train" if all(chosen(table, "train") for table in given.values()) else "all"
-    names = [f"kernel-tuner:{name}" for name in STRATEGIES]
     seen = {name: table.only(chosen(table, split)) for name, table in given.items()}
-    runs = planned(names, {name: min(SOME, len(t.cases)) for name, t in seen.items()}, SOME)
+    cases = {name: min(SOME, len(table.cases)) for name, table in seen.items()}
     settings = Settings(options.device, options.budget, split, "best")
-    journal = run_all(runs, settings, options.out / "strategies", until=until)
-    if len(journal.traces) < len(runs):
-        return []
-    agents = summarise(journal.traces, seen, options.budget)["agents"]
-    return [max(agents, key=lambda name: agents[name]["methodology"] or -math.inf)]
+    told: dict[str, Any] = {}
+    for name in (f"kernel-tuner:{one}" for one in STRATEGIES):
+        runs = planned([name], cases, SOME)
+        folder = options.out / "strategies"
+        try:
+            journal = run_all(runs, settings, folder, workers=options.workers, until=until)
+        except RunError as error:
+            told[name] = {"failed": str(error)}
+            continue
+        except InvalidOptionError:
+            if importlib.util.find_spec("kernel_tuner"):
+                raise
+            print("kernel-tuner is not installed: its strategies are left out", flush=True)
+            return [], {}
+        keys = {run.key for run in runs}
+        traces = {key: trace for key, trace in journal.traces.items() if key in keys}
+        if len(traces) < len(runs):  # there was no time
+            return [], told
+        found = summarise(traces, seen, options.budget)["agents"][name]
+        told[name] = {key: found[key] for key in ("methodology", "evaluations_to_95_interval")}
+    able = [name for name, one in told.items() if one.get("methodology") is not None]
+    return [max(able, key=lambda name: told[name]["methodology"])] if able else [], told
 
 
 def with_others(found: dict[str, Table], every: dict[str, Table]) -> dict[str, Table]:

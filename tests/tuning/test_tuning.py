@@ -165,33 +165,51 @@ def test_any_draws_task_and_shape_and_pads_what_they_lack(make):
     assert (info["task"], info["BLOCK"], info["WARPS"]) == ("layer_norm", 128, 4)
 
 
-def test_the_vector_environment_says_what_the_single_ones_say(make, folder):
+@pytest.mark.parametrize("mode", ["configuration", "index"])
+@pytest.mark.parametrize("reward", ["kevin", "best", "improvement", "regret"])
+@pytest.mark.filterwarnings("error")
+def test_the_vector_environment_says_what_the_single_ones_say(make, folder, mode, reward):
+    given = {"reward": reward, "max_turns": 3, "action_mode": mode}
     vector = gym.make_vec(
-        "TritonTune-softmax-v0", num_envs=5, device=f"recorded:{folder}", reward="best",
-        max_turns=3,
+        "TritonTune-softmax-v0", num_envs=5, device=f"recorded:{folder}", **given
     )  # fmt: skip
     seen, _ = vector.reset(seed=0)
     rng = np.random.default_rng(0)
-    envs = [make(reward="best", max_turns=3).unwrapped for _ in range(5)]
-    cases = vector.unwrapped._case.copy()
-    for env, case in zip(envs, cases, strict=True):
-        env.reset(seed=0, options={"case": int(case)})
-    for _ in range(3):
-        actions = np.stack([rng.integers([4, 3, 3]) for _ in range(5)])
-        seen, rewards, _, over, infos = vector.step(actions)
-        for index, env in enumerate(envs):
-            one, reward, _, truncated, info = env.step(actions[index])
-            np.testing.assert_allclose(seen[index], one, atol=1e-6)
-            assert rewards[index] == pytest.approx(reward)
-            assert over[index] == truncated
-            for name in ("status", "evaluations", "repeated", "index"):
-                assert infos[name][index] == info[name]
-            assert infos["simulated_s"][index] == pytest.approx(info["simulated_s"])
-            np.testing.assert_equal(infos["speedup"][index], float(info["speedup"]))
-    seen, rewards, _, over, _ = vector.step(actions)
-    assert not over.any()
-    assert (rewards == 0).all()
-    assert (seen[:, vector.unwrapped._layout.turn] == 0).all()
+    envs = [make(**given).unwrapped for _ in range(5)]
+    for _ in range(2):  # episodes
+        for env, case in zip(envs, vector.unwrapped._case, strict=True):
+            env.reset(seed=0, options={"case": int(case)})
+        for _ in range(3):
+            if mode == "index":
+                actions = rng.integers(36, size=5)
+            else:
+                actions = np.stack([rng.integers([4, 3, 3]) for _ in range(5)])
+            seen, rewards, _, over, infos = vector.step(actions)
+            for index, env in enumerate(envs):
+                one, reward, _, truncated, info = env.step(actions[index])
+                np.testing.assert_allclose(seen[index], one, atol=1e-6)
+                assert rewards[index] == pytest.approx(reward)
+                assert over[index] == truncated
+                for name in ("status", "correct", "evaluations", "repeated", "index", "turn"):
+                    assert infos[name][index] == info[name]
+                assert infos["simulated_s"][index] == pytest.approx(info["simulated_s"])
+                np.testing.assert_equal(infos["speedup"][index], float(info["speedup"]))
+        wrong = np.full_like(actions, 99)  # what resets is not read
+        seen, rewards, _, over, infos = vector.step(wrong)
+        assert not over.any()
+        assert (rewards == 0).all()
+        assert (seen[:, vector.unwrapped._layout.turn] == 0).all()
+        assert (infos["evaluations"] <= 3).all()
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int32, np.uint64])
+def test_actions_may_be_of_any_integers(folder, kind):
+    found = []
+    for one in (np.int64, kind):
+        vector = gym.make_vec("TritonTune-softmax-v0", num_envs=2, device=f"recorded:{folder}")
+        vector.reset(seed=0)
+        found.append(vector.step(np.array([[0, 1, 2], [3, 2, 1]], one))[4]["index"])
+    assert (found[0] == found[1]).all()
 
 
 def test_a_vector_environment_names_the_action_that_is_wrong(folder):

@@ -67,22 +67,25 @@ class TableVectorEnv(gym.vector.VectorEnv[Values, Integers, Values]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self._by_number = action_mode == "index"
         self._sizes = np.array(world.sizes)
+        self._unsigned = self._sizes.astype(np.uint64)
         self._weights = np.cumprod([1, *world.sizes[::-1]])[-2::-1].astype(np.int64)
-        self._lookup = np.full(math.prod(world.sizes), -1, np.int64)
-        self._lookup[table.choices @ self._weights] = np.arange(len(table.choices))
+        self._space = math.prod(world.sizes)
+        lookup = np.full((len(world.cases), self._space), -1, np.int64)
+        tried, places = np.nonzero(table.present)
+        lookup[tried, (table.choices @ self._weights)[places]] = places
+        self._lookup = lookup.reshape(-1)  # -1 where a case lacks a configuration
         counts = [world.count(case) for case in range(len(world.cases))]
         self._counts = np.array(counts)
         self._listed = np.zeros((len(counts), most), np.int64)
         for case, count in enumerate(counts):
             self._listed[case, :count] = np.flatnonzero(table.present[case])
-        self._present = table.present
         self._width = len(table.choices)
-        self._times, self._status = table.runtime_us, table.status.astype(np.int64)
+        self._times = table.runtime_us
         self._contexts = np.stack([world.context(case) for case in range(len(counts))])
         self._floors = np.array([world.floor_us(case) for case in range(len(counts))])
-        self._optima = table.best_us
         with np.errstate(divide="ignore"):
             scores = np.log(self._floors[:, None] / self._times)
+            regrets = np.maximum(FAILED_REGRET, np.log(table.best_us[:, None] / self._times))
         self._scores = np.where(table.correct, scores, WORST).astype(np.float32)
         self._scaled = np.zeros((len(table.choices), len(layout.knobs)), np.float32)
         self._scaled[:, : len(world.sizes)] = table.choices / np.maximum(self._sizes - 1, 1)
@@ -100,14 +103,17 @@ class TableVectorEnv(gym.vector.VectorEnv[Values, Integers, Values]):
         )
         self._numbers = np.stack([self._number(name) for name in NUMBERS], axis=-1)
         self._numbers = self._numbers.reshape(-1, len(NUMBERS))
-        self._names = np.array([str(status) for status in STATUSES])
-        self._standing = isinstance(reward, str) and reward in TUNING_REWARDS
-        self._reward_name = reward if isinstance(reward, str) else ""
-        self._rewards = None if self._standing else self._of_outcomes(reward_named(reward))
+        self._statuses = np.array([str(status) for status in STATUSES])[table.status]
+        self._correct = np.isfinite(self._times)
+        standing = isinstance(reward, str) and reward in TUNING_REWARDS
+        self._improves = reward == "improvement"
+        self._rewards = regrets if standing else self._of_outcomes(reward_named(reward))
+        self._remembers = standing and reward != "regret"  # the reward is of all turns so far
         self._every = np.arange(num_envs)
         self._first = self._every * self._width  # of its cells in `_seen`, flat
         self._over = np.zeros(num_envs, np.bool_)
         self._case = np.zeros(num_envs, np.int64)
+        self._row = np.zeros(num_envs, np.int64)  # where the case's rows begin in flat tables
         self._place = np.zeros(num_envs, np.int64)
         self._turn = np.zeros(num_envs, np.int64)
         self._best = np.full(num_envs, np.inf)
@@ -115,6 +121,10 @@ class TableVectorEnv(gym.vector.VectorEnv[Values, Integers, Values]):
         self._spent = np.zeros(num_envs)
         self._seen = np.zeros((num_envs, len(table.choices)), np.bool_)
         self._observations = np.zeros((num_envs, layout.length), np.float32)
+        past, entry = layout.past, layout.entry
+        self._knobs, self._numbered = slice(layout.context, layout.turn), slice(layout.turn, past)
+        self._older, self._newer = slice(past, -entry), slice(past + entry, None)
+        self._newest = slice(-entry, None)
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -129,30 +139,34 @@ class TableVectorEnv(gym.vector.VectorEnv[Values, Integers, Values]):
 
     def step(self, actions: Any) -> tuple[Values, Any, Any, Any, dict[str, Any]]:
         """Evaluate a choice in each environment."""
-        places = self._places(np.asarray(actions))
-        reset, case = self._over, self._case
+        place = self._places(np.asarray(actions))
+        reset, before = self._over, self._best
         ended = bool(reset.any())
-        place = np.where(reset, self._place, places) if ended else places
-        row, cell = case * self._width + place, self._first + place
-        time, before = self._times.take(row), self._best
-        repeated = self._seen.take(cell)
-        new = ~(repeated | reset)
-        self._seen.put(cell[new], True)
+        if ended:
+            place = np.where(reset, self._place, place)
+        row, cell = self._row + place, self._first + place
+        time, repeated = self._times.take(row), self._seen.take(cell)
+        new = ~repeated
+        self._seen.put(cell, True)
         self._evaluations += new
-        self._spent += np.where(new, self._seconds.take(row), 0.0)
-        self._turn += ~reset
-        self._best = np.where(reset, before, np.minimum(before, time))
-        self._place = place
-        rewards = self._rewarded(row, time, before)
+        self._spent += new * self._seconds.take(row)
+        self._turn += 1
+        self._place, self._best = place, np.minimum(before, time)
+        self._remember(row)
+        over = self._turn >= self._max_turns
+        if ended:  # what came of those that are reset is undone, but for their first observation
+            over &= ~reset
+            self._evaluations -= new & reset
+            self._spent -= np.where(new & reset, self._seconds.take(row), 0.0)
+            self._turn -= reset
+            self._best = np.where(reset, before, self._best)
+        rewards, info = self._rewarded(row, before), self._info(row, place, repeated)
         if ended:
-            rewards = np.where(reset, 0.0, rewards)
-        self._remember(row, reset)
-        over = ~reset & (self._turn >= self._max_turns)
-        info = self._info(row, place, repeated)
-        if ended:
+            rewards[reset] = 0.0
             self._begin(np.flatnonzero(reset))
         self._over = over
-        return self._observations.copy(), rewards, np.zeros_like(over), over.copy(), info
+        never = np.zeros(self.num_envs, np.bool_)
+        return self._observations.copy(), rewards, never, over.copy(), info
 
     def action_masks(self) -> Flags:
         """(num_envs, N): which numbers name a configuration, under `action_mode="index"`."""
@@ -164,6 +178,7 @@ class TableVectorEnv(gym.vector.VectorEnv[Values, Integers, Values]):
     def _begin(self, which: Integers) -> None:
         layout, rng = self._layout, self.np_random
         self._case[which] = rng.integers(len(self._counts), size=len(which))
+        self._row[which] = self._case[which] * self._width
         number = (rng.random(len(which)) * self._counts[self._case[which]]).astype(np.int64)
         self._place[which] = self._listed[self._case[which], number]
         self._turn[which], self._best[which], self._spent[which] = 0, np.inf, 0.0
@@ -181,13 +196,22 @@ class TableVectorEnv(gym.vector.VectorEnv[Values, Integers, Values]):
                 f"actions must be whole numbers of shape {shape}; got {actions.dtype} of shape "
                 f"{actions.shape}."
             )
+        actions = actions.astype(np.int64, copy=False)
         if self._by_number:
             bad = (actions < 0) | (actions >= self._counts[self._case])
+            if not bad.any():
+                return np.asarray(self._listed[self._case, actions])
             places = self._listed[self._case, np.where(bad, 0, actions)]
         else:
-            bad = np.asarray(((actions < 0) | (actions >= self._sizes)).any(1))
-            places = self._lookup[np.where(bad[:, None], 0, actions) @ self._weights]
-            bad |= (places < 0) | ~self._present[self._case, places]
+            outside = actions.astype(np.uint64) >= self._unsigned  # what is below 0 is huge then
+            codes = np.where(outside, 0, actions) if outside.any() else actions
+            codes = self._case * self._space + codes @ self._weights
+            places = self._lookup.take(codes.astype(np.int64, copy=False))
+            bad = places < 0
+            if outside.any():
+                bad |= outside.any(1)
+            elif not bad.any():
+                return places
         bad &= ~self._over
         if bad.any():
             which = int(np.flatnonzero(bad)[0])
@@ -199,30 +223,25 @@ class TableVectorEnv(gym.vector.VectorEnv[Values, Integers, Values]):
             self._world.table.place(int(self._case[which]), actions[which])
         return places
 
-    def _remember(self, row: Integers, reset: Flags) -> None:
-        layout, seen = self._layout, self._observations
-        turn, past, entry = layout.turn, layout.past, layout.entry
+    def _remember(self, row: Integers) -> None:
+        seen = self._observations
         found = self._entries.take(row, axis=0)
         scores = found[:, -2]
-        seen[:, layout.context : turn] = found[:, :-2]
-        seen[:, turn] = self._turn / self._max_turns
-        better = np.where(reset, WORST, scores)
-        np.maximum(seen[:, turn + 1], better, out=seen[:, turn + 1])
-        seen[:, turn + 2] = scores
-        if layout.history:
-            seen[:, past:-entry] = seen[:, past + entry :]
-            seen[:, -entry:] = found
+        seen[:, self._knobs] = found[:, :-2]
+        turn = seen[:, self._numbered]  # turn, best, last
+        np.divide(self._turn, self._max_turns, out=turn[:, 0], casting="same_kind")
+        np.maximum(turn[:, 1], scores, out=turn[:, 1])
+        turn[:, 2] = scores
+        if self._layout.history:
+            seen[:, self._older] = seen[:, self._newer]
+            seen[:, self._newest] = found
 
-    def _rewarded(self, row: Integers, time: Any, before: Any) -> Any:
-        if self._rewards is not None:
+    def _rewarded(self, row: Integers, before: Any) -> Any:
+        if not self._remembers:
             return self._rewards.take(row)
         floor = self._floors[self._case]
         reached = np.minimum(1.0, floor / self._best)
-        if self._reward_name == "best":
-            return reached
-        if self._reward_name == "improvement":
-            return reached - np.minimum(1.0, floor / before)
-        return np.maximum(FAILED_REGRET, np.log(self._optima[self._case] / time))
+        return reached - np.minimum(1.0, floor / before) if self._improves else reached
 
     def _of_outcomes(self, reward: Reward) -> npt.NDArray[np.float64]:
         """(S, C): the reward of every row."""
@@ -251,8 +270,7 @@ class TableVectorEnv(gym.vector.VectorEnv[Values, Integers, Values]):
 
     def _info(self, row: Integers, place: Integers, repeated: Flags) -> dict[str, Any]:
         return {
-            "status": self._names.take(self._status.take(row)),
-            "correct": np.isfinite(self._times.take(row)),
+            "status": self._statuses.take(row), "correct": self._correct.take(row),
             **dict(zip(NUMBERS, self._numbers.take(row, axis=0).T, strict=True)),
             "turn": self._turn.copy(), "index": place.copy(),
             "evaluations": self._evaluations.copy(), "repeated": repeated,

@@ -17,7 +17,7 @@ import numpy as np
 from triton_gym.errors import InvalidOptionError
 from triton_gym.tables.table import Table
 
-from .launch_features import launch_features
+from .launch_features import launch_features, launches
 from .protocol import Environment
 from .shape_features import features, relative_times, times_over_best
 from .spaces import Choice, every_choice, scaled_choices
@@ -26,10 +26,16 @@ ENSEMBLE = 4
 """Models, each of a bootstrap sample: where they differ, little is known."""
 NOISE = 0.02
 """Relative noise of times."""
-OWN, FOREIGN = (0.5, NOISE), (0.8, 0.2)
+OWN, FOREIGN = (0.5, NOISE), (1.2, 0.4)
 """Of the process that corrects the model, where it learned on shapes of the same task and where on
 other tasks' alone: length over scaled knobs, and the least error of the model that is thought of
 (log of time). Chosen on train shapes, each family by a model of the others."""
+LIKE = 0.8
+"""Length over what launches come to, each number in its standard deviations over the shape's
+configurations, where the model learned on other tasks: it may be wrong about a kind of launch, to
+which other knobs lead as well."""
+SAME = 1e-9
+"""Standard deviation of a number that all configurations share, but for rounding."""
 
 
 class Transfer:
@@ -127,8 +133,9 @@ class BoostedTrees(Transfer):
 
     They learn the log of a time over its shape's best, cut where it no longer matters.
     On the shape itself their error is modelled by a Gaussian process over the knobs, so that what
-    was found there counts for what is alike; the next is the least expected time, less one standard
-    deviation of the ensemble and the process together.
+    was found there counts for what is alike; where the trees learned on other tasks, half of it is
+    over what launches come to. The next is the least expected time, less one standard deviation of
+    the ensemble and the process together.
     """
 
     @classmethod
@@ -175,11 +182,15 @@ class BoostedTrees(Transfer):
         threads: Any = importlib.import_module("threadpoolctl")
         with threads.threadpool_limits(1):
             told = np.array([model.predict(inputs) for model in models])
-        points = scaled_choices(self._env, self._choices)
-        apart = ((points[:, None, :] - points[None, :, :]) ** 2).sum(-1)
+        like = alike(scaled_choices(self._env, self._choices) / length)
+        if read is launch_features:
+            launch = np.stack(list(launches(table, case).values()), axis=1)[held]
+            spread = launch.std(0)
+            varied = spread > SAME
+            apart = ((launch - launch.mean(0)) / spread.clip(SAME))[:, varied]
+            like = (like + alike(apart / LIKE / math.sqrt(max(varied.sum(), 1)))) / 2
         self._spread = np.maximum(told.std(0), least)
-        scale = self._spread[:, None] * self._spread[None, :]
-        self._covariance = scale * np.exp(-apart / (2 * length**2))
+        self._covariance = self._spread[:, None] * self._spread[None, :] * like
         return told.mean(0)
 
     def learn(
@@ -204,6 +215,12 @@ class BoostedTrees(Transfer):
         mean = self._scores + error @ gain
         variance = np.maximum(self._spread**2 - (toward * gain.T).sum(1), 0.0)
         return mean - np.sqrt(variance)
+
+
+def alike(points: Any) -> Any:
+    """(C, C): exp(−d² / 2) of the distances d between points (C, D)."""
+    apart = ((points[:, None, :] - points[None, :, :]) ** 2).sum(-1)
+    return np.exp(-apart / 2)
 
 
 def recorded(env: Environment) -> Table:

@@ -73,7 +73,8 @@ def traces_of(runs: Sequence[Run], settings: Settings) -> list[Found]:
     An agent that learns on other shapes first does so once for all of them.
 
     Args:
-        runs: of one agent, one task and one seed.
+        runs: of one agent and one seed, which learn on the same shapes where they learn; see
+            `_grouped`.
         settings: what they share.
     """
     from triton_gym import agents
@@ -121,14 +122,19 @@ def train_split(split: str, case: int) -> str:
     return "train" if split == "test" else split
 
 
+def families_of(device: str) -> dict[str, str]:
+    """The family of each task with a table on a device; empty where its card does not say it."""
+    path = recorded_path(device)
+    return {name: table_of(name, path).card.get("family", "") for name in tables(path)}
+
+
 def other_families(task: str, device: str) -> list[str]:
     """Tasks with a table on a device whose family is another.
 
     Raises:
         InvalidOptionError: there are none, or the task's table does not say its family.
     """
-    path = recorded_path(device)
-    families = {name: table_of(name, path).card.get("family", "") for name in tables(path)}
+    families = families_of(device)
     own = families.get(task, "")
     others = [name for name, family in families.items() if family and family != own]
     if not own or not others:
@@ -270,7 +276,7 @@ def run_all(
     left = [run for run in runs if run.key not in journal.traces]
     progress(len(runs) - len(left), len(runs))
     number = len(runs) - len(left)
-    for group in _made(_grouped(left), settings, workers):
+    for group in _made(_grouped(left, settings), settings, workers):
         for run, trace, places in group:
             journal.add(run, trace, places)
             number += 1
@@ -280,11 +286,20 @@ def run_all(
     return journal
 
 
-def _grouped(runs: Sequence[Run]) -> list[list[Run]]:
-    """Runs of one agent, task and seed together, in order."""
+def _grouped(runs: Sequence[Run], settings: Settings) -> list[list[Run]]:
+    """Runs of one agent and seed that learn on the same shapes together, in order: those of a task,
+    or of a family that is left out."""
+    from triton_gym import agents
+
+    pretrained = {name: isinstance(agents.load(name), agents.Pretrained) for name in
+                  {run.agent for run in runs}}  # fmt: skip
+    families: dict[str, str] = {}
+    if settings.split == FAMILY and any(pretrained.values()):
+        families = families_of(settings.device)
     groups: dict[tuple[str, str, int], list[Run]] = {}
     for run in runs:
-        groups.setdefault((run.agent, run.task, run.seed), []).append(run)
+        shared = families.get(run.task, "") if pretrained[run.agent] else ""
+        groups.setdefault((run.agent, shared or run.task, run.seed), []).append(run)
     return list(groups.values())
 
 

@@ -142,6 +142,8 @@ def test_runs_that_are_there_are_not_made_again(settings, tmp_path):
     run_all(runs, settings, tmp_path / "out", progress=lambda done, whole: told.append(done))
     assert before == 4
     assert told == [4, 5, 6]
+    run_all(runs, settings, tmp_path / "out", progress=lambda done, whole: told.append(done))
+    assert told == [4, 5, 6, 6]  # what came after the torn line is there too
     again = run_all(runs, settings, tmp_path / "other")
     first = run_all(runs, settings, tmp_path / "out")
     assert {k: t for k, t in first.traces.items() if k in again.traces} == again.traces

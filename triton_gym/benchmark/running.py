@@ -20,6 +20,7 @@ from typing import Any
 import gymnasium as gym
 
 from triton_gym.errors import InvalidOptionError, RunError, unknown
+from triton_gym.runs.folder import write_whole
 from triton_gym.tables.files import table_of, tables
 from triton_gym.tables.split import SPLITS
 from triton_gym.tuning.opening import recorded_path
@@ -224,8 +225,12 @@ class Journal:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not self.path.exists():
-                self.path.write_text(json.dumps(head) + "\n", encoding="utf-8")
-            first, *lines = self.path.read_text(encoding="utf-8").splitlines()
+                write_whole(self.path, json.dumps(head) + "\n")
+            text = self.path.read_text(encoding="utf-8")
+            if not text.endswith("\n"):  # stopped within a line: the next one begins anew
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write("\n")
+            first, *lines = text.splitlines()
         except OSError as error:
             raise RunError(f"Cannot write the benchmark's folder {folder}: {error}.") from None
         if json.loads(first) != head:

@@ -205,7 +205,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--null", type=int, default=200, help="candidates that are no faster")
     parser.add_argument("--caller-s", type=float, default=15.0, help="of the caller's calls")
     parser.add_argument("--repetitions", type=int, default=2, help="of the latencies")
-    parser.add_argument("--share", type=float, default=0.01, help="of the caller's GPU")
+    parser.add_argument("--share", type=float, default=0.005, help="of the caller's GPU")
     parser.add_argument("--most", type=float, default=0.0, help="seconds of it all; 0 for no bound")
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--keep", type=Path, help="folder for run folders and the cache")

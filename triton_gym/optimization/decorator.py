@@ -36,7 +36,7 @@ def optimize(
     seconds: float = 600.0,
     agent: str | Sequence[str] = (),
     device: str = "auto",
-    share: float = 0.01,
+    share: float = 0.005,
     against: str = "eager",
     shadow: float = 0.001,
     backward: Callable[..., Any] | None = None,

@@ -21,9 +21,9 @@ Call = Callable[[], Any]
 BATCH_US = 200.0
 """Device time that is measured at once; shorter calls are repeated to fill it."""
 MOST_CALLS = 16
-WAITED = 5
-"""Calls that are waited for; their median is what a caller waits. One alone says more of what else
-the host did at that moment."""
+WAITED, MOST_WAITED, WAITED_US = 5, 25, 2000.0
+"""Calls that are waited for, and more of short ones, up to so much time; their median is what a
+caller waits. One alone says more of what else the host did at that moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,8 @@ def cuda_clock(call: Call) -> Times:
     from triton_gym.evaluation.backends.cuda.device_timing import event_us
 
     torch.cuda.synchronize()
-    walls = []
-    for _ in range(WAITED):
+    walls: list[float] = []
+    while len(walls) < WAITED or (len(walls) < MOST_WAITED and sum(walls) < WAITED_US):
         began = time.perf_counter()
         call()
         torch.cuda.synchronize()

@@ -51,7 +51,7 @@ class Spec:
     """Their names; `AGENTS` if empty."""
     device: str = "auto"
     """What answers are evaluated on: `cuda:0`, `simulated:h200`, …"""
-    share: float = 0.01
+    share: float = 0.005
     """Of the time, how much the search may keep the GPU busy."""
     against: str = "eager"
     """What the function runs as: `eager` or `compile`."""

@@ -51,8 +51,11 @@ from triton_gym.optimization.traced import TracedFunction
 from triton_gym.optimization.turn import Turn
 from triton_gym.task import Case
 
-DRAWN = 12
-"""Shapes drawn from the task's range, besides the examples; kernels are compiled for them, too."""
+DRAWN, SMALL = 10, 6
+"""Shapes drawn from the task's range, and small ones, besides the examples; kernels are compiled
+for them, too. Blocks of a product shrink with its rows: each size of a block is another kernel."""
+BUSY, MOST_REST_S = 0.1, 1.0
+"""How much of the time of a check the GPU is busy (an estimate), and the longest rest after one."""
 CALLS = 3
 """Calls that are held against the function's, of each shape: the third replays the second."""
 SETS = 4
@@ -234,8 +237,10 @@ class Bench:
                     return why
         rng = random.Random(seed)
         # Where the GPU is shared, shapes are small: a judge has looked at large ones already.
-        tiny = self._share < 1
-        for index, case in enumerate(self.traced.task.hidden(rng, DRAWN, tiny=tiny)):
+        task, tiny = self.traced.task, self._share < 1
+        cases = [*task.hidden(rng, DRAWN, tiny=tiny), *task.hidden(rng, SMALL, tiny=True)]
+        for index, case in enumerate(dict.fromkeys(cases)):
+            began = time.perf_counter()
             try:
                 why = self._wrong_on(loaded, case, seed + index)
             except torch.OutOfMemoryError:
@@ -243,6 +248,9 @@ class Bench:
                 continue
             if why is not None:
                 return why
+            if self._share < 1:  # the host does most of it
+                spent = time.perf_counter() - began
+                time.sleep(min(MOST_REST_S, BUSY * spent * (1 / self._share - 1)))
         return None
 
     def _wrong_on(self, loaded: Loaded, case: Case, seed: int) -> str | None:

@@ -459,6 +459,19 @@ def test_bags_of_rows_start_from_a_template(function, evaluator):
     assert outcome.status == "correct", outcome.message
 
 
+def running(x, y):
+    """Two scans, each with a function of its own to combine by."""
+    return x.cumsum(-1), torch.cumsum(y.float(), -1).to(y.dtype) * 2
+
+
+def test_what_scans_combine_by_comes_along(evaluator):
+    given = torch.randn(12, 40), torch.randn(12, 24)
+    found = trace(running, [given], dynamic={"x": (0,)}, routes=("inductor",), seconds=240)
+    for start in found.starts:
+        outcome = evaluator.evaluate(found.task, start.source)
+        assert outcome.status == "correct", (start.route, outcome.message)
+
+
 def two_readers(x, w):
     h = x @ w
     return torch.relu(h), h

@@ -64,7 +64,10 @@ def converted(
         raise NoStartError("Inductor found nothing but movement")
     parts = [_imports(wrapper, host)]
     parts += [ast.unparse(_Helper().visit(one)) for one in helpers_for(wrapper.kernels.values())]
-    parts += [ast.unparse(_Helper().visit(one.function)) for one in wrapper.kernels.values()]
+    parts += [
+        ast.unparse(_Helper().visit(function))
+        for kernel in wrapper.kernels.values() for function in kernel.functions
+    ]  # fmt: skip
     parts += [piece(name) for name in sorted(host.pieces)]
     inner = "".join(f"    {line}\n" for text in body for line in text.splitlines())
     if host.constants:
@@ -77,7 +80,7 @@ def converted(
 def _imports(wrapper: Wrapper, host: _Host) -> str:
     lines = ["import torch", "import triton", "import triton.language as tl"]
     helpers = helpers_for(wrapper.kernels.values())
-    kernels = [kernel.function for kernel in wrapper.kernels.values()]
+    kernels = [one for kernel in wrapper.kernels.values() for one in kernel.functions]
     text = "\n".join(ast.unparse(one) for one in (*helpers, *kernels))
     if "products" in host.pieces:
         lines.append("from triton.tools.tensor_descriptor import TensorDescriptor")

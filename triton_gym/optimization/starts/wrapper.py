@@ -28,6 +28,13 @@ class Kernel:
     num_stages: int
     meta: dict[str, Any]
     """What Inductor notes of it, the kind of its grid among others."""
+    combines: tuple[ast.FunctionDef, ...] = ()
+    """Functions that only it has, as what a scan combines by; their names begin with its own."""
+
+    @property
+    def functions(self) -> tuple[ast.FunctionDef, ...]:
+        """All that has to be defined for it, itself last."""
+        return (*self.combines, self.function)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +80,10 @@ def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _kernel(name: str, source: str) -> Kernel:
-    function = next(
-        node
-        for node in ast.parse(source).body
-        if isinstance(node, ast.FunctionDef) and node.name == name
-    )
+    defined = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+    function = next(node for node in defined if node.name == name)
+    combines = tuple(node for node in defined if node is not function)
+    _begin_with(f"{name}_", {node.name for node in combines}, defined)
     decorator = next((d for d in function.decorator_list if isinstance(d, ast.Call)), None)
     if decorator is None or not isinstance(decorator.func, ast.Attribute):
         raise NoStartError(f"kernel {name} has no heuristic")
@@ -89,7 +95,19 @@ def _kernel(name: str, source: str) -> Kernel:
     constants = dict(config.kwargs)
     if LOOP_STAGES in parameters:
         constants[LOOP_STAGES] = 1  # as it was
-    return Kernel(name, function, parameters, constants, config.num_warps, config.num_stages, meta)
+    return Kernel(
+        name, function, parameters, constants, config.num_warps, config.num_stages, meta, combines
+    )  # fmt: skip
+
+
+def _begin_with(prefix: str, names: set[str], functions: Iterable[ast.FunctionDef]) -> None:
+    """Give functions longer names, where they are defined and used: other kernels have theirs."""
+    for function in functions:
+        for node in ast.walk(function):
+            if isinstance(node, ast.Name) and node.id in names:
+                node.id = prefix + node.id
+        if function.name in names:
+            function.name = prefix + function.name
 
 
 def _heuristic(kind: str, decorator: ast.Call) -> tuple[list[Any], dict[str, Any]]:
@@ -137,8 +155,8 @@ def helpers_for(kernels: Iterable[Kernel]) -> list[ast.FunctionDef]:
                 visit(node.id)
         ordered.append(name)
 
-    for kernel in kernels:
-        for node in ast.walk(kernel.function):
+    for function in (function for kernel in kernels for function in kernel.functions):
+        for node in ast.walk(function):
             if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "triton_helpers":
                 visit(node.attr)
     return [known[name] for name in ordered]

@@ -9,7 +9,8 @@ reference also runs at the timed size (`reference_ran`), and what it returns on 
 
 Without a device each problem is loaded in a process of its own, which is ended after `--seconds` of
 a processor, and rows that the file given by `--out` has already are kept: a run that was stopped goes on. With
-`--again` those that did not load are tried once more; each row has the commit that it is of.
+`--again` those that did not load, or whose reference was not judged, are tried once more; each row
+has the commit that it is of.
 `benchmarks/suites_table.py` makes the table of docs/suites.md from such files.
 """
 
@@ -69,7 +70,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[""], help="beginnings of keys")
     parser.add_argument("--checkout-commit", default="", help="where the checkout is no git folder")
     parser.add_argument("--seconds", type=float, default=300.0, help="of a processor for each")
-    parser.add_argument("--again", action="store_true", help="try what did not load once more")
+    parser.add_argument("--again", action="store_true", help="try what was not judged once more")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -84,7 +85,7 @@ def main() -> None:
     written = time.perf_counter()
     kept = {row["problem"]: row for row in _rows(options.out)} if not options.device else {}
     if options.again:
-        kept = {key: row for key, row in kept.items() if row["loaded"]}
+        kept = {k: row for k, row in kept.items() if row["loaded"] and _was_judged(row)}
     for problem in suite:
         if not problem.key.startswith(tuple(options.only)):
             continue
@@ -128,6 +129,10 @@ def _warm(name: str) -> None:
         from triton_gym.suites.op_samples import sources_of
 
         sources_of("no_operator.default")  # looks through all
+
+
+def _was_judged(row: dict[str, Any]) -> bool:
+    return bool(row.get("judged_at_load") or row.get("judged_later"))
 
 
 def _rows(path: Path | None) -> list[dict[str, Any]]:

@@ -354,14 +354,29 @@ def errors_between(values: torch.Tensor, exact: torch.Tensor, sizes: torch.Tenso
 
 
 def _sizes(exact: torch.Tensor) -> torch.Tensor:
-    """Size of every value plus that of its row, (rows, width)."""
+    """Size of every value plus that of its row, (rows, width).
+
+    Squares of large and small values leave a dtype's range long before the values do, so a row is
+    squared in units of its largest value's power of two.
+    """
     finite = exact.isfinite()
     clean = exact.where(finite, 0.0)
     count = finite.sum(dim=1, keepdim=True).clamp_min_(1)
-    scale = (clean.square().sum(dim=1, keepdim=True) / count).sqrt_()
+    unit = _power(torch.linalg.vector_norm(clean, torch.inf, dim=1, keepdim=True))
+    scale = ((clean / unit).square().sum(dim=1, keepdim=True) / count).sqrt_() * unit
     # A row of zeros has no size of its own.
-    scale = scale.clamp_min_(scale.mean() * 1e-3 + torch.finfo(torch.float32).tiny)
-    return exact.abs() + scale
+    least = scale.mean(dtype=torch.float64) * 1e-3 + torch.finfo(torch.float32).tiny
+    scale = scale.clamp_min_(least.to(scale.dtype))
+    sizes = exact.abs() + scale
+    most = torch.finfo(sizes.dtype).max  # what is finite has a finite size
+    return torch.where(finite, sizes.clamp_max_(most), sizes)
+
+
+def _power(values: torch.Tensor) -> torch.Tensor:
+    """The power of two below each of some values of 0 and more, 1 for 0."""
+    exponents = torch.frexp(values).exponent
+    bits = 1022 if values.dtype == torch.float64 else 126
+    return torch.ldexp(torch.ones_like(values), (exponents - 1).clamp_(-bits, bits))
 
 
 def _work_of(exact: torch.Tensor) -> torch.dtype:

@@ -13,22 +13,34 @@ import ast
 import inspect
 import io
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 import torch
 
 from triton_gym.errors import InvalidTaskError
 from triton_gym.evaluation import trees
 from triton_gym.suites.execution import drawing, executed
-from triton_gym.suites.module_arguments import described, is_described, restored
+from triton_gym.suites.module_arguments import (
+    described,
+    described_object,
+    is_described,
+    is_object,
+    is_own,
+    restored,
+    restored_object,
+)
 from triton_gym.suites.module_file import converted
 from triton_gym.task import Case, Kind
 
+HALVINGS = "halvings"
+"""The size of a case that says how often the numbers of its tests are halved."""
+KEPT = 16
+"""Numbers up to this stay when others are halved: they are heads, blocks and axes."""
 _DROPPED = ("out",)
 """Optional parameters that say where a result goes: an answer returns its own."""
 
@@ -105,7 +117,7 @@ class CapturedFile:
         function = self.function()
         recorder = _Recorder(function, self.watched_run(function), most)
         scope = self.scope()
-        scope[self.name] = recorder
+        scope[self.name] = self.stand_in(recorder)
         code = compile(_without(self.tests, self.name), self.path, "exec")
         with (
             self.environment(seed, device), _importable(self.name, scope), torch.no_grad(),
@@ -118,8 +130,17 @@ class CapturedFile:
             except _EnoughError:
                 pass
             except Exception:
-                if not recorder.calls:
+                if not recorder.calls and recorder.refused is None:
                     raise
+        if not recorder.calls and recorder.refused is not None:
+            raise InvalidTaskError(
+                f"{self.path} calls {self.name} with what no answer can be given: "
+                f"{recorder.refused}."
+            )
+        return recorder
+
+    def stand_in(self, recorder: _Recorder) -> Any:
+        """What the tests find in the function's place."""
         return recorder
 
     def init(self, case: Case) -> tuple[Any, ...]:
@@ -128,6 +149,9 @@ class CapturedFile:
 
     def inputs(self, case: Case, generator: torch.Generator) -> tuple[Any, ...]:
         """The arguments of a call, drawn anew."""
+        if halvings := case.sizes.get(HALVINGS, 0):
+            sizes = {name: size for name, size in case.sizes.items() if name != HALVINGS}
+            return self.halved(halvings).inputs(replace(case, sizes=sizes), generator)
         seed, device = generator.initial_seed(), generator.device
         index = case["call"] - 1
         given = self.calls(seed, device, index + 1)[index]
@@ -140,6 +164,17 @@ class CapturedFile:
             ]
         return tuple(converted(value, case.dtype, device) for value in values)
 
+    def halved(self, times: int) -> Self:
+        """The same with the numbers in its tests halved so often, those that are small kept."""
+        return replace(self, tests=_halved(self.tests, times))
+
+    def shapes(self) -> list[dict[str, Any]]:
+        """The calls without values, which are drawn if the tests read any."""
+        try:
+            return self.calls(1, torch.device("meta"))
+        except Exception:  # whatever comes of that
+            return self.calls(1, torch.device("cpu"))
+
     def _written(self, index: int) -> frozenset[int]:
         """Places of a call's arguments that do not depend on the seed."""
         return _written_places(self, index)
@@ -147,22 +182,40 @@ class CapturedFile:
     def reference(self, *arguments: Any) -> Any:
         """The function, each argument where its signature wants it."""
         if not any(map(is_described, arguments)):
-            return called(self.function(), self.parameters, arguments)
+            return called(self.function(), self.parameters, self.taken(arguments))
         with torch.enable_grad():  # a step is what takes a module
             return called(self.function(), self.parameters, self.taken(arguments))
 
     def taken(self, arguments: Sequence[Any]) -> tuple[Any, ...]:
-        """Arguments as the function takes them: modules for what was given of them."""
-        if not any(map(is_described, arguments)):
+        """Arguments as the function takes them: modules and objects for what was given of them."""
+        if not any(is_described(v) or is_object(v) for v in arguments):
             return tuple(arguments)
-        known = _modules(self)
-        return tuple(restored(v, known) if is_described(v) else v for v in arguments)
+        known = _known(self)
+        return tuple(
+            restored(v, known.modules) if is_described(v)
+            else restored_object(v, known.classes) if is_object(v) else v
+            for v in arguments
+        )  # fmt: skip
 
 
 @lru_cache(maxsize=64)
-def _modules(form: CapturedFile) -> dict[str, torch.nn.Module]:
-    """Modules that the tests pass, by their text."""
-    return form._recorded(1, torch.device("cpu"), sys.maxsize).modules
+def _known(form: CapturedFile) -> _Recorder:
+    """What the tests pass: modules by their text, classes by their names."""
+    return form._recorded(1, torch.device("cpu"), sys.maxsize)
+
+
+@lru_cache(maxsize=256)
+def _halved(tests: str, times: int) -> str:
+    tree = ast.parse(tests)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and type(node.value) is int and node.value > KEPT:
+            node.value = max(KEPT, node.value >> times)
+    return ast.unparse(tree)
+
+
+def elements(call: Mapping[str, Any]) -> int:
+    """Elements of the tensors of a call."""
+    return sum(x.numel() for value in call.values() for x in trees.flatten(value)[0])
 
 
 @lru_cache(maxsize=4096)
@@ -171,9 +224,14 @@ def _written_places(form: CapturedFile, index: int) -> frozenset[int]:
     found = set()
     for place, name in enumerate(form.parameters):
         first, second = (trees.flatten(call.get(name))[0] for call in (one, other))
-        if first and all(torch.equal(a, b) for a, b in zip(first, second, strict=True)):
+        if first and all(map(_alike, first, second)):
             found.add(place)
     return frozenset(found)
+
+
+def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors are equal, what is no number to itself as well."""
+    return one.shape == other.shape and bool(((one == other) | (one != one) & (other != other)).all())
 
 
 def _redrawn(value: Any, how: str, seed: int) -> Any:
@@ -194,11 +252,17 @@ def _other(tensor: torch.Tensor, how: str, seed: int) -> torch.Tensor:
         order = torch.randperm(tensor.numel(), generator=generator).to(tensor.device)
         return tensor.flatten()[order].reshape(tensor.shape)
     wide = tensor.double()
-    low, high = wide.min(), wide.max()
+    finite = wide.isfinite()
+    if not finite.all():  # infinities and what is no number change places
+        order = torch.randperm(tensor.numel(), generator=generator).to(tensor.device)
+        wide, finite = (x.flatten()[order].reshape(tensor.shape) for x in (wide, finite))
+    if not finite.any():
+        return wide.to(tensor.dtype)
+    low, high = wide[finite].min(), wide[finite].max()
     if low == high:
         low, high = low - 1, high + 1
     drawn = torch.rand(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device)
-    return (low + (high - low) * drawn).to(tensor.dtype)
+    return torch.where(finite, low + (high - low) * drawn, wide).to(tensor.dtype)
 
 
 def _run_tests(scope: dict[str, Any]) -> None:
@@ -221,14 +285,25 @@ class _Recorder:
         self._run = run
         self._most = most
         self.calls: list[dict[str, Any]] = []
+        self.refused: trees.TreeError | None = None
+        """Why the first call that is left out is: it passes what no answer can be given."""
         self.modules: dict[str, torch.nn.Module] = {}
+        self.classes: dict[str, type] = {}
+        self.defaults = _defaults(function)
         self.__name__ = getattr(function, "__name__", "function")
         self.__doc__ = function.__doc__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         given = bound(self._function, args, kwargs)
         self.modules |= {repr(v): v for v in given.values() if isinstance(v, torch.nn.Module)}
-        self.calls.append(_kept(given))
+        self.classes |= {type(v).__name__: type(v) for v in given.values() if is_own(v)}
+        kept = _kept(given)
+        try:
+            trees.flatten([kept[n] for n, v in given.items() if v is not _default(self, n)])
+        except trees.TreeError as error:
+            self.refused = self.refused or error
+        else:
+            self.calls.append(kept)
         if len(self.calls) >= self._most:
             raise _EnoughError
         return self._run(*args, **kwargs)
@@ -335,6 +410,19 @@ def _same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
+def _default(recorder: _Recorder, name: str) -> Any:
+    """What a parameter is where it is not given."""
+    return recorder.defaults.get(name, inspect.Parameter.empty)
+
+
+def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # a builtin
+        return {}
+    return {name: one.default for name, one in parameters.items()}
+
+
 def _kept(call: dict[str, Any]) -> dict[str, Any]:
     """A call's arguments as they are now: the function may write to them."""
     return {name: _cloned(value) for name, value in call.items()}
@@ -347,6 +435,8 @@ def _cloned(value: Any) -> Any:
         return described(value)
     if isinstance(value, torch.device):
         return str(value)  # which names it as well
+    if is_own(value):
+        value = described_object(value)
     if type(value) in (list, tuple):
         return type(value)(_cloned(item) for item in value)
     if type(value) is dict:

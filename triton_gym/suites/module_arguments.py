@@ -1,14 +1,15 @@
-"""Modules that a function takes as arguments: an answer is given what they are made of.
+"""Modules and objects that a function takes as arguments: an answer is given what they hold.
 
 A training step is called with a model and a loss. Neither can be handed to an answer, whose
 arguments are tensors and plain values; what they hold can: a dict with the text of the module, as
-`repr` has it, and its parameters and buffers by name.
+`repr` has it, and its parameters and buffers by name. An object of a class that the problem's file
+defines, such as a configuration, is given as a dict of its class's name and its attributes.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -18,6 +19,13 @@ TEXT = "module"
 TOLD = (
     "A module among its arguments is given as a dict: its text under `{key!r}`, and its parameters "
     "and buffers by name."
+)
+
+CLASS = "class"
+"""The key of the name of an object's class; no attribute can be called so."""
+TOLD_OBJECT = (
+    "An object among its arguments is given as a dict: the name of its class under `{key!r}`, and "
+    "its attributes by name."
 )
 
 
@@ -51,3 +59,34 @@ def restored(value: Mapping[str, Any], known: Mapping[str, torch.nn.Module]) -> 
         else:
             setattr(owner, last, own)
     return module
+
+
+def is_own(value: Any) -> bool:
+    """Whether a value is an object of a class that a problem's file defines, and no memory."""
+    own = type(value).__module__ == "problem" and hasattr(value, "__dict__")
+    return own and not hasattr(value, "data_ptr")
+
+
+def described_object(value: Any) -> dict[str, Any]:
+    """What an answer is given for an object."""
+    return {CLASS: type(value).__name__, **vars(value)}
+
+
+def is_object(value: Any) -> bool:
+    """Whether a value stands for an object."""
+    return isinstance(value, dict) and isinstance(value.get(CLASS), str)
+
+
+def restored_object(value: Mapping[str, Any], classes: Mapping[str, type]) -> Any:
+    """The object with these attributes, of the class of that name."""
+    found = object.__new__(classes[value[CLASS]])
+    vars(found).update({name: one for name, one in value.items() if name != CLASS})
+    return found
+
+
+def told_of(values: Iterable[Any]) -> str:
+    """What a statement says of arguments that stand for modules and objects."""
+    given = list(values)
+    said = [TOLD.format(key=TEXT)] if any(map(is_described, given)) else []
+    said += [TOLD_OBJECT.format(key=CLASS)] if any(map(is_object, given)) else []
+    return " ".join(said)

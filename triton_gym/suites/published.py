@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from triton_gym.errors import InvalidTaskError
 from triton_gym.evaluation import trees
-from triton_gym.suites.captured import CapturedFile, called
+from triton_gym.suites.captured import CapturedFile, called, elements
 from triton_gym.suites.draws import Given, Noted
 from triton_gym.suites.eager_triton import emulated, ends_only, hosted, idle
 from triton_gym.suites.execution import drawing, executed
@@ -26,6 +26,10 @@ _TRIED = 2
 """Calls that are watched for what they write to."""
 _PRETENDED = (None, torch.float16, torch.float32, torch.bfloat16)
 """What float64 tensors are said to be, in turn, until a host function takes them."""
+
+
+class NoResultError(InvalidTaskError):
+    """A function hands out nothing of what its kernels compute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,12 @@ class PublishedFile(CapturedFile):
 
         return run
 
+    def stand_in(self, recorder: Any) -> Any:
+        """What the tests find in its place: of a module what makes one, of a kernel what is
+        launched."""
+        made = getattr(self.function(), "stand_in", None)
+        return recorder if made is None else made(recorder)
+
     @contextmanager
     def environment(self, seed: int, device: torch.device) -> Iterator[None]:
         """Tensors of the tests pass for a GPU's."""
@@ -104,7 +114,7 @@ class PublishedFile(CapturedFile):
         """
         seen: list[_Seen] = []
         first: Exception | None = None
-        for call in sorted(calls, key=_elements):
+        for call in sorted(calls, key=elements):
             try:
                 seen.append(self._seen(call))
             except Exception as error:  # published tests hold calls that are wrong
@@ -113,6 +123,11 @@ class PublishedFile(CapturedFile):
                 break
         if not seen and first is not None:
             raise first
+        if seen and all(s.nothing and not s.written for s in seen):
+            raise NoResultError(
+                f"{self.name} of {self.path} returns nothing and writes to none of its arguments: "
+                "what its kernel computes it keeps to itself."
+            )
         writes = tuple(name for name in self.parameters if any(name in s.written for s in seen))
         rest = tuple(name for name in writes if not any(name in s.held for s in seen))
         nothing = bool(seen) and seen[-1].nothing
@@ -123,7 +138,7 @@ class PublishedFile(CapturedFile):
         """What a call does to its arguments."""
         before = [call.get(name) for name in self.parameters]
         after = [_copied(value) for value in before]
-        large = _elements(call) > TRIED_ELEMENTS
+        large = elements(call) > TRIED_ELEMENTS
         noted, taken = Noted(), self.taken(after)
         with hosted(), torch.no_grad(), ends_only() if large else nullcontext(), noted:
             result = called(self.function(), self.parameters, taken)
@@ -214,9 +229,80 @@ def _function(scope: Mapping[str, Any], form: PublishedFile) -> Callable[..., An
     owner = getattr(found, "__self__", None)
     if isinstance(owner, type) and issubclass(owner, torch.autograd.Function):
         return _applied(owner)
+    if isinstance(found, type) and issubclass(found, torch.nn.Module):
+        return _built(found)
+    if hasattr(found, "arg_names"):
+        return _launched(found)
     if not callable(found) or isinstance(found, type):
         raise InvalidTaskError(f"{form.path} defines no function {form.name}.")
     return found  # type: ignore[no-any-return]
+
+
+def _built(cls: Any) -> Callable[..., Any]:
+    """A module as a function of what it is made of and of what it is called with."""
+    made = list(inspect.signature(cls).parameters.values())
+    taken = [
+        one.replace(name=f"{one.name}_") if one.name in {m.name for m in made} else one
+        for one in list(inspect.signature(cls.forward).parameters.values())[1:]
+    ]
+    kind, empty = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.empty
+    both = [one.replace(kind=kind, default=empty) for one in (*made, *taken)]
+
+    def built(*args: Any) -> Any:
+        return cls(*args[: len(made)])(*args[len(made) :])
+
+    def stand_in(recorder: Callable[..., Any]) -> Callable[..., Any]:
+        def make(*args: Any, **kwargs: Any) -> Callable[..., Any]:
+            first = _bound(cls, args, kwargs)
+            return lambda *args, **kwargs: recorder(*first, *_bound(forward, args, kwargs))
+
+        return make
+
+    def forward(*args: Any) -> None:
+        """Has the signature of the module's."""
+
+    forward.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined]
+    built.__signature__ = inspect.Signature(both)  # type: ignore[attr-defined]
+    built.stand_in = stand_in  # type: ignore[attr-defined]
+    return built
+
+
+def _bound(function: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Any, ...]:
+    """Arguments by position, defaults included."""
+    given = inspect.signature(function).bind(*args, **kwargs)
+    given.apply_defaults()
+    return tuple(given.arguments.values())
+
+
+def _launched(kernel: Any) -> Callable[..., Any]:
+    """A kernel as a function of its arguments and its grid."""
+    names = list(kernel.arg_names)
+
+    def launched(*args: Any) -> None:
+        kernel[tuple(args[-1])](**dict(zip(names, args, strict=False)))
+
+    class StandIn:
+        """Records launches."""
+
+        def __init__(self, recorder: Callable[..., Any]) -> None:
+            self._recorder = recorder
+
+        def __getitem__(self, grid: Any) -> Callable[..., Any]:
+            def launch(*args: Any, **kwargs: Any) -> Any:
+                given = dict(zip(names, args, strict=False))
+                given |= {n: v for n, v in kwargs.items() if n in names}
+                sizes = grid(given) if callable(grid) else grid
+                sizes = sizes if isinstance(sizes, (tuple, list)) else (sizes,)
+                return self._recorder(*(given[n] for n in names), tuple(int(n) for n in sizes))
+
+            return launch
+
+    one = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    launched.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, one) for name in (*names, "grid")]
+    )
+    launched.stand_in = StandIn  # type: ignore[attr-defined]
+    return launched
 
 
 def _applied(cls: Any) -> Callable[..., Any]:
@@ -246,10 +332,6 @@ def _copied(value: Any) -> Any:
 def _moved(value: Any, device: torch.device) -> Any:
     tensors, tree = trees.flatten(value, numbers=False)
     return trees.assemble(tree, iter([x.to(device) for x in tensors]))
-
-
-def _elements(call: Mapping[str, Any]) -> int:
-    return sum(x.numel() for value in call.values() for x in trees.flatten(value)[0])
 
 
 def _same(one: Any, other: Any) -> bool:

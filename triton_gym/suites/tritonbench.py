@@ -50,7 +50,7 @@ def load(path: str | Path) -> Task:
     """
     from triton_gym.suites.captured import CapturedFile, passed
     from triton_gym.suites.execution import told
-    from triton_gym.suites.module_arguments import TEXT, TOLD, is_described
+    from triton_gym.suites.module_arguments import told_of
 
     path = Path(path)
     source, tests = parts(path)
@@ -66,17 +66,16 @@ def load(path: str | Path) -> Task:
         raise InvalidTaskError(f"The tests of {path} fail: {told(error, str(path))}.") from error
     if not calls:
         raise InvalidTaskError(f"The tests of {path} never call {path.stem}.")
-    asked = _ASKED
-    if any(is_described(value) for call in calls for value in call.values()):
-        asked += " " + TOLD.format(key=TEXT)
+    asked = f"{_ASKED} {told_of(value for call in calls for value in call.values())}".strip()
     return captured_task(
         form, len(calls), task_name("tritonbench_t", path.stem), ("tritonbench-t",), asked, source
     )
 
 
 def captured_task(
-    form: CapturedFile, calls: int, name: str, tags: tuple[str, ...], asked: str, shown: str
-) -> Task:
+    form: CapturedFile, calls: int, name: str, tags: tuple[str, ...], asked: str, shown: str,
+    *, halvings: int = 0,
+) -> Task:  # fmt: skip
     """The task whose cases are the calls that can be judged.
 
     Args:
@@ -86,8 +85,11 @@ def captured_task(
         tags: of the task.
         asked: what is asked for, with places for `name` and `signature`.
         shown: source that the statement ends with.
+        halvings: how often the sizes in its tests are halved for what is tried here; its largest
+            call is timed at its own size.
     """
-    from triton_gym.suites.captured import Redraw
+
+    from triton_gym.suites.captured import HALVINGS, KEPT, Redraw
     from triton_gym.suites.loading import Description, statement_of
     from triton_gym.suites.trying import tried_cases
     from triton_gym.task import Case, Entry
@@ -100,10 +102,20 @@ def captured_task(
         entry=Entry(form.name, form.given),
         tags=tags,
     )
-    cases = [Case("float32", {"call": i + 1}) for i in range(calls)]
+    smaller = {HALVINGS: halvings} if halvings else {}
+    cases = [Case("float32", {"call": i + 1, **smaller}) for i in range(calls)]
     ways = (Redraw.VALUES, Redraw.SIZE, Redraw.NOTHING, Redraw.SINGLE)
     forms = [replace(form, redraw=how) for how in ways]
-    return tried_cases(forms, described, cases, form.path)
+    own = ways.index(Redraw.NOTHING)
+    task = tried_cases(forms, described, cases, form.path, as_given=own)
+    if not halvings:
+        return task
+    note = (
+        f"numbers above {KEPT} in its tests are halved {halvings} times for small shapes; it is "
+        "timed at their own"
+    )
+    bench = Case("float32", {"call": task.bench[0]["call"]})
+    return replace(task, bench=(bench,), notes=(note, *task.notes))
 
 
 def parts(path: Path) -> tuple[str, str]:

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from triton_gym import syntax
 from triton_gym.errors import InvalidTaskError
@@ -27,6 +29,13 @@ if TYPE_CHECKING:
     from triton_gym.suites.published import PublishedFile
     from triton_gym.task import Task
 
+LARGE = 1 << 18
+"""Elements of a problem's smallest call above which smaller shapes are looked for: they take
+minutes to emulate."""
+HALVED = 12
+"""Sizes are halved fewer times than this."""
+TRIES = 5
+"""So many ways to halve are tried."""
 _ASKED = (
     "Write a function `{name}` computed with Triton kernels of your own. It is called with all "
     "parameters of the signature `{signature}` by position.{writes} It is described so:\n\n{told}"
@@ -58,48 +67,115 @@ def _kernels(path: Path) -> str:
 def load(path: str | Path) -> Task:
     """The task of a problem file: of the first function with kernels whose calls can be judged.
 
+    Where the functions keep to themselves what their kernels compute, or there is none, it is the
+    task of a kernel: its arguments and its grid are given.
+
     Raises:
         InvalidTaskError: there is none; the message says why for the first.
     """
+    from triton_gym.suites.published import NoResultError
+
     path = Path(path)
     source, tests = parts(path)
     first: InvalidTaskError | None = None
-    for name in entries(source, tests):
+    names = entries(source, tests)
+    for name in names:
         try:
             return _task(source, tests, path, name)
         except InvalidTaskError as error:
             first = first or error
-    raise first or InvalidTaskError(
-        f"The tests of {path} call no function that launches a kernel of it."
-    )
+    if not names:
+        first = InvalidTaskError(
+            f"The tests of {path} call no function that launches a kernel of it, and how many "
+            "programs of its kernels they launch does not go with the blocks that are chosen."
+        )
+    if not names or isinstance(first, NoResultError):
+        for name in _plain_kernels(source):
+            try:
+                return _task(source, tests, path, name)
+            except InvalidTaskError:
+                continue
+    raise first or InvalidTaskError(f"{path} has no kernel that is launched.")
 
 
 def _task(source: str, tests: str, path: Path, name: str) -> Task:
+    """The task of a function, tried on smaller shapes than its tests have where these are large."""
+    from triton_gym.suites.captured import elements
+    from triton_gym.suites.execution import told
+    from triton_gym.suites.published import PublishedFile
+    from triton_gym.suites.shrinking import TINY_ELEMENTS
+
+    form = PublishedFile(source, tests, str(path), name)
+    try:
+        full = form.shapes()
+    except InvalidTaskError:
+        raise
+    except Exception as error:
+        raise InvalidTaskError(f"The tests of {path} fail: {told(error, str(path))}.") from error
+    if (least := min(map(elements, full), default=0)) > LARGE:
+        for halvings in _halvings(form, least, TINY_ELEMENTS):
+            with suppress(InvalidTaskError):  # the file is not made for such sizes
+                return _task_at(form, path, halvings, full)
+    return _task_at(form, path, 0, ())
+
+
+def _halvings(form: PublishedFile, least: int, most: int) -> Iterator[int]:
+    """How often sizes may be halved: first so that a call has at most so many elements, or as few
+    as there may be, then less often.
+
+    Args:
+        form: the function and its tests.
+        least: elements of its smallest call.
+        most: what is wanted.
+    """
+    # Of the axes of a tensor two shrink, most often.
+    start = max(1, math.ceil(math.log(least / most, 4)) - 1)
+    found, fewest = start, math.inf
+    for times in range(start, HALVED):
+        with suppress(Exception):  # at some sizes nothing can be drawn
+            now = min(map(elements, form.halved(times).shapes()), default=0)
+            if now < fewest:
+                found, fewest = times, now
+            if now <= most:
+                break
+    yield from range(found, max(0, found - TRIES), -1)
+
+
+def _task_at(
+    form: PublishedFile, path: Path, halvings: int, full: Sequence[Mapping[str, Any]]
+) -> Task:
+    """The task whose cases are the calls of the tests, their sizes halved so often."""
     import torch
 
     from triton_gym.suites.captured import passed
     from triton_gym.suites.execution import told
-    from triton_gym.suites.published import PublishedFile
+    from triton_gym.suites.module_arguments import told_of
 
-    form = PublishedFile(source, tests, str(path), name)
     try:
-        calls = form.calls(1, torch.device("cpu"))
-        form = replace(form, parameters=passed(calls, form.function()))
+        small = form.halved(halvings) if halvings else form
+        calls = small.calls(1, torch.device("cpu"))
+        form = replace(form, parameters=passed([*calls, *full], form.function()))
         form = form.watched(calls)
     except InvalidTaskError:
         raise
     except Exception as error:
         raise InvalidTaskError(f"The tests of {path} fail: {told(error, str(path))}.") from error
     if not calls:
-        raise InvalidTaskError(f"The tests of {path} never get to call {name}.")
+        raise InvalidTaskError(f"The tests of {path} never get to call {form.name}.")
     described = _description(path).replace("{", "{{").replace("}", "}}")
-    asked = _ASKED.replace("{told}", described).replace("{writes}", _told_writes(form))
+    given = told_of(value for call in calls for value in call.values())
+    asked = _ASKED.replace("{writes}", _told_writes(form) + f" {given}".rstrip())
+    asked = asked.replace("{told}", described)
     return captured_task(
-        form, len(calls), task_name("tritonbench_g", path.stem), ("tritonbench-g",), asked, tests
-    )
+        form, len(calls), task_name("tritonbench_g", path.stem), ("tritonbench-g",), asked,
+        form.tests, halvings=halvings,
+    )  # fmt: skip
 
 
 def _told_writes(form: PublishedFile) -> str:
+    if form.parameters[-1:] == ("grid",):
+        rest = _told_writes(replace(form, parameters=form.parameters[:-1]))
+        return f" `grid` is how many programs the published kernel has along each axis.{rest}"
     if form.drawn:
         names = " and ".join(f"`{name}`" for name in form.drawn)
         return f" The published function draws {names} at random; here they are given." + (
@@ -153,6 +229,16 @@ def entries(source: str, tests: str) -> tuple[str, ...]:
             if name not in kernels and kernels & _read(source, defined, name):
                 found[name] = None
     return tuple(found)
+
+
+def _plain_kernels(source: str) -> list[str]:
+    """Kernels whose blocks nobody else chooses: those under `triton.jit` alone."""
+    return [
+        node.name
+        for node in syntax.parse(source).body
+        if isinstance(node, ast.FunctionDef)
+        and [ast.unparse(one).rpartition(".")[2] for one in node.decorator_list] == ["jit"]
+    ]
 
 
 def _read(source: str, defined: Mapping[str, str], name: str) -> set[str]:

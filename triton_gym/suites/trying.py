@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from triton_gym.errors import InvalidTaskError
+from triton_gym.evaluation.admission import IndependentError
 from triton_gym.suites.loading import Description, task_of, untried_task_of
 from triton_gym.suites.shapes import Form, tensors, without_values
 from triton_gym.suites.shrinking import TINY_ELEMENTS, Small
@@ -33,7 +35,7 @@ class Listed:
 
 def tried_cases(
     forms: Sequence[Form], described: Description, cases: Sequence[Case], path: str,
-    *, tested_elements: int = 1 << 26, failures: int = FAILURES,
+    *, tested_elements: int = 1 << 26, failures: int = FAILURES, as_given: int = 0,
 ) -> Task:  # fmt: skip
     """The task of a problem and its cases.
 
@@ -44,35 +46,50 @@ def tried_cases(
         cases: all of its cases.
         path: of its file, for messages.
         tested_elements: most elements of inputs in tests on a GPU.
-        failures: after so many cases that cannot be judged no further ones are tried.
+        failures: after so many cases that cannot be judged no further ones are tried: half of
+            them the smallest, half the largest.
+        as_given: which of the forms has the problem's own inputs.
 
     Raises:
-        InvalidTaskError: no case can be judged, for the reason that the first cannot.
+        InvalidTaskError: no case can be judged. The reason is that of the first case with the
+            problem's own inputs if it fails there, else of the first way to draw them.
     """
-    first: InvalidTaskError | None = None
+    first: list[InvalidTaskError] = []
     for form in forms:
         sized = sorted(((_elements(form, case), i, case) for i, case in enumerate(cases)))
         sizes = {case: elements for elements, _, case in sized}
-        tasks: list[Task] = []
-        judged: list[Case] = []
-        failed = 0
-        for elements, _, case in sized:
-            if elements > (TINY_ELEMENTS if judged else TRIED_ELEMENTS) or failed >= failures:
-                judged.append(case)  # the small ones show what there is to show
+        tasks: dict[Case, Task] = {}
+        kept: list[Case] = []  # not tried: the small ones show what there is to show
+        errors: list[InvalidTaskError] = []
+        waiting = deque(case for _, _, case in sized)
+        while waiting:
+            large = not tasks and failures // 2 <= len(errors) < failures
+            tried = [case for case in waiting if sizes[case] <= TRIED_ELEMENTS]
+            case = tried[-1] if large and tried else waiting[0]
+            waiting.remove(case)
+            most = TINY_ELEMENTS if tasks or kept else TRIED_ELEMENTS
+            if sizes[case] > most or len(errors) >= failures:
+                kept.append(case)
                 continue
             try:
-                small = Small((case,), elements)
-                tasks.append(task_of(form, described, (case,), small, path))
-                judged.append(case)
+                small = Small((case,), sizes[case])
+                tasks[case] = task_of(form, described, (case,), small, path)
             except InvalidTaskError as error:
-                first, failed = first or error, failed + 1
-        if failed >= failures and not tasks:
+                errors.append(error)
+        judged = [case for case in sizes if case in tasks or case in kept]
+        first += errors[:1]
+        if len(errors) >= failures and not tasks:
             continue
+        reason = first[0] if first else None
         if judged and not tasks:
-            return _told(_untried(form, described, judged, sizes, path), cases, judged, first)
+            return _told(_untried(form, described, judged, sizes, path), cases, judged, reason)
         if judged:
-            return _told(_joined(tasks, judged, sizes, tested_elements), cases, judged, first)
-    raise first or InvalidTaskError(f"{path} has no cases.")
+            found = [tasks[case] for case in judged if case in tasks]
+            return _told(_joined(found, judged, sizes, tested_elements), cases, judged, reason)
+    own = first[as_given] if as_given < len(first) else None
+    if own is not None and not isinstance(own, IndependentError):
+        raise own
+    raise first[0] if first else InvalidTaskError(f"{path} has no cases.")
 
 
 def _untried(
@@ -90,7 +107,8 @@ def _untried(
 
 def _joined(tasks: Sequence[Task], judged: list[Case], sizes: dict[Case, int], limit: int) -> Task:
     """One task of those of single cases."""
-    tiny = tuple(case for case in judged if sizes[case] <= TINY_ELEMENTS) or (judged[0],)
+    first = tasks[0].tiny[0]
+    tiny = tuple(case for case in judged if sizes[case] <= TINY_ELEMENTS) or (first,)
     tested = tuple(case for case in judged if sizes[case] <= limit) or tiny
     notes = dict.fromkeys(note for task in tasks for note in task.notes)
     return replace(

@@ -148,7 +148,9 @@ def atomic_xchg(pointer: Pointer, val: Any, mask: Any = None, **hints: Any) -> t
 
 def atomic_cas(pointer: Pointer, cmp: Any, val: Any, **hints: Any) -> torch.Tensor:
     """Exchange where memory equals `cmp`."""
-    return pointer.update(val, None, lambda old, new: new if bool(old == cmp) else old)
+    before = pointer.update(val, None, lambda old, new: new if bool(old == cmp) else old)
+    PROGRAM.exchanged(bool((before == cmp).all()))
+    return before
 
 
 def dot(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -113,7 +114,7 @@ class Kernel:
         if PROGRAM.ends and len(ids) > 2 * ENDS:
             ids = torch.cat([ids[:ENDS], ids[-ENDS:]])
         before = PROGRAM.ids, PROGRAM.grid, PROGRAM.stores
-        PROGRAM.grid, PROGRAM.accesses = grid, 0
+        PROGRAM.grid, PROGRAM.accesses, PROGRAM.waits = grid, 0, 0
         try:
             done = 0
             while len(ids) - done > 1 and self._at_once(ids[done : done + AT_ONCE], arguments):
@@ -222,6 +223,39 @@ def either(first: Any, second: Callable[[], Any]) -> Any:
     return first or second()
 
 
+def spread(block: Any, new: Sequence[bool]) -> Any:
+    """A block with further axes of one element.
+
+    Args:
+        block: values or pointers, or a single one, whose missing axes Triton lets pass.
+        new: for each axis of the result whether it is a further one.
+    """
+    if not isinstance(block, (torch.Tensor, Pointer)):
+        block = torch.as_tensor(block)
+    if not block.shape:
+        return block[(None,) * sum(new)]
+    return block[tuple(None if one else slice(None) for one in new)]
+
+
+def least(*given: Any, **more: Any) -> Any:
+    """`min` of a kernel; it is never asked which of two blocks is smaller as a whole."""
+    return _folded(language.minimum, builtins.min, given, more)
+
+
+def most(*given: Any, **more: Any) -> Any:
+    """`max` of a kernel."""
+    return _folded(language.maximum, builtins.max, given, more)
+
+
+def _folded(
+    by_element: Callable[..., Any], plain: Callable[..., Any], given: Sequence[Any],
+    more: Mapping[str, Any],
+) -> Any:  # fmt: skip
+    if len(given) > 1 and any(isinstance(one, torch.Tensor) for one in given):
+        return functools.reduce(by_element, given)
+    return plain(*given, **more)
+
+
 def value_of(constant: Any) -> Any:
     """What a constant's attribute `value` is."""
     return constant if isinstance(constant, (int, float, str, bool)) else constant.value
@@ -253,5 +287,6 @@ def is_of_kind(dtype: Any, name: str) -> bool:
 HELPERS: Mapping[str, Any] = {
     "_triton_gym_both": both, "_triton_gym_either": either, "_triton_gym_to": language.cast,
     "_triton_gym_value": value_of, "_triton_gym_is": is_of_kind,
+    "_triton_gym_spread": spread, "_triton_gym_least": least, "_triton_gym_most": most,
 }  # fmt: skip
 """Functions that rewritten kernels call."""

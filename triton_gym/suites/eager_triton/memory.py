@@ -13,6 +13,10 @@ MOST_ACCESSES = 20_000
 """Loads, stores and products of a launch, after which it is too long to be emulated."""
 
 
+MOST_WAITS = 1000
+"""Exchanges in a row that find another value than the one that they wait for."""
+
+
 class EmulationError(RuntimeError):
     """A kernel does what cannot be followed here."""
 
@@ -30,6 +34,18 @@ class Program(threading.local):
     arguments a kernel writes to."""
     stores: list[tuple[torch.Tensor, tuple[torch.Tensor, ...]]] | None = None
     """Where many programs run at once: memory, and what is to be stored there afterwards."""
+
+    waits: int = 0
+
+    def exchanged(self, met: bool) -> None:
+        """Note whether an exchange found what it waits for; raises `EmulationError` if that was
+        long ago, since nothing else runs meanwhile."""
+        self.waits = 0 if met else self.waits + 1
+        if self.waits > MOST_WAITS:
+            raise EmulationError(
+                "one program waits for what another one stores, and here they run one after the "
+                "other"
+            )
 
     def count(self) -> None:
         """Note an access; raises `EmulationError` if there are too many."""

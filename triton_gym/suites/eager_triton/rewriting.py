@@ -1,8 +1,9 @@
 """Kernels rewritten so that Python means by them what Triton does.
 
 A block is a value there: `a += b` makes another one, where PyTorch would change what others hold
-too. `and` and `or` of blocks go by element, numbers have a dtype that `.to` changes, and dtypes
-answer what Triton's do.
+too. `and` and `or` of blocks go by element, so do `min` and `max`, numbers have a dtype that `.to`
+changes and take further axes, a tuple of one stands for what it holds, and dtypes answer what
+Triton's do.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ DTYPE_KINDS = frozenset({
     "is_int_unsigned", "is_bool",
 })  # fmt: skip
 """What Triton's dtypes are asked; PyTorch's have no such methods."""
+_BY_ELEMENT = {"min": "_triton_gym_least", "max": "_triton_gym_most"}
 
 
 def rewritten(tree: ast.Module) -> ast.Module:
@@ -39,6 +41,28 @@ class _Kernel(ast.NodeTransformer):
         value = ast.BinOp(ast.Name(node.target.id, ast.Load()), node.op, node.value)
         return ast.copy_location(ast.Assign([node.target], value), node)
 
+    def visit_Assign(self, node: ast.Assign) -> ast.AST:
+        """`a = (b,)` names b, as it did before Triton 3.2 had tuples."""
+        self.generic_visit(node)
+        if isinstance(node.targets[0], ast.Name) and isinstance(node.value, ast.Tuple):
+            if len(node.value.elts) == 1:
+                node.value = node.value.elts[0]
+        return node
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        """`x[:, None]`, which Triton also takes of a single number."""
+        self.generic_visit(node)
+        parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        new = [isinstance(one, ast.Constant) and one.value is None for one in parts]
+        whole = [
+            isinstance(one, ast.Slice) and not (one.lower or one.upper or one.step) for one in parts
+        ]
+        if not any(new) or not all(map(max, new, whole)):
+            return node
+        axes = ast.Tuple([ast.Constant(one) for one in new], ast.Load())
+        spread = ast.Name("_triton_gym_spread", ast.Load())
+        return ast.copy_location(ast.Call(spread, [node.value, axes], []), node)
+
     def visit_BoolOp(self, node: ast.BoolOp) -> ast.AST:
         self.generic_visit(node)
         name = "_triton_gym_both" if isinstance(node.op, ast.And) else "_triton_gym_either"
@@ -50,6 +74,8 @@ class _Kernel(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
+        if isinstance(node.func, ast.Name) and node.func.id in _BY_ELEMENT:
+            node.func = ast.copy_location(ast.Name(_BY_ELEMENT[node.func.id], ast.Load()), node.func)
         if isinstance(node.func, ast.Attribute) and node.func.attr == "to":
             to = ast.Name("_triton_gym_to", ast.Load())
             return ast.copy_location(

@@ -23,6 +23,7 @@ _IS_CUDA = torch.Tensor.is_cuda.__get__  # type: ignore[attr-defined]
 _DEVICE = torch.Tensor.device.__get__
 _GPU = torch.device("cuda", 0)
 _DTYPE = torch.Tensor.dtype.__get__  # type: ignore[attr-defined]
+_WIDTHS = (torch.Tensor.element_size, torch.Tensor.itemsize.__get__)  # type: ignore[attr-defined]
 _FRESH = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided")
 """Functions that hand out memory as it is; here it is zero, so that runs are alike."""
 
@@ -36,7 +37,7 @@ def emulated(source: str, path: str) -> dict[str, Any]:
     scope: dict[str, Any] = {
         "__name__": "problem", "__file__": path, **launching.HELPERS,
         "torch": _modules()["torch"],  # some leave its import to their tests
-        "__builtins__": {**vars(builtins), "__import__": _import},
+        "__builtins__": {**vars(builtins), "__import__": _import, "print": _silent},
     }  # fmt: skip
     try:
         exec(_compiled(source, path), scope)
@@ -45,6 +46,10 @@ def emulated(source: str, path: str) -> dict[str, Any]:
             f"{path} needs the module {error.name}, which is not installed."
         ) from error
     return scope
+
+
+def _silent(*args: Any, **kwargs: Any) -> None:
+    """`print` of an emulated file, which runs many times."""
 
 
 @functools.lru_cache(maxsize=512)
@@ -99,8 +104,11 @@ class _Host(Redirected):
         found = super().__torch_function__(func, types, args, kwargs)
         if func == _DEVICE and found.type == "cpu":
             return _GPU
-        if self._pretended is not None and func == _DTYPE and found is torch.float64:
-            return self._pretended
+        if self._pretended is not None:
+            if func == _DTYPE and found is torch.float64:
+                return self._pretended
+            if func in _WIDTHS and found == torch.float64.itemsize:
+                return self._pretended.itemsize
         if getattr(func, "__name__", "") in _FRESH and isinstance(found, torch.Tensor):
             return found.zero_()
         return found
@@ -135,6 +143,21 @@ def _nowhere(*args: Any, **kwargs: Any) -> Iterator[None]:
     yield
 
 
+class _Seed:
+    """The generator of the one GPU: a seed and how much was drawn, in 16 bytes."""
+
+    def __init__(self) -> None:
+        self._state = torch.zeros(2, dtype=torch.int64)
+
+    def get_state(self) -> torch.Tensor:
+        """A copy."""
+        return self._state.clone().view(torch.uint8)
+
+    def set_state(self, state: torch.Tensor) -> None:
+        """What is drawn from next."""
+        self._state = state.clone().view(torch.int64)
+
+
 def _cuda() -> ModuleType:
     """`torch.cuda` of one GPU, as far as host code asks before it launches."""
     properties = SimpleNamespace(
@@ -155,7 +178,8 @@ def _cuda() -> ModuleType:
             "get_device_properties": constant(properties), "empty_cache": constant(None),
             "current_stream": constant(SimpleNamespace(cuda_stream=0)),
             "set_device": constant(None), "get_device_name": constant("emulated"),
-            "manual_seed": torch.manual_seed, "manual_seed_all": torch.manual_seed,
+            "default_generators": (_Seed(),), "manual_seed": torch.manual_seed,
+            "manual_seed_all": torch.manual_seed,
         },
     )  # fmt: skip
 

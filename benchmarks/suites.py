@@ -126,9 +126,9 @@ def _warm(name: str) -> None:
 
     torch.set_num_threads(1)
     if name == "backendbench":
-        from triton_gym.suites.op_samples import sources_of
+        from triton_gym.suites.op_samples import source_of
 
-        sources_of("no_operator.default")  # looks through all
+        source_of("no_operator.default")  # looks through all
 
 
 def _was_judged(row: dict[str, Any]) -> bool:

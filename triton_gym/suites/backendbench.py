@@ -3,8 +3,9 @@
 (Saroufim et al., "BackendBench: An evaluation suite for testing how well LLMs and humans can write
 PyTorch backends", Meta, 2025.) The checkout says which overloads there are, and which are left out
 as random or as not to be tested. The arguments are what PyTorch's own tests of its operators
-(`op_db`) lead to: a sample of an operator is run, and each call of the overload on its way is a
-case, its number the size `call`.
+(`op_db`) lead to: a sample of an operator is run, forward and where need be backward, and each call
+of the overload on its way is a case, its number the size `call`. Overloads that PyTorch takes apart
+before they can be seen are called with the samples' own arguments, where these fit.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from triton_gym.task import Case, Kind
 if TYPE_CHECKING:
     import torch
 
+    from triton_gym.suites.op_samples import Source
     from triton_gym.task import Task
 
 _LEFT_OUT = ("UNSUPPORTED_OPERATORS", "RANDOM_OPS", "TENSOR_CREATION_AND_MANIPULATION_OPS")
@@ -97,8 +99,8 @@ class Overload:
 
     name: str
     """E.g. `add.Tensor`."""
-    sources: tuple[str, ...]
-    """Names of the entries of `op_db` whose samples call it."""
+    source: Source
+    """Which samples of `op_db` lead to its calls, and how."""
     parameters: tuple[str, ...] = ()
     """Those of the schema that some call gives another value than the default."""
 
@@ -108,7 +110,7 @@ class Overload:
         """Arguments by parameter of the calls, on the CPU."""
         from triton_gym.suites.op_samples import calls_of
 
-        return calls_of(self.name, self.sources, seed, MOST_CALLS)
+        return calls_of(self.name, self.source, seed, MOST_CALLS)
 
     def init(self, case: Case) -> tuple[Any, ...]:
         """A function has none."""
@@ -139,15 +141,18 @@ def load(overload: str) -> Task:
     from dataclasses import replace
 
     from triton_gym.suites.loading import Description
-    from triton_gym.suites.op_samples import passed, resolved, sources_of
+    from triton_gym.suites.op_samples import passed, resolved, source_of
     from triton_gym.suites.trying import tried_cases
     from triton_gym.task import Entry
 
     operator = resolved(overload)
-    form = Overload(overload, sources_of(overload))
+    form = Overload(overload, source_of(overload))
     calls = form.calls(1)
     if not calls:
-        raise InvalidTaskError(f"No sample of PyTorch's op_db calls {overload} on numbers.")
+        raise InvalidTaskError(
+            f"No sample of PyTorch's op_db calls {overload}, fits its schema, or has a gradient that "
+            "calls it, on tensors and numbers alone."
+        )
     form = replace(form, parameters=passed(overload, calls))
     base = overload.partition(".")[0]
     shown = tuple(_identifier(name) for name in form.parameters)

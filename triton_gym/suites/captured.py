@@ -231,7 +231,9 @@ def _written_places(form: CapturedFile, index: int) -> frozenset[int]:
 
 def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Whether two tensors are equal, what is no number to itself as well."""
-    return one.shape == other.shape and bool(((one == other) | (one != one) & (other != other)).all())
+    return one.shape == other.shape and bool(
+        ((one == other) | (one != one) & (other != other)).all()
+    )
 
 
 def _redrawn(value: Any, how: str, seed: int) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +17,10 @@ from triton_gym.suites.execution import drawing
 
 _DTYPES = (torch.float32, torch.int64, torch.bool, torch.complex64)
 """What samples are drawn in: the first that an operator takes."""
+CALLED, FITTED, BACKWARD = "called", "fitted", "backward"
+"""Ways from a sample to a call: running it, taking its arguments, computing its gradients."""
+_NUMBERS = ("number", "Scalar", "int", "float", "bool", "Optional[number]")
+"""What a schema calls a parameter that is a number."""
 _SCANNED = 6
 """Samples of an operator that are run to see what it calls."""
 _CPU = torch.device("cpu")
@@ -78,12 +83,21 @@ def _equal(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
-def calls_of(overload: str, sources: Sequence[str], seed: int, most: int) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an overload's calls come from."""
+
+    way: str = CALLED
+    names: tuple[str, ...] = ()
+    """Of `op_db`'s entries."""
+
+
+def calls_of(overload: str, source: Source, seed: int, most: int) -> list[dict[str, Any]]:
     """Arguments by parameter of the calls, on the CPU.
 
     Args:
         overload: e.g. `add.Tensor`.
-        sources: names of `op_db`'s entries.
+        source: which samples lead to them, and how.
         seed: of what they draw.
         most: calls that are wanted.
     """
@@ -91,28 +105,42 @@ def calls_of(overload: str, sources: Sequence[str], seed: int, most: int) -> lis
     found: list[dict[str, Any]] = []
     with drawing(seed, _CPU), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for info in (one for name in sources for one in _entries()[name]):
-            for sample in _samples(info):
+        for info in (one for name in source.names for one in _entries()[name]):
+            for sample in _samples(info, source.way):
+                if source.way == FITTED:
+                    found += _fitted(operator, sample)
+                    continue
                 with _Watching(operator) as watching:
-                    if _runs(info, sample):
+                    if _runs(info, sample, source.way):
                         found += watching.calls
                 if len(found) >= most:
                     return found[:most]
-    return found
+    return found[:most]
 
 
-def sources_of(overload: str) -> tuple[str, ...]:
-    """The entries of `op_db` whose samples call an overload: those of its name, or all others."""
+def source_of(overload: str) -> Source:
+    """Which samples lead to an overload: those of the entry of its name that call it or, since
+    PyTorch takes some apart before any mode sees them (an alias, one that is composed of others, one
+    for numbers), fit its schema; then those of others that call it, or whose gradients do.
+    """
     base = overload.partition(".")[0]
     entries = _entries()
-    named = tuple(
-        name
-        for name, infos in entries.items()
-        if base in (name.replace(".", "_"), name.rpartition(".")[2], *(i.aten_name for i in infos))
-    )
-    if any(overload in _callees(name) for name in named):
-        return named
-    return tuple(name for name in entries if overload in _callees(name))
+    named = tuple(name for name, infos in entries.items() if base in _names(name, infos))
+    if any(overload in _callees(name, CALLED) for name in named):
+        return Source(CALLED, named)
+    if named and calls_of(overload, fitted := Source(FITTED, named), 1, 1):
+        return fitted
+    if others := tuple(name for name in entries if overload in _callees(name, CALLED)):
+        return Source(CALLED, others)
+    return Source(BACKWARD, tuple(n for n in entries if overload in _callees(n, BACKWARD)))
+
+
+def _names(name: str, infos: Sequence[Any]) -> set[str]:
+    """What an entry's operator is called, aliases included."""
+    found = {name.replace(".", "_"), name.rpartition(".")[2]}
+    for one in infos:
+        found |= {one.aten_name, *(a.name.rpartition(".")[2] for a in one.aliases)}
+    return found
 
 
 @lru_cache(maxsize=1)
@@ -128,34 +156,79 @@ def _entries() -> dict[str, list[Any]]:
 
 
 @lru_cache(maxsize=4096)
-def _callees(name: str) -> frozenset[str]:
+def _callees(name: str, way: str) -> frozenset[str]:
     """Overloads that the first samples of an entry call."""
     with drawing(1, _CPU), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         watching = _Watching(None)
         for info in _entries()[name]:
-            for _, sample in zip(range(_SCANNED), _samples(info), strict=False):
+            for _, sample in zip(range(_SCANNED), _samples(info, way), strict=False):
                 with watching:
-                    _runs(info, sample)
+                    _runs(info, sample, way)
     return frozenset(watching.seen)
 
 
-def _samples(info: Any) -> Iterator[Any]:
-    dtype = next((one for one in _DTYPES if one in info.supported_dtypes("cpu")), None)
-    if dtype is None:
+def _samples(info: Any, way: str) -> Iterator[Any]:
+    gradient = way == BACKWARD
+    dtypes = _DTYPES[:1] if gradient else _DTYPES
+    dtype = next((one for one in dtypes if one in info.supported_dtypes("cpu")), None)
+    if dtype is None or (gradient and not info.supports_autograd):
         return
-    try:
-        yield from info.sample_inputs("cpu", dtype, set_seed=False)  # the seed is ours
+    try:  # the seed is ours
+        yield from info.sample_inputs("cpu", dtype, requires_grad=gradient, set_seed=False)
     except Exception:  # it needs a package or a device that is not here
         return
 
 
-def _runs(info: Any, sample: Any) -> bool:
+def _runs(info: Any, sample: Any, way: str) -> bool:
     try:
-        info.op(sample.input, *sample.args, **sample.kwargs)
+        with torch.set_grad_enabled(way == BACKWARD):
+            result = info.op(sample.input, *sample.args, **sample.kwargs)
+            if way == BACKWARD:
+                _differentiated(result)
     except Exception:  # e.g. without LAPACK
         return False
     return True
+
+
+def _differentiated(result: Any) -> None:
+    """Call what the gradient of a result is computed by."""
+    outputs = [x for x in _tensors(result) if x.requires_grad]
+    for x in outputs:
+        x.backward(torch.randn_like(x), retain_graph=True)
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    return [x for one in value for x in _tensors(one)] if isinstance(value, (tuple, list)) else []
+
+
+def _fitted(operator: Any, sample: Any) -> list[dict[str, Any]]:
+    """A sample's arguments as those of an overload, a tensor's first value where that takes a
+    number; nothing if they do not fit."""
+    schema = operator._schema.arguments
+    names = [one.name for one in schema if not one.kwarg_only]
+    given = (sample.input, *sample.args)
+    if len(given) > len(names):
+        return []
+    call = {**dict(zip(names, given, strict=False)), **sample.kwargs}
+    for one in schema:
+        value = call.get(one.name)
+        if isinstance(value, torch.Tensor) and str(one.type) in _NUMBERS:
+            if not value.numel():
+                return []
+            call[one.name] = value.detach().flatten()[0].item()
+    if (kept := _kept(call)) is None:
+        return []
+    try:
+        return [kept] if _judgeable(called(_name(operator), call)) else []
+    except Exception:  # whatever an operator says to what does not fit
+        return []
+
+
+def _name(operator: Any) -> str:
+    return str(operator).removeprefix("aten.")
 
 
 class _Watching(TorchDispatchMode):
@@ -174,23 +247,27 @@ class _Watching(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         self.seen.add(str(func).removeprefix("aten."))
-        kept = self._kept(args, kwargs) if func is self._operator else None
+        kept = self._given(args, kwargs) if func is self._operator else None
         result = func(*args, **kwargs)
         if kept is not None and _judgeable(result):
             self.calls.append(kept)
         return result
 
-    def _kept(self, args: Any, kwargs: Any) -> dict[str, Any] | None:
+    def _given(self, args: Any, kwargs: Any) -> dict[str, Any] | None:
         names = [one.name for one in self._operator._schema.arguments]
-        call = {**dict(zip(names, args, strict=False)), **kwargs}
-        try:
-            tensors, tree = trees.flatten(call)
-        except trees.TreeError:  # a layout, a generator
-            return None
-        if any(not x.numel() for x in tensors):
-            return None
-        kept: dict[str, Any] = trees.assemble(tree, iter([x.clone() for x in tensors]))
-        return kept
+        return _kept({**dict(zip(names, args, strict=False)), **kwargs})
+
+
+def _kept(call: dict[str, Any]) -> dict[str, Any] | None:
+    """A call's arguments as they are now; None if no answer can be given them."""
+    try:
+        tensors, tree = trees.flatten(call)
+    except trees.TreeError:  # a layout, a generator
+        return None
+    if any(not x.numel() for x in tensors):
+        return None
+    kept: dict[str, Any] = trees.assemble(tree, iter([x.clone() for x in tensors]))
+    return kept
 
 
 def _judgeable(result: Any) -> bool:

@@ -128,16 +128,21 @@ def _halvings(form: PublishedFile, least: int, most: int) -> Iterator[int]:
         least: elements of its smallest call.
         most: what is wanted.
     """
+    from triton_gym.suites.captured import elements
+
     # Of the axes of a tensor two shrink, most often.
     start = max(1, math.ceil(math.log(least / most, 4)) - 1)
     found, fewest = start, math.inf
     for times in range(start, HALVED):
-        with suppress(Exception):  # at some sizes nothing can be drawn
-            now = min(map(elements, form.halved(times).shapes()), default=0)
-            if now < fewest:
-                found, fewest = times, now
-            if now <= most:
-                break
+        try:
+            calls = form.halved(times).shapes()
+        except Exception:  # at some sizes nothing can be drawn
+            continue
+        now = min(map(elements, calls), default=0)
+        if now < fewest:
+            found, fewest = times, now
+        if now <= most:
+            break
     yield from range(found, max(0, found - TRIES), -1)
 
 

@@ -4,13 +4,15 @@
 
 A mutant that ends as `correct` has survived. Survivors that compute the same, or the same within
 the task's tolerance, are listed with the reason in `mutant_survivors.json`; any other is a hole in
-the evaluation, and the exit code says so.
+the evaluation, and the exit code says so. What `--most` leaves no time for is counted as `left`;
+`--again FILE` goes on with it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -22,6 +24,8 @@ import record
 import triton_gym
 from triton_gym import Evaluator, Limits, Outcome
 
+LONGEST = 1e6
+"""Seconds, which nobody waits for."""
 EXPLAINED = Path(__file__).with_name("mutant_survivors.json")
 ATOMIC = """import torch
 import triton
@@ -135,6 +139,7 @@ def main() -> None:
     parser.add_argument("--per-operator", type=int, default=2, help="of each answer")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=120.0, help="limit of an evaluation")
+    parser.add_argument("--most", type=float, default=float("inf"), help="seconds in all")
     parser.add_argument("--out", type=Path, default=record.RESULTS / "mutants.json")
     options = parser.parse_args()
     if options.annotate:
@@ -143,6 +148,7 @@ def main() -> None:
     done = {(key(r), r["operator"]): r for r in earlier["rows"] if r["caught"]}
     kept = {k: earlier[k] for k in ("commit", "date", "command") if k in earlier}
     rows: list[dict[str, Any]] = []
+    left, end = 0, time.monotonic() + options.most
     with Evaluator(options.device, workers=options.workers) as evaluator:
         waiting: list[tuple[str, str, mutators.Mutant, Future[Outcome] | dict[str, Any]]] = []
         for name, answer, source in answers(options.tasks):
@@ -154,13 +160,19 @@ def main() -> None:
                 )  # fmt: skip
                 waiting.append((name, answer, mutant, future))
         for name, answer, mutant, future in waiting:
-            found = (
-                future if isinstance(future, dict) else row(name, answer, mutant, future.result())
-            )
+            found = future if isinstance(future, dict) else None
+            if isinstance(future, Future):
+                try:
+                    outcome = future.result(min(max(0.0, end - time.monotonic()), LONGEST))
+                except TimeoutError:  # `--again` goes on with it
+                    future.cancel()
+                    left += 1
+                    continue
+                found = row(name, answer, mutant, outcome)
             if not found["caught"]:
                 print(f"{found['status']}: {found['operator']}: {key(found)}", flush=True)
             rows.append(found)
-        record.write(options.out, rows, device=evaluator.describe(), earlier=kept)
+        record.write(options.out, rows, device=evaluator.describe(), earlier=kept, left=left)
     raise SystemExit(bool(summary(annotate(options.out))))
 
 

@@ -14,6 +14,9 @@ MAP = '''
 op_map_data = """
 canonical:add.Tensor func:add.Tensor out:add.out inplace:add_.Tensor view:
 canonical:add.Scalar func:add.Scalar out:add.Scalar_out inplace:add_.Scalar view:
+canonical:absolute.default func:absolute.default out: inplace: view:
+canonical:bitwise_and.Scalar func:bitwise_and.Scalar out: inplace: view:
+canonical:gelu_backward.default func:gelu_backward.default out: inplace: view:
 canonical:bernoulli.p func:bernoulli.p out: inplace: view:
 canonical:native_layer_norm.default func:native_layer_norm.default out: inplace: view:
 canonical:expand.default func: out: inplace: view:expand.default
@@ -34,7 +37,10 @@ def suite(tmp_path_factory):
 
 def test_functional_overloads_are_listed_and_those_of_an_operator_stay_together(suite):
     keys = [problem.key for problem in suite]
-    assert keys == ["add.Tensor", "add.Scalar", "native_layer_norm.default", "hypothetical.default"]
+    assert keys == [
+        "add.Tensor", "add.Scalar", "absolute.default", "bitwise_and.Scalar",
+        "gelu_backward.default", "native_layer_norm.default", "hypothetical.default",
+    ]  # fmt: skip
     assert {p.key for p in suite.groups()[0]} == {"add.Tensor", "add.Scalar"}
 
 
@@ -57,3 +63,19 @@ def test_samples_of_pytorchs_tests_are_the_cases(suite):
 def test_what_cannot_be_judged_is_told(suite):
     with pytest.raises(InvalidTaskError, match=r"no aten\.hypothetical"):
         suite.problem("hypothetical.default").task()
+
+
+def test_aliases_numbers_and_gradients_have_calls(suite):
+    task = suite.problem("absolute.default").task()
+    (x,) = check.draw_inputs(task, task.tiny[0], 1, torch.device("cpu"))
+    torch.testing.assert_close(task.reference(x), x.abs())
+    task = suite.problem("bitwise_and.Scalar").task()
+    x, number = check.draw_inputs(task, task.tiny[0], 1, torch.device("cpu"))
+    assert isinstance(number, int)
+    assert torch.equal(task.reference(x, number), x & number)
+    task = suite.problem("gelu_backward.default").task()
+    gradient, x, *rest = check.draw_inputs(task, task.tiny[0], 1, torch.device("cpu"))
+    how = {"approximate": rest[0]} if rest else {}
+    leaf = x.clone().requires_grad_()
+    torch.nn.functional.gelu(leaf, **how).backward(gradient)
+    torch.testing.assert_close(task.reference(gradient, x, *rest), leaf.grad)

@@ -89,6 +89,50 @@ apply_scaled = Scaled.apply
 def later(x):
     return apply_scaled(x, 3.0)
 """
+MODULE = """
+class Layer(torch.nn.Module):
+    def __init__(self, weight, factor=2.0):
+        super().__init__()
+        self.weight, self.factor = weight, factor
+
+    def forward(self, x):
+        return scaled(x * self.weight, self.factor)
+"""
+CONFIGURED = """
+class Config:
+    def __init__(self, factor):
+        self.factor = factor
+
+class Buffer:
+    def __init__(self, base):
+        self._base, self.dtype = base, base.dtype
+
+    def data_ptr(self):
+        return self._base.data_ptr()
+
+def configured(x, config):
+    return scaled(x, config.factor) if isinstance(x, torch.Tensor) else None
+"""
+# A tuple of one, a number with a further axis, and `min` of what is not known before it runs.
+OLDER = """
+import torch
+import triton
+import triton.language as tl
+
+@triton.jit
+def older_kernel(x_ptr, out_ptr, rows, cols, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    width = min(cols - row % 2, BLOCK)
+    inside = (tl.arange(0, BLOCK) < width) & (row < rows)[:, None]
+    pointers = (x_ptr + row * cols + tl.arange(0, BLOCK),)
+    x = tl.load(pointers, mask=inside, other=0.0)
+    tl.store(out_ptr + row * cols + tl.arange(0, BLOCK), max(x, 0.0) * 2.0, mask=inside)
+
+def older(x):
+    out = torch.zeros_like(x)
+    older_kernel[(x.shape[0],)](x, out, *x.shape, BLOCK=64)
+    return out
+"""
 PROBLEMS = {
     "scaled": (KERNEL, "import torch\nfor n in (100, 300):\n    x = torch.randn(n, device='cuda')"
                "\n    print(scaled(x), scaled(x.half(), 3.0))"),
@@ -114,7 +158,22 @@ PROBLEMS = {
                   "    product_into(a, b, torch.zeros(8, 8).cuda())"),
     "classes": (KERNEL + FUNCTIONS, "import torch\nlater(torch.randn(64).cuda())\n"
                 "Scaled.forward(None, torch.randn(96).cuda(), 3.0)"),
-    "kernel_alone": (ATOMIC, "count_kernel[(1,)](None, None, 0, BINS=4)"),
+    "kernel_alone": (PRODUCT, "import torch\nx = torch.randn(8, 8).cuda()\n"
+                     "product_kernel[(1, 1)](x, x, x, 8, 8, 8)"),
+    "kernel_launched": (ATOMIC, "import torch\nx = torch.randint(0, 9, (50,), device='cuda')\n"
+                        "out = torch.zeros(4, dtype=torch.int32, device='cuda')\n"
+                        "count_kernel[lambda meta: (meta['BINS'] // 4,)](x, out, 50, BINS=4)"),
+    "keeps_to_itself": (ATOMIC.replace("    return out", "    print(out)"),
+                        "import torch\ncount(torch.randint(0, 9, (50,), device='cuda'))"),
+    "built": (KERNEL + MODULE, "import torch\nlayer = Layer(torch.ones(64).cuda(), factor=3.0)\n"
+              "layer(torch.randn(5, 64).cuda())"),
+    "configured": (KERNEL + CONFIGURED, "import torch\nx = torch.randn(96).cuda()\n"
+                   "configured(Buffer(x), Config(2.0))\nconfigured(x, Config(factor=3.0))"),
+    "large": (KERNEL, "import torch\ndef test(n=1 << 12, rows=4096):\n"
+              "    scaled(torch.randn(rows, n - 4096 + 512, device='cuda'))\ntest()"),
+    "special": (KERNEL, "import torch\nscaled(torch.tensor([1., 2., 3., float('inf'), float('nan'),"
+                " 4., -2., 0.5]).cuda())"),
+    "older": (OLDER, "import torch\nolder(torch.randn(40, 48).cuda())"),
 }  # fmt: skip
 
 
@@ -204,8 +263,62 @@ def test_classes_of_autograd_are_found_by_their_names_and_by_forward(suite):
 
 
 def test_what_cannot_be_called_is_told(suite):
-    with pytest.raises(InvalidTaskError, match="call no function that launches a kernel"):
+    with pytest.raises(InvalidTaskError, match="a kernel whose blocks are tuned"):
         suite.problem("kernel_alone").task()
+
+
+@pytest.mark.parametrize("name", ["kernel_launched", "keeps_to_itself"])
+def test_a_kernel_is_the_problem_where_no_function_hands_its_result_out(suite, name, capsys):
+    task = suite.problem(name).task()
+    assert task.entry.name == "count_kernel"
+    assert task.entry.parameters == ("x_ptr", "out_ptr", "n", "BINS", "grid")
+    assert "how many programs" in task.statement
+    x, out, n, bins, grid = check.draw_inputs(task, task.tiny[0], 1, torch.device("cpu"))
+    assert (n, bins, grid) == (50, 4, (1,))
+    found = task.reference(x, out, n, bins, grid)
+    assert torch.equal(found - out, torch.bincount(x % 4, minlength=4).int())
+    assert not capsys.readouterr().out
+
+
+def test_a_module_that_tests_build_is_a_function_of_both_calls(suite):
+    task = suite.problem("built").task()
+    assert task.entry.parameters == ("weight", "factor", "x")
+    weight, factor, x = check.draw_inputs(task, task.tiny[0], 1, torch.device("cpu"))
+    torch.testing.assert_close(task.reference(weight, factor, x), x * weight * (1 + factor))
+
+
+def test_objects_are_given_as_what_they_hold_and_memory_of_its_own_is_left_out(suite):
+    task = suite.problem("configured").task()
+    assert [case["call"] for case in task.tiny] == [1]
+    assert "the name of its class under `'class'`" in task.statement
+    x, config = check.draw_inputs(task, task.tiny[0], 1, torch.device("cpu"))
+    assert config == {"class": "Config", "factor": 3.0}
+    torch.testing.assert_close(task.reference(x, config), 4 * x)
+
+
+def test_large_tests_have_smaller_shapes_and_are_timed_at_their_own(suite):
+    task = suite.problem("large").task()
+    (small,) = task.tiny
+    (x, *_) = check.draw_inputs(task, small, 1, torch.device("cpu"))
+    assert x.numel() <= 1 << 15
+    (x, *_) = check.draw_inputs(task, task.bench[0], 1, torch.device("cpu"))
+    assert x.shape == (4096, 512)
+    assert any("halved" in note for note in task.notes)
+
+
+def test_what_is_no_number_changes_places_where_numbers_are_drawn_anew(suite):
+    task = suite.problem("special").task()
+    drawn = [check.draw_inputs(task, task.tiny[0], s, torch.device("cpu"))[0] for s in range(8)]
+    assert all(int(x.isnan().sum()) == 1 and int(x.isinf().sum()) == 1 for x in drawn)
+    assert len({int(x.isnan().nonzero()) for x in drawn}) > 2
+    assert all(-2 <= float(x[x.isfinite()].min()) for x in drawn)
+
+
+def test_what_older_versions_of_triton_take(suite):
+    task = suite.problem("older").task()
+    (x,) = check.draw_inputs(task, task.tiny[0], 1, torch.device("cpu"))
+    wide = (torch.arange(48) < 48 - torch.arange(40)[:, None] % 2) * x.clamp(min=0) * 2
+    torch.testing.assert_close(task.reference(x), wide)
 
 
 READING = """

@@ -14,7 +14,7 @@ import ast
 import keyword
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,9 +108,7 @@ class Overload:
 
     def calls(self, seed: int) -> list[dict[str, Any]]:
         """Arguments by parameter of the calls, on the CPU."""
-        from triton_gym.suites.op_samples import calls_of
-
-        return calls_of(self.name, self.source, seed, MOST_CALLS)
+        return [dict(call) for call in _drawn(self, seed)]
 
     def init(self, case: Case) -> tuple[Any, ...]:
         """A function has none."""
@@ -119,10 +117,10 @@ class Overload:
     def inputs(self, case: Case, generator: torch.Generator) -> tuple[Any, ...]:
         """The arguments of a call, drawn anew."""
         from triton_gym.suites.module_file import converted
-        from triton_gym.suites.op_samples import default_of
+        from triton_gym.suites.op_samples import copied, default_of
 
-        call = self.calls(generator.initial_seed())[case["call"] - 1]
-        values = (call.get(name, default_of(self.name, name)) for name in self.parameters)
+        call = _drawn(self, generator.initial_seed())[case["call"] - 1]
+        values = (copied(call.get(n, default_of(self.name, n))) for n in self.parameters)
         return tuple(converted(value, case.dtype, generator.device) for value in values)
 
     def reference(self, *arguments: Any) -> Any:
@@ -130,6 +128,14 @@ class Overload:
         from triton_gym.suites.op_samples import called
 
         return called(self.name, dict(zip(self.parameters, arguments, strict=True)))
+
+
+@lru_cache(maxsize=4)
+def _drawn(form: Overload, seed: int) -> tuple[dict[str, Any], ...]:
+    """The calls of a seed, which every case draws from."""
+    from triton_gym.suites.op_samples import calls_of
+
+    return tuple(calls_of(form.name, form.source, seed, MOST_CALLS))
 
 
 def load(overload: str) -> Task:
@@ -150,8 +156,8 @@ def load(overload: str) -> Task:
     calls = form.calls(1)
     if not calls:
         raise InvalidTaskError(
-            f"No sample of PyTorch's op_db calls {overload}, fits its schema, or has a gradient that "
-            "calls it, on tensors and numbers alone."
+            f"No sample of PyTorch's op_db calls {overload}, fits its schema, or has a gradient "
+            "that calls it, on tensors and numbers alone."
         )
     form = replace(form, parameters=passed(overload, calls))
     base = overload.partition(".")[0]

@@ -119,9 +119,9 @@ def calls_of(overload: str, source: Source, seed: int, most: int) -> list[dict[s
 
 
 def source_of(overload: str) -> Source:
-    """Which samples lead to an overload: those of the entry of its name that call it or, since
-    PyTorch takes some apart before any mode sees them (an alias, one that is composed of others, one
-    for numbers), fit its schema; then those of others that call it, or whose gradients do.
+    """Which samples lead to an overload: those of the entry of its name that call it or fit its
+    schema, since PyTorch takes some apart before any mode sees them (an alias, one that is composed
+    of others, one for numbers); then those of others that call it, or whose gradients do.
     """
     base = overload.partition(".")[0]
     entries = _entries()
@@ -256,6 +256,12 @@ class _Watching(TorchDispatchMode):
     def _given(self, args: Any, kwargs: Any) -> dict[str, Any] | None:
         names = [one.name for one in self._operator._schema.arguments]
         return _kept({**dict(zip(names, args, strict=False)), **kwargs})
+
+
+def copied(value: Any) -> Any:
+    """An argument with tensors of its own."""
+    tensors, tree = trees.flatten(value)
+    return trees.assemble(tree, iter([x.clone() for x in tensors]))
 
 
 def _kept(call: dict[str, Any]) -> dict[str, Any] | None:

@@ -84,18 +84,16 @@ def load(path: str | Path) -> Task:
             return _task(source, tests, path, name)
         except InvalidTaskError as error:
             first = first or error
-    if not names:
-        first = InvalidTaskError(
-            f"The tests of {path} call no function that launches a kernel of it, and how many "
-            "programs of its kernels they launch does not go with the blocks that are chosen."
-        )
     if not names or isinstance(first, NoResultError):
         for name in _plain_kernels(source):
             try:
                 return _task(source, tests, path, name)
-            except InvalidTaskError:
-                continue
-    raise first or InvalidTaskError(f"{path} has no kernel that is launched.")
+            except InvalidTaskError as error:
+                first = first or error
+    raise first or InvalidTaskError(
+        f"The tests of {path} call no function that launches a kernel of it. They launch a kernel "
+        "whose blocks are tuned, with a grid that does not follow from them."
+    )
 
 
 def _task(source: str, tests: str, path: Path, name: str) -> Task:

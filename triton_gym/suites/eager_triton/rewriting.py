@@ -75,8 +75,8 @@ class _Kernel(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
         if isinstance(node.func, ast.Name) and node.func.id in _BY_ELEMENT:
-            name = ast.Name(_BY_ELEMENT[node.func.id], ast.Load())
-            node.func = ast.copy_location(name, node.func)
+            other = ast.Name(_BY_ELEMENT[node.func.id], ast.Load())
+            node.func = ast.copy_location(other, node.func)
         if isinstance(node.func, ast.Attribute) and node.func.attr == "to":
             to = ast.Name("_triton_gym_to", ast.Load())
             return ast.copy_location(

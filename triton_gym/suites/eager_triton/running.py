@@ -23,7 +23,6 @@ _IS_CUDA = torch.Tensor.is_cuda.__get__  # type: ignore[attr-defined]
 _DEVICE = torch.Tensor.device.__get__
 _GPU = torch.device("cuda", 0)
 _DTYPE = torch.Tensor.dtype.__get__  # type: ignore[attr-defined]
-_WIDTHS = (torch.Tensor.element_size, torch.Tensor.itemsize.__get__)  # type: ignore[attr-defined]
 _FRESH = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided")
 """Functions that hand out memory as it is; here it is zero, so that runs are alike."""
 
@@ -104,11 +103,8 @@ class _Host(Redirected):
         found = super().__torch_function__(func, types, args, kwargs)
         if func == _DEVICE and found.type == "cpu":
             return _GPU
-        if self._pretended is not None:
-            if func == _DTYPE and found is torch.float64:
-                return self._pretended
-            if func in _WIDTHS and found == torch.float64.itemsize:
-                return self._pretended.itemsize
+        if self._pretended is not None and func == _DTYPE and found is torch.float64:
+            return self._pretended
         if getattr(func, "__name__", "") in _FRESH and isinstance(found, torch.Tensor):
             return found.zero_()
         return found

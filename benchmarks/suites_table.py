@@ -51,11 +51,20 @@ KINDS = (
     (r"Expected parameter .* of distribution|_\w*rand' fails", "random",
      "Equal inputs give different results, and not by dropout alone: it draws numbers of its own, "
      "weights or samples."),
-    (r"must return tensors|it is of type", "an object",
+    (r"is not finite", "not a number",
+     "Its result is NaN or infinite for its own inputs: it reads outside of its tensors, or divides by "
+     "zero."),
+    (r"one program waits for", "programs that wait for each other",
+     "Without a GPU they run one after the other, and the oracle is computed there."),
+    (r"returns a view or an argument", "a view",
+     "The operator returns its argument or a view of it: there is nothing to compute."),
+    (r"returns nothing and writes", "no result", "It keeps to itself what its kernel computes."),
+    (r"must return tensors|it is of type|with what no answer can be given", "an object",
      "It takes or returns an optimizer, a context or the like, which is neither tensor nor value."),
     (r"defines no function", "another name", "The file defines no function of the problem's name."),
     (r"call no function that launches", "a kernel that is launched by the tests",
-     "There is no function around the kernel that its tests call."),
+     "Its blocks are tuned, and the grid of the tests does not follow from them: what it computes "
+     "depends on what the tuner chooses."),
     (r"writes to memory outside|ZeroDivisionError", "a published call that is wrong",
      "The kernel writes outside of the tensors that its tests give it, or divides by a count of "
      "zero."),
@@ -64,12 +73,11 @@ KINDS = (
     (r"takes more than [\d,]+ loads|too many to emulate", "too long to emulate",
      "Its kernel has more loads, stores and products than are emulated on a CPU, where its oracle "
      "runs."),
-    (r"returns a view or an argument", "a view",
-     "The operator returns its argument or a view of it: there is nothing to compute."),
     (r"has no aten\.|'aten' object has no attribute", "unknown to this PyTorch",
      "This version of PyTorch has no such operator."),
     (r"No sample of PyTorch's op_db", "no sample",
-     "No sample of PyTorch's own tests calls the overload on numbers."),
+     "No sample of PyTorch's own tests calls the overload, fits its schema or has a gradient that calls "
+     "it, on tensors and numbers alone."),
     (r"takes more than", "too long", "Loading it was ended after the time that was given."),
 )  # fmt: skip
 """A pattern of the reason, the kind's name, and what is to be said of it."""
@@ -79,7 +87,7 @@ against its float64 oracle. This section is written by `benchmarks/suites_table.
 
 Listing takes less than 0.1 s of each suite. A suite with fewer problems in the table than it has was
 not run to its end; what took too long did so on a busy machine, with 5 to 60 s of a processor each.
-BackendBench's 861 overloads are listed; a table of all of them was not made yet. flashinfer-bench's
+flashinfer-bench's
 data set is not part of its own repository: its definitions and workloads are those of a fork,
 without the files of tensors that some workloads name, so these inputs are laid out as the
 definitions say, which the tasks tell. Of SOL-ExecBench there are the examples and samples of its

@@ -66,6 +66,17 @@ def test_small_rows_count_as_much_as_large_ones():
     assert not check.compare([result], check.Expected((exact,), (1e-4,)), "").ok
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("size", [1e-30, 1.0, 1e30, 1e38])
+def test_rows_of_any_size_are_judged_in_their_own_units(dtype, size):
+    # Squares of the largest leave a dtype's range, those of the smallest are zero in it.
+    exact = (torch.linspace(-1, 1, 64).expand(4, 64) * size).to(dtype)
+    near = (exact.double() * (1 + 1e-3)).to(dtype)
+    assert comparison.largest(torch.zeros_like(exact), exact)[0] > 0.4
+    assert comparison.largest(near, exact)[0] < 1e-2
+    assert comparison.largest(exact.roll(1, 1), exact)[0] > 0.4
+
+
 def test_chunks_do_not_change_the_verdict(drawn, monkeypatch):
     (x,), expected = drawn
     wrong = torch.softmax(x, -1)

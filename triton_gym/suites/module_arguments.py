@@ -79,7 +79,7 @@ def is_object(value: Any) -> bool:
 
 def restored_object(value: Mapping[str, Any], classes: Mapping[str, type]) -> Any:
     """The object with these attributes, of the class of that name."""
-    found = object.__new__(classes[value[CLASS]])
+    found: Any = object.__new__(classes[value[CLASS]])
     vars(found).update({name: one for name, one in value.items() if name != CLASS})
     return found
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ast
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -114,7 +114,7 @@ def _task(source: str, tests: str, path: Path, name: str) -> Task:
         for halvings in _halvings(form, least, TINY_ELEMENTS):
             with suppress(InvalidTaskError):  # the file is not made for such sizes
                 return _task_at(form, path, halvings, full)
-    return _task_at(form, path, 0, ())
+    return _task_at(form, path, 0, [])
 
 
 def _halvings(form: PublishedFile, least: int, most: int) -> Iterator[int]:
@@ -144,9 +144,7 @@ def _halvings(form: PublishedFile, least: int, most: int) -> Iterator[int]:
     yield from range(found, max(0, found - TRIES), -1)
 
 
-def _task_at(
-    form: PublishedFile, path: Path, halvings: int, full: Sequence[Mapping[str, Any]]
-) -> Task:
+def _task_at(form: PublishedFile, path: Path, halvings: int, full: list[dict[str, Any]]) -> Task:
     """The task whose cases are the calls of the tests, their sizes halved so often."""
     import torch
 

@@ -146,8 +146,8 @@ def plot(
         )
     lines = [_drawn(curve, [place(*point) for point in curve.points]) for curve in drawn]
     legend = " &nbsp; ".join(
-        f'<span style="color:{curve.colour}">{"- -" if curve.dashed else "■"} {text(curve.name)}'
-        "</span>"
+        f'<span style="color:{curve.colour};white-space:nowrap">'
+        f"{'- -' if curve.dashed else '■'} {text(curve.name)}</span>"
         for curve in curves
     )
     return (

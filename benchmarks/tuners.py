@@ -177,12 +177,12 @@ def show(name: str, told: dict[str, Any]) -> None:
         f"\n{name}: {told['runs']} of {told['planned']} runs, {len(told.get('shapes', ()))} shapes"
     )
     for agent, one in told["agents"].items():
-        first, to = (
+        first, to, mean = (
             " ".join("–" if value is None else f"{value:.4g}" for value in one[key])
-            for key in ("first_guess", "evaluations_to_95_interval")
+            for key in ("first_guess", "evaluations_to_95_interval", "evaluations_to_95_mean")
         )
         print(
-            f"  {agent:<32} first guess {first}, to 95 % {to}, "
+            f"  {agent:<32} first guess {first}, to 95 % {to}, mean {mean}, "
             f"reached {one['reached_95']:.0%}, {one['seeds']} seeds"
         )
 

@@ -60,6 +60,22 @@ def test_a_profile_is_the_share_above():
     )
 
 
+@pytest.mark.parametrize("reached", [0.95, 0.5, 0.2])
+def test_random_search_reaches_a_fraction_with_the_chance_that_counting_says(reached):
+    found = metrics.random_reached(TIMES, 7, reached)
+    for k in range(1, 6):
+        drawn = [1.0 / min(c) >= reached for c in itertools.combinations(TIMES, k)]
+        assert found[k - 1] == pytest.approx(np.mean(drawn))
+    assert found[4:].tolist() == [1.0] * 3
+
+
+def test_a_restricted_mean_counts_what_was_not_reached_as_the_most():
+    value, low, high = metrics.restricted_mean([[1.0, 3.0], [math.inf, 6.0]], 10.0)
+    assert value == 5.0
+    assert 3.5 <= low < value < high <= 6.5
+    assert math.isnan(metrics.restricted_mean([[3.0]], 10.0)[1])
+
+
 def test_the_median_of_evaluations_may_be_that_it_was_never_reached():
     value, low, high = metrics.median_interval([[1.0, 1.0, math.inf], [1.0, 2.0, 2.0]])
     assert (value, low) == (1.0, 1.0)

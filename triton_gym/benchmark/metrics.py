@@ -73,6 +73,27 @@ def random_fractions(times: Sequence[float], budget: int) -> Floats:
     return found
 
 
+def random_reached(times: Sequence[float], budget: int, reached: float = REACHED) -> Floats:
+    """(budget,): the chance that random search without replacement has reached a fraction of the
+    optimum after each evaluation, exactly.
+
+    Of n configurations g are good enough; all of k drawn are others with chance
+    C(n − g, k) / C(n, k).
+
+    Args:
+        times: of all configurations, infinite for failures.
+        budget: how many draws.
+        reached: the fraction.
+    """
+    known = np.asarray(times, np.float64)
+    left = len(known) - int((known.min() >= reached * known).sum())
+    found, missed = np.ones(budget), 1.0
+    for k in range(min(budget, left)):
+        missed *= (left - k) / (len(known) - k)
+        found[k] = 1.0 - missed
+    return found
+
+
 def methodology_score(found: Floats, random: Floats) -> float:
     """Mean over the budget of (S − S_random) / (S_opt − S_random), S_opt = 1.
 
@@ -130,6 +151,26 @@ def median_interval(scores: npt.ArrayLike, seed: int = 0) -> tuple[float, float,
     ]  # fmt: skip
     low, high = np.quantile(drawn, [0.025, 0.975], method="nearest")
     return value, float(low), float(high)
+
+
+def restricted_mean(
+    scores: npt.ArrayLike, most: float, seed: int = 0
+) -> tuple[float, float, float]:
+    """Mean of min(score, most) with its 95 % stratified bootstrap interval.
+
+    The restricted mean of a censored time (Royston and Parmar, BMC Medical Research Methodology 13,
+    2013): a median of evaluations is a whole number, and moves by leaps.
+
+    Args:
+        scores: (tasks, seeds); infinite for what was never reached.
+        most: what is never reached counts as.
+        seed: of the bootstrap.
+    """
+    found = np.minimum(np.asarray(scores, np.float64), most)
+    value = float(found.mean())
+    if found.shape[1] < 2:
+        return value, math.nan, math.nan
+    return (value, *_stratified([found], lambda drawn: float(drawn[0].mean()), seed))
 
 
 def probability_of_improvement(

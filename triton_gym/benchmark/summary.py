@@ -29,9 +29,10 @@ def summarise(
 
     Returns:
         `agents`: of each its curve, fractions at `CHECKPOINTS`, the first guess's fraction and
-        evaluations to 95 % (medians with intervals, None where it was not reached), methodology
-        score and interquartile means; `random`: the exact curve; `better`: of each pair the chance
-        that the first beats the second.
+        evaluations to 95 % (medians with intervals, None where it was not reached; and their mean,
+        budget + 1 where it was not), methodology score and interquartile means; `random`: the exact
+        curve; `random_to_95`: median and mean of its evaluations to 95 %, exactly; `better`: of
+        each pair the chance that the first beats the second.
     """
     runs = [Run(*key) for key in traces]
     agents = sorted({run.agent for run in runs})
@@ -42,8 +43,8 @@ def summarise(
     }
     found: dict[str, Any] = {
         "budget": budget, "shapes": [f"{task} {tables[task].cases[case]}" for task, case in shapes],
-        "random": np.mean([random[shape] for shape in shapes], axis=0).tolist(), "agents": {},
-        "better": {},
+        "random": np.mean([random[shape] for shape in shapes], axis=0).tolist(),
+        "random_to_95": _random_to(tables, shapes, budget), "agents": {}, "better": {},
     }  # fmt: skip
     final: dict[str, np.ndarray[Any, Any]] = {}
     for agent in agents:
@@ -55,6 +56,7 @@ def summarise(
         value, low, high = metrics.interquartile_mean(final[agent])
         to = np.concatenate([one["to"] for one in whole])
         reached = metrics.median_interval([one["to"][:seeds] for one in whole])
+        mean = metrics.restricted_mean([one["to"][:seeds] for one in whole], budget + 1)
         first = metrics.median_interval(curves[:, :, 0])
         found["agents"][agent] = {
             "seeds": seeds,
@@ -65,6 +67,7 @@ def summarise(
             "first_guess": list(map(_finite, first)),
             "evaluations_to_95": _finite(float(np.median(to))),
             "evaluations_to_95_interval": list(map(_finite, reached)),
+            "evaluations_to_95_mean": list(map(_finite, mean)),
             "reached_95": float(np.isfinite(to).mean()),
             "methodology": _finite(float(np.nanmean([one["score"] for one in whole]))),
             "interquartile_mean": [value, _finite(low), _finite(high)],
@@ -91,6 +94,19 @@ def _of_shape(
         "curves": curves,
         "to": [metrics.evaluations_to(trace, optimum, budget) for trace in own],
         "score": metrics.methodology_score(np.mean(curves, axis=0), random),
+    }
+
+
+def _random_to(
+    tables: Mapping[str, Table], shapes: Sequence[tuple[str, int]], budget: int
+) -> dict[str, float | None]:
+    """Median and restricted mean of random search's evaluations to 95 %, over all shapes."""
+    chances = [metrics.random_reached(_tried(tables[t], case), budget) for t, case in shapes]
+    chance = np.mean(chances, axis=0)
+    half = np.flatnonzero(chance >= 0.5)
+    return {
+        "median": float(half[0] + 1) if len(half) else None,
+        "mean": 1.0 + float((1.0 - chance).sum()),
     }
 
 

@@ -29,10 +29,16 @@ def test_cases_are_added_up_by_test_and_failures_named(matrix, monkeypatch, tmp_
     one, two, out = tmp_path / "a.xml", tmp_path / "b.xml", tmp_path / "matrix.json"
     one.write_text(JUNIT)
     two.write_text(JUNIT.replace("[matmul]", "[gelu]"))
-    monkeypatch.setattr(sys, "argv", ["matrix.py", str(one), str(two), "--out", str(out)])
+    listed = tmp_path / "all.txt"
+    trivial = "tests/test_catalogue.py::test_trivial_answers_fail"
+    listed.write_text("\n".join(f"{trivial}[{i}]" for i in range(5)) + "\ntests/test_b.py::test_c")
+    given = [one, two, "--collected", listed, "--out", out]
+    monkeypatch.setattr(sys, "argv", ["matrix.py", *map(str, given)])
     matrix.main()
     found = json.loads(out.read_text())
-    assert found["summary"] == {"passed": 2, "failed": 2, "skipped": 2, "seconds": 7.2}
+    assert found["summary"] == {
+        "passed": 2, "failed": 2, "skipped": 2, "not_run": 2, "seconds": 7.2
+    }  # fmt: skip
     trivial = next(r for r in found["rows"] if r["test"].endswith("test_trivial_answers_fail"))
     assert [f["case"] for f in trivial["failures"]] == ["matmul", "gelu"]
     assert trivial["failures"][0]["message"] == "AssertionError: check.py says no"

@@ -31,8 +31,9 @@ TRIED = {
     "causal_attention": (
         "The matrix units and the exponential between two products: the vector units work while "
         "the matrix units wait. PyTorch's kernel gives both to groups of warps by turns, which "
-        "this version of Triton does for plain products only. Smaller tiles with two programs on "
-        "a multiprocessor, longest programs first, are in."
+        "this version of Triton does for plain products only: its pass for groups of warps was "
+        "tried on eight forms of this kernel and fails on all. Smaller tiles with two programs on "
+        "a multiprocessor, longest programs first, are in. Beside eager's SDPA alone it is at 0.87."
     ),
     "conv2d": (
         "The matrix units: factors of tiles of 128 by 128 are read from shared memory twice as "
@@ -53,6 +54,10 @@ TRIED = {
     "two_simplicial_attention_backward": (
         "The matrix units, and sums of three gradients over other axes, which three launches "
         "make. Not looked into further yet."
+    ),
+    "hotspot": (
+        "Memory: a value is loaded five times, four of them as a neighbour out of cache, by "
+        "programs of 1,024 values. What other tiles reach was not recorded."
     ),
     "unet3d_instance_norm": (
         "Memory: the volume is read twice, the second time out of L2 as far as it holds it, for "

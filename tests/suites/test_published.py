@@ -169,8 +169,8 @@ PROBLEMS = {
               "layer(torch.randn(5, 64).cuda())"),
     "configured": (KERNEL + CONFIGURED, "import torch\nx = torch.randn(96).cuda()\n"
                    "configured(Buffer(x), Config(2.0))\nconfigured(x, Config(factor=3.0))"),
-    "large": (KERNEL, "import torch\ndef test(n=1 << 12, rows=4096):\n"
-              "    scaled(torch.randn(rows, n - 4096 + 512, device='cuda'))\ntest()"),
+    "large": (KERNEL, "import torch\ndef test(rows=4096, cols=512):\n"
+              "    scaled(torch.randn(rows, cols, device='cuda'))\ntest()"),
     "special": (KERNEL, "import torch\nscaled(torch.tensor([1., 2., 3., float('inf'), float('nan'),"
                 " 4., -2., 0.5]).cuda())"),
     "older": (OLDER, "import torch\nolder(torch.randn(40, 48).cuda())"),

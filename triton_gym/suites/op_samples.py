@@ -126,13 +126,18 @@ def source_of(overload: str) -> Source:
     base = overload.partition(".")[0]
     entries = _entries()
     named = tuple(name for name, infos in entries.items() if base in _names(name, infos))
-    if any(overload in _callees(name, CALLED) for name in named):
-        return Source(CALLED, named)
+    forward = base.removesuffix("_backward")
+    near = named or tuple(n for n, infos in entries.items() if forward in _names(n, infos))
+    if any(overload in _callees(name, CALLED) for name in near):
+        return Source(CALLED, near)
     if named and calls_of(overload, fitted := Source(FITTED, named), 1, 1):
         return fitted
-    if others := tuple(name for name in entries if overload in _callees(name, CALLED)):
-        return Source(CALLED, others)
-    return Source(BACKWARD, tuple(n for n in entries if overload in _callees(n, BACKWARD)))
+    if any(overload in _callees(name, BACKWARD) for name in near):
+        return Source(BACKWARD, near)
+    for way in (CALLED, BACKWARD):  # which runs half of PyTorch's samples
+        if others := tuple(name for name in entries if overload in _callees(name, way)):
+            return Source(way, others)
+    return Source()
 
 
 def _names(name: str, infos: Sequence[Any]) -> set[str]:

@@ -124,7 +124,16 @@ def _emitted(core: ExportedProgram, settings: dict[str, Any], epilogues: bool) -
                 raise
     if not caught:
         raise NoStartError("Inductor found nothing to compile")
+    if fixed := _fixed(core, mode):
+        raise NoStartError(f"Inductor fixes a size that varies at the example's: {fixed}")
     return caught[-1]
+
+
+def _fixed(core: ExportedProgram, mode: Any) -> str:
+    """Sizes that vary in a graph and no longer do, in words; for this process they are fixed."""
+    known = getattr(getattr(mode, "shape_env", None), "replacements", {})
+    found = {symbol: known[symbol] for symbol in core.range_constraints if symbol in known}
+    return ", ".join(f"{one} = {size}" for one, size in found.items() if size.is_number)
 
 
 def _keep_scatters(stack: contextlib.ExitStack) -> None:

@@ -52,8 +52,8 @@ KINDS = (
      "Equal inputs give different results, and not by dropout alone: it draws numbers of its own, "
      "weights or samples."),
     (r"is not finite", "not a number",
-     "Its result is NaN or infinite for its own inputs: it reads outside of its tensors, or divides by "
-     "zero."),
+     "Its result is NaN or infinite for its own inputs: it reads outside of its tensors, divides "
+     "by zero, or is not defined there."),
     (r"one program waits for", "programs that wait for each other",
      "Without a GPU they run one after the other, and the oracle is computed there."),
     (r"returns a view or an argument", "a view",
@@ -87,7 +87,7 @@ against its float64 oracle. This section is written by `benchmarks/suites_table.
 
 Listing takes less than 0.1 s of each suite. A suite with fewer problems in the table than it has was
 not run to its end; what took too long did so on a busy machine, with 5 to 60 s of a processor each.
-flashinfer-bench's
+BackendBench has 861 overloads, which are run in parts. flashinfer-bench's
 data set is not part of its own repository: its definitions and workloads are those of a fork,
 without the files of tensors that some workloads name, so these inputs are laid out as the
 definitions say, which the tasks tell. Of SOL-ExecBench there are the examples and samples of its

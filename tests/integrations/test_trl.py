@@ -268,9 +268,8 @@ def test_the_data_set_asks_for_each_task():
     assert load("sum_rows").statement.split(".")[0] in rows[2]["prompt"][-1]["content"]
 
 
-@pytest.mark.parametrize(
-    "example", [pytest.param("trl_grpo", marks=pytest.mark.slow), "trl_rollout"]
-)
+@pytest.mark.slow  # `make integrations` runs them
+@pytest.mark.parametrize("example", ["trl_grpo", "trl_rollout"])
 def test_the_example(run_example, tmp_path, example):
     printed = run_example(
         example, "--smoke", "--device", "simulated", "--tasks", "softmax", "--out", str(tmp_path)

@@ -379,7 +379,9 @@ def gated_block(x, gate, up, down):
     return (torch.nn.functional.silu(x @ gate) * (x @ up)) @ down + x
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize(
+    "dtype", [torch.bfloat16, pytest.param(torch.float32, marks=pytest.mark.slow)]
+)
 def test_gates_and_residuals_become_part_of_products(dtype, evaluator):
     made = torch.randn(3, 7, 48), torch.randn(48, 64), torch.randn(48, 64), torch.randn(64, 48)
     scaled = (made[0], *(one / 7 for one in made[1:]))
@@ -443,7 +445,9 @@ def _offsets(generator, table, indices, offsets):
     return table, indices, drawn
 
 
-@pytest.mark.parametrize("function", [bagged, largest_of_bags])
+@pytest.mark.parametrize(
+    "function", [bagged, pytest.param(largest_of_bags, marks=pytest.mark.slow)]
+)
 def test_bags_of_rows_start_from_a_template(function, evaluator):
     table = torch.randn(20, 24)
     given = {

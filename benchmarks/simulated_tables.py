@@ -33,6 +33,7 @@ from triton_gym import knobs, load
 from triton_gym.evaluation.service.evaluator import Evaluator
 from triton_gym.outcome import Outcome
 from triton_gym.tables import files
+from triton_gym.tables.split import chosen
 from triton_gym.tables.table import Table
 
 
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tables", type=Path, help="folder of tables; those shipped by default")
     parser.add_argument("--tasks", nargs="*", help="only these")
+    parser.add_argument("--split", default="all", help="only these shapes, as `test`")
     parser.add_argument("--configurations", type=int, default=12, help="of each shape")
     parser.add_argument("--seconds", type=float, default=math.inf)
     parser.add_argument("--workers", type=int, default=2)
@@ -49,7 +51,10 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     found = {name: files.load(path) for name, path in files.tables(options.tables).items()}
-    tables = {n: t for n, t in found.items() if not options.tasks or n in options.tasks}
+    tables = {
+        n: t.only(chosen(t, options.split)) for n, t in found.items()
+        if not options.tasks or n in options.tasks
+    }  # fmt: skip
     journal = options.out / "rows.jsonl"
     rows = (
         [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []

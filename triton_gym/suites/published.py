@@ -14,10 +14,11 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from triton_gym.errors import InvalidTaskError
 from triton_gym.evaluation import trees
-from triton_gym.suites.captured import CapturedFile, called, elements
+from triton_gym.suites.captured import CapturedFile, elements
 from triton_gym.suites.draws import Given, Noted
 from triton_gym.suites.eager_triton import emulated, ends_only, hosted, idle
 from triton_gym.suites.execution import drawing, executed
+from triton_gym.suites.parameters import called
 from triton_gym.suites.trying import TRIED_ELEMENTS
 from triton_gym.task import Case
 

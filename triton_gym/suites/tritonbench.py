@@ -48,9 +48,10 @@ def load(path: str | Path) -> Task:
     Raises:
         InvalidTaskError: no call of its tests can be judged; the message says why the first cannot.
     """
-    from triton_gym.suites.captured import CapturedFile, passed
+    from triton_gym.suites.captured import CapturedFile
     from triton_gym.suites.execution import told
     from triton_gym.suites.module_arguments import told_of
+    from triton_gym.suites.parameters import passed
 
     path = Path(path)
     source, tests = parts(path)

@@ -148,9 +148,9 @@ def _task_at(form: PublishedFile, path: Path, halvings: int, full: list[dict[str
     """The task whose cases are the calls of the tests, their sizes halved so often."""
     import torch
 
-    from triton_gym.suites.captured import passed
     from triton_gym.suites.execution import told
     from triton_gym.suites.module_arguments import told_of
+    from triton_gym.suites.parameters import passed
 
     try:
         small = form.halved(halvings) if halvings else form

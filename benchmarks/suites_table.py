@@ -87,9 +87,8 @@ against its float64 oracle. This section is written by `benchmarks/suites_table.
 
 Listing takes less than 0.1 s of each suite. A suite with fewer problems in the table than it has was
 not run to its end; what took too long did so on a busy machine, with 5 to 60 s of a processor each.
-BackendBench has 861 overloads, which are run in parts. flashinfer-bench's
-data set is not part of its own repository: its definitions and workloads are those of a fork,
-without the files of tensors that some workloads name, so these inputs are laid out as the
+flashinfer-bench's data set is not part of its own repository: its definitions and workloads are those of
+a fork, without the files of tensors that some workloads name, so these inputs are laid out as the
 definitions say, which the tasks tell. Of SOL-ExecBench there are the examples and samples of its
 repository.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 
 import torch
@@ -16,9 +17,9 @@ from triton_gym.evaluation.backends.cuda.window import access, allocation_proper
 from triton_gym.evaluation.plan.view import View
 from triton_gym.evaluation.plan.window import SEGMENT
 
-SPARE_BYTES = 8 << 30
-"""Memory of a device that is kept for later evaluations: making a block that others can open
-takes a millisecond."""
+SPARE_BYTES, SPARE_SHARE = 8 << 30, 8
+"""Memory that a judge keeps for later evaluations: making a block that others can open takes a
+millisecond. All judges of a device keep one part of it in so many at most."""
 
 
 class Block:
@@ -89,8 +90,8 @@ class BlockPool:
     ) -> None:  # fmt: skip
         self.device, self._forget = device, forget
         self._most_spare = spare_bytes
-        self._numbers = itertools.count()
-        self._spare: dict[int, list[Block]] = {}
+        self._numbers, self._returns = itertools.count(), itertools.count()
+        self._spare: dict[int, deque[tuple[int, Block]]] = {}  # by size, numbered as they came back
         self._spare_bytes = 0
         self._lock = threading.Lock()
 
@@ -104,7 +105,7 @@ class BlockPool:
         with self._lock:
             if self._spare.get(size):
                 self._spare_bytes -= size
-                return self._spare[size].pop()
+                return self._spare[size].pop()[1]
         try:
             return Block(next(self._numbers), size, self.device)
         except CudaError as error:
@@ -120,23 +121,30 @@ class BlockPool:
     def give_back(self, block: Block) -> None:
         """Take a block back. What used it on the device is over."""
         with self._lock:
-            self._spare.setdefault(block.nbytes, []).append(block)
+            there = self._spare.setdefault(block.nbytes, deque())
+            there.append((next(self._returns), block))
             self._spare_bytes += block.nbytes
         if self._spare_bytes > self._most_spare:
             self.trim(self._most_spare)
 
     def trim(self, keep: int) -> None:
-        """Give memory back to the device, the largest first, until so much is kept."""
+        """Give memory back to the device until so much is kept, first what lay there longest: the
+        sizes of hidden cases vary, those of timed ones are wanted by every evaluation."""
         gone = []
         with self._lock:
             while self._spare_bytes > keep:
-                size = max(size for size, blocks in self._spare.items() if blocks)
-                gone.append(self._spare[size].pop())
-                self._spare_bytes -= size
+                oldest = min(filter(None, self._spare.values()), key=lambda blocks: blocks[0][0])
+                gone.append(oldest.popleft()[1])
+                self._spare_bytes -= gone[-1].nbytes
         if gone:
             self._forget(tuple(block.memory.block for block in gone))
         for block in gone:
             block.release()
+
+
+def spare_bytes_of(total_bytes: int, judges: int) -> int:
+    """What each judge of a device with so much memory keeps while nobody uses it."""
+    return min(SPARE_BYTES, total_bytes // SPARE_SHARE // judges)
 
 
 def block_bytes(nbytes: int) -> int:

@@ -22,7 +22,7 @@ import torch
 from triton_gym.device import Device, Gpu, gpu_matching, gpu_named
 from triton_gym.evaluation import check
 from triton_gym.evaluation.backends.cuda.bench import Bench
-from triton_gym.evaluation.backends.cuda.blocks import SPARE_BYTES, BlockPool
+from triton_gym.evaluation.backends.cuda.blocks import BlockPool, spare_bytes_of
 from triton_gym.evaluation.backends.cuda.calibration import Calibration, calibrate
 from triton_gym.evaluation.backends.cuda.client import RunnerPool
 from triton_gym.evaluation.backends.cuda.device_memory import DeviceMemory
@@ -111,7 +111,8 @@ class CudaJudge(Judge):
         self._recorders.keep_spares(SPARES)
         self._compilers.keep_spares(SPARES)
         self._runners = RunnerPool(runners, int(device.which), flush_bytes)
-        self._blocks = BlockPool(self._device, self._runners.forget, SPARE_BYTES // judges)
+        spare = spare_bytes_of(self._total_bytes, judges)
+        self._blocks = BlockPool(self._device, self._runners.forget, spare)
         self._inputs = InputPool(self._total_bytes // KEPT_SHARE // judges)
         with self._lock(alone=True):
             self.copy_gbps = self._copy_bandwidth()

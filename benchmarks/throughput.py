@@ -37,6 +37,7 @@ import gymnasium as gym
 import mixes
 import record
 from answers import distinct, kernelbench_softmax
+from processors import processor_seconds
 
 import triton_gym
 from triton_gym import Evaluator, Limits, Outcome
@@ -71,11 +72,12 @@ def fleet(evaluator: Evaluator, task: Task, source: str, count: int, tag: str) -
     judges = len(evaluator.progress().judges)
     warm = max(evaluator.workers, judges) * (1 if evaluator.deterministic else judges)
     list(evaluator.map(task, (distinct(source, f"{tag}w{i}") for i in range(warm)), limits=LIMITS))
-    started = time.perf_counter()
+    before, started = processor_seconds(), time.perf_counter()
     outcomes = list(
         evaluator.map(task, (distinct(source, f"{tag}{i}") for i in range(count)), limits=LIMITS)
     )
-    seconds = time.perf_counter() - started
+    seconds, used = time.perf_counter() - started, processor_seconds()
+    used.subtract(before)
     return {
         "task": task.name,
         "case": str(task.bench[0]),
@@ -86,6 +88,8 @@ def fleet(evaluator: Evaluator, task: Task, source: str, count: int, tag: str) -
         "seconds": seconds,
         "evaluations_a_second": count / seconds,
         "phases_p50_s": _phases(outcomes),
+        "phases_mean_s": _phases(outcomes, statistics.fmean),
+        "processor_s_an_evaluation": {role: s / count for role, s in sorted(used.items())},
         "runtime_us": _spread([o.runtime_us for o in outcomes]),
         "messages": sorted({o.message for o in outcomes if not o.correct})[:3],
     }

@@ -51,16 +51,15 @@ class ForkServerClient:
             # One hardware queue a worker: a context starts, and ends, in half the time.
             "CUDA_DEVICE_MAX_CONNECTIONS": "1",
             "TMPDIR": tempfile.gettempdir(),  # in a judge its own folder, which goes with it
-            "TRITON_INTERPRET": "1" if mode == "interpret" else "0",
+            "TRITON_INTERPRET": "0",
             # The default changes with Triton 3.10; results must not.
             "TRITON_DEFAULT_FP_FUSION": "1",
-            # A tenth of compiling, and only the simulated device reads them.
-            "TRITON_DISABLE_LINE_INFO": "1" if mode == "cuda" else "0",
+            "TRITON_DISABLE_LINE_INFO": "0",  # compilers decide by what they compile for
             "OMP_NUM_THREADS": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        if mode != "cuda":  # compilers and disassemblers page 50 MB in; forks share fewer pages
-            environment.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+        # Compilers and disassemblers page 50 MB in; forks share fewer pages.
+        environment.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
         orders = {"mode": mode, "layers": sorted(layers), "granted": granted}
         command = [
             sys.executable, "-m", "triton_gym.evaluation.workers.fork_server", str(theirs.fileno()),

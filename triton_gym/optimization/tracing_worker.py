@@ -95,7 +95,9 @@ def traced(request: Request) -> TracedFunction:
     results, tree, contiguous = _results(task, core, sizes)
     if not contiguous and not _laid_out_by_device(core):
         task = dataclasses.replace(task, same_strides=True)
-    starts, routes = starts_of(Graphs(request, text, flat, program, core, inputs))
+    starts, routes = starts_of(
+        Graphs(request, text, flat, program, core, inputs, sizes, tuple(examples))
+    )
     first = starts[0].source if starts else ""
     return TracedFunction(
         task=_with_start(task, first),

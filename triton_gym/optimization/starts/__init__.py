@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch.export import ExportedProgram
 
@@ -12,8 +14,10 @@ from triton_gym.optimization.building import Inputs
 from triton_gym.optimization.exporting import Flat, result_text
 from triton_gym.optimization.inspection import Text
 from triton_gym.optimization.shipping import Request
+from triton_gym.optimization.sizes import Sizes
 from triton_gym.optimization.starts.conversion import converted
 from triton_gym.optimization.starts.epilogues import fuses
+from triton_gym.optimization.starts.exact import MOST, Exact, joined
 from triton_gym.optimization.starts.inductor import wrapper_of
 from triton_gym.optimization.starts.own import own_answer
 from triton_gym.optimization.starts.route import NoStartError
@@ -33,6 +37,9 @@ class Graphs:
     core: ExportedProgram
     """Taken apart."""
     inputs: Inputs
+    sizes: Sizes
+    examples: tuple[Mapping[str, int], ...] = ()
+    """The named sizes of every example."""
 
 
 def starts_of(graphs: Graphs) -> tuple[tuple[Start, ...], dict[str, str]]:
@@ -152,19 +159,46 @@ def _compiled(
     graphs: Graphs, settings: dict[str, object], blocks: Mapping[str, int] | None = None,
     **forms: bool,
 ) -> str:  # fmt: skip
-    """An answer by PyTorch's compiler."""
+    """An answer by PyTorch's compiler, with kernels of their own for the sizes of the examples."""
     inputs = graphs.inputs
     parameters = [
         *(inputs.parameters[name] for name in inputs.placeholders),
         *(one.name for one in inputs.captured),
     ]
     device = f"{parameters[0]}.device"
-    code = wrapper_of(graphs.core, graphs.request.gpu, settings, **forms)
     arguments = [_given(name, inputs, device) for name in _placeholders(graphs.core)]
-    return converted(
-        code, graphs.request.name, arguments, device, result_text(graphs.flat.called.tree),
-        parameters, blocks or {},
-    )  # fmt: skip
+
+    def written(sizes: Mapping[Any, int] | None) -> str:
+        code = wrapper_of(graphs.core, graphs.request.gpu, settings, sizes=sizes, **forms)
+        return converted(
+            code, graphs.request.name, arguments, device, result_text(graphs.flat.called.tree),
+            parameters, blocks or {},
+        )  # fmt: skip
+
+    general = written(None)
+    exact = []
+    for example in _distinct(graphs):
+        with contextlib.suppress(Exception):  # what holds for all sizes holds for these
+            symbols = {one: example[str(name)] for one, name in graphs.sizes.names.items()}
+            exact.append(Exact(_condition(graphs, example), written(symbols)))
+    return joined(general, exact, graphs.request.name, parameters) if exact else general
+
+
+def _distinct(graphs: Graphs) -> list[Mapping[str, int]]:
+    """Sizes that examples have, each once; none if there are more than a few."""
+    found = {tuple(sorted(one.items())): one for one in graphs.examples if one}
+    return list(found.values()) if len(found) <= MOST else []
+
+
+def _condition(graphs: Graphs, sizes: Mapping[str, int]) -> str:
+    """That a call has these sizes, over the parameters of an answer."""
+    inputs = graphs.inputs
+    parameters = {given: inputs.parameters[name] for name, given in inputs.placeholders.items()}
+    tests = []
+    for name, size in sizes.items():
+        argument, axis = graphs.sizes.where[name]
+        tests.append(f"{parameters[argument]}.shape[{axis}] == {size}")
+    return " and ".join(tests)
 
 
 def _placeholders(core: ExportedProgram) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from collections.abc import Mapping
 from typing import Any
 from unittest import mock
 
@@ -48,6 +49,7 @@ def wrapper_of(
     *,
     whole_rows: bool = False,
     epilogues: bool = False,
+    sizes: Mapping[Any, int] | None = None,
 ) -> str:
     """Inductor's wrapper for a graph, as text. Call it in a process of one use.
 
@@ -58,6 +60,7 @@ def wrapper_of(
         whole_rows: whether programs that reduce rows hold them whole, up to `WHOLE_ROW` elements;
             by itself Inductor goes through those above 1024 in a loop.
         epilogues: whether activations become part of the products before them; see `epilogues`.
+        sizes: of every symbol of the graph, if the kernels are to hold for these alone.
 
     Raises:
         NoStartError: this version of PyTorch cannot, or the graph holds what it cannot compile.
@@ -65,7 +68,7 @@ def wrapper_of(
     pretend(gpu)
     try:
         with _rows_held() if whole_rows else contextlib.nullcontext():
-            return _emitted(core, {**PLAIN, **settings}, epilogues)
+            return _emitted(core, {**PLAIN, **settings}, epilogues, sizes)
     except NoStartError:
         raise
     except Exception as error:  # whatever Inductor raises on graphs that it does not know
@@ -94,7 +97,10 @@ def _rows_held() -> Any:
     )
 
 
-def _emitted(core: ExportedProgram, settings: dict[str, Any], epilogues: bool) -> str:
+def _emitted(
+    core: ExportedProgram, settings: dict[str, Any], epilogues: bool,
+    sizes: Mapping[Any, int] | None,
+) -> str:  # fmt: skip
     import torch._inductor.config as config
     from torch._inductor.compile_fx import compile_fx_inner
     from torch._inductor.graph import GraphLowering
@@ -109,7 +115,7 @@ def _emitted(core: ExportedProgram, settings: dict[str, Any], epilogues: bool) -
         caught.append(str(getattr(code, "value", code)))
         raise _CaughtError
 
-    graph, values, mode = _moved(core, epilogues)
+    graph, values, mode = _moved(core, epilogues, sizes)
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(GraphLowering, "compile_to_module", write))
         stack.enter_context(config.patch(**known))
@@ -124,7 +130,7 @@ def _emitted(core: ExportedProgram, settings: dict[str, Any], epilogues: bool) -
                 raise
     if not caught:
         raise NoStartError("Inductor found nothing to compile")
-    if fixed := _fixed(core, mode):
+    if sizes is None and (fixed := _fixed(core, mode)):
         raise NoStartError(f"Inductor fixes a size that varies at the example's: {fixed}")
     return caught[-1]
 
@@ -162,7 +168,9 @@ def _caused(error: BaseException | None) -> bool:
     return False
 
 
-def _moved(core: ExportedProgram, epilogues: bool) -> tuple[torch.fx.GraphModule, list[Any], Any]:
+def _moved(
+    core: ExportedProgram, epilogues: bool, sizes: Mapping[Any, int] | None
+) -> tuple[torch.fx.GraphModule, list[Any], Any]:
     """The graph on the GPU that is not there, its arguments without values, and their mode."""
     from torch._inductor.decomposition import select_decomp_table
     from torch.fx.experimental.proxy_tensor import make_fx
@@ -190,7 +198,7 @@ def _moved(core: ExportedProgram, epilogues: bool) -> tuple[torch.fx.GraphModule
     mode = next(meta.fake_mode for meta in metas if hasattr(meta, "fake_mode"))
     mode.allow_non_fake_inputs = True
     with mode, torch.no_grad():
-        values = [_elsewhere(meta) for meta in metas]
+        values = [_elsewhere(meta, sizes) for meta in metas]
         traced = make_fx(
             lambda *given: torch.fx.Interpreter(graph).run(*given),
             decomposition_table=select_decomp_table(), tracing_mode="real",
@@ -203,7 +211,18 @@ def _dimensions(node: Any) -> int:
     return value.dim() if isinstance(value, torch.Tensor) else 0
 
 
-def _elsewhere(meta: Any) -> Any:
+def _elsewhere(meta: Any, sizes: Mapping[Any, int] | None) -> Any:
     if not isinstance(meta, torch.Tensor):
         return meta
-    return torch.empty_strided(meta.size(), meta.stride(), dtype=meta.dtype, device=CUDA)
+    size, stride = meta.size(), meta.stride()
+    if sizes is not None:
+        size, stride = _known(size, sizes), _known(stride, sizes)  # type: ignore[assignment]
+    return torch.empty_strided(size, stride, dtype=meta.dtype, device=CUDA)
+
+
+def _known(numbers: Any, sizes: Mapping[Any, int]) -> tuple[int, ...]:
+    """Sizes or strides as numbers."""
+    return tuple(
+        int(one.node.expr.subs(dict(sizes))) if isinstance(one, torch.SymInt) else int(one)
+        for one in numbers
+    )

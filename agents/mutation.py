@@ -155,10 +155,16 @@ def _distance(one: int, other: int) -> float:
 
 
 def _constants(tree: ast.Module, text: Text) -> Iterator[Site]:
-    """Numbers that the module names."""
+    """Numbers that the module names, but for those that it calls `Final`."""
+    final = {
+        ast.unparse(node.target)
+        for node in tree.body
+        if isinstance(node, ast.AnnAssign)
+        and ast.unparse(node.annotation).rpartition(".")[2] == "Final"
+    }
     for name, number in constants_of(tree).items():
         value = _integer(number)
-        if value is not None:
+        if value is not None and name not in final:
             yield Site(name, tuple((text.set(number, n),) for n in _choices(name, value)))
 
 

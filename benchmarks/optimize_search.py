@@ -227,7 +227,7 @@ def times(original: Any, function: Any, arguments: tuple[Any, ...]) -> dict[str,
         for _ in range(ROUNDS):
             with alone(alone=True):
                 for name in rng.sample(list(kinds), len(kinds)):
-                    found[name].append(cuda_clock(lambda name=name: kinds[name](*arguments)))
+                    found[name] += cuda_clock(lambda name=name: kinds[name](*arguments))
     row: dict[str, Any] = {"compile_s": round(compile_s, 2)}
     for name, some in found.items():
         row[f"{name}_device_us"] = statistics.median(one.device_us for one in some)

@@ -14,6 +14,7 @@ import torch
 from triton_gym.errors import StoreError
 from triton_gym.evaluation.fingerprint import code_fingerprint
 from triton_gym.optimization.cache import Cache, Entry, environment_of, key_of
+from triton_gym.optimization.pairs import Ratio
 
 KEY, OTHER = "a" * 64, "b" * 64
 
@@ -24,7 +25,7 @@ def cache(tmp_path):
 
 
 def test_an_entry_comes_back(cache, verified_of):
-    entry = Entry(verified_of(), True, "run", (1.2, 1.1, 1.3), "found")
+    entry = Entry(verified_of(compiled=Ratio(1.2, 1.1, 1.3)), True, "run", "found")
     cache.put(KEY, entry)
     assert Cache(cache.folder).get(KEY) == entry
     assert cache.get(OTHER) is None

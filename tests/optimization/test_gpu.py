@@ -111,7 +111,7 @@ def test_the_kernel_answers_and_is_timed(swapped):
     torch.testing.assert_close(function(x, w), scaled(x, w))
     from triton_gym.optimization.pairs import cuda_clock
 
-    times = cuda_clock(lambda: function(x, w))
+    (times,) = cuda_clock(lambda: function(x, w))
     assert times.device_us > 0
     assert times.wall_us > 0
 

@@ -116,8 +116,6 @@ def search(tmp_path, traced, monkeypatch):
 
     monkeypatch.setattr(SearchRun, "_traced", traced_now)
     monkeypatch.setattr(Candidates, "found", tried_now)
-    # It takes a minute.
-    monkeypatch.setattr(Candidates, "compare_with_compile", lambda candidates: None)
 
     def run(*sources, heard=lambda event: None, **changes):
         folder = tmp_path / "run"
@@ -201,6 +199,41 @@ def test_a_kernel_that_takes_its_process_along_is_banned(search, tmp_path, monke
     assert Cache(tmp_path / "cache").banned(faults)
 
 
+FOUND = {
+    "ok": True, "faster": True, "why": "", "choices": {}, "device": [2.0, 1.9, 2.1],
+    "wall": [2.0, 1.9, 2.1], "decided_after": 9, "wins": 9, "evalue": 99.0, "needed": 40.0,
+    "timed": {"tolerances": [1e-6], "spared": [0.0], "exact": False, "typical": [1e-6]},
+    "device_us": [], "wall_us": [],
+}  # fmt: skip
+"""What the process that tries candidates says of a faster one."""
+
+
+def test_what_torch_compile_makes_faster_is_left_to_it(search, tmp_path, monkeypatch):
+    """A kernel that beats eager alone is not swapped in; one that is found later is."""
+    first, beside = FASTER.replace("2.0", "2.00"), {"device": [0.8, 0.8, 0.8], "faster": False}
+
+    def try_candidate(self, request, seconds=0.0):
+        slower = request["source"] == first
+        return FOUND | {"compiled": beside | {"slower": slower, "faster": not slower}}
+
+    monkeypatch.setattr(
+        "triton_gym.optimization.candidates.TrialProcess.try_candidate", try_candidate
+    )
+    said = search(first)
+    assert not named(said, "swap")
+    (finished,) = named(said, "finished")
+    assert "torch.compile is faster, 1.25 times" in finished["says"]
+    assert Cache(tmp_path / "cache").get("a" * 64).verified is None
+    for folder in ("run", "cache"):
+        shutil.rmtree(tmp_path / folder)
+    said = search(first, FASTER)
+    assert len(named(said, "swap")) == 1
+    verified = Cache(tmp_path / "cache").get("a" * 64).verified
+    assert verified.source == FASTER
+    assert verified.beats_compile
+    assert verified.compiled.median == 0.8
+
+
 class Killed(BaseException):
     """Stands for a signal that ends the process."""
 
@@ -210,19 +243,11 @@ def test_a_search_that_is_killed_at_any_write_goes_on(search, tmp_path, monkeypa
     from triton_gym.optimization import cache as cache_module
     from triton_gym.optimization import search_folder
 
-    faster = {
-        "ok": True, "faster": True, "why": "", "choices": {}, "device": [2.0, 1.9, 2.1],
-        "wall": [2.0, 1.9, 2.1], "decided_after": 9, "wins": 9, "evalue": 99.0, "needed": 40.0,
-        "timed": {"tolerances": [1e-6], "spared": [0.0], "exact": False, "typical": [1e-6]},
-        "device_us": [], "wall_us": [],
-    }  # fmt: skip
     tried = []
 
     def try_candidate(self, request, seconds=0.0):
         tried.append(request["source"])
-        return (
-            faster if request["source"] == FASTER else {"ok": False, "faster": False, "why": "no"}
-        )
+        return FOUND if request["source"] == FASTER else {"ok": False, "faster": False, "why": "no"}
 
     monkeypatch.setattr(
         "triton_gym.optimization.candidates.TrialProcess.try_candidate", try_candidate

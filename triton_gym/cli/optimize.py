@@ -43,7 +43,9 @@ def optimize(
         typer.Option(metavar="NAME=AXES", help="Axes that vary: x=0 or x=0,1; all if left out."),
     ] = None,
     share: Annotated[float, typer.Option(help="Of the GPU's time, for the search.")] = 1.0,
-    against: Annotated[str, typer.Option(help="What it runs as: eager or compile.")] = "eager",
+    against: Annotated[
+        str, typer.Option(help="What it runs as: eager, eager-only or compile.")
+    ] = "eager",
     seed: Annotated[int, typer.Option(help="Of the search.", min=0)] = 0,
     out: Annotated[Path, typer.Option(help="Where the run folder is made.")] = Path("runs"),
     resume: Annotated[

@@ -15,8 +15,8 @@ from triton_gym.errors import TritonGymError
 
 SECONDS = 300.0
 """Longest that a candidate may take: importing PyTorch and compiling included."""
-PREPARE = {"prepare": True}
-"""A request without an answer: the function was traced, and candidates will come."""
+PREPARE_S = 60.0
+"""Longest that a candidate waits for `torch.compile`, which it is held against."""
 
 
 class TrialEndedError(TritonGymError):
@@ -33,7 +33,9 @@ class TrialProcess:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: subprocess.Popen[str] | None = None
-        self._ready = self._ended = False
+        self._ready = self._ended = self._preparing = self._prepared = False
+        self._compiles = True
+        """Whether `torch.compile` is asked for a program to hold candidates against."""
 
     def start(self) -> None:
         """Have the process import what it needs; returns at once."""
@@ -48,20 +50,27 @@ class TrialProcess:
             )  # fmt: skip
 
     def prepare(self) -> None:
-        """Have the process do what its first candidate would wait for; returns at once."""
+        """Have the process do what its first candidate would wait for; returns at once.
+
+        The function was traced by now.
+        """
         self.start()
-        if self._process is not None:
+        if self._process is not None and not self._preparing:
+            self._preparing = True
             with contextlib.suppress(OSError):  # the first candidate will say so
-                print(json.dumps(PREPARE), file=self._process.stdin, flush=True)
+                request = {"compiles": self._compiles}
+                print(json.dumps(request), file=self._process.stdin, flush=True)
 
     def try_candidate(self, request: dict[str, Any], seconds: float = SECONDS) -> dict[str, Any]:
-        """What `trial.Bench.try_candidate` says; `died` is set if the process did not live on.
+        """What `trial.Bench.try_candidate` says; `died` is set if the process did not survive it.
 
         Raises:
             TrialEndedError: `close` was called meanwhile.
         """
+        handed = False
         try:
             process = self._started(seconds)
+            handed = True
             print(json.dumps(request), file=process.stdin, flush=True)
             reply = self._reply(process, seconds)
         except (OSError, ValueError) as error:
@@ -73,7 +82,7 @@ class TrialProcess:
             raise TrialEndedError("The search has ended.")
         if reply is None:
             self._end()
-            return {"ok": False, "faster": False, "died": True, "why": why}
+            return {"ok": False, "faster": False, "died": handed, "why": why}
         return reply
 
     def _started(self, seconds: float) -> subprocess.Popen[str]:
@@ -86,6 +95,16 @@ class TrialProcess:
                 self._end()
                 raise OSError(f"it did not start; see {self._folder / 'trial.log'}")
             self._ready = True
+        if not self._prepared:
+            self.prepare()
+            limit = PREPARE_S if self._compiles else seconds
+            if self._reply(process, limit) is None:  # no candidate is to blame
+                self._end()
+                if not self._compiles or self._ended:
+                    raise OSError(f"it ended by itself; see {self._folder / 'trial.log'}")
+                self._compiles = False
+                return self._started(seconds)
+            self._prepared = True
         return process
 
     def _reply(self, process: subprocess.Popen[str], seconds: float) -> dict[str, Any] | None:
@@ -105,7 +124,8 @@ class TrialProcess:
         self._end()
 
     def _end(self) -> None:
-        process, self._process, self._ready = self._process, None, False
+        process, self._process = self._process, None
+        self._ready = self._preparing = self._prepared = False
         if process is None:
             return
         process.kill()

@@ -81,3 +81,7 @@ class Verified:
     """Where it comes from: a route to a start, or an agent's name."""
     replays: bool = True
     """Whether its calls may be repeated as they were; see `replay`."""
+    compiled: Ratio | None = None
+    """Device time of `torch.compile` over its own, where that was measured."""
+    beats_compile: bool = False
+    """Whether pairs have shown that it is faster than what `torch.compile` makes."""

@@ -42,8 +42,6 @@ class Entry:
     finished: bool
     """Whether the search used its time up."""
     run_folder: str
-    compiled: tuple[float, float, float] | None = None
-    """Device time of `torch.compile` over the kernel's, where that was measured."""
     says: str = ""
     """The last word of the search."""
 

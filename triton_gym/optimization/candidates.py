@@ -22,8 +22,6 @@ from triton_gym.outcome import Outcome
 Say = Callable[..., None]
 GAIN = 1.01
 """How much faster than the best so far a judge must find a candidate before it is tried."""
-COMPILE_TRIAL_S = 90.0
-"""Longest that `torch.compile` may take beside a kernel, at the end of a search."""
 
 
 class Candidates:
@@ -117,7 +115,10 @@ class Candidates:
                 "source": source, "number": number, "now": now, "against": self.spec.against,
                 "seed": self.spec.seed + number,
             })  # fmt: skip
-        verified = self._verified(source, route, number, found) if found["faster"] else None
+        if found["faster"] and (found.get("compiled") or {}).get("slower"):
+            found["why"] = _left_to_compile(found)
+        takes = found["faster"] and not found["why"]
+        verified = self._verified(source, route, number, found) if takes else None
         if verified is not None:  # first of all: if this process ends now, the kernel stands
             self.folder.write_active(verified)
         self.folder.tried(source, found)
@@ -136,7 +137,7 @@ class Candidates:
 
     def _verified(self, source: str, route: str, number: int, found: Mapping[str, Any]) -> Verified:
         device, wall = Ratio(*found["device"]), Ratio(*found["wall"])
-        before = self.active
+        before, compiled = self.active, found.get("compiled")
         return Verified(
             source=source, entry=self.traced.task.entry.name, binding=Binding.of(self.traced),
             choices=found["choices"], timed=_timed(found["timed"]),
@@ -145,21 +146,9 @@ class Candidates:
             overall=device.median * (before.overall if before is not None else 1.0),
             against=self.spec.against, number=number, pairs=int(found["decided_after"]),
             evalue=float(found["evalue"]), route=route, replays=bool(found.get("replays", True)),
+            compiled=Ratio(*compiled["device"]) if compiled else None,
+            beats_compile=bool(compiled and compiled["faster"]),
         )  # fmt: skip
-
-    def compare_with_compile(self) -> None:
-        """What the kernel comes to beside `torch.compile`, for programs that are compiled."""
-        active = self.active
-        if active is None or self._trial is None or self.spec.against == "compile":
-            return
-        found = self._trial.try_candidate({
-            "source": active.source, "number": 1, "now": None, "against": "compile",
-            "seed": self.spec.seed, "keep": active.choices,
-        }, COMPILE_TRIAL_S)  # fmt: skip
-        if found.get("ok") and found.get("device"):
-            self.folder.remember(compiled=found["device"])
-            faster = bool(found["faster"])
-            self._say("compiled", device=found["device"], wall=found["wall"], faster=faster)
 
     def summary(self) -> str:
         """What the search came to, in words."""
@@ -175,6 +164,9 @@ class Candidates:
             )
         tried = list(self.folder.candidates.values())
         last = tried[-1] if tried else {}
+        left = next((one["why"] for one in reversed(tried) if one["faster"] and one["why"]), "")
+        if left:
+            return f"the judge's best was {speedup:.2f} times ({route}); {left}"
         return (
             f"no kernel was shown to be faster; the judge's best was {speedup:.2f} times ({route})"
             ". " + (last.get("why") or _pairs_said(last))
@@ -183,12 +175,17 @@ class Candidates:
     def keep(self, *, finished: bool, says: str = "") -> None:
         """Leave how it stands in the cache."""
         if self.spec.key and self._trial is not None:
-            compiled = self.folder.state.get("compiled")
-            entry = Entry(
-                self.active, finished, str(self.folder.path),
-                tuple(compiled) if compiled else None, says,
-            )  # fmt: skip
+            entry = Entry(self.active, finished, str(self.folder.path), says)
             Cache(Path(self.spec.cache)).put(self.spec.key, entry)
+
+
+def _left_to_compile(found: Mapping[str, Any]) -> str:
+    """Why a kernel that is faster than what runs now was not swapped in."""
+    beside, before = found["compiled"]["device"][0], found["device"][0]
+    return (
+        f"not swapped: torch.compile is faster, {1 / beside:.2f} times on the device (and this "
+        f"kernel {before:.2f} times as fast as what runs now; against='eager-only' would take it)"
+    )
 
 
 def _pairs_said(found: Mapping[str, Any]) -> str:

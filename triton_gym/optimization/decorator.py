@@ -65,7 +65,8 @@ def optimize(
         device: what the search evaluates on: `auto` for the GPU of the examples, `cuda:1` for
             another one of the same model, `simulated`.
         share: of the time, how much the search may keep that GPU busy. 1 where it is its own.
-        against: what the function runs as in your program: `eager`, or `compile` where it is part
+        against: what the function runs as in your program: `eager`; `eager-only` to take kernels
+            that are slower than what `torch.compile` would make; `compile` where it is part
             of a program that `torch.compile` makes.
         shadow: of the kernel's calls, how many are computed by both and compared.
         backward: gradients, `backward(*grads, *tensors)`; the original's, computed anew, if None.

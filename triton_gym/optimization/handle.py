@@ -20,7 +20,6 @@ from triton_gym.optimization import spec as specs
 from triton_gym.optimization.admissible import objection
 from triton_gym.optimization.binding import Verified
 from triton_gym.optimization.cache import Cache, Entry, environment_of, key_of
-from triton_gym.optimization.pairs import Ratio
 from triton_gym.optimization.report import Report, Search
 from triton_gym.optimization.running import load
 from triton_gym.optimization.search_process import SearchProcess
@@ -122,7 +121,7 @@ class Optimization:
         cache = self._cache = Cache(self._cache_folder)
         key = key_of(
             code_fingerprint(self.swap.function), specs.kind_of(spec.examples),
-            _axes(spec.dynamic), environment_of(device),
+            _axes(spec.dynamic), {**environment_of(device), "against": spec.against},
         )  # fmt: skip
         entry = cache.get(key)
         if entry is not None:
@@ -194,9 +193,6 @@ class Optimization:
         elif kind == "swap":
             path = Path(event["path"])
             WATCHER.post(lambda: self._swap_from(path))
-        elif kind == "compiled" and event["faster"]:
-            ratio = Ratio(*event["device"])
-            WATCHER.post(lambda: self.swap.compare_with_compile(ratio))
         elif kind in ("finished", "refused", "failed", "died"):
             how = {"finished": Search.FINISHED, "refused": Search.REFUSED}.get(kind, Search.FAILED)
             self._end(how, str(event.get("says") or event.get("reason")))
@@ -212,10 +208,6 @@ class Optimization:
     def _take(self, entry: Entry) -> None:
         if entry.verified is not None:
             self._adopt(entry.verified)
-            if entry.compiled is not None:
-                ratio = Ratio(*entry.compiled)
-                if ratio.low > 1:
-                    self.swap.compare_with_compile(ratio)
 
     def _adopt(self, verified: Verified) -> None:
         """Load a kernel and have it tried on the next call."""

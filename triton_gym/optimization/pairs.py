@@ -21,9 +21,10 @@ Call = Callable[[], Any]
 BATCH_US = 200.0
 """Device time that is measured at once; shorter calls are repeated to fill it."""
 MOST_CALLS = 16
-WAITED, MOST_WAITED, WAITED_US = 5, 25, 2000.0
+WAITED, MOST_WAITED, WAITED_US = 5, 40, 3000.0
 """Calls that are waited for, and more of short ones, up to so much time; their median is what a
-caller waits. One alone says more of what else the host did at that moment."""
+caller waits. One alone says more of what else the host did at that moment. Those of a pair take
+turns, so that a busy or a slow host is so for both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,39 +70,52 @@ class Ratio:
 
 
 class Clock(Protocol):
-    """Measures a call."""
+    """Measures calls."""
 
-    def __call__(self, call: Call) -> Times:
-        """What a call takes now; it is made several times if it is short."""
+    def __call__(self, *calls: Call) -> tuple[Times, ...]:
+        """What calls take now, side by side; they are made several times if they are short."""
 
 
-def wall_clock(call: Call) -> Times:
+def wall_clock(*calls: Call) -> tuple[Times, ...]:
     """The clock where host and device are one: both times are the same."""
-    began = time.perf_counter()
-    call()
-    spent = (time.perf_counter() - began) * 1e6
-    return Times(spent, spent)
+    found = []
+    for call in calls:
+        began = time.perf_counter()
+        call()
+        spent = (time.perf_counter() - began) * 1e6
+        found.append(Times(spent, spent))
+    return tuple(found)
 
 
-def cuda_clock(call: Call) -> Times:
+def cuda_clock(*calls: Call) -> tuple[Times, ...]:
     """The clock of the current CUDA device."""
     import torch
 
     from triton_gym.evaluation.backends.cuda.device_timing import event_us
 
+    def device_us(call: Call, wall: float) -> float:
+        once = event_us(call, 2 * wall)
+        count = min(MOST_CALLS, int(BATCH_US / max(once, 1.0)))
+        if count < 2:
+            return once
+        return event_us(lambda: [call() for _ in range(count)], 2 * wall * count) / count
+
     torch.cuda.synchronize()
-    walls: list[float] = []
-    while len(walls) < WAITED or (len(walls) < MOST_WAITED and sum(walls) < WAITED_US):
-        began = time.perf_counter()
-        call()
-        torch.cuda.synchronize()
-        walls.append((time.perf_counter() - began) * 1e6)
-    wall = statistics.median(walls)
-    device = event_us(call, 2 * wall)
-    count = min(MOST_CALLS, int(BATCH_US / max(device, 1.0)))
-    if count > 1:
-        device = event_us(lambda: [call() for _ in range(count)], 2 * wall * count) / count
-    return Times(device, wall)
+    waited: list[list[float]] = [[] for _ in calls]
+    rounds, spent = 0, 0.0
+    while rounds < WAITED or (rounds < MOST_WAITED and spent < WAITED_US * len(calls)):
+        turns = list(zip(calls, waited, strict=True))
+        for call, found in turns if rounds % 2 == 0 else reversed(turns):
+            began = time.perf_counter()
+            call()
+            torch.cuda.synchronize()
+            found.append((time.perf_counter() - began) * 1e6)
+            spent += found[-1]
+        rounds += 1
+    walls = [statistics.median(found) for found in waited]
+    return tuple(
+        Times(device_us(call, wall), wall) for call, wall in zip(calls, walls, strict=True)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +150,7 @@ def compare(
     Args:
         now: makes the call of what runs now, on inputs of a number; both of a pair have the same.
         candidate: the same for the candidate.
-        clock: measures a call.
+        clock: measures calls.
         decision: takes the pairs in.
         rng: decides which of a pair goes first.
         least: pairs to take in any case, for the interval of the speedup.
@@ -157,7 +171,6 @@ def _pair(
     rng: random.Random, number: int,
 ) -> Pair:  # fmt: skip
     if rng.random() < 0.5:
-        first = clock(now(number))
-        return Pair(first, clock(candidate(number)))
-    second = clock(candidate(number))
-    return Pair(clock(now(number)), second)
+        return Pair(*clock(now(number), candidate(number)))
+    second, first = clock(candidate(number), now(number))
+    return Pair(first, second)

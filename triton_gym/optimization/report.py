@@ -79,8 +79,8 @@ class Report:
             lines.append(f"  because: {self.reason}")
         if self.device is not None and self.wall is not None:
             lines.append(
-                f"  speedup over {self.against}: {self.device} on the device, {self.wall} of the "
-                f"caller's time (e-value {self.evalue:.0f}; {self.route})"
+                f"  speedup over {self.against.partition('-')[0]}: {self.device} on the device, "
+                f"{self.wall} of the caller's time (e-value {self.evalue:.0f}; {self.route})"
             )
         if self.compiled is not None:
             lines.append(f"  speedup over torch.compile: {self.compiled} on the device")

@@ -2,7 +2,7 @@
 
 The folder holds what to do (`spec.Spec`). The search writes all that it does there, so that one
 that was ended goes on where it stood, and tells who started it by lines of JSON: `traced`, `start`,
-`step`, `candidate`, `swap`, `compiled`, `refused`, `finished`. It ends when its input closes.
+`step`, `candidate`, `swap`, `refused`, `finished`. It ends when its input closes.
 """
 
 from __future__ import annotations
@@ -47,8 +47,6 @@ TRACING_S = 120.0
 """What tracing may take at least, whatever time the search has: a busy machine imports for long."""
 GRACE_S = 3.0
 """What an end in good order may take once nobody listens any more."""
-COMPILE_S = 20.0
-"""Kept at the end, at most, to see what a kernel comes to beside `torch.compile`."""
 TRIAL_S = 5.0
 """Kept at the end, at least, to try the best kernel; more where trials have taken longer."""
 WORKERS = 4
@@ -154,7 +152,6 @@ class SearchRun:
             candidates.settle(max(self._left, TRIAL_S))
         finally:
             candidates.close()
-        candidates.compare_with_compile()
         self._finish(candidates)
 
     def _traced(self) -> TracedFunction:
@@ -241,9 +238,7 @@ class SearchRun:
         """Seconds of the search to keep for trials, at its end."""
         if not self._live:
             return 0.0
-        compares = candidates.active is not None and self.spec.against != "compile"
-        kept = min(COMPILE_S, 0.2 * self.spec.seconds) if compares else 0.0
-        return kept + min(max(TRIAL_S, candidates.trial_s), 0.2 * self.spec.seconds)
+        return min(max(TRIAL_S, candidates.trial_s), 0.2 * self.spec.seconds)
 
     def _one_agent(
         self, agent: str, env: str, path: Path, evaluator: EvaluatorLike,

@@ -34,8 +34,7 @@ class SearchFolder:
         self.began = time.monotonic() if began is None else began
         self.state = self._read()
         """`spent` seconds, the `digest` of what was traced, `candidates` by source and what became
-        of them, the `starts` that were chosen, `compiled`: device time of `torch.compile` over the
-        active kernel's."""
+        of them, the `starts` that were chosen."""
         self.spent_before: float = self.state["spent"]
         self.candidates: dict[str, dict[str, Any]] = self.state["candidates"]
 
@@ -44,7 +43,6 @@ class SearchFolder:
         if self.state.get("digest", digest) != digest:
             self.candidates.clear()
             self.state.pop("starts", None)
-            self.state.pop("compiled", None)
         self.state["digest"] = digest
 
     @property

@@ -21,7 +21,9 @@ from triton_gym.runs.folder import write_whole
 
 AGENTS = ("steady-state",)
 """Which agents search, unless others are named; a task with knobs is tuned first."""
-BASELINES = ("eager", "compile")
+BASELINES = ("eager", "eager-only", "compile")
+"""What the function runs as: `eager`, where a kernel must also take no longer than what
+`torch.compile` makes; `eager-only`, where nobody would compile it; `compile`."""
 BEGIN = "begin.json"
 """In a search's folder, for what is started before the rest is read: `path`, where modules are
 found; `live`, whether kernels can run there as in the user's program; the `device`; `shared`,

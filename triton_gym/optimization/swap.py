@@ -25,7 +25,6 @@ from triton_gym.optimization import dispatch, operator, shadow
 from triton_gym.optimization.autograd import differentiable
 from triton_gym.optimization.binding import Verified
 from triton_gym.optimization.gate import Ways, gate
-from triton_gym.optimization.pairs import Ratio
 from triton_gym.optimization.report import Report, Runs
 from triton_gym.optimization.running import NotCompiledError
 from triton_gym.optimization.watcher import WATCHER
@@ -60,8 +59,6 @@ class Swap:
         self._idle: Callable[..., Any] = function
         """Answers while no kernel does and calls are not to go straight to the original."""
         self.active: Verified | None = None
-        self.compiled: Ratio | None = None
-        """Device time of `torch.compile` over the active kernel's, where that was measured."""
         self.since = self.reason = ""
         self.notes: list[str] = []
         self._share, self._backward = share, backward
@@ -127,7 +124,7 @@ class Swap:
             name=dispatch.identifier(self.function), runs=runs, since=self.since,
             reason="" if runs is Runs.KERNEL else reason,
             device=device, wall=wall,
-            compiled=self.compiled, against=active.against if active else "",
+            compiled=active.compiled if active else None, against=active.against if active else "",
             evalue=active.evalue if active else 0.0, route=active.route if active else "",
             guard=active.binding.guard.describe() if active else {},
             outside=self._outside, outside_because=tuple(self._outside_because),
@@ -199,14 +196,9 @@ class Swap:
             self._settled_number = number
             if self._trial_number == number:  # else a newer one is on trial
                 self._on_trial = None
-            self.active, self.reason, self.compiled = verified, "", None
+            self.active, self.reason = verified, ""
             self.since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             self._choose()
-
-    def compare_with_compile(self, ratio: Ratio) -> None:
-        """Take in what the active kernel came to beside `torch.compile`: if it is faster, programs
-        that are compiled from now on hold an operator for it."""
-        self.compiled = ratio
 
     def take_back(self, verified: Verified, why: str) -> None:
         """Answer by the original from now on, for good, and say so."""
@@ -341,10 +333,7 @@ class Swap:
         active = self.active
         if active is None or not self._enabled:
             return None
-        faster = active.against == "compile" or (
-            self.compiled is not None and self.compiled.low > 1
-        )
-        if not faster:
+        if active.against != "compile" and not active.beats_compile:
             return None
         if self._operator is None:
             self._operator = operator.define(

@@ -25,13 +25,15 @@ import cloudpickle
 import torch
 from torch.utils import _pytree as pytree
 
+from triton_gym.errors import InvalidOptionError
 from triton_gym.evaluation import check
 from triton_gym.evaluation.comparison import compare as compare_results
 from triton_gym.evaluation.conditioning import reconsidered
 from triton_gym.evaluation.confine.privileges import die_with
 from triton_gym.evaluation.modules import bind
 from triton_gym.evaluation.trees import flatten
-from triton_gym.optimization.bench_process import PREPARE
+from triton_gym.optimization.beside_compile import LEAST as BESIDE
+from triton_gym.optimization.beside_compile import Beside, Compiled
 from triton_gym.optimization.binding import Binding
 from triton_gym.optimization.cache import COMPILED
 from triton_gym.optimization.decision import Decision
@@ -39,6 +41,7 @@ from triton_gym.optimization.pairs import (
     Clock,
     Pair,
     Ratio,
+    Times,
     Trial,
     compare,
     cuda_clock,
@@ -75,12 +78,14 @@ class Bench:
         folder: where candidates' files go.
         share: of the time, how much this may use the GPU for timing.
         compiled: where their compiled kernels go, for the program to find; see `running.load`.
+        compiler: what candidates are held against beside the function; `torch.compile` on a GPU if
+            None, nothing elsewhere.
     """
 
     def __init__(
         self, function: Callable[..., Any], traced: TracedFunction,
         examples: list[tuple[tuple[Any, ...], dict[str, Any]]], folder: Path, share: float = 1.0,
-        compiled: Path | None = None,
+        compiled: Path | None = None, compiler: Callable[..., Any] | None = None,
     ) -> None:  # fmt: skip
         self.function, self.traced, self.examples = function, traced, examples
         self.binding = Binding.of(traced)
@@ -89,15 +94,19 @@ class Bench:
         self._clock: Clock = cuda_clock if self.device.type == "cuda" else wall_clock
         self._turn = Turn(self.device)
         self._sets = self._copies()
-        self._compiled: Callable[..., Any] | None = None
+        if compiler is None and self.device.type == "cuda":
+            compiler = torch.compile
+        self.compiled = Compiled(function, examples, compiler)
 
     def prepare(self) -> None:
-        """Do what the first candidate would wait for: load PyTorch's kernels, and draw."""
+        """Do what the first candidate would wait for: load PyTorch's kernels, draw, compile."""
         with contextlib.suppress(Exception), torch.no_grad(), self._turn:  # who needs it will say
             self._turn.take()
             for args, kwargs in self.examples:
                 self.function(*args, **kwargs)
             self._timed(0)
+        with torch.no_grad():
+            self.compiled.program()
 
     def try_candidate(
         self, source: str, *, number: int, now: Mapping[str, Any] | None, against: str, seed: int,
@@ -109,13 +118,14 @@ class Bench:
             source: of the candidate.
             number: which it is, for its share of the chance of a wrong swap.
             now: source and choices of the kernel that runs now; None for the function.
-            against: `eager` or `compile`, where the function runs.
+            against: see `spec.BASELINES`.
             seed: of drawn shapes and of the order in pairs.
             least: pairs to take if it wins.
             keep: choices of its tuners, if they are known.
 
         Returns:
-            JSON: `ok`, and why not; its choices, tolerances, speedups and pairs.
+            JSON: `ok`, and why not; its choices, tolerances, speedups and pairs; `compiled`, see
+            `Beside`, or `not_compiled`, why there is none.
         """
         with torch.no_grad(), compiling():
             loaded = self._load(source, keep)
@@ -133,6 +143,9 @@ class Bench:
                 running = self._original(against)
             with self._turn:
                 trial, pairs = self._pairs(running, self._answer(loaded), number, seed, least)
+                beside = None
+                if trial.decision.faster and against == "eager":
+                    beside = self._beside_compile(self._answer(loaded), number, seed)
             timed = self._timed(seed)
         device = [one.now.device_us / one.candidate.device_us for one in pairs]
         wall = [one.now.wall_us / one.candidate.wall_us for one in pairs]
@@ -143,6 +156,7 @@ class Bench:
                 "tolerances": timed.tolerances, "spared": timed.spared, "exact": timed.exact,
                 "typical": timed.typical,
             },
+            "compiled": beside and beside.told(), "not_compiled": self.compiled.why,
             "device": _ratio(device), "wall": _ratio(wall),
             "decided_after": trial.decision.pairs, "wins": trial.decision.wins,
             "evalue": trial.decision.evalue, "needed": trial.decision.needed,
@@ -166,6 +180,18 @@ class Bench:
             rng=random.Random(seed + 1), least=least - len(trial.pairs),
         )  # fmt: skip
         return trial, (*trial.pairs, *more.pairs)
+
+    def _beside_compile(
+        self, candidate: Callable[[int], Callable[[], Any]], number: int, seed: int
+    ) -> Beside | None:
+        """What a candidate comes to beside `torch.compile`; None where that makes no program."""
+        if self.compiled.program() is None:
+            return None
+        trial = compare(
+            self._original("compile"), candidate, clock=self._resting, decision=Decision(number),
+            rng=random.Random(seed + 2), least=BESIDE,
+        )  # fmt: skip
+        return Beside.of(trial.pairs, trial.decision)
 
     # -- what is called -------------------------------------------------------------------------
 
@@ -192,11 +218,10 @@ class Bench:
     def _original(self, against: str) -> Callable[[int], Callable[[], Any]]:
         function = self.function
         if against == "compile":
-            if self._compiled is None:
-                self._compiled = torch.compile(self.function)
-            function = self._compiled
-            for args, kwargs in self.examples:
-                function(*args, **kwargs)
+            program = self.compiled.program()
+            if program is None:
+                raise InvalidOptionError(self.compiled.why)
+            function = program
 
         def make(number: int) -> Callable[[], Any]:
             args, kwargs = self._sets[number % len(self._sets)]
@@ -204,10 +229,10 @@ class Bench:
 
         return make
 
-    def _resting(self, call: Callable[[], Any]) -> Any:
+    def _resting(self, *calls: Callable[[], Any]) -> tuple[Times, ...]:
         self._turn.take()
         began = time.perf_counter()
-        found = self._clock(call)
+        found = self._clock(*calls)
         if self._share < 1:  # leave the GPU to others
             self._turn.end()
             time.sleep((time.perf_counter() - began) * (1 / self._share - 1))
@@ -327,8 +352,11 @@ def main(folder: Path, parent: int) -> None:
         request = json.loads(line)
         if bench is None:  # the search has traced by now
             bench = _bench(folder)
-        if request == PREPARE:
+        if "compiles" in request:
+            if not request["compiles"]:  # who asks has seen it fail
+                bench.compiled.give_up("torch.compile took too long, or ended the process")
             bench.prepare()
+            print(json.dumps({"prepared": True}), file=replies, flush=True)
             continue
         try:
             reply = bench.try_candidate(**request)
@@ -342,10 +370,13 @@ def main(folder: Path, parent: int) -> None:
 def _bench(folder: Path) -> Bench:
     spec = Spec.read(folder)
     traced: TracedFunction = cloudpickle.loads((folder / "trial.pkl").read_bytes())["traced"]
-    return Bench(
+    bench = Bench(
         spec.function, traced, calls(spec.examples), folder / "kernels", spec.share,
         Path(spec.cache, COMPILED) if spec.cache else None,
     )  # fmt: skip
+    if spec.against == "eager-only":
+        bench.compiled.give_up("nobody would compile the function, as against= says")
+    return bench
 
 
 if __name__ == "__main__":

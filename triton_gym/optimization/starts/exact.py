@@ -27,7 +27,8 @@ class Exact:
 def joined(general: str, exact: Sequence[Exact], entry: str, parameters: Sequence[str]) -> str:
     """An answer that computes by the first exact one whose condition holds, else by `general`.
 
-    What is equal in two of them stands once, and numbers of the same name are one number: what a
+    One whose kernels are those for all sizes adds nothing, and is left out. What is equal in two of
+    them stands once, and numbers of the same name are one number: what a
     search finds for the examples' sizes is the best guess for others. Numbers that are the general
     one's alone are final, since no example tells one from another.
 
@@ -38,35 +39,34 @@ def joined(general: str, exact: Sequence[Exact], entry: str, parameters: Sequenc
         parameters: of the host functions.
     """
     taken = set(re.findall(r"\w+", "\n".join([general, *(one.source for one in exact)])))
-    modules = [_Module.of(one, entry) for one in (general, *(one.source for one in exact))]
-    kept = modules[0].definitions
-    numbers = dict(modules[0].numbers)
+    whole = _Module.of(general)
+    numbers, imports = dict(whole.numbers), dict.fromkeys(whole.imports)
     used: set[str] = set()
-    added: list[str] = []
-    hosts = []
-    for place, module in enumerate(modules):
-        used |= set(module.numbers) if place else set()
+    added = [whole.text({entry: (first := _fresh(f"{entry}_any", taken))})]
+    hosts: list[tuple[str, str]] = []
+    for place, one in enumerate(exact, 1):
+        module = _Module.of(one.source)
+        names = module.renamed_beside(whole.definitions, place)
+        if set(names) <= {entry}:
+            continue
+        names[entry] = _fresh(f"{entry}_{place}", taken)
+        hosts.append((one.condition, names[entry]))
+        added.append(module.text(names, only=set(names)))
+        used |= set(module.numbers)
         numbers |= module.numbers
-        names = module.renamed_beside(kept, place) if place else {}
-        names[entry] = _fresh(f"{entry}_{place if place else 'any'}", taken)
-        hosts.append(names[entry])
-        for name, node in module.definitions.items():
-            if place == 0 or name in names:
-                added.append(ast.unparse(_Renamed(names).visit(node)))
-    imports = list(dict.fromkeys(line for one in modules for line in one.imports))
+        imports |= dict.fromkeys(module.imports)
+    if not hosts:
+        return general
     final = [name for name in numbers if name not in used]
     if final:
-        imports = ["from typing import Final", *imports]
+        imports = {"from typing import Final": None, **imports}
     lines = [
         f"{name}: Final = {value}" if name in final else f"{name} = {value}"
         for name, value in numbers.items()
     ]
     given = ", ".join(parameters)
-    body = [
-        f"    if {one.condition}:\n        return {host}({given})"
-        for one, host in zip(exact, hosts[1:], strict=True)
-    ]
-    body.append(f"    return {hosts[0]}({given})")
+    body = [f"    if {condition}:\n        return {host}({given})" for condition, host in hosts]
+    body.append(f"    return {first}({given})")
     parts = ["\n".join(imports), "\n".join(lines), *added]
     parts.append("\n".join([f"def {entry}({given}):", *body]))
     return "\n\n\n".join(part for part in parts if part) + "\n"
@@ -83,7 +83,7 @@ class _Module:
     """Functions and all else that has a name, by name, in order."""
 
     @classmethod
-    def of(cls, source: str, entry: str) -> _Module:
+    def of(cls, source: str) -> _Module:
         """The module of a source."""
         imports: list[str] = []
         numbers: dict[str, int] = {}
@@ -100,6 +100,14 @@ class _Module:
                 else:
                     definitions[node.targets[0].id] = node
         return cls(tuple(imports), numbers, definitions)
+
+    def text(self, names: Mapping[str, str], only: Iterable[str] | None = None) -> str:
+        """Its definitions, or some of them, with other names."""
+        chosen = self.definitions if only is None else set(only)
+        return "\n\n\n".join(
+            ast.unparse(_Renamed(names).visit(node))
+            for name, node in self.definitions.items() if name in chosen
+        )  # fmt: skip
 
     def renamed_beside(self, others: Mapping[str, ast.stmt], place: int) -> dict[str, str]:
         """Other names for what differs from definitions of the same names, and for what uses it."""

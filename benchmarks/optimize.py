@@ -201,7 +201,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=90.0, help="of search, each function")
     parser.add_argument("--at-once", type=int, default=6, help="searches at the same time")
     parser.add_argument("--cases", type=int, default=100, help="drawn shapes, each function")
-    parser.add_argument("--cases-s", type=float, default=4.0, help="time for them, at least")
+    parser.add_argument("--cases-s", type=float, default=25.0, help="most time for them")
     parser.add_argument("--null", type=int, default=200, help="candidates that are no faster")
     parser.add_argument("--caller-s", type=float, default=15.0, help="of the caller's calls")
     parser.add_argument("--repetitions", type=int, default=2, help="of the latencies")

@@ -148,6 +148,7 @@ def _row(
         "route": report.route, "speedup": ratio(report.device), "speedup_wall": ratio(report.wall),
         "speedup_over_compile": ratio(report.compiled), "evalue": report.evalue,
         "first_swap_s": rounded(one.first_swap_s), "ended_s": rounded(one.ended_s),
+        "compile_is_faster": "torch.compile is faster" in report.search_says,
         "reason": report.reason, "search": str(report.search), "says": report.search_says,
         "tried": dict(report.tried), "routes": dict(report.routes), "seconds": options.seconds,
         "at_once": options.at_once, "notes": list(report.notes),
@@ -164,9 +165,7 @@ def _row(
         try:
             with caller.paused():
                 row |= times(subject.function, one.function, one.arguments)
-            # While others search, there is time for more.
-            allowed = options.cases_s * (3 if caller.running else 1)
-            row |= correctness(one.function, folder, options.cases, allowed)
+            row |= correctness(one.function, folder, options.cases, options.cases_s)
         except Exception as error:  # one function's fault must not cost the others' rows
             row["measuring_failed"] = f"{type(error).__name__}: {error}"
         row["report_after"] = str(one.function.report())
@@ -181,9 +180,13 @@ def told(folder: Path) -> dict[str, Any]:
         for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines():
             with contextlib.suppress(ValueError):  # the last one may be half written
                 events.append(json.loads(line))
-    first = events[0]["at"] if events else 0.0
+    first = next((one["at"] for one in events if one["event"] == "traced"), 0.0)
+    since_begun = {
+        one["event"]: one["after_s"] for one in events if one["event"] in ("traced", "judge")
+    }
     steps = [one for one in events if one["event"] == "step"]
     return {
+        "ready_s": since_begun,
         "starts": [_without(one, first) for one in events if one["event"] == "start"],
         "candidates": [_without(one, first) for one in events if one["event"] == "candidate"],
         "swaps": [round(one["at"] - first, 1) for one in events if one["event"] == "swap"],
@@ -254,7 +257,8 @@ def correctness(
     for number in range(cases):
         if time.monotonic() > until:
             break
-        case = task.draw(rng, tiny=number % 4 == 0)
+        # The example first: kernels may be made for its very sizes.
+        case = task.draw(rng, tiny=number % 4 == 0) if number else task.bench[0]
         try:
             drawn = check.draw_inputs(task, case, number, torch.device(binding.device))
             named = dict(zip(binding.guard.arguments, drawn, strict=False))

@@ -2,33 +2,40 @@
 
     python -m triton_gym.optimization.begin FOLDER
 
-Importing PyTorch takes seconds, in this process and in those that trace the function and try
-candidates. So these are started first, and all import at the same time.
+Importing PyTorch takes seconds, in this process and in those that trace the function, try
+candidates and judge. So these are started first, and all import at the same time.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from triton_gym.optimization.bench_process import TrialProcess
+from triton_gym.optimization.judges import judge_of, workers_of
 from triton_gym.optimization.tracing_process import TracingProcess
 
 
 def main(folder: Path) -> None:
     """Run the search of a folder."""
     began = time.monotonic()
+    if hasattr(os, "nice"):
+        os.nice(10)  # the program that is served comes before this and all that it starts
     # See `spec.BEGIN`.
     given = json.loads((folder / "begin.json").read_text(encoding="utf-8"))
     sys.path[:0] = given["path"]
     tracing, trial = TracingProcess(), TrialProcess(folder)
     if given["live"]:
         trial.start()
+    early = ThreadPoolExecutor(1)
+    judge = early.submit(judge_of, given["device"], workers_of(shared=given["shared"]))
     search = importlib.import_module("triton_gym.optimization.search")
-    search.main(folder, began, given, tracing, trial)
+    search.main(folder, began, judge.result, tracing, trial)
 
 
 if __name__ == "__main__":

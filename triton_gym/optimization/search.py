@@ -1,8 +1,9 @@
 """A search for a faster kernel, in a process of its own (`begin.py` starts it).
 
 The folder holds what to do (`spec.Spec`). The search writes all that it does there, so that one
-that was ended goes on where it stood, and tells who started it by lines of JSON: `traced`, `start`,
-`step`, `candidate`, `swap`, `refused`, `finished`. It ends when its input closes.
+that was ended goes on where it stood, and tells who started it by lines of JSON: `traced`, `judge`
+(it can evaluate), `start`, `step`, `candidate`, `swap`, `refused`, `finished`. It ends when its
+input closes.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from triton_gym import registration
 from triton_gym.errors import NotOptimizableError, TritonGymError
 from triton_gym.evaluation.backends import resolve
-from triton_gym.evaluation.service.evaluator import Evaluator
 from triton_gym.evaluation.service.protocol import EvaluatorLike
 from triton_gym.optimization.bench_process import TrialProcess
 from triton_gym.optimization.candidates import Candidates, Say
+from triton_gym.optimization.judges import judge_of, workers_of
 from triton_gym.optimization.remembering import Remembering
 from triton_gym.optimization.search_folder import SearchFolder
 from triton_gym.optimization.spec import AGENTS, Call, Spec, calls
@@ -49,9 +50,6 @@ GRACE_S = 3.0
 """What an end in good order may take once nobody listens any more."""
 TRIAL_S = 5.0
 """Kept at the end, at least, to try the best kernel; more where trials have taken longer."""
-WORKERS = 4
-"""Most answers that one search evaluates at the same time: several functions are searched for at
-once, and the program needs processors too."""
 CLOSE_BY = 0.7
 """Speed of a start, as a share of the fastest one's, from which on its variants are tried too."""
 _TUNERS = ("annealing",)
@@ -60,23 +58,6 @@ _TUNERS = ("annealing",)
 
 class _TimeIsUp(Exception):
     """The search has used its time."""
-
-
-def workers_of(*, shared: bool) -> int:
-    """How many answers a search evaluates at the same time; one on a GPU that is the program's."""
-    return 1 if shared else max(1, min(WORKERS, len(os.sched_getaffinity(0)) // 4))
-
-
-def judge_of(device: str, workers: int) -> EvaluatorLike:
-    """An evaluator for a search. Its judge starts at once, while the function is traced."""
-    evaluator = Evaluator(device, workers=workers)
-
-    def start() -> None:
-        with contextlib.suppress(TritonGymError):  # the first evaluation will say so
-            evaluator.hardware()
-
-    threading.Thread(target=start, daemon=True).start()
-    return evaluator
 
 
 class SearchRun:
@@ -137,6 +118,7 @@ class SearchRun:
         self._say(
             "traced", guard=traced.guard.describe(), routes=dict(traced.routes),
             starts=[start.route for start in traced.starts], device=self.device,
+            after_s=self._spent,
         )  # fmt: skip
         candidates = Candidates(
             self.folder, self.spec, traced, self._say, self.device, trial if self._live else None
@@ -201,7 +183,7 @@ class SearchRun:
             self._say(
                 "start", route=start.route, status=str(outcome.status), message=outcome.message,
                 speedup=_number(outcome.speedup), runtime_us=_number(outcome.runtime_us),
-                phases=_phases(outcome),
+                phases=_phases(outcome), after_s=self._spent,
             )  # fmt: skip
             candidates.found(start.source, start.route, outcome)
             evaluator.tell(start.source, outcome)
@@ -284,6 +266,11 @@ class SearchRun:
         self._say("finished", says=says, tried=self._tried, judged=speedup, device=self.device)
 
     @property
+    def _spent(self) -> float:
+        """Seconds since this process began."""
+        return round(time.monotonic() - self.folder.began, 2)
+
+    @property
     def _left(self) -> float:
         return self._deadline - time.monotonic()
 
@@ -328,8 +315,14 @@ def _end_with_input() -> None:
         os.killpg(0, signal.SIGKILL)
 
 
+def _told_when_ready(evaluator: Any, say: Say, began: float) -> None:
+    """Say when the judge can evaluate: before that, no start can have been judged."""
+    with contextlib.suppress(TritonGymError, OSError, ValueError):
+        say("judge", name=evaluator.hardware(), after_s=round(time.monotonic() - began, 2))
+
+
 def main(
-    folder: Path, began: float, first: Mapping[str, Any], tracing: TracingProcess,
+    folder: Path, began: float, judge: Callable[[], EvaluatorLike], tracing: TracingProcess,
     trial: TrialProcess,
 ) -> None:  # fmt: skip
     """Run the search of a folder; see `begin.py`."""
@@ -346,14 +339,12 @@ def main(
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     threading.Thread(target=_end_with_input, daemon=True).start()
-    if hasattr(os, "nice"):
-        os.nice(10)  # the program that is served comes first
     try:
-        # The judge first: to read examples on a GPU takes as long as to start one.
-        judge = judge_of(first["device"], workers_of(shared=first["shared"]))
+        evaluator = judge()
+        threading.Thread(target=_told_when_ready, args=(evaluator, say, began), daemon=True).start()
         SearchRun(
-            folder, Spec.read(folder), say, began=began, judge=lambda *_: judge, tracing=tracing,
-            trial=trial,
+            folder, Spec.read(folder), say, began=began, judge=lambda *_: evaluator,
+            tracing=tracing, trial=trial,
         ).run()  # fmt: skip
     except NotOptimizableError as error:
         say("refused", reason=str(error))

@@ -4,7 +4,8 @@ The source is read with `ast` and changed as text, so that everything else, comm
 stays as its author wrote it.
 
 A kernel whose launches take their warps from a name of the module has an author who says what may
-vary: names. Other numbers of it and of its launches are sizes of data, and stay.
+vary: names. Other numbers of it and of its launches are sizes of data, and stay; where all launches
+of a module are such, so are all its other numbers.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ def sites(source: str) -> list[Site]:
 def _settled(tree: ast.Module) -> set[str]:
     """Functions of a module in which nothing but named numbers may vary; see above.
 
-    They are kernels whose every launch names its warps, and host functions with such launches only.
+    They are kernels whose every launch names its warps, and host functions with such launches only;
+    all functions if there are no other launches.
     """
     named = constants_of(tree)
     settled: dict[str, bool] = {}
@@ -109,6 +111,8 @@ def _settled(tree: ast.Module) -> set[str]:
             names_them = any(isinstance(n, ast.Name) and n.id in named for n in used)
             for name in (node.name, ast.unparse(call.func.value)):
                 settled[name] = settled.get(name, True) and names_them
+    if settled and all(settled.values()):  # what launches nothing by itself holds sizes, too
+        return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     return {name for name, always in settled.items() if always}
 
 

@@ -106,6 +106,10 @@ def played(env, steps, seed=0, **options):
 
 def test_numbers_that_a_module_names_are_all_that_may_vary():
     assert {site.label for site in sites(NAMED)} == {"K_BLOCK", "K_NUM_WARPS", "K_LOOP_STAGES"}
+    calling = NAMED + "\n\ndef rows(x):\n    return softmax(x.as_strided((4096, 64), (64, 1)))\n"
+    final = calling.replace("K_BLOCK = 256", "K_BLOCK: Final = 256")
+    assert {site.label for site in sites(calling)} == {site.label for site in sites(NAMED)}
+    assert {site.label for site in sites(final)} == {"K_NUM_WARPS", "K_LOOP_STAGES"}
     unnamed = NAMED.replace("num_warps=K_NUM_WARPS", "num_warps=4")
     assert {"num_warps", "num_stages"} <= {site.label for site in sites(unnamed)}
 

@@ -45,7 +45,7 @@ def test_slower_is_what_pairs_show():
 
 
 def slow(x, w, factor=2.0):
-    time.sleep(0.003)
+    time.sleep(0.02)
     return x * w * factor
 
 
@@ -83,14 +83,14 @@ def tried(made, against="eager", sleeps=0.0):
 
 
 def test_a_kernel_that_beats_eager_is_held_against_the_compiled_program(bench):
-    found = tried(bench(lambda function: quick), sleeps=0.001)
+    found = tried(bench(lambda function: quick), sleeps=0.005)
     assert found["faster"]
     assert found["compiled"]["slower"]
     assert found["compiled"]["device"][2] < 1
     found = tried(bench(lambda function: slow))
     assert found["faster"]
-    assert (found["compiled"]["slower"], found["compiled"]["faster"]) == (False, True)
-    found = tried(bench(lambda function: quick), against="eager-only", sleeps=0.001)
+    assert not found["compiled"]["slower"]
+    found = tried(bench(lambda function: quick), against="eager-only", sleeps=0.005)
     assert found["faster"]
     assert found["compiled"] is None
 

@@ -1,6 +1,7 @@
 """The score of a suite: the mean over its tasks of min(1, best known time / ours).
 
     python benchmarks/suite_score.py --tag mlperf spec core --warm 8
+    python benchmarks/standing.py h200 benchmarks/results/suites-*-h200.json
 
 Best known is the fastest of PyTorch eager (which calls the vendors' libraries), `torch.compile`
 (`--mode`: max-autotune takes half a minute for each product, the default two seconds), and the
@@ -11,7 +12,13 @@ files `<task>.py` of a folder, such as the best kernels of an agent's runs.
 
 `--warm 8` first compiles the tasks' references in 8 processes side by side, which fills Inductor's
 cache on disk; nothing is timed meanwhile except what max-autotune itself chooses by. They stop after
-`--warm-seconds`. A file is written after every task, so that a run that is stopped keeps its rows.
+`--warm-seconds`.
+
+Each suite has a file of its own, `suites-<tag>-<gpu>.json` in the folder `--out`, which is written
+after every task: a run that is stopped keeps its rows. Called again, it goes on with the tasks that
+the files do not have at this commit, and keeps the others' older rows until theirs come (each row
+has its commit). `--most` seconds after the start no other task begins. With `--tasks` the file is
+`suites-chosen-<gpu>.json`, with `--answers` the folder's name comes after the GPU's. `standing.py` makes docs and the package's table of these files.
 """
 
 from __future__ import annotations
@@ -20,6 +27,8 @@ import argparse
 import contextlib
 import hashlib
 import importlib.util
+import json
+import math
 import statistics
 import subprocess
 import sys
@@ -34,6 +43,7 @@ import record
 import torch
 
 import triton_gym
+from triton_gym.device import gpu_matching
 from triton_gym.evaluation import check
 
 SEED = 1
@@ -153,31 +163,77 @@ def main() -> None:
     parser.add_argument("--warm-seconds", type=float, default=600.0)
     parser.add_argument("--mode", default="max-autotune-no-cudagraphs", help="of torch.compile")
     parser.add_argument("--compile-only", action="store_true", help="time nothing")
-    parser.add_argument("--out", type=Path, default=record.RESULTS / "suites.json")
+    parser.add_argument("--most", type=float, default=math.inf, help="seconds in all")
+    parser.add_argument("--out", type=Path, default=record.RESULTS, help="a folder")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("A suite's score is of times on a GPU, and there is none here.")
-    suites = {tag: triton_gym.tasks(tag=tag) for tag in options.tag}
+    end = time.monotonic() + options.most
+    suites = {tag: list(triton_gym.tasks(tag=tag)) for tag in options.tag}
     if options.tasks:
         suites = {"chosen": options.tasks}
-    names = sorted({name for members in suites.values() for name in members})
     if options.compile_only:
-        compile_only(names, options.mode)
-        return
-    if options.warm and not options.no_compile:
-        warm(names, options.mode, options.warm, options.warm_seconds)
-    rows: dict[str, dict[str, Any]] = {}
-    for name in (name for members in suites.values() for name in members):
-        if name in rows:
-            continue
-        rows[name] = answered(name, options)
-        torch.cuda.empty_cache()
-        torch._dynamo.reset()
-        record.write(
-            options.out, list(rows.values()), mode=options.mode, scores=scores(suites, rows)
+        compile_only(
+            sorted({name for members in suites.values() for name in members}), options.mode
         )
-    for suite, found in scores(suites, rows).items():
-        print(f"{suite}: score {found['score']:.3f}, uncapped {found['uncapped']:.3f}")
+        return
+    found = gpu_matching(torch.cuda.get_device_name())
+    of = "-".join(
+        filter(None, [found.name if found else "gpu", options.answers and options.answers.name])
+    )
+    files = {suite: SuiteFile(options.out / f"suites-{suite}-{of}.json", options.mode)
+             for suite in suites}  # fmt: skip
+    missing = sorted({name for suite, members in suites.items() for name in members
+                      if not files[suite].has(name)})  # fmt: skip
+    if options.warm and not options.no_compile and missing:
+        warm(missing, options.mode, options.warm, options.warm_seconds)
+    for suite, members in suites.items():
+        for name in members:
+            if files[suite].has(name) or time.monotonic() > end:
+                continue
+            files[suite].add(answered(name, options), suite, members)
+            torch.cuda.empty_cache()
+            torch._dynamo.reset()
+        for shown, score in scores({suite: members}, files[suite].rows).items():
+            print(f"{shown}: score {score['score']:.3f}, uncapped {score['uncapped']:.3f} "
+                  f"({score['tasks']:.0f} of {score['of']:.0f} tasks)")  # fmt: skip
+
+
+class SuiteFile:
+    """The rows of a suite, on disk after each.
+
+    Args:
+        path: of the file; what it has already is kept, unless another mode compiled it.
+        mode: of torch.compile.
+
+    Raises:
+        SystemExit: the file is not one that this script wrote.
+    """
+
+    def __init__(self, path: Path, mode: str) -> None:
+        self._path, self._mode, self._commit = path, mode, record.header()["commit"]
+        self.rows: dict[str, dict[str, Any]] = {}
+        if not path.is_file():
+            return
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if found["mode"] == mode:
+                older = {"commit": found["commit"]}
+                self.rows = {one["task"]: {**older, **one} for one in found["rows"]}
+        except (ValueError, KeyError, TypeError) as error:
+            raise SystemExit(f"{path} has no rows of this script: {error!r}.") from None
+
+    def has(self, name: str) -> bool:
+        """Whether a task was timed at this commit, with its spreads."""
+        row = self.rows.get(name, {})
+        spread = all("low_us" in time for time in row.get("times", {}).values())
+        return row.get("commit") == self._commit and "error" not in row and spread
+
+    def add(self, row: dict[str, Any], suite: str, members: Sequence[str]) -> None:
+        """Write the file with one more row."""
+        self.rows[row["task"]] = {**row, "commit": self._commit}
+        kept = [self.rows[name] for name in members if name in self.rows]
+        record.write(self._path, kept, mode=self._mode, scores=scores({suite: members}, self.rows))
 
 
 def answered(name: str, options: argparse.Namespace) -> dict[str, Any]:

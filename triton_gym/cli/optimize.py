@@ -185,7 +185,7 @@ def _line(event: Mapping[str, Any]) -> str:
         told = f"{speed:.2f} times as fast" if speed else event.get("message", "")
         return f"start from {event['route']}: {event['status']}, {told}"
     if kind == "candidate":
-        if not event.get("ok"):
+        if event.get("why"):
             return f"candidate {event['number']} ({event['route']}): {event['why']}"
         ratio = event["device"]
         took = "faster" if event["faster"] else "not shown to be faster"

@@ -24,18 +24,24 @@ from triton_gym.optimization.tracing_process import TracingProcess
 def main(folder: Path) -> None:
     """Run the search of a folder."""
     began = time.monotonic()
-    if hasattr(os, "nice"):
-        os.nice(10)  # the program that is served comes before this and all that it starts
     # See `spec.BEGIN`.
     given = json.loads((folder / "begin.json").read_text(encoding="utf-8"))
     sys.path[:0] = given["path"]
-    tracing, trial = TracingProcess(), TrialProcess(folder)
+    _yield_processors()  # the program that is served comes before this and all that it starts
+    trial = TrialProcess(folder)
     if given["live"]:
         trial.start()
+    _yield_processors()  # what is timed comes before what judges and compiles
+    tracing = TracingProcess()
     early = ThreadPoolExecutor(1)
     judge = early.submit(judge_of, given["device"], workers_of(shared=given["shared"]))
     search = importlib.import_module("triton_gym.optimization.search")
     search.main(folder, began, judge.result, tracing, trial)
+
+
+def _yield_processors() -> None:
+    if hasattr(os, "nice"):
+        os.nice(5)
 
 
 if __name__ == "__main__":

@@ -116,6 +116,29 @@ for line in sys.stdin:
 """
 
 
+AT_ONCE = """#!{python}
+import sys
+sys.stdin.readline()
+print('{{"ready": true}}', '{{"prepared": true}}', sep="\\n", flush=True)
+for line in sys.stdin:
+    print('{{"ok": true}}', flush=True)
+"""
+
+
+def test_a_process_that_was_ready_long_before_is_not_taken_for_dead(tmp_path, monkeypatch):
+    """Both of its words lie in the pipe when the first candidate comes."""
+    script = tmp_path / "python"
+    script.write_text(AT_ONCE.format(python=sys.executable))
+    script.chmod(0o755)
+    monkeypatch.setattr(bench_process.sys, "executable", str(script))
+    monkeypatch.setattr(bench_process, "PREPARE_S", 1.0)
+    process = TrialProcess(tmp_path)
+    process.prepare()
+    assert process.try_candidate({"source": ""}, 30) == {"ok": True}
+    assert process._compiles
+    process.close()
+
+
 def test_a_compiler_that_takes_its_process_along_bans_no_kernel(tmp_path, monkeypatch):
     script = tmp_path / "python"
     script.write_text(PROCESS.format(python=sys.executable))

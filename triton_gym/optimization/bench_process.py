@@ -8,6 +8,7 @@ import os
 import selectors
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ class TrialProcess:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: subprocess.Popen[str] | None = None
+        self._unread = b""
+        """What it said and nobody has read."""
         self._ready = self._ended = self._preparing = self._prepared = False
         self._compiles = True
         """Whether `torch.compile` is asked for a program to hold candidates against."""
@@ -110,11 +113,17 @@ class TrialProcess:
     def _reply(self, process: subprocess.Popen[str], seconds: float) -> dict[str, Any] | None:
         if process.stdout is None:
             return None
+        until = time.monotonic() + seconds
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
-            if not selector.select(seconds):
-                return None
-        line = process.stdout.readline()
+            while b"\n" not in self._unread:  # several may have come at once
+                if not selector.select(max(0.0, until - time.monotonic())):
+                    return None
+                read = os.read(process.stdout.fileno(), 1 << 16)
+                if not read:
+                    return None
+                self._unread += read
+        line, _, self._unread = self._unread.partition(b"\n")
         found: dict[str, Any] | None = json.loads(line) if line.strip() else None
         return found
 
@@ -124,7 +133,7 @@ class TrialProcess:
         self._end()
 
     def _end(self) -> None:
-        process, self._process = self._process, None
+        process, self._process, self._unread = self._process, None, b""
         self._ready = self._preparing = self._prepared = False
         if process is None:
             return

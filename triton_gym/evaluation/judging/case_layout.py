@@ -11,7 +11,7 @@ from triton_gym.evaluation import trees
 from triton_gym.evaluation.plan import value as plan
 from triton_gym.evaluation.plan.step import Buffer, BufferKind
 from triton_gym.evaluation.plan.view import View
-from triton_gym.evaluation.plan.window import ALIGN, ARGUMENTS, Zone
+from triton_gym.evaluation.plan.window import ARGUMENTS, Zone, room
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def lay_out_arguments(tree: trees.Tree, zone: Zone = ARGUMENTS) -> CaseLayout:
 
 
 def place(leaves: Sequence[trees.Leaf], start: int) -> tuple[View, ...]:
-    """Tensors one after the other, aligned as PyTorch's allocator does.
+    """Tensors one after the other with a gap between, aligned as PyTorch's allocator does.
 
     Args:
         leaves: what describes them.
@@ -54,7 +54,7 @@ def place(leaves: Sequence[trees.Leaf], start: int) -> tuple[View, ...]:
     for leaf in leaves:
         view = View(leaf.dtype, start, leaf.shape, leaf.stride)
         views.append(view)
-        start += -(-max(1, leaf.span * view.itemsize) // ALIGN) * ALIGN
+        start += room(max(1, leaf.span * view.itemsize))
     return tuple(views)
 
 

@@ -57,6 +57,15 @@ class Buffer:
         """The address after its last byte."""
         return self.address + self.nbytes
 
+    @property
+    def told(self) -> str:
+        """What it is, for messages."""
+        names = {
+            BufferKind.ARGUMENT: "an argument", BufferKind.PARAMETER: "a parameter",
+            BufferKind.SCRATCH: "a tensor of the answer's",
+        }  # fmt: skip
+        return f"{names[self.kind]} of {self.nbytes} bytes"
+
 
 @dataclass(frozen=True, slots=True)
 class Kernel:

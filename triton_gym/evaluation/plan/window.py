@@ -12,6 +12,9 @@ from dataclasses import dataclass
 GIB = 1 << 30
 ALIGN = 512
 """Alignment of every buffer in bytes, as CUDA's caching allocator of PyTorch gives it."""
+GAP = 16
+"""Least bytes between a buffer and the next one: room for the largest element, so that a store to
+the one after a buffer's last meets nobody else's memory and can be seen."""
 SEGMENT = 2 << 20
 """Granularity of mapped device memory in bytes. A zone starts at a multiple of it."""
 
@@ -41,3 +44,8 @@ PARAMETERS = Zone(BASE + 96 * GIB, BASE + 128 * GIB)
 """Where the judge lays out parameters and buffers of a module."""
 SCRATCH = Zone(BASE + 128 * GIB, BASE + 256 * GIB)
 """Where the recorder allocates: results, workspaces, constants."""
+
+
+def room(nbytes: int) -> int:
+    """From the start of a buffer of so many bytes to where the next one may start."""
+    return -(-(nbytes + GAP) // ALIGN) * ALIGN

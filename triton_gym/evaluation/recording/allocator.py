@@ -2,14 +2,15 @@
 
 Sizes are rounded to 512 bytes; small blocks come from segments of 2 MiB, larger ones from segments
 of 20 MiB or of their own; freed blocks are joined with their neighbours and given out again, the
-smallest that fits first (c10/cuda/CUDACachingAllocator.cpp).
+smallest that fits first (c10/cuda/CUDACachingAllocator.cpp). Unlike there some bytes that nobody
+owns follow every block (`plan.window.GAP`).
 """
 
 from __future__ import annotations
 
 import bisect
 
-from triton_gym.evaluation.plan.window import ALIGN, SCRATCH, SEGMENT, Zone
+from triton_gym.evaluation.plan.window import ALIGN, SCRATCH, SEGMENT, Zone, room
 
 SMALL = 1 << 20
 """Largest block of the small pool, in bytes."""
@@ -75,7 +76,7 @@ class Allocator:
         Raises:
             OutOfAddresses: there is no room for it.
         """
-        size = max(ALIGN, -(-nbytes // ALIGN) * ALIGN)
+        size = room(nbytes)
         if self.allocated + size > self._limit:
             raise OutOfAddresses
         kind = int(size > SMALL)

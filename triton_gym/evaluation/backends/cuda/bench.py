@@ -16,12 +16,12 @@ from triton_gym.evaluation.backends.cuda.blocks import Block, BlockPool
 from triton_gym.evaluation.backends.cuda.calibration import Calibration, time_references
 from triton_gym.evaluation.backends.cuda.device_timing import Flush
 from triton_gym.evaluation.backends.cuda.inputs import InputPool, InputSet, draw_set, fill
+from triton_gym.evaluation.backends.cuda.margins import NEAR
 from triton_gym.evaluation.backends.cuda.measurement import Measurement, coverage
 from triton_gym.evaluation.backends.cuda.operations import is_movement
 from triton_gym.evaluation.backends.cuda.orders import Part
 from triton_gym.evaluation.backends.cuda.programs import Prepared
-from triton_gym.evaluation.backends.cuda.stage import Stage, results
-from triton_gym.evaluation.judging.returned import Part as ResultPart
+from triton_gym.evaluation.backends.cuda.stage import Stage, Watch, results
 from triton_gym.evaluation.judging.sharing import GpuLock
 from triton_gym.evaluation.modules import bind, state_of
 from triton_gym.evaluation.timing import Budget
@@ -180,8 +180,8 @@ class Bench:
             timed = slice(1, 1 + len(times.device_us))
             with self._lock(alone=False):
                 runs = zip(sets[timed], scratch[timed], strict=True)
-                first = [(prepared.first, sets[0], scratch[0])] if called else []
-                again = [(prepared.call, one, block) for one, block in runs]
+                first = [(Part.FIRST, sets[0], scratch[0])] if called else []
+                again = [(Part.CALL, one, block) for one, block in runs]
                 self._verify([*first, *again], prepared, parameters)
 
     def _budget(self) -> Budget:
@@ -205,17 +205,23 @@ class Bench:
         known.baseline_us = [*known.baseline_us, *fresh][-KNOWN_REFERENCES:]
 
     def _verify(
-        self, runs: list[tuple[tuple[ResultPart, ...], InputSet, Block]], prepared: Prepared,
+        self, runs: list[tuple[Part, InputSet, Block]], prepared: Prepared,
         parameters: Block | None,
     ) -> None:  # fmt: skip
-        """Compare all results; first by a quick look at them together."""
+        """Compare all results, and what lies around them; first by a quick look at all together."""
+        returned = {Part.FIRST: prepared.first, Part.CALL: prepared.call}
         calls = [
-            (results(parts, prepared, one, block, parameters, self._device), one)
-            for parts, one, block in runs
+            (results(returned[part], prepared, one, block, parameters, self._device), one)
+            for part, one, block in runs
         ]
+        watch, used = Watch(prepared, parameters, NEAR), [(part, block) for part, _, block in runs]
+        untouched = watch.untouched(used)
         plain = [check.plainly_right(found, one.expected) for found, one in calls]
-        if bool(torch.stack(plain).all()):
+        if bool(torch.stack([untouched, *plain]).all()):
             return
+        if not untouched:
+            message = f"On {self.case} (timed): {watch.complaint(used)}"
+            raise Ended(Status.RUNTIME_ERROR, message)
         for found, one in calls:
             where = f"{self.case} (timed)"
             verdict = one.reconsidered(check.compare(found, one.expected, where), found, where)

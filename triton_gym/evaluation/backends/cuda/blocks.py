@@ -12,6 +12,7 @@ import torch
 
 from triton_gym.errors import DeviceError
 from triton_gym.evaluation.backends.cuda.driver import CudaError, check
+from triton_gym.evaluation.backends.cuda.margins import Margins
 from triton_gym.evaluation.backends.cuda.orders import Memory
 from triton_gym.evaluation.backends.cuda.window import access, allocation_properties
 from triton_gym.evaluation.plan.view import View
@@ -29,6 +30,10 @@ class Block:
         from cuda.bindings import driver as cu
 
         self.memory = Memory(number, nbytes)
+        self.poison = 0
+        """Word that it is filled with before a call, while it is lent as an answer's own memory."""
+        self.margins: Margins | None = None
+        """Its gaps, while it holds a module's parameters."""
         self.nbytes = nbytes
         self._device = device
         index = device.index or 0

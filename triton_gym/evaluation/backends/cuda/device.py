@@ -16,7 +16,7 @@ from triton_gym.evaluation.backends.cuda.driver import check
 PRINTF_BYTES = 1 << 16
 """What `device_print` may hold before it is dropped."""
 POISON = 0xFFFFFFFF
-"""Word that fresh memory is filled with: NaN in every floating dtype."""
+"""Word that memory is filled with which nobody uses any more: NaN in every floating dtype."""
 LONGEST_SPIN_US = 10_000.0
 _SCRUB = """
 .version 7.0
@@ -112,9 +112,9 @@ class Device:
         """Wait until all that was queued is done."""
         check(self._cu.cuStreamSynchronize(self.stream))
 
-    def poison(self, address: int, nbytes: int) -> None:
+    def poison(self, address: int, nbytes: int, word: int = POISON) -> None:
         """Queue the filling of memory with what nobody computes."""
-        check(self._cu.cuMemsetD32Async(address, POISON, nbytes // 4, self.stream))
+        check(self._cu.cuMemsetD32Async(address, word, nbytes // 4, self.stream))
 
     def copy(self, target: int, source: int, nbytes: int) -> None:
         """Queue a copy within the device."""

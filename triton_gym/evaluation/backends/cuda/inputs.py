@@ -21,6 +21,9 @@ import torch
 
 from triton_gym.evaluation import check, trees
 from triton_gym.evaluation.backends.cuda.blocks import Block, BlockPool
+from triton_gym.evaluation.backends.cuda.device import POISON
+from triton_gym.evaluation.backends.cuda.margins import Margins
+from triton_gym.evaluation.backends.cuda.margins import fill as fill_gaps
 from triton_gym.evaluation.conditioning import reconsidered
 from triton_gym.evaluation.judging.case_layout import CaseLayout, lay_out_arguments
 from triton_gym.evaluation.plan.window import ARGUMENTS
@@ -30,7 +33,6 @@ KEPT = 27
 """Most sets of a task that are kept: what an evaluation takes, and those that are drawn anew."""
 RENEWED = 2
 """Sets that are drawn anew for every evaluation."""
-POISON = 0xFF
 KEYS = 512
 """Cases whose drawing takes turns."""
 
@@ -101,6 +103,9 @@ def draw_set(
     block = blocks.take(layout.nbytes) if tensors else None
     try:
         placed = []
+        if block:  # whoever reads beyond a tensor, and uses that, computes NaN
+            gaps = Margins.around(layout.buffers, ARGUMENTS.start, block.nbytes)
+            fill_gaps(block.bytes(), gaps, POISON)
         for tensor, view in zip(tensors, layout.views, strict=True):
             assert block is not None
             lies = block.view(view, ARGUMENTS.start)
@@ -227,9 +232,3 @@ class InputPool:
                 next(sets for sets in self._kept.values() if old in sets).remove(old)
                 old.drop()
         return one
-
-
-def poison(blocks: Sequence[Block]) -> None:
-    """Queue the filling of memory with what nobody computes."""
-    for block in blocks:
-        block.bytes().fill_(POISON)

@@ -196,7 +196,7 @@ class CudaJudge(Judge):
         compiler = Compiler(self._compilers, self._target, self._artifacts, limits, yields=True)
         threads = ends.enter_context(ThreadPoolExecutor(count))
         ends.enter_context(compiler).begin(threads, count)  # it ends before its threads do
-        stage = Stage(self._runners, self._blocks, most, limits.gpu_seconds)
+        stage = Stage(self._runners, self._blocks, most, limits.gpu_seconds, seed)
         return Setting(
             request, ends.enter_context(Scratch(request.source)), stage,
             compiler, threads, self._recorders, self._blocks, self._facts, self._lock, seed,

@@ -62,6 +62,8 @@ class Run:
     part: Part
     arguments: Memory | None
     scratch: Memory | None
+    poison: int
+    """Word of 32 bits that the scratch memory is filled with before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,25 @@ from dataclasses import dataclass, replace
 import torch
 
 from triton_gym.evaluation import trees
+from triton_gym.evaluation.backends.cuda.margins import Margins
+from triton_gym.evaluation.backends.cuda.orders import Part as Steps
 from triton_gym.evaluation.backends.cuda.orders import Program
 from triton_gym.evaluation.compiling.artifact import Artifact
 from triton_gym.evaluation.judging.case_layout import place
 from triton_gym.evaluation.judging.returned import Form, Part, lies_well, parts_of
 from triton_gym.evaluation.plan.plan import Call, Plan
-from triton_gym.evaluation.plan.step import Copy, Launch, Read, Step, Synchronize
+from triton_gym.evaluation.plan.step import (
+    Buffer,
+    BufferKind,
+    Copy,
+    Launch,
+    Read,
+    Step,
+    Synchronize,
+)
 from triton_gym.evaluation.plan.value import HostTensor
 from triton_gym.evaluation.plan.view import View
-from triton_gym.evaluation.plan.window import ALIGN, SCRATCH
+from triton_gym.evaluation.plan.window import SCRATCH, room
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,34 @@ class Prepared:
         kernels = {s.kernel for s in self.plan.call.steps if isinstance(s, Launch)}
         return [self.program.artifacts[self.plan.kernels[k].artifact] for k in kernels]
 
+    def margins(self, steps: Steps, nbytes: int) -> Margins:
+        """What of the answer's own memory no tensor has at any moment of some steps.
+
+        Args:
+            steps: those of the first call, or of a further one.
+            nbytes: of the memory.
+        """
+        returned = len(self.plan.setup) + len(self.plan.first.steps)
+        lives = [
+            buffer
+            for buffer in self.plan.buffers
+            if buffer.kind is BufferKind.SCRATCH
+            and (
+                buffer.freed < 0 or buffer.freed > returned
+                if steps is Steps.CALL
+                else buffer.born <= returned
+            )
+        ]
+        # Results that are written once more lie behind all that the answer allocated.
+        lives += [
+            Buffer(0, low, high - low, BufferKind.SCRATCH)
+            for part in (self.call if steps is Steps.CALL else self.first)
+            if isinstance(part, View)
+            for low, high in [part.extent]
+            if low in SCRATCH and high > low
+        ]
+        return Margins.around(lives, SCRATCH.start, nbytes)
+
 
 def prepare(plan: Plan, artifacts: Mapping[int, Artifact], blobs: bytes, form: Form) -> Prepared:
     """Make a plan ready. A result that lies in memory as nobody expects is written once more.
@@ -65,7 +103,7 @@ def prepare(plan: Plan, artifacts: Mapping[int, Artifact], blobs: bytes, form: F
     Raises:
         Ended: it returns something else than the reference.
     """
-    end = -(-(plan.scratch_end) // ALIGN) * ALIGN
+    end = SCRATCH.start + room(plan.scratch_end - SCRATCH.start)
     first, first_steps, end = _landed(plan.first, form, end)
     call, call_steps, end = _landed(plan.call, form, end)
     # A runner has no use for IR and assembly, which are longer than all the rest.
@@ -83,7 +121,7 @@ def _landed(call: Call, form: Form, end: int) -> tuple[tuple[Part, ...], tuple[S
         (target,) = place([trees.Leaf(leaf.shape, leaf.dtype, tuple(dense))], end)
         steps.append(Copy(part, target, 0))
         parts[index] = target
-        end = -(-target.extent[1] // ALIGN) * ALIGN
+        end = SCRATCH.start + room(target.extent[1] - SCRATCH.start)
     return tuple(parts), tuple(steps), end
 
 

@@ -12,6 +12,7 @@ from triton_gym.evaluation.backends.cuda.bench import Bench
 from triton_gym.evaluation.backends.cuda.blocks import Block, BlockPool
 from triton_gym.evaluation.backends.cuda.device_timing import Flush
 from triton_gym.evaluation.backends.cuda.inputs import InputSet
+from triton_gym.evaluation.backends.cuda.margins import STILL, Margins, fill
 from triton_gym.evaluation.backends.cuda.measurement import Measurement
 from triton_gym.evaluation.backends.cuda.orders import Program
 from triton_gym.evaluation.backends.cuda.programs import Prepared, prepare
@@ -39,7 +40,7 @@ from triton_gym.evaluation.plan.messages import (
     Uncompiled,
 )
 from triton_gym.evaluation.plan.plan import Plan
-from triton_gym.evaluation.plan.step import BufferKind, Launch
+from triton_gym.evaluation.plan.step import Buffer, BufferKind, Launch
 from triton_gym.evaluation.plan.window import PARAMETERS, SCRATCH
 from triton_gym.evaluation.recording.session import CaseEntangled, RecorderSession
 from triton_gym.evaluation.trees import Leaf, flatten
@@ -226,7 +227,7 @@ class Recording:
         views = place([Leaf.of(value) for value in values], PARAMETERS.start)
         file = os.memfd_create("state", os.MFD_CLOEXEC)
         try:
-            end, states = 0, []
+            end, states, kind = 0, [], BufferKind.PARAMETER
             for (name, _), value, view in zip(held, values, views, strict=True):
                 data = value.reshape(-1).view(torch.uint8).numpy().data if value.numel() else b""
                 written = 0
@@ -239,6 +240,12 @@ class Recording:
                 last = max(view.extent[1] for view in views)
                 block = self._setting.blocks.take(last - PARAMETERS.start)
                 self.parameters = block
+                laid = [
+                    Buffer(n, view.address, max(1, view.extent[1] - view.address), kind)
+                    for n, view in enumerate(views)
+                ]
+                block.margins = Margins.around(laid, PARAMETERS.start, block.nbytes)
+                fill(block.bytes(), block.margins, STILL)
                 for value, view in zip(values, views, strict=True):
                     block.view(view, PARAMETERS.start).copy_(value)
                 torch.cuda.current_stream().synchronize()

@@ -182,7 +182,7 @@ class Runner:
             self._map(ARGUMENTS.start, run.arguments, writes=False)
         if run.scratch:
             self._map(SCRATCH.start, run.scratch, writes=True)
-            self._device.poison(SCRATCH.start, run.scratch.nbytes)
+            self._device.poison(SCRATCH.start, run.scratch.nbytes, run.poison)
         if run.part is Part.CALL:
             self._loaded.restore()
 

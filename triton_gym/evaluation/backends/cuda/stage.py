@@ -11,6 +11,7 @@ from triton_gym.evaluation.backends.cuda import orders
 from triton_gym.evaluation.backends.cuda.blocks import Block, BlockPool
 from triton_gym.evaluation.backends.cuda.client import Runner, RunnerFailure, RunnerPool
 from triton_gym.evaluation.backends.cuda.inputs import InputSet
+from triton_gym.evaluation.backends.cuda.margins import STILL, Margins, untouched, words
 from triton_gym.evaluation.backends.cuda.orders import Part, Program, Run, Times
 from triton_gym.evaluation.backends.cuda.programs import Prepared, host_tensor
 from triton_gym.evaluation.judging.returned import Part as ResultPart
@@ -48,11 +49,13 @@ class Stage:
         blocks: its memory.
         limit_bytes: most memory of the answer's own.
         limit_s: how long anything may take.
+        seed: of what the answer's memory is filled with.
     """
 
     def __init__(
-        self, runners: RunnerPool, blocks: BlockPool, limit_bytes: int, limit_s: float
+        self, runners: RunnerPool, blocks: BlockPool, limit_bytes: int, limit_s: float, seed: int
     ) -> None:
+        self._words = words(seed)
         self._runners, self._blocks = runners, blocks
         self._limit_bytes, self._limit_s = limit_bytes, limit_s
         self.reference_us = 0.0
@@ -60,7 +63,7 @@ class Stage:
 
     @contextmanager
     def scratch(self, nbytes: int, count: int = 1) -> Iterator[list[Block]]:
-        """Memory of the answer's own, for so many runs.
+        """Memory of the answer's own, for so many runs, to be filled with the same word.
 
         Raises:
             NoMemory: there is too little.
@@ -78,6 +81,9 @@ class Stage:
                     taken.append(self._blocks.take(max(nbytes, 1)))
             except torch.OutOfMemoryError as error:
                 raise NoMemory(f"{error} for the answer's tensors.", allowed=True) from None
+            word = next(self._words)
+            for block in taken:
+                block.poison = word
             yield taken
         finally:
             # What compares the results may still be under way.
@@ -191,8 +197,49 @@ def results(
     return found
 
 
+class Watch:
+    """What lies around the tensors of an answer's calls, looked at before the memory is given back.
+
+    Args:
+        prepared: the answer.
+        parameters: memory of the module's, if there is any.
+        edge: bytes at either end of a gap to look at.
+    """
+
+    def __init__(self, prepared: Prepared, parameters: Block | None, edge: int) -> None:
+        self._prepared, self._parameters, self._edge = prepared, parameters, edge
+
+    def untouched(self, runs: Sequence[tuple[Part, Block]]) -> torch.Tensor:
+        """Whether no call has written there: a bool on the device.
+
+        Args:
+            runs: which steps were executed in which memory, all lent at once.
+        """
+        with_gaps = [(block.bytes(), self._margins(part, block)) for part, block in runs]
+        found = untouched(with_gaps, runs[0][1].poison, self._edge)
+        state = self._parameters
+        if state and state.margins:
+            found = found & untouched([(state.bytes(), state.margins)], STILL, self._edge)
+        return found
+
+    def complaint(self, runs: Sequence[tuple[Part, Block]]) -> str:
+        """What to tell the author of calls that have."""
+        for part, block in runs:
+            margins, memory = self._margins(part, block), block.bytes()
+            if not untouched([(memory, margins)], block.poison, self._edge):
+                return margins.complaint(memory, block.poison)
+        state = self._parameters
+        if not state or not state.margins:
+            raise RuntimeError("nothing was written outside of a tensor")
+        return state.margins.complaint(state.bytes(), STILL)
+
+    def _margins(self, part: Part, block: Block) -> Margins:
+        return self._prepared.margins(part, block.nbytes)
+
+
 def _run(part: Part, inputs: InputSet, scratch: Block) -> Run:
-    return Run(part, inputs.block.memory if inputs.block else None, scratch.memory)
+    arguments = inputs.block.memory if inputs.block else None
+    return Run(part, arguments, scratch.memory, scratch.poison)
 
 
 def _blocks(inputs: Sequence[InputSet], scratch: Sequence[Block]) -> tuple[Block, ...]:

@@ -10,10 +10,11 @@ import torch
 from triton_gym.evaluation import check
 from triton_gym.evaluation.backends.cuda.blocks import Block
 from triton_gym.evaluation.backends.cuda.inputs import InputSet
+from triton_gym.evaluation.backends.cuda.margins import EDGE
 from triton_gym.evaluation.backends.cuda.operations import is_movement
 from triton_gym.evaluation.backends.cuda.orders import Part
 from triton_gym.evaluation.backends.cuda.programs import Prepared
-from triton_gym.evaluation.backends.cuda.stage import Stage, results
+from triton_gym.evaluation.backends.cuda.stage import Stage, Watch, results
 from triton_gym.evaluation.judging.sharing import GpuLock
 from triton_gym.evaluation.workers.session import Ended
 from triton_gym.outcome import Status
@@ -75,7 +76,11 @@ def run_tests(
 def _run(
     test: Test, stage: Stage, device: torch.device
 ) -> list[tuple[list[torch.Tensor], InputSet, str]]:
-    """Results of the first call, and of a second one on other inputs if it does something else."""
+    """Results of the first call, and of a second one on other inputs if it does something else.
+
+    Raises:
+        Ended: a call failed, or wrote outside of every tensor: that is wrong whatever it returns.
+    """
     prepared, case = test.plan, str(test.case)
     again = not prepared.steady and not prepared.reads
     with stage.scratch(prepared.scratch_bytes, 2) as scratch:
@@ -86,6 +91,10 @@ def _run(
                 others = test.another()
                 lease.execute(Part.CALL, others, scratch[1])
                 found.append((prepared.call, others, scratch[1]))
+        runs = list(zip((Part.FIRST, Part.CALL)[: len(found)], scratch, strict=False))
+        watch = Watch(prepared, test.parameters, EDGE)
+        if not watch.untouched(runs):
+            raise Ended(Status.RUNTIME_ERROR, f"On {case}: {watch.complaint(runs)}")
         return [
             (
                 [

@@ -208,7 +208,7 @@ class Execution:
     def living(self, number: int | None) -> list[Range]:
         """Buffers at a moment; all that there ever were, if it is not known."""
         return [
-            (b.address, b.end, _told(b))
+            (b.address, b.end, b.told)
             for b in self._buffers
             if number is None or (b.born <= number and (b.freed < 0 or b.freed > number))
         ]
@@ -262,11 +262,3 @@ def upload(step: Upload, blobs: int) -> None:
 def peek(address: int, nbytes: int) -> bytes:
     """Bytes in memory."""
     return memory.array(View("uint8", address, (nbytes,), (1,))).tobytes()
-
-
-def _told(buffer: Buffer) -> str:
-    names = {
-        BufferKind.ARGUMENT: "an argument", BufferKind.PARAMETER: "a parameter",
-        BufferKind.SCRATCH: "a tensor of the answer's",
-    }  # fmt: skip
-    return f"{names[buffer.kind]} of {buffer.nbytes} bytes"

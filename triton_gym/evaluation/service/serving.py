@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 TASKS = 64
 """Unpickled tasks that are kept."""
+SWITCH_S = 0.0005
+"""How long a thread of a judge keeps the interpreter while others want it: a tenth of Python's own.
+Whoever queues work for a device hands it over with every operator, some with the device held, and
+waits so long to have it back from one that reads a plan."""
 PAUSE_S = 5.0
 """How long a judge leaves the device to others when an evaluation has found no memory there."""
 
@@ -150,6 +154,7 @@ def main(fd: int, device: Device, workers: int, judges: int, folder: str) -> Non
         folder: for everything temporary, so that nothing is left whichever process dies first.
     """
     tempfile.tempdir = folder
+    sys.setswitchinterval(SWITCH_S)
     privileges.hide()
     privileges.adopt_orphans()
     connection = Connection(fd)

@@ -44,8 +44,9 @@ TOGETHER_BYTES = 2 << 30
 """Inputs that are drawn in one go while the GPU is shared: some milliseconds."""
 CONTROL_EVERY = 3
 """After every so many calls one of ours that lasts as long is timed."""
-REFERENCES = 8
-"""Times of the reference that an evaluation adds to those that are known."""
+REFERENCES, FURTHER_REFERENCES = 8, 2
+"""Times of the reference that an evaluation adds to those that are known, and once enough are: they
+are taken with the GPU alone."""
 KNOWN_REFERENCES = 48
 READING_CALLS = 6
 """Calls that are timed of an answer whose host reads values: each is recorded on its own inputs."""
@@ -56,6 +57,21 @@ BRIEF = Budget(least=BRIEF_CALLS, launches=64, seconds=0.2)
 BRIEF_REFERENCES = 24
 """Times of the reference that are enough for brief evaluations."""
 _STEP_SEEDS = 1000
+
+
+def references_wanted(known: int, *, first: bool, brief: bool) -> int:
+    """How many times of the reference a round adds.
+
+    Args:
+        known: how many there are.
+        first: whether it is the evaluation's first round.
+        brief: whether the evaluation is brief.
+    """
+    if brief:
+        return REFERENCES if known < BRIEF_REFERENCES else 0
+    if known < KNOWN_REFERENCES:
+        return REFERENCES
+    return FURTHER_REFERENCES if first else 0
 
 
 class Bench:
@@ -196,10 +212,8 @@ class Bench:
 
     def _time_reference(self, sets: list[InputSet], flush: Flush) -> None:
         known = self._calibration
-        enough = len(known.baseline_us) >= KNOWN_REFERENCES and self._measured.rounds
-        if self._brief:
-            enough = len(known.baseline_us) >= BRIEF_REFERENCES
-        chosen = [] if enough else sets[:REFERENCES]
+        first = not self._measured.rounds
+        chosen = sets[: references_wanted(len(known.baseline_us), first=first, brief=self._brief)]
         arguments = [one.arguments for one in chosen]
         fresh = time_references(self._task, known, arguments, flush) if arguments else []
         known.baseline_us = [*known.baseline_us, *fresh][-KNOWN_REFERENCES:]

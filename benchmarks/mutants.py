@@ -4,14 +4,17 @@
 
 A mutant that ends as `correct` has survived. Survivors that compute the same, or the same within
 the task's tolerance, are listed with the reason in `mutant_survivors.json`; any other is a hole in
-the evaluation, and the exit code says so. What `--most` leaves no time for is counted as `left`;
-`--again FILE` goes on with it.
+the evaluation, and the exit code says so. Mutants are dealt out in rounds, one of each task at a time,
+so that a run that `--most` cuts off has some of all. What it leaves no time for is counted as `left`;
+`--again FILE` goes on with it, and tries the survivors once more.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -66,6 +69,18 @@ def answers(names: list[str]) -> Iterator[tuple[str, str, str]]:
         yield name, "starter", task.starter
         if name == "sum_rows":
             yield name, "atomic", ATOMIC
+
+
+def rounds(names: list[str], per_operator: int) -> Iterator[tuple[str, str, mutators.Mutant]]:
+    """Task, name of the answer and mutant: one of each task, then another of each, and so on."""
+    found: dict[str, list[tuple[str, str, mutators.Mutant]]] = {}
+    for name, answer, source in answers(names):
+        mutants = mutators.mutants(source, per_operator)
+        found.setdefault(name, []).extend((name, answer, mutant) for mutant in mutants)
+    for name, those in found.items():  # each task begins with other operators
+        random.Random(name).shuffle(those)
+    for some in itertools.zip_longest(*found.values()):
+        yield from (one for one in some if one)
 
 
 def row(task: str, answer: str, mutant: mutators.Mutant, outcome: Outcome) -> dict[str, Any]:
@@ -145,20 +160,19 @@ def main() -> None:
     if options.annotate:
         raise SystemExit(bool(summary(annotate(options.annotate))))
     earlier = json.loads(options.again.read_text()) if options.again else {"rows": []}
-    done = {(key(r), r["operator"]): r for r in earlier["rows"] if r["caught"]}
+    before = {(key(r), r["operator"]): r for r in earlier["rows"]}
     kept = {k: earlier[k] for k in ("commit", "date", "command") if k in earlier}
     rows: list[dict[str, Any]] = []
     left, end = 0, time.monotonic() + options.most
     with Evaluator(options.device, workers=options.workers) as evaluator:
         waiting: list[tuple[str, str, mutators.Mutant, Future[Outcome] | dict[str, Any]]] = []
-        for name, answer, source in answers(options.tasks):
-            for mutant in mutators.mutants(source, options.per_operator):
-                known = done.get((f"{name}/{answer}: {mutant.change}", mutant.operator))
-                future = known or evaluator.submit(
-                    triton_gym.load(name), mutant.source, seed=options.seed,
-                    limits=Limits(seconds=options.seconds),
-                )  # fmt: skip
-                waiting.append((name, answer, mutant, future))
+        for name, answer, mutant in rounds(options.tasks, options.per_operator):
+            known = before.get((f"{name}/{answer}: {mutant.change}", mutant.operator))
+            future = known if known and known["caught"] else evaluator.submit(
+                triton_gym.load(name), mutant.source, seed=options.seed,
+                limits=Limits(seconds=options.seconds),
+            )  # fmt: skip
+            waiting.append((name, answer, mutant, future))
         for name, answer, mutant, future in waiting:
             found = future if isinstance(future, dict) else None
             if isinstance(future, Future):

@@ -24,8 +24,8 @@ def short_rows_kernel(
     # values to it again: so no mask depends on the row.
     row = tl.minimum(tl.program_id(0) * ROWS + tl.arange(0, ROWS), rows - 1)
     at = (row.to(tl.int64) * cols)[:, None] + col
-    y = tl.load(y_ptr + at, mask=mask, other=0.0, eviction_policy="evict_first").to(tl.float32)
-    dy = tl.load(dy_ptr + at, mask=mask, other=0.0, eviction_policy="evict_first").to(tl.float32)
+    y = tl.load(y_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    dy = tl.load(dy_ptr + at, mask=mask, other=0.0).to(tl.float32)
     dx = y * (dy - tl.sum(y * dy, axis=1, keep_dims=True))
     tl.store(dx_ptr + at, dx.to(dx_ptr.dtype.element_ty), mask=mask)
 

@@ -1,8 +1,8 @@
 """Instance normalisation and leaky ReLU near the speed of memory.
 
 Groups are few and large, so several programs share one: a first launch sums parts of each group,
-a second adds these up and normalises. To have the second find x in L2, both are launched for as
-many groups at a time as take AT_ONCE_MB there. Mean and variance come from distances to the
+a second adds these up and normalises. The second goes through the groups from the last to the
+first, so that it finds in L2 what the first read last. Mean and variance come from distances to the
 group's first value, which take the far-off mean out of the sums.
 """
 
@@ -13,7 +13,6 @@ import triton.language as tl
 BLOCK = 4096  # elements handled at once
 SPAN = 4  # blocks that a program handles one after the other
 NUM_WARPS = 8
-AT_ONCE_MB = 40  # of x, between the two launches
 
 
 @triton.jit
@@ -37,11 +36,12 @@ def sums_kernel(x_ptr, sums_ptr, size, parts, BLOCK: tl.constexpr, SPAN: tl.cons
 
 @triton.jit
 def apply_kernel(
-    x_ptr, weight_ptr, bias_ptr, y_ptr, sums_ptr, first_group, channels, size, parts, eps,
+    x_ptr, weight_ptr, bias_ptr, y_ptr, sums_ptr, channels, size, parts, eps,
     PARTS: tl.constexpr, BLOCK: tl.constexpr, SPAN: tl.constexpr,
 ):  # fmt: skip
-    """The result of one part of a group."""
-    group, part = tl.program_id(1), tl.program_id(0)
+    """The result of one part of a group; the last comes first."""
+    group = tl.num_programs(1) - 1 - tl.program_id(1)
+    part = parts - 1 - tl.program_id(0)
     x_ptr += group.to(tl.int64) * size
     y_ptr += group.to(tl.int64) * size
     first = tl.load(x_ptr).to(tl.float32)
@@ -52,7 +52,7 @@ def apply_kernel(
     scale = tl.rsqrt(tl.maximum(squares - mean * mean, 0.0) + eps)
     mean += first
     # A group is one channel: its weight and bias are two numbers of the whole program.
-    channel = (first_group + group) % channels
+    channel = group % channels
     slope = scale * tl.load(weight_ptr + channel).to(tl.float32)
     bias = tl.load(bias_ptr + channel).to(tl.float32)
     for step in range(SPAN):
@@ -74,14 +74,10 @@ def unet3d_instance_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tens
     count = x.shape[0] * channels
     parts = triton.cdiv(size, BLOCK * SPAN)
     sums = torch.empty((count, parts, 2), device=x.device, dtype=torch.float32)
-    at_once = max(1, (AT_ONCE_MB << 20) // (size * x.element_size()))
-    for first in range(0, count, at_once):
-        last = min(first + at_once, count)
-        grid = (parts, last - first)
-        xs, ys = x.view(count, size)[first:last], y.view(count, size)[first:last]
-        sums_kernel[grid](xs, sums[first:last], size, parts, BLOCK, SPAN, num_warps=NUM_WARPS)
-        apply_kernel[grid](
-            xs, weight, bias, ys, sums[first:last], first, channels, size, parts, 1e-5,
-            triton.next_power_of_2(parts), BLOCK, SPAN, num_warps=NUM_WARPS,
-        )  # fmt: skip
+    grid = (parts, count)
+    sums_kernel[grid](x, sums, size, parts, BLOCK, SPAN, num_warps=NUM_WARPS)
+    apply_kernel[grid](
+        x, weight, bias, y, sums, channels, size, parts, 1e-5,
+        triton.next_power_of_2(parts), BLOCK, SPAN, num_warps=NUM_WARPS,
+    )  # fmt: skip
     return y

@@ -77,7 +77,6 @@ TASK = Task(
         "BLOCK": (1024, 2048, 4096, 8192),
         "SPAN": (1, 2, 4, 8, 16),
         "NUM_WARPS": (4, 8, 16),
-        "AT_ONCE_MB": (16, 24, 32, 40),
     },
     tags=("mlperf", "reduction", "normalization"),
     **answers(__file__),

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -167,27 +168,43 @@ def _hold_repetition(
         )
 
 
+_UNKNOWN = object()
+
+
 class Admissions:
     """Remembers what became of tasks. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._found: OrderedDict[str, InvalidTaskError | None] = OrderedDict()
+        self._found: OrderedDict[str, object] = OrderedDict()  # an error, or None for a good task
 
-    def hold(self, task: Task, device: torch.device) -> None:
+    def hold(
+        self,
+        task: Task,
+        device: torch.device,
+        using: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
         """Look at a task that was not seen before.
+
+        Args:
+            task: which may be known already.
+            device: where its reference runs.
+            using: what is entered for that, if it is not: the device may be shared.
 
         Raises:
             InvalidTaskError: see `admit`.
         """
         key = remembered_fingerprint(task)
-        with self._lock:
-            if key not in self._found:
-                self._found[key] = _refusal(task, device)
-                while len(self._found) > KEPT:
-                    self._found.popitem(last=False)
-            refused = self._found[key]
-        if refused is not None:
+        refused = self._found.get(key, _UNKNOWN)
+        if refused is _UNKNOWN:
+            with self._lock:
+                refused = self._found.get(key, _UNKNOWN)
+                if refused is _UNKNOWN:
+                    with using():
+                        refused = self._found[key] = _refusal(task, device)
+                    while len(self._found) > KEPT:
+                        self._found.popitem(last=False)
+        if isinstance(refused, InvalidTaskError):
             raise refused
 
 

@@ -139,8 +139,8 @@ class CudaJudge(Judge):
         )
 
     def _admit(self, task: Task) -> None:
-        with self._lock(alone=False), torch.cuda.device(self._device):
-            self._admissions.hold(task, self._device)
+        with torch.cuda.device(self._device):
+            self._admissions.hold(task, self._device, lambda: self._lock(alone=False))
 
     # One evaluation.
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Mapping
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
 from typing import Any
 from unittest import mock
 
@@ -67,13 +69,23 @@ def wrapper_of(
     """
     pretend(gpu)
     try:
-        with _rows_held() if whole_rows else contextlib.nullcontext():
+        with _leaving_nothing(), _rows_held() if whole_rows else contextlib.nullcontext():
             return _emitted(core, {**PLAIN, **settings}, epilogues, sizes)
     except NoStartError:
         raise
     except Exception as error:  # whatever Inductor raises on graphs that it does not know
         first = (str(error).strip().splitlines() or [""])[0]
         raise NoStartError(f"Inductor raised {type(error).__name__}: {first[:300]}") from error
+
+
+@contextlib.contextmanager
+def _leaving_nothing() -> Iterator[None]:
+    """Inductor keeps a folder of a compilation that ended by an error, as all of these do."""
+    with (
+        tempfile.TemporaryDirectory(prefix="triton-gym-") as folder,
+        mock.patch.dict(os.environ, {"TORCHINDUCTOR_CACHE_DIR": folder}),
+    ):
+        yield
 
 
 def _rows_held() -> Any:

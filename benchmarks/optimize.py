@@ -5,10 +5,11 @@
     python benchmarks/optimize.py --device simulated --seconds 20     # search and report alone
 
 Parts: `functions` (search, drawn shapes, times of eager, torch.compile and the swapped function in
-turn; what each search did lies in a folder beside the results), `null` (candidates that are no faster: the running kernel against itself), `latency` (a
-caller's, without a search, with one on its GPU, and on another GPU if there is one), `overhead` (of
-a gate, in eager mode). Each part, and each function's row, is written as soon as it is done, and
-what there is when the program is interrupted.
+turn; what each search did lies in a folder beside the results), `null` (candidates that are no
+faster: the running kernel against itself), `latency` (a caller's, without a search, with one on its
+GPU, with one on the simulated device, which takes processors alone, and with one on another GPU if
+there is one), `overhead` (of a gate, in eager mode). Each part, and each function's row, is written
+as soon as it is done, and what there is when the program is interrupted.
 """
 
 from __future__ import annotations
@@ -88,10 +89,11 @@ def null(count: int, work: Path) -> dict[str, Any]:
 
 
 def latency(options: argparse.Namespace, work: Path) -> Iterator[dict[str, Any]]:
-    """A caller's latency, call by call, without and with a search."""
+    """A caller's latency, call by call, without and with a search: on its GPU, on the processors
+    alone, and on another GPU if there is one."""
     subject = SUBJECTS[0]
     arguments = subject.example("cuda:0")
-    places = ["cuda:0"] + (["cuda:1"] if torch.cuda.device_count() > 1 else [])
+    places = ["cuda:0", "simulated"] + (["cuda:1"] if torch.cuda.device_count() > 1 else [])
     for repetition in range(options.repetitions):
         yield {"search": "none", **called(subject.function, arguments, options.caller_s)}
         for place in places:

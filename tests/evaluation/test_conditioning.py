@@ -68,3 +68,40 @@ def test_a_second_look_is_not_for_what_is_plainly_wrong(monkeypatch):
     monkeypatch.setattr(check, "expect", None)  # it would be called
     first, second = told(torch.zeros(4, 512), arguments, tolerance=1e-6)
     assert second is first
+
+
+MANY = 1 << 20
+
+
+def one_difference(at: int, error: float, places: int = 1):
+    """First and second look at a million sums in bfloat16, with one small difference of large values.
+
+    Args:
+        at: where the results are off, from this place on.
+        error: by how much, in units of the sums' own size.
+        places: how many are off.
+    """
+    task = triton_gym.load("vector_add")
+    case = Case("bfloat16", {"size": MANY})
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(MANY, generator=generator).bfloat16() for _ in range(2))
+    x[5:7], y[5:7] = 100.0, -100.0
+    results = (x.double() + y.double()).bfloat16()
+    results[at : at + places] += error
+    expected = check.expect(task, case, (x, y))
+    first = check.compare([results], expected, str(case))
+    return first, reconsidered(first, [results], task, case, (x, y), str(case))
+
+
+def test_one_of_a_million_may_be_off_by_what_rounding_explains():
+    first, second = one_difference(5, 0.5)
+    assert not first.ok
+    assert second.ok
+
+
+@pytest.mark.parametrize(
+    ("at", "error", "places"), [(9, 0.5, 1), (5, 8.0, 1), (5, 0.5, 2), (5, float("nan"), 1)]
+)
+def test_what_rounding_does_not_explain_is_wrong(at, error, places):
+    """Elsewhere, by more, too often, or no number."""
+    assert not one_difference(at, error, places)[1].ok

@@ -255,7 +255,7 @@ def _jumping(
     return found
 
 
-def moved(arguments: Sequence[Any], size: float) -> list[Any]:
+def moved(arguments: Sequence[Any], size: float, seed: int = 1) -> list[Any]:
     """The arguments with every floating-point value moved by up to `size` of itself."""
     generators: dict[torch.device, torch.Generator] = {}
 
@@ -263,7 +263,7 @@ def moved(arguments: Sequence[Any], size: float) -> list[Any]:
         if not tensor.is_floating_point():
             return tensor
         generator = generators.setdefault(
-            tensor.device, torch.Generator(tensor.device).manual_seed(1)
+            tensor.device, torch.Generator(tensor.device).manual_seed(seed)
         )
         wide = tensor.double()
         noise = torch.rand(

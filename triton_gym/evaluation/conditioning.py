@@ -5,6 +5,11 @@ badly, by chance, and an honest answer that sums in another order does otherwise
 reference's own error was on other inputs, or on these, says little of such a value. How far the
 oracle moves when its arguments are rounded does: an answer that is backward stable errs by as much
 (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., §1.5).
+
+Among tens of millions some are worse still: where weights and values happen to be large in one
+column of a row whose size the others make, results of 16 bits are off by 20 times what is usual,
+the reference's as well as an answer's, and more than every tolerance's cap. Not more than one in a
+million may be so, and only where rounding the arguments to the result's own dtype explains it.
 """
 
 from __future__ import annotations
@@ -24,6 +29,14 @@ NEAR = 64.0
 """How many times the tolerance an error may be for a second look."""
 _ROUNDING = float(torch.finfo(torch.float32).eps)
 """By how much arguments are moved, relative to each value."""
+RARE = 1e-6
+"""Share of values that may be off by more than the cap: none of fewer than a million."""
+_DRAWS = 3
+"""How often arguments are moved for these: one move may happen to leave a value where it is."""
+_RARE_FACTOR = 6.0
+"""How many times the root mean square of these moves they may be off: the largest of tens of
+millions of normal errors is at 5.6 times their deviation. The 40 worst of 1.2 million values of
+two_simplicial_attention's reference are off by 0.4 to 3.4 times that (in bfloat16)."""
 
 
 def reconsidered(
@@ -47,7 +60,11 @@ def reconsidered(
     if verdict.ok or not 0.0 < verdict.max_error <= NEAR * verdict.tolerance:
         return verdict
     try:
-        again = check.compare(results, _bearing_rounding(results, task, case, arguments), where)
+        expected = _bearing_rounding(results, task, case, arguments)
+        again = check.compare(results, expected, where)
+        if not again.ok:
+            rare = _sparing_rare(results, expected, task, case, arguments)
+            again = again if rare is None else check.compare(results, rare, where)
     except (torch.OutOfMemoryError, InvalidTaskError):  # full size; values it is not made for
         return verdict
     return again if again.ok else verdict
@@ -69,6 +86,47 @@ def _bearing_rounding(
         most = check.CAP * check.spread(exact)
         tolerances[index] = max(tolerances[index], min(check.FACTOR * error, most))
     return replace(expected, tolerances=tuple(tolerances))
+
+
+def _sparing_rare(
+    results: Sequence[torch.Tensor], expected: check.Expected, task: Task, case: Case,
+    arguments: Sequence[Any],
+) -> check.Expected | None:  # fmt: skip
+    """The same, without the few values that rounding explains; None if none are, or not all."""
+    places = [_few_off(result, expected, index) for index, result in enumerate(results)]
+    off = [(index, at) for index, at in enumerate(places) if at is not None and len(at)]
+    if not off or any(at is None for at in places):
+        return None
+    rounding = min(float(torch.finfo(results[index].dtype).eps) / 2 for index, _ in off)
+    squares = [expected.outputs[index].new_zeros(len(at)).abs() for index, at in off]
+    for draw in range(_DRAWS):
+        others = check.oracle(task, check.moved(arguments, rounding, seed=2 + draw), case)
+        for (index, at), square in zip(off, squares, strict=True):
+            exact = expected.outputs[index]
+            if others[index].shape != exact.shape:
+                return None
+            move = others[index].flatten()[at] - exact.flatten()[at]
+            square += move.abs().square() / _DRAWS
+    masks = [expected.mask(index) for index in range(len(results))]
+    for (index, at), square in zip(off, squares, strict=True):
+        exact, mask = expected.outputs[index], masks[index]
+        error = (results[index].flatten()[at].to(exact.dtype) - exact.flatten()[at]).abs()
+        if not bool((error <= _RARE_FACTOR * square.sqrt()).all()):
+            return None
+        if mask is None:
+            mask = torch.zeros(exact.shape, dtype=torch.bool, device=exact.device)
+        masks[index] = mask.flatten().index_fill(0, at, True).view(exact.shape)
+    return replace(expected, undecided=tuple(masks))
+
+
+def _few_off(result: torch.Tensor, expected: check.Expected, index: int) -> torch.Tensor | None:
+    """Flat indices of the values of an output that are off; None if these are not rare."""
+    exact, mask = expected.outputs[index], expected.mask(index)
+    if not _in_float32(result) or result.itemsize < 2:  # 8 bits explain anything
+        return torch.zeros(0, dtype=torch.int64, device=result.device)
+    off = check.errors_of(result, exact) > expected.tolerances[index]
+    at = (off if mask is None else off & ~mask).flatten().nonzero()[:, 0]
+    return at if len(at) <= RARE * exact.numel() else None
 
 
 def _in_float32(result: torch.Tensor) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
+from triton_gym.device import Gpu, gpu_matching, gpu_named
 from triton_gym.evaluation.backends.cuda.driver import check
 from triton_gym.evaluation.plan.messages import DeviceFacts
 
@@ -33,3 +36,23 @@ def device_facts(device: torch.device) -> DeviceFacts:
         memory_clock_khz=attribute("MEMORY_CLOCK_RATE"),
         memory_bus_bits=attribute("GLOBAL_MEMORY_BUS_WIDTH"),
     )
+
+
+def limits_of(properties: Any) -> Gpu:
+    """The published limits of a device; of one that is not in the table its own memory clock, and
+    an H100's peaks.
+
+    Args:
+        properties: what PyTorch tells of it.
+    """
+    known = gpu_matching(properties.name)
+    if known is not None:
+        return known
+    like = gpu_named("h100")
+    share = properties.multi_processor_count / like.multiprocessors
+    return Gpu(
+        properties.name, "", properties.major * 10 + properties.minor,
+        properties.multi_processor_count, like.clock_ghz, like.memory_gbps,
+        int(properties.L2_cache_size), like.shared_bytes, like.vector_tflops * max(share, 1.0),
+        like.matrix_tflops,
+    )  # fmt: skip

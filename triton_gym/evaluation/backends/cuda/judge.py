@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from triton_gym.device import Device, Gpu, gpu_matching, gpu_named
+from triton_gym.device import Device, Gpu
 from triton_gym.evaluation import check
 from triton_gym.evaluation.backends.cuda.bench import Bench
 from triton_gym.evaluation.backends.cuda.blocks import BlockPool, spare_bytes_of
@@ -27,7 +27,7 @@ from triton_gym.evaluation.backends.cuda.calibration import Calibration, calibra
 from triton_gym.evaluation.backends.cuda.client import RunnerPool
 from triton_gym.evaluation.backends.cuda.device_memory import DeviceMemory
 from triton_gym.evaluation.backends.cuda.device_timing import Flush, event_us
-from triton_gym.evaluation.backends.cuda.facts import device_facts
+from triton_gym.evaluation.backends.cuda.facts import device_facts, limits_of
 from triton_gym.evaluation.backends.cuda.inputs import InputPool, InputSet, draw_set
 from triton_gym.evaluation.backends.cuda.measurement import Measurement
 from triton_gym.evaluation.backends.cuda.programs import Prepared
@@ -100,7 +100,7 @@ class CudaJudge(Judge):
         torch.cuda.set_device(self._device)
         properties = torch.cuda.get_device_properties(self._device)
         self._total_bytes = int(properties.total_memory)
-        self._gpu = gpu_matching(properties.name) or _unknown_gpu(properties)
+        self._gpu = limits_of(properties)
         flush_bytes = 2 * int(properties.L2_cache_size)
         self._flush = Flush(flush_bytes, self._device)
         self._lock = gpu_lock(self._device)
@@ -380,18 +380,6 @@ class CudaJudge(Judge):
         moved = 2 * source.numel() * source.element_size()
         torch.cuda.empty_cache()
         return moved / summarise(times[2:]).median_us / 1e3
-
-
-def _unknown_gpu(properties: Any) -> Gpu:
-    """Limits of a GPU that is not in the table: its own memory clock, an H100's peaks."""
-    like = gpu_named("h100")
-    share = properties.multi_processor_count / like.multiprocessors
-    return Gpu(
-        properties.name, "", properties.major * 10 + properties.minor,
-        properties.multi_processor_count, like.clock_ghz, like.memory_gbps,
-        int(properties.L2_cache_size), like.shared_bytes, like.vector_tflops * max(share, 1.0),
-        like.matrix_tflops,
-    )  # fmt: skip
 
 
 def _message(timing: Timing, baseline: Timing, light: Light) -> str:

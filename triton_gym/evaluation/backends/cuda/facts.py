@@ -39,8 +39,8 @@ def device_facts(device: torch.device) -> DeviceFacts:
 
 
 def limits_of(properties: Any) -> Gpu:
-    """The published limits of a device; of one that is not in the table its own memory clock, and
-    an H100's peaks.
+    """The published limits of a device; of one that is not in the table an H100's clocks, its own
+    caches, and the H100's peaks.
 
     Args:
         properties: what PyTorch tells of it.

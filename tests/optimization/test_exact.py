@@ -73,7 +73,9 @@ def test_what_uses_something_that_differs_is_another_one_too():
 
 def shifted(u):
     """The sum of neighbours, which divides places by a row's length."""
-    return torch.nn.functional.pad(u, (1, 1))[:, 2:] + torch.roll(u, 1, 0)
+    out = u.clone()
+    out[:, 1:-1] = u[:, :-2] + u[:, 2:]
+    return out
 
 
 @pytest.mark.slow

@@ -1,9 +1,10 @@
-"""docs/standing.md: where the experts stand on a GPU, from what suite_score.py measured.
+"""docs/standing.md and the table of best known times, from what suite_score.py measured.
 
     python benchmarks/standing.py h200 benchmarks/results/suites-*-h200.json
 
 Of every task: the expert's time beside the best known, the share of the speed of light that it
-reaches, and what bounds it there. What was tried where one falls short is kept in `TRIED`.
+reaches, and what bounds it there. What was tried where one falls short is kept in `TRIED`. The
+package ships each task's best known time as a share of eager's, which `triton-gym score` reads.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import record
 
 import triton_gym
+from triton_gym.benchmark.suite_score import SHIPPED, compact
 from triton_gym.device import gpu_named
 from triton_gym.evaluation.profile import speed_of_light
 
@@ -48,20 +50,24 @@ TRIED = {
         "As `causal_attention`, whose kernel it is: the matrix units wait for exponentials."
     ),
     "softmax_backward": (
-        "Memory: both read their inputs once. Its loads are marked as good for one use, which "
-        "cost other kernels up to 8 %; without that it was not timed yet."
+        "Memory: both read their inputs once. Its loads were marked as good for one use, which cost "
+        "other kernels up to 8 %; they are not any longer."
     ),
     "two_simplicial_attention_backward": (
-        "The matrix units, and sums of three gradients over other axes, which three launches "
-        "make. Not looked into further yet."
+        "Latency: rows of a product are 16 heads, for which the matrix units of groups of warps are "
+        "too wide, and 128 programs go one after the other through all queries that see their "
+        "keys, a program on a multiprocessor; the second window's keys are handled 32 at a time, "
+        "of which a query sees 8. One pass over the queries with shares of all gradients, "
+        "summed by a second kernel, is to be tried."
     ),
     "hotspot": (
         "Memory: a value is loaded five times, four of them as a neighbour out of cache, by "
         "programs of 1,024 values. What other tiles reach was not recorded."
     ),
     "unet3d_instance_norm": (
-        "Memory: the volume is read twice, the second time out of L2 as far as it holds it, for "
-        "which many small launches follow one another. Not looked into further yet."
+        "Memory: the volume is read twice, which a result that follows from all of it needs where "
+        "a multiprocessor cannot hold a channel. Chunks that stay in L2 between two launches "
+        "took 14 launches, whose queueing on the host was longer than their work; two are left."
     ),
     "matmul_fp32": (
         "The vector units of PyTorch's product against three products on the matrix units, "
@@ -90,17 +96,33 @@ _SOURCE = (
 
 def main() -> None:
     gpu = gpu_named(sys.argv[1])
+    reports = {path.name: json.loads(path.read_text(encoding="utf-8"))
+               for path in map(Path, sys.argv[2:])}  # fmt: skip
     text = [_HEAD]
-    for path in map(Path, sys.argv[2:]):
-        text += _sections(json.loads(path.read_text(encoding="utf-8")), path.name, gpu)
+    suites = list(TARGETS)
+    for name, report in sorted(
+        reports.items(), key=lambda item: min(map(suites.index, item[1]["scores"]))
+    ):
+        text += _sections(report, name, gpu)
     PAGE.write_text("\n".join(text).rstrip() + "\n", encoding="utf-8")
+    _ship(gpu.name, list(reports.values()))
+
+
+def _ship(gpu: str, reports: list[Mapping[str, Any]]) -> None:
+    """Put the best known times of a GPU in place of those that the package has."""
+    tables = json.loads(SHIPPED.read_text(encoding="utf-8")) if SHIPPED.is_file() else {}
+    found = [compact(report) for report in reports]
+    shares = {name: share for one in found for name, share in one["shares"].items()}
+    told = "; ".join(dict.fromkeys(one["told"] for one in found))
+    tables[gpu] = {"told": told, "shares": dict(sorted(shares.items()))}
+    SHIPPED.write_text(json.dumps(tables, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _sections(report: Mapping[str, Any], file: str, gpu: Any) -> list[str]:
     """The suites of a report."""
     versions = report["versions"]
     source = _SOURCE.format(
-        gpu=report["gpu"].partition(",")[0], mode=report["mode"], commit=report["commit"],
+        gpu=report["gpu"].partition(",")[0], mode=report["mode"], commit=report["commit"][:7],
         date=report["date"][:10], torch=versions["torch"], triton=versions["triton"], file=file,
     )  # fmt: skip
     text = []
@@ -116,6 +138,7 @@ def _sections(report: Mapping[str, Any], file: str, gpu: Any) -> list[str]:
         text.append("| task | expert, µs | best known, µs | ratio | of light | bound by |")
         text.append("|---|---|---|---|---|---|")
         text += [_line(name, rows[name], gpu) for name in names]
+        text += _older(report["commit"], [rows[name] for name in names])
         short = [n for n in names if rows[n]["ratio"] < TARGETS.get(suite, 0.95)]
         text += ["", *_short(short, rows)]
     return text
@@ -128,12 +151,25 @@ def _line(name: str, row: Mapping[str, Any], gpu: Any) -> str:
     ours, best = times["ours"], row["best_known"]
     task = triton_gym.load(name)
     light = speed_of_light(task, task.bench[0], gpu)
-    known = f"{times[best]['us']:.1f} ({best})" if best else "–"
-    spread = f" ({ours['low_us']:.1f} … {ours['high_us']:.1f})" if "low_us" in ours else ""
+    known = f"{times[best]['us']:.1f} ({best}){_range(times[best])}" if best else "–"
+    spread = _range(ours)
     return (
         f"| `{name}` | {ours['us']:.1f}{spread} | {known} | "
         f"{row['ratio']:.2f} | {light.roofline(ours['us']):.2f} | {light.bound(ours['us'])} |"
     )
+
+
+def _older(commit: str, rows: list[Mapping[str, Any]]) -> list[str]:
+    """What is to be said of rows that are not of the report's commit."""
+    others: dict[str, list[str]] = {}
+    for row in rows:
+        if (of := row.get("commit", commit)[:7]) != commit[:7]:
+            others.setdefault(of, []).append(f"`{row['task']}`")
+    return [f"\nTimed at {of}: {', '.join(names)}." for of, names in others.items()]
+
+
+def _range(time: Mapping[str, float]) -> str:
+    return f" ({time['low_us']:.1f} … {time['high_us']:.1f})" if "low_us" in time else ""
 
 
 def _short(names: list[str], rows: Mapping[str, Mapping[str, Any]]) -> list[str]:

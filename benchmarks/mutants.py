@@ -3,8 +3,9 @@
     python benchmarks/mutants.py --device simulated --out benchmarks/results/mutants-simulated.json
 
 A mutant that ends as `correct` has survived. Survivors that compute the same, or the same within
-the task's tolerance, are listed with the reason in `mutant_survivors.json`; any other is a hole in
-the evaluation, and the exit code says so. Mutants are dealt out in rounds, one of each task at a time,
+the task's tolerance, have a reason in `mutant_measured.json` (found by `mutant_reasons.py`) or, in
+somebody's words, in `mutant_survivors.json`; any other is a hole in the evaluation, and the exit code
+says so. Mutants are dealt out in rounds, one of each task at a time,
 so that a run that `--most` cuts off has some of all. What it leaves no time for is counted as `left`;
 `--again FILE` goes on with it, and tries the survivors once more.
 """
@@ -30,6 +31,7 @@ from triton_gym import Evaluator, Limits, Outcome
 LONGEST = 1e6
 """Seconds, which nobody waits for."""
 EXPLAINED = Path(__file__).with_name("mutant_survivors.json")
+MEASURED = Path(__file__).with_name("mutant_measured.json")
 ATOMIC = """import torch
 import triton
 import triton.language as tl
@@ -114,10 +116,16 @@ def shares(rows: list[dict[str, Any]], by: str) -> dict[str, dict[str, int]]:
     return found
 
 
+def reasons() -> dict[str, str]:
+    """Why survivors survive: what was measured, or what somebody wrote, which says more."""
+    measured = json.loads(MEASURED.read_text()) if MEASURED.exists() else {}
+    return {**measured, **json.loads(EXPLAINED.read_text())}
+
+
 def annotate(path: Path) -> list[dict[str, Any]]:
     """Bring the reasons of the survivors in a file of results up to date."""
     found = json.loads(path.read_text())
-    explained = json.loads(EXPLAINED.read_text())
+    explained = reasons()
     for one in found["rows"]:
         if not one["caught"]:
             one["reason"] = explained.get(key(one), "")

@@ -65,6 +65,7 @@ def row_task(
     per_col: float = 0.0,
     shared: tuple[str, ...] = (),
     summed: bool = False,
+    exact: bool = False,
     tiny: tuple[Case, ...] | None = None,
     spans: Mapping[str, Span] | None = None,
     dtypes: tuple[str, ...] = FLOATS,
@@ -81,6 +82,7 @@ def row_task(
         per_col: the same of vectors of `cols` values.
         shared: parameters that all rows share.
         summed: whether rows are summed: then the tolerance grows with them.
+        exact: see `Task`.
         dtypes: of the tiny cases, in turn.
         min_bytes: where the counts above do not say it.
     """
@@ -115,6 +117,7 @@ def row_task(
         flops=lambda case: operations * case["rows"] * case["cols"],
         min_bytes=min_bytes or counted,
         reduction=lambda case: case["cols"] if summed else 1,
+        exact=exact,
         knobs=knobs,
         tags=tags,
         **answers(task_file),

@@ -240,6 +240,10 @@ class Task:
     untimed: tuple[Case, ...] = ()
     """Further cases at full size, for whoever asks; nothing is timed on them. Hidden test cases
     have their dtypes, too."""
+    exact: bool = False
+    """Whether the result is decided by the arguments without any rounding, and the statement says
+    which of equal ones counts. Otherwise integers are not compared where the reference jumps when
+    its arguments hardly move, which ties are an instance of."""
     same_strides: bool = False
     """Whether results must have the strides of the reference's: a view, an expanded result, another
     order of axes. Otherwise any strides will do; an answer whose result is neither contiguous nor

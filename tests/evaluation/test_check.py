@@ -227,3 +227,12 @@ def test_results_of_any_dtype_are_compared(dtype):
     assert bool(check.plainly_right([exact.clone()], expected))
     if dtype != torch.float64:
         assert not check.compare([wrong], expected, "").ok
+
+
+def test_ties_count_where_a_task_is_exact():
+    task, case = triton_gym.load("argmax_rows"), Case("float32", {"rows": 2, "cols": 3})
+    x = torch.tensor([[-2.0, -1.0, -1.0], [-1.0, -2.0, -3.0]])
+    assert task.exact
+    assert check.expect(task, case, (x,)).mask(0) is None
+    loose = check.expect(dataclasses.replace(task, exact=False), case, (x,)).mask(0)
+    assert loose.tolist() == [True, False]

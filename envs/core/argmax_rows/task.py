@@ -19,13 +19,20 @@ def reference(x: torch.Tensor) -> torch.Tensor:
 
 
 def inputs(case: Case, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
-    """Rows below zero of different spread, whose maximum may occur twice in a narrow dtype.
+    """Rows below zero of different spread. In half of them the maximum occurs a second time:
+    right after the first, or anywhere.
 
     Below zero, so that padding with zeros is found out.
     """
+    import torch
+
     draw = Draw(generator)
-    x = draw.rows(case["rows"], case["cols"], spread=(0.5, 3.0), level=(-40.0, -20.0))
-    return (x.to(case.torch_dtype),)
+    rows, cols = case["rows"], case["cols"]
+    x = draw.rows(rows, cols, spread=(0.5, 3.0), level=(-40.0, -20.0)).to(case.torch_dtype)
+    largest, first = x.max(dim=-1, keepdim=True)
+    choice = draw.integers(0, 4, rows, 1)  # 0: the next one, 1: anywhere, else as it is
+    again = torch.where(choice == 0, (first + 1) % cols, draw.integers(0, cols, rows, 1))
+    return (x.scatter_(1, torch.where(choice < 2, again, first), largest),)
 
 
 TASK = row_task(
@@ -47,6 +54,7 @@ TASK = row_task(
         case.torch_dtype.itemsize * case["rows"] * case["cols"] + 8 * case["rows"]
     ),
     summed=True,
+    exact=True,
     knobs={
         "BLOCK": (1024, 2048, 4096, 8192),
         "ROWS": (1, 2, 4),

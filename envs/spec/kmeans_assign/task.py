@@ -60,6 +60,7 @@ TASK = Task(
     reference=reference,
     part=part,
     inputs=inputs,
+    exact=True,
     tiny=(
         Case("float32", {"n": 150, "features": 5, "clusters": 4}),
         Case("float32", {"n": 33, "features": 34, "clusters": 3}),

@@ -74,6 +74,7 @@ TASK = Task(
     entry=Entry("tpacf", ("x", "edges")),
     reference=reference,
     inputs=inputs,
+    exact=True,
     tiny=(
         Case("float32", {"n": 60, "bins": 9}),
         Case("float32", {"n": 17, "bins": 1}),

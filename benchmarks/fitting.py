@@ -18,7 +18,7 @@ from triton_gym.evaluation.simulate.time_model.constants import Constants
 
 BOUNDS = {
     "launch_us": (1.5, 6.0), "next_launch_us": (1.0, 5.0),
-    "dram_share": (0.86, 0.97), "l2_bytes_per_cycle": (20.0, 64.0),
+    "dram_share": (0.8, 0.97), "held_back": (0.0, 30.0), "l2_bytes_per_cycle": (20.0, 64.0),
     "merging": (0.05, 1.0), "l2_requests_per_cycle": (0.2, 1.0), "crossing": (4.0, 32.0),
     "laying": (1.0, 24.0),
     "port_bytes_per_cycle": (30.0, 64.0), "dram_latency": (500.0, 1100.0),

@@ -7,6 +7,7 @@ against the measurements.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import pickle
@@ -24,6 +25,7 @@ from typing import Any
 import corpus
 import torch
 import triton
+from simulated_tables import planned
 
 import triton_gym
 from triton_gym import knobs
@@ -42,6 +44,7 @@ from triton_gym.evaluation.simulate.machine_code.arithmetic import (
     float_instructions,
     lays_across,
     meeting_banks,
+    repeated_products,
 )
 from triton_gym.evaluation.simulate.machine_code.binary import read_code
 from triton_gym.evaluation.simulate.machine_code.build import Build
@@ -51,6 +54,9 @@ from triton_gym.evaluation.simulate.time_model.model import Estimate
 from triton_gym.evaluation.workers.scratch import Scratch
 from triton_gym.evaluation.workers.session import Ended
 from triton_gym.evaluation.workers.worker_pool import WorkerPool, with_pools
+from triton_gym.tables import files
+from triton_gym.tables.split import chosen
+from triton_gym.task import Task
 
 RECORDS = 4
 """Version of the records: raise it when what they hold changes."""
@@ -75,15 +81,22 @@ class Job:
     high_us: float
     """The 95% interval of the measured median."""
     source: str
+    case: str = ""
+    """Of a task with tables, the shape that was timed instead of the task's own."""
 
     @property
     def name(self) -> str:
         """Stable name of the configuration."""
         return " ".join([self.kernel or self.task, *(f"{k}={v}" for k, v in self.config)])
 
+    @property
+    def ranked(self) -> str:
+        """What it is ranked among: configurations of one task and shape."""
+        return f"{self.task} {self.case}".strip()
+
     def file(self, folder: Path, gpu: str) -> Path:
         """Where the record is kept that this version of Triton made."""
-        text = f"{RECORDS} {gpu} {triton.__version__} {self.task} {self.source}"
+        text = f"{RECORDS} {gpu} {triton.__version__} {self.task} {self.source}{self.case}"
         return folder / f"followed-{hashlib.sha256(text.encode()).hexdigest()[:24]}.pickle"
 
 
@@ -156,6 +169,34 @@ def read_suite(path: Path) -> list[Job]:
     return jobs
 
 
+def read_tables(split: str, count: int, shapes: int, seed: int = 0) -> list[Job]:
+    """Configurations of the recorded tables that were right.
+
+    Args:
+        split: which shapes, as `triton_gym.tables.split` names them. Those to train on may be
+            fitted to.
+        count: configurations of each shape.
+        shapes: of each task at most.
+        seed: of the draw, which is that of `simulated_tables.py`.
+    """
+    jobs = []
+    for name, path in files.tables(None).items():
+        whole = files.load(path)
+        table = whole.only(chosen(whole, split)[:shapes])
+        expert = triton_gym.load(name).expert
+        for _, case, place in planned({name: table}, count, seed):
+            config = table.named(table.choices[place])
+            times = (float(table.measures[n][case, place])
+                     for n in ("runtime_us", "runtime_low_us", "runtime_high_us"))  # fmt: skip
+            jobs.append(
+                Job(
+                    f"table of {name}", name, split == "train", "", tuple(config.items()), *times,
+                    knobs.render(expert, config), str(table.cases[case]),
+                )
+            )  # fmt: skip
+    return jobs
+
+
 @dataclass(slots=True)
 class Row:
     """A measured answer with what was found of it."""
@@ -186,7 +227,7 @@ def collect(jobs: Sequence[Job], gpu: str, folder: Path, workers: int, seconds: 
         process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)
         for job in missing[number::workers]:
             told = {"task": job.task, "kernel": job.kernel, "source": job.source,
-                    "file": str(job.file(folder, gpu))}  # fmt: skip
+                    "case": job.case, "file": str(job.file(folder, gpu))}  # fmt: skip
             process.stdin.write(json.dumps(told) + "\n")  # type: ignore[union-attr]
         process.stdin.close()  # type: ignore[union-attr]
         processes.append(process)
@@ -213,7 +254,8 @@ def load(jobs: Sequence[Job], gpu: str, folder: Path) -> tuple[list[Row], list[s
                 **about, code=_code(zlib.decompress(cubin)),
                 arithmetic=float_instructions(text, about["num_warps"]),
                 across=lays_across(text),
-                buffers=buffers_of(text), meeting=meeting_banks(text), held=accesses_of(text),
+                buffers=buffers_of(text), meeting=meeting_banks(text),
+                repeated=repeated_products(text), held=accesses_of(text),
             )
             for about, cubin, text in zip(
                 record["builds"], record["cubins"], layouts, strict=True
@@ -245,7 +287,7 @@ class Following:
             return {"error": f"{getattr(end, 'status', '')}: {end}"}
         return {
             "builds": [
-                {name: getattr(build, name) for name in Build.__dataclass_fields__ if name not in ("code", "arithmetic", "across", "buffers", "meeting", "held")}
+                {name: getattr(build, name) for name in Build.__dataclass_fields__ if name not in ("code", "arithmetic", "across", "buffers", "meeting", "repeated", "held")}
                 for build in found.builds
             ],
             "cubins": [zlib.compress(artifact.cubin) for artifact in found.artifacts],
@@ -281,6 +323,15 @@ class Following:
             pool.close()
 
 
+def _shaped(name: str, case: str) -> Task:
+    """A task of the catalogue, timed at a shape of its table if one is named."""
+    task = triton_gym.load(name)
+    if not case:
+        return task
+    (shape,) = (c for c in files.load(files.tables(None)[name]).cases if str(c) == case)
+    return dataclasses.replace(task, bench=(shape,))
+
+
 def work(gpu: str, end: float) -> None:
     """Jobs come as lines of JSON, records go to files, until the time is up."""
     torch.set_num_threads(1)
@@ -292,7 +343,7 @@ def work(gpu: str, end: float) -> None:
                 break
             told = json.loads(line)
             kernel = KERNELS.get(told["kernel"])
-            task = kernel.task if kernel else triton_gym.load(told["task"])
+            task = kernel.task if kernel else _shaped(told["task"], told["case"])
             record = following.record(Request(task=task, source=told["source"], seed=0))
             target = Path(told["file"])
             partial = target.with_suffix(".partial")

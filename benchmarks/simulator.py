@@ -46,7 +46,7 @@ def pairs(rows: list[Row], gpu: Gpu, constants: Constants) -> list[scoring.Pair]
         job, estimate = row.job, row.estimate(gpu, constants)
         found.append(
             scoring.Pair(
-                job.family, job.task, job.name, job.measured_us,
+                job.family, job.ranked, job.name, job.measured_us,
                 (job.high_us - job.low_us) / 2 / job.measured_us, estimate.us, estimate.low_us,
                 estimate.high_us,
             )
@@ -87,6 +87,10 @@ def main() -> None:
                         help="JSON files of benchmarks/sweep.py")  # fmt: skip
     parser.add_argument("--suites", type=Path, nargs="+", default=[],
                         help="JSON files of benchmarks/suite_score.py")  # fmt: skip
+    parser.add_argument("--tables", nargs="+", default=[], metavar="SPLIT",
+                        help="shapes of the recorded tables, as `test`, `train`")  # fmt: skip
+    parser.add_argument("--configurations", type=int, default=12, help="of each such shape")
+    parser.add_argument("--shapes", type=int, default=10**6, help="such shapes of each task")
     parser.add_argument("--experts", type=Path, default=ROOT / "envs", help="sources of the sweeps")
     parser.add_argument("--gpu", default="h200", help="key of the GPU that was measured")
     parser.add_argument("--cache", type=Path,
@@ -105,8 +109,10 @@ def main() -> None:
         jobs += following.read_sweep(sweep, args.experts, fitted=False)
     for suite in args.suites:
         jobs += following.read_suite(suite)
+    for split in args.tables:
+        jobs += following.read_tables(split, args.configurations, args.shapes)
     if not jobs:
-        parser.error("name the JSON of the corpus, or of sweeps")
+        parser.error("name the JSON of the corpus, of sweeps, or tables")
     following.collect(jobs, args.gpu, args.cache, args.workers, args.seconds)
     rows, failures = following.load(jobs, args.gpu, args.cache)
     print(f"{len(rows)} records, {len(failures)} missing or failed")

@@ -52,6 +52,8 @@ class Tensor:
     """Distinct lines that a program loads over all that it loads: below 1 if it reads again."""
     distance: float
     """Bytes that a program moves, on average, before it reads a line again."""
+    sharing: tuple[tuple[int, float], ...] = ()
+    """As `Site.sharing`, of all that several loads read of it; empty if only one does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,10 @@ class LaunchTrace:
         """The trace that `record` describes."""
         values = dict(record)
         values["grid"] = tuple(values["grid"])
-        values["tensors"] = tuple(Tensor(**t) for t in values["tensors"])
+        values["tensors"] = tuple(
+            Tensor(**{**t, "sharing": tuple((int(n), float(r)) for n, r in t.get("sharing", ()))})
+            for t in values["tensors"]
+        )
         values["dots"] = tuple(Dot(**d) for d in values["dots"])
         values["passes"] = tuple((int(n), float(c)) for n, c in values["passes"])
         values["sites"] = tuple(

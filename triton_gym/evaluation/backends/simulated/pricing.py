@@ -14,6 +14,7 @@ from triton_gym.evaluation.simulate.machine_code.arithmetic import (
     float_instructions,
     lays_across,
     meeting_banks,
+    repeated_products,
 )
 from triton_gym.evaluation.simulate.machine_code.binary import read_code
 from triton_gym.evaluation.simulate.machine_code.build import Build
@@ -44,6 +45,7 @@ def build_of(index: int, config: str, step: Launch, kernel: Kernel, artifact: Ar
         across=lays_across(text),
         buffers=buffers_of(text),
         meeting=meeting_banks(text),
+        repeated=repeated_products(text),
         held=accesses_of(text),
     )
 

@@ -38,6 +38,8 @@ class Build:
     """Buffers that a loop's loads go to by turns (`buffers_of`)."""
     meeting: float = 0.0
     """Lanes that meet in a bank then, if they hold words (`meeting_banks`); 0 if not."""
+    repeated: tuple[tuple[int, float], ...] = ()
+    """How often warps compute the products of a line, if more than once (`repeated_products`)."""
     held: tuple[Held, ...] = ()
     """Its accesses through pointers, with the layouts of their blocks (`accesses_of`)."""
 
@@ -68,5 +70,6 @@ class Build:
         values["grid"] = tuple(values["grid"])
         values["code"] = Code.read(values["code"])
         values["arithmetic"] = tuple((int(n), float(c)) for n, c in values["arithmetic"])
+        values["repeated"] = tuple((int(n), float(c)) for n, c in values["repeated"])
         values["held"] = tuple(Held.read(held) for held in values["held"])
         return cls(**values)

@@ -114,6 +114,9 @@ class Code:
     """Bytes a thread of the widest global load."""
     store_width: int = 0
     """Bytes a thread of the widest global store."""
+    past_l1: tuple[int, ...] = ()
+    """Lines of the source whose asynchronous copies L1 does not keep: Triton asks for that where
+    they are 16 bytes wide, the only width that may. Source: PTX ISA, `cp.async.cg`."""
 
     def static(self, name: str) -> int:
         """Instructions of a class anywhere in the code."""
@@ -135,7 +138,8 @@ class Code:
             )
             for r in record["regions"]
         )
-        return cls(**{**record, "regions": regions})
+        past = tuple(int(n) for n in record["past_l1"])
+        return cls(**{**record, "regions": regions, "past_l1": past})
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +217,7 @@ def _collect(instructions: list[Instruction], spans: list[tuple[int, int, str]])
     ]  # fmt: skip
     widest: dict[str, int] = {"load": 0, "store": 0}
     best_mma, best_flops = "", 0
+    past: set[int] = set()
     homes = _homes(instructions, spans)
     parted = _parted(instructions)
     for each, home in zip(instructions, homes, strict=True):
@@ -233,6 +238,8 @@ def _collect(instructions: list[Instruction], spans: list[tuple[int, int, str]])
             region["accesses"][key, each.line] += moved
             region["issued"][key, each.line] += 1
             widest[key] = max(widest[key], moved // 32)
+            if (group, moved) == ("copy", 32 * 16):
+                past.add(each.line)
         elif group in ("spill_load", "spill_store"):
             region["spill_bytes"] += moved
         elif group in ("load_shared", "store_shared", "matrix_shared"):
@@ -281,7 +288,9 @@ def _collect(instructions: list[Instruction], spans: list[tuple[int, int, str]])
                 **collected[i],
             )
         )  # fmt: skip
-    return Code(tuple(regions), best_mma, widest["load"], widest["store"])
+    return Code(
+        tuple(regions), best_mma, widest["load"], widest["store"], tuple(sorted(past))
+    )  # fmt: skip
 
 
 def _skipped(instructions: Sequence[Instruction]) -> set[int]:

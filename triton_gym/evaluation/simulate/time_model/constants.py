@@ -18,6 +18,8 @@ class Constants:
     """What every further launch of a call adds: the last programs of one end before the next."""
     dram_share: float = 0.97
     """Share of the data sheet's bandwidth that streaming kernels reach."""
+    held_back: float = 8.0
+    """Megabytes written that L2 still holds when the launch ends."""
     l2_bytes_per_cycle: float = 59.55
     """What L2 gives each multiprocessor if all ask for other lines."""
     merging: float = 0.5253
@@ -54,7 +56,7 @@ class Constants:
     """Share of its memory traffic that a program waits for: stores go on without it."""
     tail: float = 0.6704
     """How much of a last wave's empty places costs time: 0 if programs drift apart, 1 if not."""
-    laying: float = 5.922
+    laying: float = 4.5
     """Cycles that a word laid across the order of a block takes beside those for which lanes meet
     in banks."""
     crossing: float = 11.76

@@ -121,11 +121,18 @@ _PASSES = {"TF32X3": 3, "BF16X3": 3, "BF16X6": 6}
 def _by_products(build: Build, trace: LaunchTrace, result: list[float]) -> None:
     regions = build.code.regions
     traced: dict[int, float] = defaultdict(float)
+    again = dict(build.repeated)
     for dot in trace.dots:
-        traced[dot.line] += dot.flops * _PASSES.get(dot.precision.upper(), 1)
+        passes = _PASSES.get(dot.precision.upper(), 1) * again.get(dot.line, 1.0)
+        traced[dot.line] += dot.flops * passes
     total = sum(traced.values())
     static = [region.mma_flops * build.num_warps for region in regions]
     known = [{line for _, line, _ in region.products if line in traced} for region in regions]
+    # Products whose every instruction stands at another line belong to regions that have such.
+    lost = set(traced) - set().union(*known)
+    for lines, region in zip(known, regions, strict=True):
+        if lost and any(line not in traced for _, line, _ in region.products):
+            lines.update(lost)
     for i in range(len(regions)):
         if not static[i] or result[i] >= 0:
             continue
@@ -135,7 +142,14 @@ def _by_products(build: Build, trace: LaunchTrace, result: list[float]) -> None:
         body = sum(static[j] for j in group if regions[j].kind == "body")
         inner = sum(static[j] for j in group if regions[j].kind != "body")
         wanted = sum(flops for line, flops in traced.items() if line in lines)
-        result[i] = max(wanted - body, 0.0) / inner
+        left = max(wanted - body, 0.0)
+        loops = [j for j in group if regions[j].kind != "body" and result[j] < 0]
+        for j, most in _seldom(regions, loops, trace, left / inner):
+            # One of several loops over the same lines: what it has of its own runs seldom.
+            result[j] = most
+            left, inner = max(left - most * static[j], 0.0), inner - static[j]
+        if result[i] < 0:
+            result[i] = left / inner if inner else 0.0
     # A loop with stores ahead of all products serves the case that there is nothing to multiply.
     first = min((r.start for r in regions if r.mma_flops), default=0)
     for i, region in enumerate(regions):
@@ -143,6 +157,38 @@ def _by_products(build: Build, trace: LaunchTrace, result: list[float]) -> None:
         if region.kind == "loop" and region.start < first and stores and total:
             if not _multiplies(regions, i):
                 result[i] = 0.0
+
+
+def _seldom(
+    regions: tuple[Region, ...], loops: Sequence[int], trace: LaunchTrace, evenly: float
+) -> list[tuple[int, float]]:
+    """Those of some loops that hold lines of their own which run less often than all do on average.
+
+    As of attention's two loops of one function: only that along the diagonal masks.
+
+    Args:
+        regions: of the code.
+        loops: that share lines with products.
+        trace: what was seen.
+        evenly: passes of each if all ran as often.
+    """
+    if len(loops) < 2:
+        return []
+    executed = dict(trace.passes)
+    found = []
+    for index in loops:
+        others = {line for j in loops if j != index for line, _ in regions[j].lines}
+        own = [(count, executed[line]) for line, count in regions[index].lines
+               if line not in others and line in executed]  # fmt: skip
+        if sum(count for count, _ in own) >= _OWN:
+            most = max(own)[1]
+            if most < evenly / 2:
+                found.append((index, most))
+    return found if len(found) < len(loops) else []
+
+
+_OWN = 8
+"""Instructions that a loop must have of its own to be told by them."""
 
 
 def _joined(known: list[set[int]], index: int) -> set[int]:

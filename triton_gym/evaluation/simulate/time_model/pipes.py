@@ -120,7 +120,9 @@ def depth(build: Build) -> float:
                 found.append(ahead / moved)
         bulk = region.counts.get("tma_load", 0)
         if bulk and region.kind != "body" and build.buffers > 1:
-            found.append(build.buffers - 1)
+            # Asynchronous products read their buffer while the next ones are filled; others have
+            # copied it to registers.
+            found.append(build.buffers - (1 if build.code.static("wgmma") else 0))
         elif bulk and region.kind != "body":
             found.append(sum(r.counts.get("tma_load", 0) for r in around) / bulk)
     return max(sum(found) / len(found), 1.0) if found else 0.0

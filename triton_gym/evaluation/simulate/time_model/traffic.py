@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from triton_gym.device import Gpu
@@ -29,6 +30,8 @@ class Traffic:
     """Requests of the others: L2 serves 64 bytes at a time, however few are asked for."""
     dram_bytes: float
     """Between L2 and device memory."""
+    written_bytes: float
+    """Those of them that are written."""
     load_bytes: float
     """Loads of one program that miss L1."""
     miss: float
@@ -42,12 +45,17 @@ class Traffic:
     """Share of the launch's atomic operations that go to the slice of L2 that most go to."""
 
 
-def _shared_among(site: Site, programs: float) -> float:
-    """Distinct lines of so many neighbouring programs over the sum of theirs."""
-    if not site.sharing or programs <= 1:
+def _shared_among(curve: Sequence[tuple[int, float]], programs: float) -> float:
+    """Distinct lines of so many neighbouring programs over the sum of theirs.
+
+    Args:
+        curve: `Site.sharing` or `Tensor.sharing`.
+        programs: how many.
+    """
+    if not curve or programs <= 1:
         return 1.0
-    below = site.sharing[0]
-    for point in site.sharing:
+    below = curve[0]
+    for point in curve:
         if point[0] >= programs:
             span = point[0] - below[0]
             share = (programs - below[0]) / span if span else 1.0
@@ -55,7 +63,7 @@ def _shared_among(site: Site, programs: float) -> float:
             low, high = below[0] * below[1], point[0] * point[1]
             return (low + (high - low) * share) / programs
         below = point
-    first, last = site.sharing[max(len(site.sharing) - 3, 0)], site.sharing[-1]
+    first, last = curve[max(len(curve) - 3, 0)], curve[-1]
     # Beyond what was traced the distinct lines keep growing as they last did.
     slope = (last[0] * last[1] - first[0] * first[1]) / max(last[0] - first[0], 1)
     return (last[0] * last[1] + slope * (programs - last[0])) / programs
@@ -73,7 +81,9 @@ def l1_bytes(resident: int, shared_bytes: int) -> int:
     return max(_L1_BYTES - resident * (shared_bytes + 1024), 16 << 10)
 
 
-def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -> Traffic:
+def traffic(
+    trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int, past_l1: Sequence[int] = ()
+) -> Traffic:
     """What a launch moves.
 
     Args:
@@ -81,6 +91,7 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
         gpu: the device.
         resident: programs on one multiprocessor at a time.
         shared_bytes: shared memory of a program, which L1 goes without.
+        past_l1: lines of the source whose loads L1 does not keep (`Code.past_l1`).
     """
     programs = trace.programs
     wave = min(programs, gpu.multiprocessors * resident)
@@ -89,6 +100,7 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
     stored: dict[int, float] = {}
     fetched: dict[int, float] = {}
     first: dict[int, float] = {}
+    again: dict[int, float] = {}
     for site in trace.sites:
         moved = site.sectors * SECTOR
         apart = _apart(site)
@@ -97,14 +109,15 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
             # Where a part of a sector is stored, L2 reads the rest and writes the whole.
             partly = 1 - min(site.bytes / moved, 1.0) if moved else 0.0
             scattered += site.sectors * apart * programs * (1 + partly)
-            lines = site.lines * LINE * _shared_among(site, wave) if site.sharing else moved
+            lines = site.lines * LINE * _shared_among(site.sharing, wave) if site.sharing else moved
             amount = min(moved, max(lines, site.bytes)) * programs
             stored[site.owner] = stored.get(site.owner, 0.0) + amount
             continue
         tensor = trace.tensors[site.owner] if site.owner >= 0 else _UNKNOWN
         asking += site.count
         unserved += site.count
-        if not site.bulk and resident * tensor.distance <= l1:
+        kept = not site.bulk and site.line not in past_l1
+        if kept and resident * tensor.distance <= l1:
             new = _new_sectors(site, tensor)
             moved *= new
             unserved -= site.count * (1 - new)
@@ -114,9 +127,12 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
         # A line that was fetched for one sector serves the others while it stays in L2.
         lines = min(site.lines * LINE, max(site.sectors * SECTOR, site.lines * SECTOR))
         asked += lines
-        distinct += lines * _shared_among(site, min(wave, _MERGED))
-        misses = lines * programs * _shared_among(site, wave)
+        distinct += lines * _shared_among(site.sharing, min(wave, _MERGED))
+        misses = lines * programs * _shared_among(site.sharing, wave)
         fetched[site.owner] = fetched.get(site.owner, 0.0) + misses
+        again[site.owner] = again.get(site.owner, 0.0) + misses * (1 - tensor.distinct)
+        if tensor.sharing:
+            misses = min(misses, lines * programs * _shared_among(tensor.sharing, wave))
         first[site.owner] = first.get(site.owner, 0.0) + misses * tensor.distinct
     room = _L2_SHARE * gpu.l2_bytes
     # What L2 holds as a whole is written back once, however often it is stored to.
@@ -129,17 +145,18 @@ def traffic(trace: LaunchTrace, gpu: Gpu, *, resident: int, shared_bytes: int) -
     once = {o: min(_size(trace, o, m), m) for o, m in first.items()}
     working = sum(once.values()) + written
     later = min(1.0, room / working) if working else 1.0
-    for owner, misses in fetched.items():
+    for owner in fetched:
         tensor = trace.tensors[owner] if owner >= 0 else _UNKNOWN
         # Read again by the same program: all that is resident has gone through L2 meanwhile.
         between = tensor.distance * wave
         soon = min(1.0, room / between) if between else 1.0
-        again = misses - first[owner]
-        read += once[owner] + (first[owner] - once[owner]) * (1 - later) + again * (1 - soon)
+        read += once[owner] + (first[owner] - once[owner]) * (1 - later)
+        read += again[owner] * (1 - soon)
     return Traffic(
         l2_bytes=l2_bytes,
         scattered=scattered,
         dram_bytes=read + written,
+        written_bytes=written,
         load_bytes=loaded,
         miss=min(1.0, read / sum(fetched.values())) if read else 0.0,
         beyond=unserved / asking if asking else 1.0,

@@ -91,10 +91,15 @@ def _latency(moved: Traffic, c: Constants, together: float = 1.0) -> float:
 def _far(waits: float, loads: float, beyond: float) -> float:
     """How many of the waits of a pass are for more than L1.
 
-    What one pass needs of other lines it mostly loads at first: the waits after that are short.
-    What those take is in the compiler's schedule.
+    Where a pass loads other lines first, only its first waits are for those; where each of its
+    loads has some lines of its own, as of a neighbourhood's rows, all of them are. Which it is
+    nobody tells: the mean of both. What waits for L1 take is in the compiler's schedule.
     """
-    return min(waits, max(waits * beyond, min(loads * beyond, 1.0)))
+    if not waits:
+        return 0.0
+    first = min(waits, max(waits * beyond, min(loads * beyond, 1.0)))
+    spread = waits * (1.0 - math.pow(1.0 - min(beyond, 1.0), max(loads / waits, 1.0)))
+    return (first + spread) / 2
 
 
 def _waiting(stalls: Sequence[tuple[float, float, float]], moved: Traffic, c: Constants) -> float:
@@ -142,7 +147,9 @@ def launch_time(build: Build, trace: LaunchTrace, gpu: Gpu, c: Constants) -> Lau
     asked = requests(build, work, trace)
     # A grid that is too small to fill the device leaves each program more of L1.
     present = min(resident, -(-trace.programs // gpu.multiprocessors))
-    moved = traffic(trace, gpu, resident=present, shared_bytes=build.shared_bytes)
+    moved = traffic(
+        trace, gpu, resident=present, shared_bytes=build.shared_bytes, past_l1=build.code.past_l1
+    )
     local = 32 * build.num_warps * build.spill_bytes * present
     spilled = local_share(gpu, local, present * (build.shared_bytes + 1024))
     spilled *= work.spill_bytes * build.num_warps * trace.programs
@@ -188,23 +195,26 @@ def _at(clock: float, seen: _Seen, c: Constants) -> _Found:
     work, asked, moved, matrix = seen.work, seen.asked, seen.moved, seen.matrix
     programs, units = trace.programs, min(gpu.multiprocessors, trace.programs)
     # Cycles for which a program's bytes occupy its multiprocessor's share of the memory.
-    dram = moved.dram_bytes / programs / (gpu.memory_gbps * c.dram_share / clock / units)
+    held_back = min(moved.written_bytes, c.held_back * 1e6)
+    dram = (moved.dram_bytes - held_back) / programs / (gpu.memory_gbps * c.dram_share / clock / units)
     # Requests of neighbours for the same line are merged on their way to L2.
     l2 = moved.l2_bytes / programs * moved.shared**c.merging / c.l2_bytes_per_cycle
     l2 += asked.again * SECTOR / c.l2_bytes_per_cycle
     l2 += moved.scattered / programs / c.l2_requests_per_cycle
     # One slice of L2 serves all: as if each multiprocessor had a share of it.
     meeting = asked.atomic * moved.meeting * RATES.meeting_ps * clock / 1e3 * units
+    # Atomics that wait for one slice hold up the loads behind them, whatever slice those are for.
+    memory = max(dram, l2) + meeting
     busy = all_pipes(build, work, trace, asked, resident, c)
     if work.iterations:
         outside = work.outside
         loop = _loop(build, work, moved, matrix, c)
         shared = max(busy["fetch"], *pipes(outside, build.num_warps).values())
-        beside, waited, waiting = max(dram, l2, meeting, *busy.values()), 0.0, 0.0
+        beside, waited, waiting = max(memory, *busy.values()), 0.0, 0.0
     else:
         outside, ahead = work.instructions, depth(build)
         loop, shared = _Phase(0.0, 0.0), max(*busy.values(), matrix)
-        beside = max(dram, l2, meeting)
+        beside = memory
         waited = c.blocking * (dram + l2) / max(ahead, 1.0)
         waiting = work.rounds * _latency(moved, c) + _waiting(work.stalls, moved, c)
         waiting = _latency(moved, c) + (waiting - _latency(moved, c)) / ahead if ahead else waiting

@@ -135,6 +135,9 @@ class _Wave:
     program that was followed: all of them, or some that have nothing in common."""
     apart: bool
     """Whether they have nothing in common."""
+    tensors: Mapping[int, list[Array]]
+    """For each tensor that several loads read, the lines of all of them in each program, in order:
+    neighbours share more of these than of any load's, as the rows of a stencil."""
 
     def sharing(self, key: Key) -> tuple[tuple[int, float], ...]:
         """See `footprint.sharing`."""
@@ -142,6 +145,27 @@ class _Wave:
         if self.apart:
             return footprint.sharing_nothing(lines, self.programs)
         return footprint.sharing(lines)
+
+    def of_tensor(self, owner: int) -> tuple[tuple[int, float], ...]:
+        """The same for all that several loads read of a tensor; empty if one does."""
+        lines = self.tensors.get(owner, [])
+        if self.apart and lines:
+            return footprint.sharing_nothing(lines, self.programs)
+        return footprint.sharing(lines)
+
+
+def _of_tensors(programs: Sequence[Mapping[Key, Array]]) -> dict[int, list[Array]]:
+    """The lines of each program, by the tensor, of those that several loads read."""
+    loads = {key for read in programs for key in read if key[2] == "load" and key[3] >= 0}
+    several = {key[3] for key in loads if sum(other[3] == key[3] for other in loads) > 1}
+    return {
+        owner: [
+            footprint.distinct(np.concatenate(parts))
+            for read in programs
+            if (parts := [lines for key, lines in read.items() if key in loads and key[3] == owner])
+        ]
+        for owner in sorted(several)
+    }
 
 
 def _busiest_class(paths: Paths, chosen: Sequence[int], sample: Sample) -> tuple[int, set[Key]]:
@@ -173,6 +197,7 @@ def _wave(follower: Follower, paths: Paths, chosen: Sequence[int], sample: Sampl
     start = (members.size - size) // 2
     read: dict[int, dict[Key, Array]] = {}
     found: dict[Key, list[Array]] = {}
+    tensors: dict[int, list[Array]] = {}
     for first_ones in (footprint.ruler(size), range(size)):
         for number in first_ones:
             if number in read or follower.hurried:
@@ -181,9 +206,11 @@ def _wave(follower: Follower, paths: Paths, chosen: Sequence[int], sample: Sampl
             read[number] = {key: arrays[0] for key, arrays in counts.lines.items() if arrays}
         ordered = [read[number] for number in sorted(read)]
         found = {key: [lines[key] for lines in ordered if key in lines] for key in awaited}
-        if len(read) < size and all(map(footprint.disjoint, found.values())):
-            return _Wave(size, found, apart=not follower.hurried)
-    return _Wave(size, found, apart=False)
+        tensors = _of_tensors(ordered)
+        every = (*found.values(), *tensors.values())
+        if len(read) < size and all(map(footprint.disjoint, every)):
+            return _Wave(size, found, not follower.hurried, tensors)
+    return _Wave(size, found, False, tensors)
 
 
 def _sparse(sample: Sample) -> set[Key]:
@@ -242,7 +269,9 @@ def _summary(launched: Launched, sample: Sample, wave: _Wave, note: str) -> Laun
     return LaunchTrace(
         index=launched.index, kernel=launched.kernel, config=launched.config, grid=launched.grid,
         sampled=len(sample), note=note,
-        tensors=tuple(_tensor(launched, i, sample) for i in range(len(launched.bounds.ranges))),
+        tensors=tuple(
+            _tensor(launched, i, sample, wave) for i in range(len(launched.bounds.ranges))
+        ),
         sites=tuple(sites), dots=dots, passes=tuple(sorted(passes.items())), rounds=mean["rounds"],
         gathered=mean["gathered"],
         contended=_contended(sample),
@@ -284,7 +313,7 @@ def _mean(values: Iterable[float]) -> float:
     return sum(numbers) / len(numbers) if numbers else 1.0
 
 
-def _tensor(launched: Launched, owner: int, sample: Sample) -> Tensor:
+def _tensor(launched: Launched, owner: int, sample: Sample, wave: _Wave) -> Tensor:
     """How the sampled programs read one tensor."""
     seen = distinct = 0
     for counts, _ in sample:
@@ -300,4 +329,5 @@ def _tensor(launched: Launched, owner: int, sample: Sample) -> Tensor:
         bytes=end - start,
         distinct=distinct / seen if seen else 1.0,
         distance=distance / again * footprint.LINE if again else 0.0,
+        sharing=wave.of_tensor(owner),
     )

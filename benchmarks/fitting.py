@@ -24,7 +24,7 @@ BOUNDS = {
     "port_bytes_per_cycle": (30.0, 64.0), "dram_latency": (500.0, 1100.0),
     "l2_latency": (200.0, 400.0), "bulk_latency": (100.0, 1200.0), "start": (200.0, 2000.0),
     "between_starts": (100.0, 300.0),
-    "chain": (0.7, 1.6), "barrier": (1.0, 15.0), "split": (10.0, 150.0), "iteration": (10.0, 500.0), "gap": (1.0, 150.0),
+    "chain": (0.7, 1.6), "barrier": (1.0, 15.0), "split": (10.0, 150.0), "iteration": (10.0, 500.0), "bulk_iteration": (10.0, 500.0), "gap": (1.0, 150.0),
     "matrix_clock": (0.6, 1.0), "fetch_bytes_per_cycle": (8.0, 64.0),
     "spill_bytes_per_cycle": (8.0, 64.0), "blocking": (0.05, 1.0), "tail": (0.1, 1.0),
     "sharpness": (1.2, 12.0),

@@ -115,9 +115,9 @@ def _waiting(stalls: Sequence[tuple[float, float, float]], moved: Traffic, c: Co
 def _loop(build: Build, work: Execution, moved: Traffic, matrix: float, c: Constants) -> _Phase:
     """The loops of matrix products: loads and products go on side by side."""
     steps, ahead, warps = work.iterations, depth(build), build.num_warps
-    latency = _latency(moved, c)
+    latency, between = _latency(moved, c), c.iteration
     if build.code.static("tma_load"):
-        latency += c.bulk_latency
+        latency, between = latency + c.bulk_latency, c.bulk_iteration
     inside = {n: v - work.outside.get(n, 0.0) for n, v in work.instructions.items()}
     works = sum(inside.get(n, 0.0) for n in _RESULTS) > steps
     also = {
@@ -126,7 +126,7 @@ def _loop(build: Build, work: Execution, moved: Traffic, matrix: float, c: Const
     }  # fmt: skip
     shared = max(matrix / steps + c.gap, *pipes(also, warps).values())
     own = sum(also.values()) * max(work.pace, warps / 4)
-    between = c.iteration + chain(own, also.get("barrier", 0.0), warps, c)
+    between += chain(own, also.get("barrier", 0.0), warps, c)
     between += _waiting(work.held_up, moved, c) / steps
     # Where one product is always under way, what comes between two of them runs beside it.
     busy = matrix / steps + c.gap

@@ -7,6 +7,7 @@ from triton_gym.evaluation.simulate.machine_code.arithmetic import (
     float_instructions,
     lays_across,
     meeting_banks,
+    repeated_products,
 )
 
 TEXT = """
@@ -44,8 +45,23 @@ def test_words_laid_across_meet_in_banks():
     turned = TEXT.replace("SIDE", "true")
     assert meeting_banks(turned) == 8
     assert meeting_banks(turned.replace("[2, 16]", "[1, 32]").replace("64x64x", "64x128x")) == 16
-    assert meeting_banks(turned.replace("tt.ptr<f32>, #wide", "tt.ptr<i8>, #wide")) == 0
+    # Bytes of two rows lie in one word: lanes of both are served at once.
+    assert meeting_banks(turned.replace("tt.ptr<f32>, #wide", "tt.ptr<i8>, #wide")) == 8
+    narrow = turned.replace("[2, 16]", "[8, 4]").replace("tt.ptr<f32>, #wide", "tt.ptr<i8>, #wide")
+    assert meeting_banks(narrow) == 2
     assert meeting_banks(TEXT.replace("SIDE", "false")) == 0
+
+
+PRODUCT = """
+#mma = #ttg.nvidia_mma<{versionMajor = 3, versionMinor = 0, warpsPerCTA = [8, 1], instrShape = [16, 32, 16]}>
+    %s = ttng.warp_group_dot %q, %k, %z {isAsync = true} : !ttg.memdesc<ROWSx64xf16, #shared, #smem> * !ttg.memdesc<64x32xf16, #shared, #smem> -> tensor<ROWSx32xf32, #mma> loc(#loc1)
+#loc1 = loc("/tmp/answer.py":5:8)
+"""
+
+
+def test_warps_beyond_a_tile_compute_it_again():
+    assert repeated_products(PRODUCT.replace("ROWS", "64")) == ((5, 2.0),)
+    assert repeated_products(PRODUCT.replace("ROWS", "128")) == ()
 
 
 ALLOC = "%a = ttg.local_alloc : () -> !ttg.memdesc<SHAPE, #shared, #smem, mutable>\n"

@@ -12,13 +12,13 @@ from triton_gym.evaluation.plan.view import View
 from triton_gym.evaluation.simulate.launches import Dot, LaunchTrace, Site, Tensor
 from triton_gym.evaluation.simulate.machine_code.build import Build
 from triton_gym.evaluation.simulate.machine_code.sass import Code, Region
-from triton_gym.evaluation.simulate.time_model.execution import trips
 from triton_gym.evaluation.simulate.time_model.model import estimate
 from triton_gym.evaluation.simulate.time_model.moves import moves_us
 from triton_gym.evaluation.simulate.time_model.occupancy import occupancy
 from triton_gym.evaluation.simulate.time_model.queueing import queue
 from triton_gym.evaluation.simulate.time_model.slices import busiest_slice, fullest
 from triton_gym.evaluation.simulate.time_model.traffic import traffic
+from triton_gym.evaluation.simulate.time_model.trips import trips
 
 H100 = gpu_named("h100")
 
@@ -160,7 +160,7 @@ def test_a_nearly_empty_last_wave_costs():
         return us(alone, dataclasses.replace(trace, grid=(programs, 1, 1)))
 
     full, spilled_over = tile_us(132 * 3), tile_us(132 * 3 + 1)
-    assert spilled_over > 1.1 * full
+    assert spilled_over > 1.05 * full
 
 
 def test_small_tiles_of_a_product_are_slow():
@@ -405,3 +405,72 @@ def test_stores_that_neighbours_complete_are_written_once():
     ]
     dram = [estimate([BUILD], [trace], H100).parts["dram"] for trace in traces]
     assert dram[1] < 0.7 * dram[0]
+
+
+def test_loops_of_products_run_as_often_as_their_products_wherever_the_compiler_put_those():
+    build, trace = matmul(128)
+    loop = build.code.regions[1]
+    elsewhere = dataclasses.replace(loop, products=(("HGMMA.64x128x16", 99, loop.mma_flops),))
+    moved = dataclasses.replace(build, code=Code((build.code.regions[0], elsewhere)))
+    assert trips(moved, trace) == trips(build, trace)
+    half = tuple((name, line, flops // 2) for name, line, flops in loop.products)
+    split = dataclasses.replace(
+        loop, products=(*half, ("HGMMA.64x128x16", 99, loop.mma_flops // 2))
+    )
+    both = (trace.dots[0], dataclasses.replace(trace.dots[0], line=3))
+    double = dataclasses.replace(trace, dots=tuple(dataclasses.replace(d, k=32) for d in both))
+    partly = dataclasses.replace(build, code=Code((build.code.regions[0], split)))
+    assert trips(partly, double) == trips(build, trace)
+
+
+def test_of_two_loops_over_the_same_products_the_one_with_lines_of_its_own_runs_by_those():
+    build, trace = matmul(128)
+    body, loop = build.code.regions
+    masked = dataclasses.replace(loop, start=4096, lines=((2, 20), (7, 30)))
+    plain = dataclasses.replace(loop, lines=((2, 20),))
+    seen = dataclasses.replace(trace, passes=((2, 64.0), (7, 2.0)))
+    apart = dataclasses.replace(build, code=Code((body, plain, masked)))
+    assert trips(apart, seen)[1:] == [62.0, 2.0]
+
+
+def test_tiles_that_warps_compute_again_do_not_make_loops_shorter():
+    build, trace = matmul(128)
+    body, loop = build.code.regions
+    name, line, flops = loop.products[0]
+    twice = dataclasses.replace(loop, mma_flops=2 * flops, products=((name, line, 2 * flops),))
+    again = dataclasses.replace(build, code=Code((body, twice)), repeated=((line, 2.0),))
+    assert trips(again, trace) == trips(build, trace)
+
+
+def test_l1_keeps_no_copies_that_go_past_it():
+    again = Tensor(bytes=64 << 20, distinct=0.1, distance=1 << 10)
+    trace = dataclasses.replace(TRACE, sites=(LOAD,), tensors=(again, INPUT))
+    kept, past = (
+        traffic(trace, H100, resident=1, shared_bytes=0, past_l1=lines) for lines in ((), (1,))
+    )
+    assert past.load_bytes == LOAD.sectors * 32 > 5 * kept.load_bytes
+
+
+def test_rows_that_neighbours_read_too_come_from_memory_once():
+    # Three loads a program, of which neighbours have two.
+    curve = ((1, 1.0), (2, 4 / 6), (132, 134 / 396))
+    alone = dataclasses.replace(INPUT, bytes=1 << 40)
+    rows = tuple(dataclasses.replace(LOAD, line=n) for n in (1, 2, 3))
+    bytes_of = [
+        traffic(dataclasses.replace(TRACE, sites=rows, tensors=(tensor, INPUT)), H100,
+                resident=1, shared_bytes=0).dram_bytes
+        for tensor in (alone, dataclasses.replace(alone, sharing=curve))
+    ]  # fmt: skip
+    assert bytes_of[1] < 0.4 * bytes_of[0]
+
+
+def test_atomics_in_one_slice_hold_up_the_loads_behind_them():
+    atomic = dataclasses.replace(STORE, kind="atomic", lanes=1024, bytes=4096, sectors=128, lines=1)
+    body = dataclasses.replace(BUILD.code.regions[0], counts={"load": 8, "atomic": 4})
+    build = dataclasses.replace(BUILD, code=Code((body,)))
+    small = dataclasses.replace(INPUT, bytes=128)
+    loads, both, meet = (
+        us(build, dataclasses.replace(TRACE, sites=sites, tensors=(INPUT, small), contended=1.0))
+        for sites in ((LOAD,), (LOAD, atomic), (atomic,))
+    )
+    assert both > 0.9 * (loads + meet - us(build, dataclasses.replace(TRACE, sites=())))

@@ -143,7 +143,9 @@ def repeated_products(text: str) -> tuple[tuple[int, float], ...]:
         if product is None or product[3] not in units:
             continue
         down, across, rows, columns = units[product[3]]
-        times = max(down * rows / int(product[1]), 1.0) * max(across * columns / int(product[2]), 1.0)
+        times = max(down * rows / int(product[1]), 1.0) * max(
+            across * columns / int(product[2]), 1.0
+        )
         if times > 1:
             found[line] = max(found.get(line, 1.0), times)
     return tuple(sorted(found.items()))

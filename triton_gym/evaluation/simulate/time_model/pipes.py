@@ -9,8 +9,9 @@ from triton_gym.evaluation.simulate.launches import LaunchTrace
 from triton_gym.evaluation.simulate.machine_code.build import Build
 from triton_gym.evaluation.simulate.time_model.coalescing import Requests
 from triton_gym.evaluation.simulate.time_model.constants import Constants
-from triton_gym.evaluation.simulate.time_model.execution import Execution, inside
+from triton_gym.evaluation.simulate.time_model.execution import Execution
 from triton_gym.evaluation.simulate.time_model.traffic import l1_bytes
+from triton_gym.evaluation.simulate.time_model.trips import inside
 
 _HMMA_SHARE = 0.62
 """Rate of `mma.sync` on Hopper over that of `wgmma`.

@@ -196,7 +196,9 @@ def _at(clock: float, seen: _Seen, c: Constants) -> _Found:
     programs, units = trace.programs, min(gpu.multiprocessors, trace.programs)
     # Cycles for which a program's bytes occupy its multiprocessor's share of the memory.
     held_back = min(moved.written_bytes, c.held_back * 1e6)
-    dram = (moved.dram_bytes - held_back) / programs / (gpu.memory_gbps * c.dram_share / clock / units)
+    dram = (
+        (moved.dram_bytes - held_back) / programs / (gpu.memory_gbps * c.dram_share / clock / units)
+    )
     # Requests of neighbours for the same line are merged on their way to L2.
     l2 = moved.l2_bytes / programs * moved.shared**c.merging / c.l2_bytes_per_cycle
     l2 += asked.again * SECTOR / c.l2_bytes_per_cycle

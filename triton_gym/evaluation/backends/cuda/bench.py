@@ -179,7 +179,9 @@ class Bench:
         with ExitStack() as held:
             with stage.lease(prepared.program, parameters, str(self.case)) as lease:
                 # Only who has the runner takes memory, so that few have any.
-                scratch = held.enter_context(stage.scratch(prepared.scratch_bytes, len(sets)))
+                scratch = held.enter_context(
+                    stage.scratch(prepared.scratch_bytes, len(sets), same=prepared.reads)
+                )
                 with self._lock(alone=True):
                     if called:
                         lease.execute(Part.FIRST, sets[0], scratch[0])

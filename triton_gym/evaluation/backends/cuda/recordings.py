@@ -167,7 +167,11 @@ class Recording:
         inputs, program, size = self._so_far(question.so_far)
         stage = self._setting.stage
         leased = stage.lease(program, self.parameters, "a call that reads values")
-        with stage.scratch(size) as (block,), leased as lease, self._setting.lock(alone=False):
+        with (
+            stage.scratch(size, same=True) as (block,),
+            leased as lease,
+            self._setting.lock(alone=False),
+        ):
             return lease.look(inputs, block, question.address, question.nbytes)
 
     def time(self, question: Time) -> tuple[float, ...]:
@@ -180,7 +184,7 @@ class Recording:
                     number = kernels[step.kernel].artifact
                     program.artifacts[number] = self._compiling.artifact(number)
         leased, lock = stage.lease(program, self.parameters, "tuning"), self._setting.lock
-        with stage.scratch(size) as (block,), leased as lease, lock(alone=self._timed):
+        with stage.scratch(size, same=True) as (block,), leased as lease, lock(alone=self._timed):
             return lease.alternatives(
                 inputs, block, question.alternatives, kernels, program,
                 quick=not self._timed, budget_ms=TUNING_MS,

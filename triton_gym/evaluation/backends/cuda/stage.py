@@ -56,14 +56,21 @@ class Stage:
         self, runners: RunnerPool, blocks: BlockPool, limit_bytes: int, limit_s: float, seed: int
     ) -> None:
         self._words = words(seed)
+        self._same = next(self._words)
         self._runners, self._blocks = runners, blocks
         self._limit_bytes, self._limit_s = limit_bytes, limit_s
         self.reference_us = 0.0
         """What the reference takes, if that is known."""
 
     @contextmanager
-    def scratch(self, nbytes: int, count: int = 1) -> Iterator[list[Block]]:
+    def scratch(self, nbytes: int, count: int = 1, *, same: bool = False) -> Iterator[list[Block]]:
         """Memory of the answer's own, for so many runs, to be filled with the same word.
+
+        Args:
+            nbytes: how much.
+            count: of runs.
+            same: whether that word is the evaluation's own, where host code looks at values: what
+                it saw of memory that nobody wrote must be there again.
 
         Raises:
             NoMemory: there is too little.
@@ -81,7 +88,7 @@ class Stage:
                     taken.append(self._blocks.take(max(nbytes, 1)))
             except torch.OutOfMemoryError as error:
                 raise NoMemory(f"{error} for the answer's tensors.", allowed=True) from None
-            word = next(self._words)
+            word = self._same if same else next(self._words)
             for block in taken:
                 block.poison = word
             yield taken

@@ -83,7 +83,7 @@ def _run(
     """
     prepared, case = test.plan, str(test.case)
     again = not prepared.steady and not prepared.reads
-    with stage.scratch(prepared.scratch_bytes, 2) as scratch:
+    with stage.scratch(prepared.scratch_bytes, 2, same=prepared.reads) as scratch:
         with stage.lease(prepared.program, test.parameters, case) as lease:
             lease.execute(Part.FIRST, test.first, scratch[0])
             found = [(prepared.first, test.first, scratch[0])]

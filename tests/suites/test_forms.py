@@ -502,3 +502,34 @@ def test_a_generator_does_not_keep_inputs_from_being_counted():
         drawn = torch.randn(1 << 40, device="cuda", generator=generator)
         assert drawn.is_meta
         assert drawn.normal_(generator=generator).numel() == 1 << 40
+
+
+SAMPLER = {
+    "name": "kept_mass",
+    "description": "The mass of what is likelier than a share of the largest.",
+    "axes": {"rows": {"type": "var"}, "words": {"type": "const", "value": 64}},
+    "inputs": {
+        "probs": {"shape": ["rows", "words"], "dtype": "float32"},
+        "weights": {"shape": ["rows", "words"], "dtype": "float32",
+                    "description": "Probability distributions (after softmax)"},
+        "top_p": {"shape": ["rows"], "dtype": "float32"},
+    },
+    "outputs": {"mass": {"shape": ["rows"], "dtype": "float32"}},
+    "reference": """
+import torch
+
+def run(probs, weights, top_p):
+    return (weights * probs.where(probs > top_p[:, None] * probs.amax(1, True), 0)).sum(1)
+""",
+}  # fmt: skip
+
+
+def test_probabilities_are_drawn_as_such(tmp_path):
+    (problem,) = suites.load(
+        "flashinfer-bench", write(tmp_path, {"definitions/sampling/kept_mass.json": SAMPLER})
+    )
+    probs, weights, share = arguments(problem.task(), 0)
+    for rows in (probs, weights):
+        assert (rows >= 0).all()
+        torch.testing.assert_close(rows.sum(-1), torch.ones(len(rows)))
+    assert ((share > 0) & (share < 1)).all()

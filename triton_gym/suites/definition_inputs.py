@@ -25,6 +25,10 @@ _EQUAL = re.compile(r"(\w+)\s*==\s*([\w\s+*/%()-]+)$")
 _INDEX = re.compile(r"(^|_)(indices|index|ids|table)($|_)")
 _RANGES = {"int8": (-128, 128), "uint8": (0, 256)}
 """Bytes are numbers or parts of them; wider integers may be places, of which 0 and 1 exist."""
+_PROBABILITIES = re.compile(r"(^|_)prob(s|abilit)|probability distribution", re.IGNORECASE)
+_SHARE = re.compile(r"(^|_)(top_p|min_p|ratio|fraction)$")
+_KEPT = re.compile(r"(^|_)top_k$")
+"""How many of the likeliest a sampler keeps; of 0 or 1 it would draw nothing."""
 _ROWS = 3
 """Ragged rows are so long on average, where no workload tells."""
 
@@ -145,10 +149,19 @@ def made(
                 "not there."
             )
         low, high = _RANGES.get(spec["dtype"], (0, 2))
+        if _KEPT.search(name):
+            low, high = 1, 1 + min(50, max(axes.values()))
         return torch.randint(low, high, shape, dtype=dtype)
     if dtype == torch.bool:
         return torch.rand(shape) > 0.5
-    return torch.randn(shape).to(dtype)
+    return _meant(f"{name} {spec.get('description') or ''}", name, torch.randn(shape)).to(dtype)
+
+
+def _meant(told: str, name: str, drawn: torch.Tensor) -> torch.Tensor:
+    """Normal numbers as what an input's name and description say: samplers take nothing else."""
+    if _SHARE.search(name):
+        return drawn.sigmoid()
+    return drawn.softmax(-1) if drawn.dim() and _PROBABILITIES.search(told) else drawn
 
 
 def _totals(told: Mapping[str, Any]) -> dict[str, str]:

@@ -266,3 +266,36 @@ def test_programs_that_work_less_store_no_less(seed, left_out):
     finally:
         arena.close()
     assert (stored["share"], stored["exact"]) == (1 - left_out / 8, True)
+
+
+@jit
+def repeated_kernel(
+    x_ptr, out_ptr, n, NUMBER: tl.constexpr, ROUNDS: tl.constexpr, BLOCK: tl.constexpr
+):
+    """Programs of a number store the same tiles; lanes of every other one, if `NUMBER` is 0."""
+    pid, i = tl.program_id(0), tl.arange(0, BLOCK)
+    own = pid // 2 if NUMBER != 1 else pid
+    on = i < BLOCK
+    if NUMBER == 0:
+        on = i % 2 == pid % 2
+    for step in range(ROUNDS):
+        at = own * ROUNDS * BLOCK + tl.minimum(step, n) * BLOCK + i
+        tl.store(out_ptr + at, tl.load(x_ptr + at), mask=on)
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+@pytest.mark.parametrize("number, share", [(1, 1.0), (2, 0.5), (0, 1.0)])
+def test_tiles_that_are_stored_again_make_no_whole(number, share, rounds):
+    """Half of the programs repeat what others store, or share tiles with them."""
+    programs = 64
+    parts = programs // 2 if number == 0 else programs
+    x, out = torch.ones(parts * rounds * 64), torch.zeros(parts * rounds * 64)
+    ready = repeated_kernel.ready((programs,), x, out, 100, number, rounds, 64)
+    result = View("float32", out.data_ptr(), tuple(out.shape), (1,))
+    arena = HostArena(1 << 20)
+    try:
+        call = Call([trace(ready, 0)], [result], [], [], {x.data_ptr()})
+        (stored,) = Evidence(call, 0).reply(arena)["outputs"]
+    finally:
+        arena.close()
+    assert (stored["share"], stored["exact"]) == (share, True)

@@ -17,8 +17,10 @@ from triton_gym.evaluation.simulate.interpreter.formats import Array
 from triton_gym.evaluation.simulate.interpreter.memory import read
 from triton_gym.evaluation.simulate.tracing.follow import Counts, Follower
 from triton_gym.evaluation.simulate.tracing.footprint import distinct
+from triton_gym.evaluation.simulate.tracing.paths import Paths
 from triton_gym.evaluation.simulate.tracing.replay import Event, Played, Replay, Undecided
 from triton_gym.evaluation.simulate.tracing.store_finder import Scout, Stores
+from triton_gym.evaluation.simulate.tracing.stored import apart
 from triton_gym.evaluation.simulate.tracing.trace import Traced
 
 PROGRAMS = 12
@@ -213,19 +215,23 @@ class Evidence:
             chosen = _spread(work, count, rng)
             looks = [scout.look(int(numbers[i])) for i in chosen]
             seen += looks
+            # Programs that store at the same places store a part of the result only once.
+            once = numbers.size * self._apart(paths, source, np.flatnonzero(members))
             found = np.array([look.bytes for look in looks], dtype=float)
             passes = np.maximum(work - 1, 0.0)
             if _equal(found):
-                total += float(found[0]) * numbers.size
+                total += float(found[0]) * once
                 exact &= paths.decided
             elif _equal(found / np.maximum(passes[chosen], 1e-9)):  # a loop stores
-                total += float(found.sum() / passes[chosen].sum() * passes.sum())
+                total += (
+                    float(found.sum() / passes[chosen].sum() * passes.sum()) * once / numbers.size
+                )
             else:
                 more = rng.permutation(numbers.size)[:LOOKED_AT_UNLIKE]
                 found = np.array([scout.look(int(numbers[i])).bytes for i in more], dtype=float)
                 # Four standard errors: a grid whose programs differ is not refused by bad luck.
                 slack = 4 * float(found.std()) / math.sqrt(found.size)
-                total += (float(found.mean()) + slack) * numbers.size
+                total += (float(found.mean()) + slack) * once
                 exact = False
         total *= paths.total / max(paths.numbers.size, 1)
         # Neighbours at all distances: programs that are mistaken for one another are often near.
@@ -240,6 +246,12 @@ class Evidence:
             twice = max(0.0, (firsts.size - distinct(firsts).size) / firsts.size) if known else 0.0
         share = total / max(_written_bytes(source), 1)
         return Coverage(share, exact, float(twice), paths.decided or not self._reads_made(traced))
+
+    def _apart(self, paths: Paths, source: View, members: Array) -> float:
+        """Share of some programs that is left if no two store at the same places of a result."""
+        if paths.stores is None:
+            return 1.0
+        return apart(paths.stores, *source.extent, members)
 
     def _reads_made(self, traced: Traced) -> bool:
         """Whether a launch reads what others of the call compute, which was not computed yet."""

@@ -31,11 +31,14 @@ from triton_gym.evaluation.simulate.interpreter.types import (
     Operation,
     Type,
 )
+from triton_gym.evaluation.simulate.tracing.stored import StorePlaces, store_places
 
 MOST = 1 << 18
 """Programs of a launch that are looked at; of a larger grid so many at random."""
 _SCOPE = {"np": np, **{k: v for k, v in vars(blocks).items() if callable(v)}}
 _DEEPEST = 8
+_OTHER_STORES = {"tt.descriptor_reduce", "tt.descriptor_scatter", "tt.atomic_cas"}
+"""Operations that write too, and of which nobody looks where."""
 _LOADED = {"i8", "i16", "i32", "i64", "f16", "f32", "f64"}
 """Types of values that are looked at in memory."""
 
@@ -54,6 +57,8 @@ class Paths:
     """Programs of the grid."""
     decided: bool = True
     """Whether all that their paths depend on was known."""
+    stores: tuple[StorePlaces, ...] | None = None
+    """Where they store; None if that is not known of all programs and stores."""
 
     @property
     def classes(self) -> int:
@@ -129,7 +134,8 @@ def paths_of(
     with np.errstate(all="ignore"):
         walker.function(kernel, known, np.ones(1, bool))
     _, kind = np.unique(walker.path, return_inverse=True)
-    return Paths(numbers, kind.reshape(-1), walker.work, total, walker.decided)
+    stores = tuple(walker.stores) if walker.placed and total <= MOST else None
+    return Paths(numbers, kind.reshape(-1), walker.work, total, walker.decided, stores)
 
 
 def _lift(value: Any, kind: Type) -> Array | None:
@@ -158,6 +164,9 @@ class _Walker:
         self.path = np.zeros(numbers.size, np.uint64)
         self.work = np.ones(numbers.size)
         self.decided = True
+        self.stores: list[StorePlaces] = []
+        self.placed = True
+        """Whether it is known of all stores where they go."""
         self._times: Array = np.ones(1)
 
     def _note(self, value: Array | None, active: Array) -> None:
@@ -196,6 +205,8 @@ class _Walker:
                     goes = here & (condition if not way else ~condition)
                 target = next((b for b in function.blocks if b.name == label), None)
                 if target is not None:
+                    if function.blocks.index(target) <= function.blocks.index(block):
+                        self.placed = False  # a loop, of which the first round alone is walked
                     merged = label in reached
                     reached[label] = reached[label] | goes if merged else goes
                     for (name, _), value in zip(target.arguments, values, strict=False):
@@ -239,6 +250,9 @@ class _Walker:
         elif name in ("tt.store", "tt.descriptor_store", "tt.atomic_rmw"):
             self._store(operation, known, active)
             self._forget(operation, known)
+        elif name in _OTHER_STORES:
+            self.placed = False
+            self._forget(operation, known)
         elif len(operation.results) == 1:
             known[operation.results[0][0]] = self._value(operation, known)
         else:
@@ -249,7 +263,8 @@ class _Walker:
             known[name] = None
 
     def _store(self, operation: Operation, known: dict[str, Array | None], active: Array) -> None:
-        """Which of its lanes are on."""
+        """Which of its lanes are on, and where they store."""
+        self._place(operation, known, active)
         masks = [known.get(n) for n in operation.operands[2:]]
         if operation.name == "tt.store" and masks and masks[0] is None:
             self._note(None, active)
@@ -259,6 +274,17 @@ class _Walker:
                 self._note(lanes[:, lane], active)
         else:
             self._note(np.ones(1, bool), active)
+
+    def _place(self, operation: Operation, known: dict[str, Array | None], active: Array) -> None:
+        read = [known.get(n) for n in (*operation.operands[:1], *operation.operands[2:3])]
+        given = [value for value in read if value is not None]
+        placed, self.placed = self.placed, False  # until it is known where this one goes
+        if operation.name != "tt.descriptor_store" and len(given) == len(read):
+            pointers, *masks = given
+            found = store_places(pointers, masks, active, self._numbers.size)
+            if found is not None:
+                self.stores.append(found)
+            self.placed = placed
 
     def _load(
         self, operation: Operation, known: dict[str, Array | None], active: Array
@@ -331,6 +357,8 @@ class _Walker:
                 for name, _ in block.arguments[1:]:
                     known[name] = None
                 self.block(block, known, runs & (trips > 1))
+        else:
+            self.placed = False
         self._times = times
         self._depth -= 1
         self._forget(operation, known)
@@ -338,7 +366,11 @@ class _Walker:
     def _call(self, operation: Operation, known: dict[str, Array | None], active: Array) -> None:
         self._forget(operation, known)
         for function in self._module.functions.values():
-            if f"@{function.name}(" in operation.text and self._depth < _DEEPEST:
+            if f"@{function.name}(" not in operation.text:
+                continue
+            if self._depth >= _DEEPEST:
+                self.placed = False
+            else:
                 self._depth += 1
                 given = {
                     name: known.get(value)

@@ -284,7 +284,7 @@ def repeated_kernel(
 
 
 @pytest.mark.parametrize("rounds", [1, 2])
-@pytest.mark.parametrize("number, share", [(1, 1.0), (2, 0.5), (0, 1.0)])
+@pytest.mark.parametrize(("number", "share"), [(1, 1.0), (2, 0.5), (0, 1.0)])
 def test_tiles_that_are_stored_again_make_no_whole(number, share, rounds):
     """Half of the programs repeat what others store, or share tiles with them."""
     programs = 64

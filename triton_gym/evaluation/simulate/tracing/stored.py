@@ -54,7 +54,7 @@ def store_places(
         mixed = (name ^ here) * _MIX
         name = mixed ^ (mixed >> np.uint64(29))
     stored = addresses[on]
-    return StorePlaces(int(stored.min()), int(stored.max()), name, on.any(axis=1))
+    return StorePlaces(int(stored.min()), int(stored.max()), name, np.asarray(on.any(axis=1)))
 
 
 def apart(stores: Sequence[StorePlaces], low: int, high: int, members: Array) -> float:

@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import gymnasium
 import pytest
 
 from triton_gym import InvalidOptionError, InvalidTaskError, suites
+from triton_gym.suites.splits import groups_of, split
 
 PROBLEM = """
 import torch
@@ -127,3 +129,117 @@ def test_listing_loads_no_torch_and_works_from_the_command_line(checkout):
     rows = json.loads(out)
     assert [row["key"] for row in rows][2] == "level1/3_tanh"
     assert {row["split"] for row in rows} <= {"train", "test"}
+
+
+@pytest.mark.parametrize(
+    ("top", "told"),
+    [
+        (b"import sys; sys.exit(3)", "SystemExit"),
+        (b"import os; os._exit(3)", r"os\._exit\(3\)"),
+        (b"import os; os.fork()", "may not fork"),
+        (b"class B(BaseException): pass\nraise B('its own')", "B: its own"),
+        (b"import time; time.sleep(600)", "takes more than 0.2 s"),
+        (b"input()", "EOFError"),
+        (b"x = 1\0", "null bytes"),
+        (b"# \xe9", "is not UTF-8"),
+        (b"def (", "SyntaxError"),
+        (None, "is no file"),
+    ],
+)
+def test_a_damaged_problem_says_why_and_the_rest_are_listed(tmp_path, top, told):
+    folder = tmp_path / "KernelBench" / "level1"
+    folder.mkdir(parents=True)
+    path = folder / "1_damaged.py"
+    if top is None:
+        os.mkfifo(path)
+    else:
+        path.write_bytes(top)
+    (folder / "2_exp.py").write_text(PROBLEM.format(name="exp", rows=10))
+    suite = suites.load("kernelbench", tmp_path)
+    assert sum(map(len, suite.split())) == 2
+    with pytest.raises(InvalidTaskError, match=rf"1_damaged.*{told}"):
+        suite[0].task(0.2 if top and b"sleep" in top else 600)
+
+
+def test_what_a_file_does_to_the_process_is_undone(tmp_path, capfd):
+    folder = tmp_path / "KernelBench" / "level1"
+    folder.mkdir(parents=True)
+    top = "import os; os.unlink(__file__) if os.path.isfile(__file__) else None; os.chdir('/')\n"
+    source = f"# -*- coding: latin-1 -*-\n{top}print('noise')  # \xe9\n{OTHER}"
+    (folder / "1_a b.py").write_bytes(source.replace("\n", "\r\n").encode("latin-1"))
+    before = os.getcwd()
+    suites.load("kernelbench", tmp_path)[0].task()
+    assert os.getcwd() == before
+    assert "noise" not in capfd.readouterr().out
+
+
+def test_keys_and_ids_are_distinct(tmp_path, monkeypatch):
+    monkeypatch.setattr("triton_gym.registration._own", {})
+    monkeypatch.setattr("triton_gym.registration._lazy", {})
+    monkeypatch.setattr("gymnasium.envs.registration.registry", dict(gymnasium.registry))
+    folder = tmp_path / "KernelBench" / "level1"
+    folder.mkdir(parents=True)
+    for name in ("1_a b.py", "1_a_b.py", "2_\u00b2\u0130.py", "3_\udcff.py"):
+        (folder / name).write_text(PROBLEM.format(name="exp", rows=10))
+    suite = suites.load("kernelbench", tmp_path)
+    ids = suite.register()
+    assert len(set(ids)) == len({p.key for p in suite}) == 4
+    assert set(ids) <= set(gymnasium.envs.registration.registry)
+    assert all(p.key.encode() for p in suite)
+    assert suite[1].task().name == suite[1].name
+
+
+@pytest.mark.parametrize("path", ["~nobody_of_this_name/x", "a\0b", "x" * 5000, None, __file__])
+def test_a_path_that_is_none_is_told(path):
+    with pytest.raises(InvalidOptionError):
+        suites.load("kernelbench", path)
+
+
+TWIN = """
+import torch.nn.functional as functional
+
+LENGTH = 77
+
+def get_init_inputs():
+    'Nothing is needed.'
+    return []
+
+class Network(torch.nn.Module):
+    def forward(this, value):
+        result = functional.gelu(value)  # activates
+        return result - result.mean(-1)
+
+def get_inputs():
+    return [torch.rand(LENGTH, 9)]
+"""
+ONE = """
+import torch.nn.functional as F
+
+class Model(torch.nn.Module):
+    def forward(self, x):
+        y = F.gelu(x)
+        return y - y.mean(-1)
+
+def get_inputs():
+    return [torch.rand(rows, 64)]
+
+def get_init_inputs():
+    return []
+
+rows = 16
+"""
+
+
+def test_twins_are_found_whatever_their_names_and_order_and_stay_on_their_side():
+    def told(key, text):
+        return SimpleNamespace(suite="s", key=key, text=lambda: text)
+
+    one, twin = told("b", ONE), told("a", TWIN)
+    words = [told("add", "add"), told("mul", "mul")]
+    assert len(groups_of([one, twin])) == 1
+    assert len(groups_of([one, told("c", ONE.replace("F.gelu(x)", "x @ x.T + x.sum()"))])) == 2
+    assert len(groups_of(words)) == 2
+    for share in (0.2, 0.5, 0.8):
+        whole = {p.key for p in split([one, twin, *words], share)[1]}
+        for some in ([one, *words], [twin, *words], [twin, one]):
+            assert {p.key for p in split(some, share)[1]} == whole & {p.key for p in some}

@@ -31,6 +31,10 @@ class IndependentError(InvalidTaskError):
     """Nothing can be judged by a reference."""
 
 
+class EmptyError(IndependentError):
+    """A reference's result has no elements on a case, which says nothing of other cases."""
+
+
 def hold_dependence(
     expected: check.Expected, plain: Sequence[torch.Tensor], other: Sequence[torch.Tensor],
     what: str, case: Case,
@@ -45,10 +49,11 @@ def hold_dependence(
         case: its sizes.
 
     Raises:
+        EmptyError: there is nothing in the result.
         IndependentError: an answer that does not look at its input would pass.
     """
     if not any(p.numel() for p in plain):
-        raise IndependentError(f"The reference of {what} returns no elements on {case}.")
+        raise EmptyError(f"The reference of {what} returns no elements on {case}.")
     _hold_precision(expected, plain, what, case)
     answers = {"zeros": [torch.zeros_like(p) for p in plain]}
     if [tuple(o.shape) for o in other] == [tuple(p.shape) for p in plain]:

@@ -20,8 +20,8 @@ import os
 import warnings
 from pathlib import Path
 
-from triton_gym.errors import InvalidOptionError, unknown
-from triton_gym.suites.suite import Problem, Suite
+from triton_gym.errors import InvalidOptionError, TritonGymError, unknown
+from triton_gym.suites.suite import Problem, Suite, distinct, one_line
 
 SUITES = {
     "kernelbench": "triton_gym.suites.kernelbench",
@@ -53,16 +53,37 @@ def load(name: str, path: str | Path) -> Suite:
         InvalidOptionError: there is no such suite or folder, or the folder holds no problem of it.
     """
     if name not in SUITES:
-        raise unknown("suite", name, list(SUITES))
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        raise InvalidOptionError(f"{folder} is no folder; give the checkout of {name}.")
-    module, _, function = SUITES[name].partition(":")
-    discover = getattr(importlib.import_module(module), function or "discover")
-    problems = tuple(discover(folder))
+        raise unknown("suite", str(name), list(SUITES))
+    try:
+        # A problem's file may change the working folder.
+        folder = Path(path).expanduser().absolute()
+        if not folder.is_dir():
+            raise InvalidOptionError(f"{folder} is no folder; give the checkout of {name}.")
+        _warn_of_unreadable(folder)
+        module, _, function = SUITES[name].partition(":")
+        discover = getattr(importlib.import_module(module), function or "discover")
+        problems = tuple(distinct(discover(folder), folder))
+    except InvalidOptionError:
+        raise
+    except (TypeError, RuntimeError) as error:
+        raise InvalidOptionError(f"{path!r} is no path of a folder: {one_line(error)}.") from error
+    except (OSError, ValueError) as error:  # what lists the problems is damaged, or the path is
+        raise InvalidOptionError(
+            f"The checkout of {name} at {path} cannot be listed: {one_line(error)}"
+        ) from error
     if not problems:
         raise InvalidOptionError(f"{folder} holds no problem of {name}: is it a checkout of it?")
     return Suite(name, folder, problems)
+
+
+def _warn_of_unreadable(folder: Path) -> None:
+    """Tell of folders whose problems cannot be listed, which `glob` passes over."""
+
+    def told(error: OSError) -> None:
+        warnings.warn(f"{error.filename} cannot be read: {error.strerror}.", stacklevel=4)
+
+    for _, below, _ in os.walk(folder, onerror=told):
+        below[:] = [name for name in below if not name.startswith(".")]
 
 
 def register_from_environment() -> None:
@@ -71,5 +92,5 @@ def register_from_environment() -> None:
         name, _, path = pair.partition("=")
         try:
             load(name.strip(), path.strip()).register()
-        except InvalidOptionError as error:
+        except TritonGymError as error:
             warnings.warn(f"{VARIABLE}: {error}", stacklevel=2)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from triton_gym import syntax
 from triton_gym.errors import InvalidTaskError
-from triton_gym.suites.suite import Problem, read_source, task_name
+from triton_gym.suites.suite import Problem, one_line, read_source, task_name
 from triton_gym.task import Case, Kind
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def discover(checkout: Path) -> Iterator[Problem]:
 def _functional(path: Path) -> tuple[str, ...]:
     """The functional overloads that a map names, but for internal ones."""
     found: dict[str, None] = {}
-    for line in _strings(path).get("op_map_data", "").splitlines():
+    for line in str(_strings(path).get("op_map_data", "")).splitlines():
         fields = dict(field.split(":", 1) for field in line.split() if ":" in field)
         overload = fields.get("func", "")
         if overload and not overload.startswith("_"):
@@ -74,11 +74,15 @@ def _strings(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     found = {}
-    for node in syntax.parse(read_source(path)).body:
+    try:
+        tree = syntax.parse(read_source(path))
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise InvalidTaskError(f"{path} is no Python: {one_line(error)}") from error
+    for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             try:
                 found[node.targets[0].id] = ast.literal_eval(node.value)
-            except ValueError:  # computed
+            except (ValueError, TypeError):  # computed
                 continue
     return found
 

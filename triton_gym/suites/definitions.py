@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triton_gym.errors import InvalidTaskError
-from triton_gym.suites.suite import Problem, task_name
+from triton_gym.suites.suite import Problem, read_json, read_source, task_name
 from triton_gym.task import Case, Kind
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _problem(suite: str, key: str, path: Path, workloads: Path, root: Path) -> P
 
 
 def _reference(path: Path) -> str:
-    return str(json.loads(path.read_text(encoding="utf-8")).get("reference", ""))
+    return str(read_json(path).get("reference", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +168,7 @@ def _load(path: Path, workloads: Path, root: Path, name: str, suite: str) -> Tas
     from triton_gym.suites.trying import tried_cases
     from triton_gym.task import Entry
 
-    text = path.read_text(encoding="utf-8")
-    told = json.loads(text)
+    told, text = read_json(path), read_source(path)
     if lacks := [key for key in ("axes", "inputs", "reference") if key not in told]:
         raise InvalidTaskError(f"{path} is no definition: it has no {lacks[0]!r}.")
     if "run" not in checked(told["reference"], str(path)):
@@ -199,6 +198,6 @@ def _load(path: Path, workloads: Path, root: Path, name: str, suite: str) -> Tas
 def _lines(path: Path) -> tuple[str, ...]:
     if not path.is_file():
         return ()
-    found = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    found = [line for line in read_source(path).splitlines() if line.strip()]
     # flashinfer-bench wraps a workload in what else is known of it.
     return tuple(json.dumps(json.loads(line).get("workload", json.loads(line))) for line in found)

@@ -122,7 +122,7 @@ def _load(path: Path, key: str) -> Task:
         raise InvalidTaskError(
             f"{path} needs the package pyyaml (`pip install pyyaml`)."
         ) from error
-    described = yaml.safe_load(path.read_text(encoding="utf-8"))
+    described = yaml.safe_load(read_source(path))
     found = [*(described.get("tests") or []), *(described.get("benchmarks") or [])]
     texts = dict.fromkeys(json.dumps(_unseeded(one), sort_keys=True) for one in found)
     form = Folder(str(path), _files(path, described), tuple(texts))

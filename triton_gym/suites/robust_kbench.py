@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from triton_gym.errors import InvalidTaskError
 from triton_gym.suites.kernelbench import ASKED
 from triton_gym.suites.module_file import converted
-from triton_gym.suites.suite import Problem, read_source, task_name
+from triton_gym.suites.suite import Problem, read_json, read_source, task_name
 from triton_gym.task import Case, Kind
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def _values(path: Path, scope: Mapping[str, Any]) -> dict[str, Any]:
                 found[name] = parameter.default
     config = path.with_name(path.name.replace("func_", "config_")).with_suffix(".json")
     if config.is_file():
-        told = json.loads(config.read_text(encoding="utf-8"))
+        told = read_json(config)
         for part in ("shared", "init", "input"):
             found |= (told.get(f"single_{part}_configs") or [{}])[0]
     return found

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import re
+import stat
+import tokenize
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from triton_gym.errors import InvalidTaskError, unknown
 from triton_gym.registration import register_lazily
@@ -14,6 +20,11 @@ from triton_gym.suites.splits import groups_of, split
 
 if TYPE_CHECKING:
     from triton_gym.task import Task
+
+LONGEST_S = 600.0
+"""Seconds that loading one problem may take."""
+LARGEST = 1 << 26
+"""Bytes of a problem's file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +49,31 @@ class Problem:
         """The id of its environment once it is registered."""
         return f"TritonKernel-{self.name}-v0"
 
-    def task(self) -> Task:
-        """Load it.
+    def task(self, seconds: float = LONGEST_S) -> Task:
+        """Load it. What its file does to the process is undone, see `held.held`.
+
+        Args:
+            seconds: how long it may take, held in the main thread alone.
 
         Raises:
             InvalidTaskError: it cannot be a task; the message says which problem and why.
         """
+        from triton_gym.suites.held import TooLongError, held
+
         try:
-            return self.loader()
-        except InvalidTaskError:
+            with held(seconds):
+                task = self.loader()
+        except (InvalidTaskError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except TooLongError as error:
+            raise InvalidTaskError(
+                f"{self.path}: loading it takes more than {seconds:g} s."
+            ) from error
+        except BaseException as error:  # whatever a file raises, an exit included
             raise InvalidTaskError(
                 f"{self.path}: {type(error).__name__}: {one_line(error)}"
             ) from error
+        return task if task.name == self.name else replace(task, name=self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +141,16 @@ class Suite(Sequence[Problem]):
             register_lazily(problem.name, problem.task)
         return self.ids
 
-    def load(self, done: Callable[[Problem], None] = lambda problem: None) -> Loaded:
+    def load(
+        self, done: Callable[[Problem], None] = lambda problem: None, *, seconds: float = LONGEST_S
+    ) -> Loaded:
         """Load every problem; one that cannot be a task does not keep the others from it.
 
         Args:
             done: called after each.
+            seconds: how long each may take, held in the main thread alone.
         """
-        return load_all(self._problems, done)
+        return load_all(self._problems, done, seconds)
 
     def groups(self) -> tuple[tuple[Problem, ...], ...]:
         """The problems, near-duplicates together."""
@@ -137,35 +162,96 @@ class Suite(Sequence[Problem]):
 
 
 def load_all(
-    problems: Iterable[Problem], done: Callable[[Problem], None] = lambda problem: None
-) -> Loaded:
+    problems: Iterable[Problem], done: Callable[[Problem], None] = lambda problem: None,
+    seconds: float = LONGEST_S,
+) -> Loaded:  # fmt: skip
     """Load problems; those that cannot be tasks are told of."""
     tasks, refused = [], {}
     for problem in problems:
         try:
-            tasks.append(problem.task())
+            tasks.append(problem.task(seconds))
         except InvalidTaskError as error:
             refused[problem.key] = str(error)
         done(problem)
     return Loaded(tuple(tasks), refused)
 
 
+def distinct(problems: Iterable[Problem], checkout: Path) -> Iterator[Problem]:
+    """The problems, each with a key, a name and an id of its own, all of which can be printed.
+
+    Of several with one name the first keeps it; the others' get a hash of their keys.
+    """
+    keys: set[str] = set()
+    names: set[str] = set()
+    for problem in problems:
+        key, name = _printable(problem.key), problem.name
+        if key in keys:
+            key = f"{key} ({_printable(problem.path.relative_to(checkout).as_posix())})"
+        if name in names:
+            name = f"{name}_{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+        keys.add(key)
+        names.add(name)
+        same = (key, name) == (problem.key, problem.name)
+        yield problem if same else replace(problem, key=key, name=name)
+
+
+def _printable(text: str) -> str:
+    """Bytes of a file's name that are no UTF-8 as escapes."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def task_name(*parts: str) -> str:
     """An identifier made of words, e.g. `level1_23_softmax`."""
-    name = re.sub(r"\W+", "_", "_".join(parts)).strip("_").lower()
+    text = unicodedata.normalize("NFKC", "_".join(parts).lower())
+    plain = (c if c == "_" or (c.isalnum() and f"a{c}".isidentifier()) else " " for c in text)
+    name = re.sub(" +", "_", "".join(plain)).strip("_")
     return name if name.isidentifier() else f"problem_{name}"
 
 
 def read_source(path: Path) -> str:
-    """The text of a problem's file, without a byte order mark.
+    """The text of a problem's file, without a byte order mark, lines ended by line feeds.
+
+    It is UTF-8, or what a file of Python declares in its first lines.
 
     Raises:
-        InvalidTaskError: it is no UTF-8.
+        InvalidTaskError: it cannot be read, is no file, is very large, or in no known encoding.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise InvalidTaskError(f"{path} is no file.")
+        if status.st_size > LARGEST:
+            raise InvalidTaskError(
+                f"{path} has {status.st_size} bytes; a problem's file has at most {LARGEST}."
+            )
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidTaskError(f"{path} cannot be read: {error.strerror}.") from error
+    try:
+        encoding = "utf-8-sig"
+        if path.suffix == ".py":
+            encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
         raise InvalidTaskError(f"{path} is not UTF-8: {error}.") from error
+    except SyntaxError as error:  # of what the first lines declare
+        raise InvalidTaskError(f"{path} is not UTF-8: {one_line(error)}.") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a file of JSON holds.
+
+    Raises:
+        InvalidTaskError: see `read_source`; or it holds none.
+    """
+    try:
+        found = json.loads(read_source(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InvalidTaskError(f"{path} is no JSON: {one_line(error)}.") from error
+    if not isinstance(found, dict):
+        raise InvalidTaskError(f"{path} holds no object of JSON, but a {type(found).__name__}.")
+    return found
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from triton_gym import syntax
 from triton_gym.errors import InvalidTaskError
 from triton_gym.suites.module_file import read_by
-from triton_gym.suites.suite import Problem, task_name
+from triton_gym.suites.suite import Problem, read_source, task_name
 from triton_gym.suites.tritonbench import captured_task, parts
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def _description(path: Path) -> str:
 def _descriptions(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
-    rows = json.loads(path.read_text(encoding="utf-8"))
+    rows = json.loads(read_source(path))
     return {row["file"]: str(row.get("comp_instru") or row.get("simp_instru", "")) for row in rows}
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from triton_gym.errors import InvalidTaskError
-from triton_gym.evaluation.admission import IndependentError
+from triton_gym.evaluation.admission import EmptyError, IndependentError
 from triton_gym.suites.loading import Description, task_of, untried_task_of
 from triton_gym.suites.shapes import Form, tensors, without_values
 from triton_gym.suites.shrinking import TINY_ELEMENTS, Small
@@ -52,7 +52,8 @@ def tried_cases(
 
     Raises:
         InvalidTaskError: no case can be judged. The reason is that of the first case with the
-            problem's own inputs if it fails there, else of the first way to draw them.
+            problem's own inputs if it fails there, else of the first way to draw them; a case
+            whose result is empty tells only where all do.
     """
     first: list[InvalidTaskError] = []
     for form in forms:
@@ -77,7 +78,7 @@ def tried_cases(
             except InvalidTaskError as error:
                 errors.append(error)
         judged = [case for case in sizes if case in tasks or case in kept]
-        first += errors[:1]
+        first += sorted(errors, key=lambda error: isinstance(error, EmptyError))[:1]
         if len(errors) >= failures and not tasks:
             continue
         reason = first[0] if first else None

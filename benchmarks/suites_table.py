@@ -90,7 +90,8 @@ not run to its end; what took too long did so on a busy machine, with 5 to 60 s 
 flashinfer-bench's data set is not part of its own repository: its definitions and workloads are those of
 a fork, without the files of tensors that some workloads name, so these inputs are laid out as the
 definitions say, which the tasks tell. Of SOL-ExecBench there are the examples and samples of its
-repository.
+repository. TritonBench-G's `matmul_kernel` has its size, 4096, written in the kernel and so no smaller
+shape: it loads untried, and to judge it by its emulation on a CPU took 146 s of a processor.
 """
 
 

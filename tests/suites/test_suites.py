@@ -243,3 +243,16 @@ def test_twins_are_found_whatever_their_names_and_order_and_stay_on_their_side()
         whole = {p.key for p in split([one, twin, *words], share)[1]}
         for some in ([one, *words], [twin, *words], [twin, one]):
             assert {p.key for p in split(some, share)[1]} == whole & {p.key for p in some}
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "[" * 100_000, '{"a": ' + "9" * 9000 + "}", "\ufeff{}"]
+)
+def test_damaged_json_costs_no_listing(tmp_path, text):
+    (tmp_path / "definitions").mkdir()
+    (tmp_path / "definitions" / "one.json").write_text(text, encoding="utf-8")
+    (suite,) = suites.load("flashinfer-bench", tmp_path).groups()
+    with pytest.raises(
+        InvalidTaskError, match=r"one\.json (is no JSON|holds no object|is no defini)"
+    ):
+        suite[0].task()

@@ -245,9 +245,10 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         InvalidTaskError: see `read_source`; or it holds none.
     """
+    text = read_source(path)
     try:
-        found = json.loads(read_source(path))
-    except (json.JSONDecodeError, RecursionError) as error:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:  # a number may have too many digits
         raise InvalidTaskError(f"{path} is no JSON: {one_line(error)}.") from error
     if not isinstance(found, dict):
         raise InvalidTaskError(f"{path} holds no object of JSON, but a {type(found).__name__}.")

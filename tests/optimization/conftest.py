@@ -13,8 +13,9 @@ from triton_gym.optimization.binding import Binding, Verified
 from triton_gym.optimization.guard import ConstantGuard, Guard, TensorGuard
 from triton_gym.optimization.pairs import Ratio
 from triton_gym.optimization.swap import Swap
-from triton_gym.optimization.traced import Result
+from triton_gym.optimization.traced import Result, Start, TracedFunction
 from triton_gym.optimization.watcher import WATCHER
+from triton_gym.task import Case, Entry, Span, Task
 
 RIGHT = """
 import torch
@@ -68,6 +69,34 @@ def function():
 def binding_of():
     """Makes what is held of `scaled`."""
     return _binding
+
+
+def inputs(case, generator):
+    """What `scaled` takes."""
+    return torch.randn(case["n"], 8, generator=generator), torch.randn(8, generator=generator)
+
+
+@pytest.fixture
+def traced_of(binding_of):
+    """Makes what tracing it comes to, with answers to start from."""
+
+    def make(sources=(), function=scaled):
+        case, starter = Case("float32", {"n": 4}), next(iter(sources), "")
+        task = Task(
+            name="scaled", title="Scaled", statement="Twice the product.",
+            entry=Entry("scaled", ("x", "w")), reference=lambda x, w: x * w * 2.0, inputs=inputs,
+            tiny=(case,), bench=(case,), spans={"n": Span(2, 64, 16)},
+            flops=lambda case: 2.0 * case["n"] * 8, min_bytes=lambda case: 8.0 * case["n"] * 8,
+            reduction=lambda case: 1, starter=starter, expert=starter,
+        )  # fmt: skip
+        binding = binding_of(function)
+        starts = tuple(Start(source, f"route{i}") for i, source in enumerate(sources))
+        return TracedFunction(
+            task=task, guard=binding.guard, starts=starts, captured=(), settings=(),
+            results=binding.results, tree=binding.tree, digest="1" * 64,
+        )  # fmt: skip
+
+    return make
 
 
 @pytest.fixture

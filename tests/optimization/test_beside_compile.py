@@ -8,15 +8,12 @@ import time
 import pytest
 import torch
 
-from triton_gym.evaluation.trees import flatten
 from triton_gym.optimization import bench_process
 from triton_gym.optimization.bench_process import TrialProcess
 from triton_gym.optimization.beside_compile import LEAST, MARGIN, Beside
 from triton_gym.optimization.decision import Decision
 from triton_gym.optimization.pairs import Pair, Times
-from triton_gym.optimization.traced import TracedFunction
 from triton_gym.optimization.trial import Bench
-from triton_gym.task import Case, Entry, Span, Task
 
 KERNEL = """
 import torch
@@ -53,26 +50,10 @@ def quick(x, w, factor=2.0):
     return x * w * factor
 
 
-def inputs(case, generator):
-    return torch.randn(case["n"], 8, generator=generator), torch.randn(8, generator=generator)
-
-
 @pytest.fixture
-def bench(binding_of, tmp_path):
+def bench(traced_of, tmp_path):
     """Makes a bench whose compiler makes what it is told to."""
-    case = Case("float32", {"n": 4})
-    task = Task(
-        name="scaled", title="Scaled", statement="Twice the product.",
-        entry=Entry("scaled", ("x", "w")), reference=lambda x, w: x * w * 2.0, inputs=inputs,
-        tiny=(case,), bench=(case,), spans={"n": Span(2, 64, 16)},
-        flops=lambda case: 2.0 * case["n"] * 8, min_bytes=lambda case: 8.0 * case["n"] * 8,
-        reduction=lambda case: 1, starter="", expert="",
-    )  # fmt: skip
-    binding = binding_of(slow)
-    traced = TracedFunction(
-        task=task, guard=binding.guard, starts=(), captured=(), settings=(),
-        results=binding.results, tree=flatten(torch.zeros(4, 8))[1], digest="1" * 64,
-    )  # fmt: skip
+    traced = traced_of(function=slow)
     example = (torch.randn(4, 8), torch.randn(8)), {}
     return lambda compiler: Bench(slow, traced, [example], tmp_path, compiler=compiler)
 

@@ -14,10 +14,8 @@ from triton_gym.agents.mutation import constants_of
 from triton_gym.evaluation.backends import resolve
 from triton_gym.optimization.search import SearchRun
 from triton_gym.optimization.spec import Spec
-from triton_gym.optimization.traced import Start, TracedFunction
 from triton_gym.outcome import Outcome, Status
 from triton_gym.syntax import parse
-from triton_gym.task import Case, Entry, Span, Task
 
 LOOPS = """\
 import torch
@@ -41,10 +39,6 @@ def scaled(x, w):
 """
 ROWS = LOOPS.replace("n, LOOP", "m, LOOP")
 SLOW = LOOPS.replace("n, LOOP", "slow, LOOP")
-
-
-def inputs(case, generator):
-    return torch.randn(case["n"], 8, generator=generator), torch.randn(8, generator=generator)
 
 
 class Judge:
@@ -110,27 +104,6 @@ def search(traced_of, monkeypatch):
         return judges[-1], said
 
     return run
-
-
-@pytest.fixture
-def traced_of(binding_of):
-    def make(sources):
-        case = Case("float32", {"n": 4})
-        task = Task(
-            name="scaled", title="Scaled", statement="Twice the product.",
-            entry=Entry("scaled", ("x", "w")), reference=lambda x, w: x * w * 2.0, inputs=inputs,
-            tiny=(case,), bench=(case,), spans={"n": Span(2, 64, 16)},
-            flops=lambda case: 2.0 * case["n"] * 8, min_bytes=lambda case: 8.0 * case["n"] * 8,
-            reduction=lambda case: 1, starter=sources[0], expert=sources[0],
-        )  # fmt: skip
-        binding = binding_of()
-        starts = tuple(Start(source, f"route{i}") for i, source in enumerate(sources))
-        return TracedFunction(
-            task=task, guard=binding.guard, starts=starts, captured=(), settings=(),
-            results=binding.results, tree=binding.tree, digest="1" * 64,
-        )  # fmt: skip
-
-    return make
 
 
 def steps_of(folder):

@@ -215,24 +215,22 @@ class Evidence:
             chosen = _spread(work, count, rng)
             looks = [scout.look(int(numbers[i])) for i in chosen]
             seen += looks
-            # Programs that store at the same places store a part of the result only once.
-            once = numbers.size * self._apart(paths, source, np.flatnonzero(members))
             found = np.array([look.bytes for look in looks], dtype=float)
             passes = np.maximum(work - 1, 0.0)
             if _equal(found):
-                total += float(found[0]) * once
+                stored = float(found[0]) * numbers.size
                 exact &= paths.decided
             elif _equal(found / np.maximum(passes[chosen], 1e-9)):  # a loop stores
-                total += (
-                    float(found.sum() / passes[chosen].sum() * passes.sum()) * once / numbers.size
-                )
+                stored = float(found.sum() / passes[chosen].sum() * passes.sum())
             else:
                 more = rng.permutation(numbers.size)[:LOOKED_AT_UNLIKE]
                 found = np.array([scout.look(int(numbers[i])).bytes for i in more], dtype=float)
                 # Four standard errors: a grid whose programs differ is not refused by bad luck.
                 slack = 4 * float(found.std()) / math.sqrt(found.size)
-                total += (float(found.mean()) + slack) * once
+                stored = (float(found.mean()) + slack) * numbers.size
                 exact = False
+            # Programs that store at the same places store a part of the result only once.
+            total += stored * self._apart(paths, source, np.flatnonzero(members))
         total *= paths.total / max(paths.numbers.size, 1)
         # Neighbours at all distances: programs that are mistaken for one another are often near.
         first = int(rng.integers(paths.total))
